@@ -1,0 +1,212 @@
+"""Carry a plan out: as a mask that leaves no trace, or as a cut that is really smaller.
+
+Both compute the same function. The mask writes zeros into every slice that the cut would drop; where a layer
+averages over units (LayerNorm, GroupNorm), zeros would still count, so there the mask also restricts the
+statistics to the units that stay.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..data import save_atomically
+from .plans import Plan
+
+
+def cut(model: nn.Module, plan: Plan) -> nn.Module:
+    """A smaller copy of the model, without the units that the plan removes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Not changed.
+    plan : Plan
+        Made from units of this architecture.
+
+    Returns
+    -------
+    nn.Module
+        A copy of ``model`` whose tensors lack the plan's slices and whose layers know their new widths.
+
+    Raises
+    ------
+    ValueError
+        If the plan does not fit the model (the layer is named).
+    """
+    tensors = _check_fits(model, plan)
+    memo = {}
+    for name, axes in plan.slices.items():
+        kept = tensors[name].detach()
+        for axis, gone in axes.items():
+            stay = np.setdiff1d(np.arange(kept.shape[axis]), gone)
+            kept = kept.index_select(axis, torch.as_tensor(stay, device=kept.device))
+        if isinstance(tensors[name], nn.Parameter):
+            kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
+        memo[id(tensors[name])] = kept
+    smaller = copy.deepcopy(model, memo)
+    for member in plan.members:
+        module = None if member.kind == "Parameter" else smaller.get_submodule(member.module)
+        first, axis = next(iter(member.axes.items()))
+        width = smaller.get_parameter(first).shape[axis]
+        if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
+            module.num_groups = width // (member.width // module.num_groups) if width != module.num_channels else (
+                module.num_groups
+            )
+        for count in member.counts:
+            setattr(module, count, (width,) if count == "normalized_shape" else width)
+    return smaller
+
+
+@contextmanager
+def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+    """Try a plan in place: inside the ``with`` the model computes what the cut model would.
+
+    On the way out, also after an exception, every parameter, buffer, hook and training mode is restored bit
+    for bit.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : Plan
+        Made from units of this architecture.
+
+    Yields
+    ------
+    nn.Module
+        ``model`` itself.
+
+    Raises
+    ------
+    ValueError
+        If the plan does not fit the model (the layer is named); nothing has been changed then.
+    """
+    tensors = _check_fits(model, plan)
+    saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    modes = {module: module.training for module in model.modules()}
+    with ExitStack() as stack:
+        stack.callback(_restore, tensors, saved, modes)
+        for name, module in model.named_modules():
+            stay = _normalised_over(name, module, plan)
+            if stay is not None:
+                stack.callback(module.register_forward_hook(_restricted(stay)).remove)
+        with torch.no_grad():
+            for name, axes in plan.slices.items():
+                for axis, gone in axes.items():
+                    tensors[name].index_fill_(axis, torch.as_tensor(gone, device=tensors[name].device), 0)
+        yield model
+
+
+def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
+    """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state)."""
+    path = Path(path)
+    state = {name: tensor.contiguous() for name, tensor in smaller.state_dict().items()}
+    plan.save(path.with_suffix(".json"))
+    save_atomically(path.with_suffix(".safetensors"), lambda temporary: save_file(state, temporary))
+
+
+def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
+    """Read a cut model that :func:`save_cut` wrote.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the original architecture, with any weights.
+    path : Path or str
+        As given to :func:`save_cut`.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the plan does not fit the architecture or the state does not fit the plan.
+    """
+    path = Path(path)
+    smaller = cut(build(), Plan.load(path.with_suffix(".json")))
+    try:
+        smaller.load_state_dict(load_file(path.with_suffix(".safetensors")))
+    except RuntimeError as error:
+        raise ValueError(f"the state in {path.name} does not fit its plan: {error}") from error
+    return smaller.eval()
+
+
+def difference(model: nn.Module, plan: Plan, *inputs: torch.Tensor) -> float:
+    """How far mask and cut are apart: ``max|a - b| / max(1, max|a|)`` of their outputs on ``inputs``.
+
+    The law of the kit is that this stays at or below 1e-5 in float32.
+    """
+    smaller = cut(model, plan)
+    with torch.no_grad(), masked(model, plan):
+        by_mask, by_cut = model(*inputs), smaller(*inputs)
+    return ((by_mask - by_cut).abs().max() / by_mask.abs().max().clamp(min=1)).item()
+
+
+def _check_fits(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
+    """The model's tensors by name, once the plan's layers are found there in their original width."""
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan must be a Plan, got {type(plan).__name__}.")
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    for member in plan.members:
+        for name, axis in member.axes.items():
+            found = tuple(tensors[name].shape) if name in tensors else None
+            if found is None or found[axis] != member.width:
+                raise ValueError(
+                    f"the plan does not fit the model: {name} should have {member.width} entries on axis {axis}, "
+                    + ("but there is no such tensor." if found is None else f"but its shape is {found}.")
+                )
+    names: dict[int, str] = {}
+    for name in tensors:
+        twin = names.setdefault(id(tensors[name]), name)
+        if not _same(plan.slices.get(name, {}), plan.slices.get(twin, {})):
+            raise ValueError(f"{name} and {twin} share one tensor, but the plan removes other slices from each.")
+    return tensors
+
+
+def _same(one: dict[int, np.ndarray], other: dict[int, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[axis], other[axis]) for axis in one)
+
+
+def _restore(tensors, saved, modes) -> None:
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(saved[name])
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def _normalised_over(name: str, module: nn.Module, plan: Plan) -> np.ndarray | None:
+    """Channels that stay in a layer whose statistics run over units, None for every other layer."""
+    if not isinstance(module, nn.LayerNorm | nn.GroupNorm):
+        return None
+    for axis, gone in plan.slices.get(f"{name}.weight", {}).items():
+        return np.setdiff1d(np.arange(module.weight.shape[axis]), gone)
+    return None
+
+
+def _restricted(stay: np.ndarray) -> Callable:
+    """Forward hook that normalises over the kept channels only and leaves zero in the others."""
+
+    def hook(module, inputs, output):
+        kept = torch.as_tensor(stay, device=output.device)
+        axis = -1 if isinstance(module, nn.LayerNorm) else 1
+        weight, bias = (tensor if tensor is None else tensor[kept] for tensor in (module.weight, module.bias))
+        values = inputs[0].index_select(axis, kept)
+        if isinstance(module, nn.LayerNorm):
+            values = nn.functional.layer_norm(values, (len(stay),), weight, bias, module.eps)
+        else:
+            block = module.num_channels // module.num_groups if module.num_groups > 1 else len(stay)
+            values = nn.functional.group_norm(values, len(stay) // block, weight, bias, module.eps)
+        return torch.zeros_like(output).index_copy(axis, kept, values)
+
+    return hook

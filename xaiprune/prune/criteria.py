@@ -1,0 +1,145 @@
+"""Criteria: ways to say how much a unit matters.
+
+A criterion is a row of data: ``CRITERIA["mine"] = Criterion("mine", function, needs)``. Its function takes an
+:class:`Evidence` and returns one number per unit of each group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..data import Split
+from .units import Member, UnitGroup
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a criterion may look at: the arguments of :func:`score`."""
+
+    model: nn.Module
+    groups: tuple[UnitGroup, ...]
+    data: Split | None
+    loss: Callable
+    seed: int
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A named way to score units.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+        ``Evidence -> {group name: tensor of shape (units,)}``.
+    needs : frozenset of {"data", "gradients"}
+        What beside the weights it looks at.
+    """
+
+    name: str
+    function: Callable[[Evidence], dict[str, torch.Tensor]]
+    needs: frozenset = frozenset()
+
+
+def _norm(power: int) -> Callable:
+    """Norm of all weights that a unit owns, over every layer of its group."""
+
+    def function(evidence: Evidence) -> dict[str, torch.Tensor]:
+        parameters = dict(evidence.model.named_parameters())
+        return {group.name: _total(group, parameters, power) ** (1 / power) for group in evidence.groups}
+
+    return function
+
+
+def _total(group: UnitGroup, parameters: dict[str, nn.Parameter], power: int) -> torch.Tensor:
+    """Sum of |w|^power over the slices of each unit; shape ``(units,)``."""
+    total = torch.zeros(group.size, dtype=torch.float64)
+    for member in group.members:
+        for name, axis in member.axes.items():
+            if name in parameters:
+                weights = parameters[name].detach().movedim(axis, 0).reshape(member.width, -1)
+                per_slice = weights.abs().pow(power).sum(1, dtype=torch.float64)
+                total += per_slice[torch.tensor(member.index)].sum(1)
+    return total
+
+
+def _activation(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Mean absolute activation where the unit is read."""
+    sums = _gates(evidence, lambda value, gradient: value.abs(), backward=False)
+    return {name: per_image.mean(0) for name, per_image in sums.items()}
+
+
+def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """First-order change of the loss when the unit goes: mean over images of |sum of activation x gradient|.
+
+    The derivative of each image's own loss with respect to a gate on the unit, as in Molchanov et al. 2017
+    (arXiv 1611.06440).
+    """
+    sums = _gates(evidence, lambda value, gradient: value * gradient)
+    return {name: per_image.abs().mean(0) for name, per_image in sums.items()}
+
+
+def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Second-order change of the loss: half the mean square of the same derivative, per image.
+
+    The empirical Fisher of a gate on the unit, as in Theis et al. 2018 (arXiv 1801.05787).
+    """
+    sums = _gates(evidence, lambda value, gradient: value * gradient)
+    return {name: per_image.square().mean(0) / 2 for name, per_image in sums.items()}
+
+
+def _random(evidence: Evidence) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(evidence.seed)
+    return {group.name: torch.rand(group.size, generator=generator) for group in evidence.groups}
+
+
+def _gates(evidence: Evidence, product: Callable, backward: bool = True, batch_size: int = 256):
+    """Per image and unit, the sum of ``product(activation, gradient)`` where the unit is read.
+
+    With activation x gradient, that is the derivative of the image's loss with respect to a gate on the unit.
+    Returns group name to a tensor of shape ``(images, units)``.
+    """
+    found = {group.name: [] for group in evidence.groups}
+    for images, labels in zip(evidence.data.images.split(batch_size), evidence.data.labels.split(batch_size)):
+        read: dict[str, torch.Tensor] = {}
+        with ExitStack() as stack:
+            for name in {m.module for group in evidence.groups for m in group.members if m.role == "in"}:
+                hook = evidence.model.get_submodule(name).register_forward_pre_hook(
+                    lambda module, inputs, name=name: read.__setitem__(name, inputs[0])
+                )
+                stack.callback(hook.remove)
+            with torch.enable_grad():
+                loss = evidence.loss(evidence.model, images, labels) * len(images)
+        names = list(read)
+        gradients = torch.autograd.grad(loss, [read[name] for name in names]) if backward else [None] * len(names)
+        products = {n: product(read[n].detach(), g).double() for n, g in zip(names, gradients)}
+        for group in evidence.groups:
+            parts = [_per_unit(products[m.module], m, evidence.model) for m in group.members if m.role == "in"]
+            found[group.name].append(torch.stack(parts).sum(0))
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _per_unit(values: torch.Tensor, member: Member, model: nn.Module) -> torch.Tensor:
+    """Sum a layer's input (N, ...) over everything but images and units; shape ``(N, units)``."""
+    axis = -1 if isinstance(model.get_submodule(member.module), nn.Linear) else 1
+    values = values.movedim(axis, 1)
+    per_slice = values.flatten(2).sum(2) if values.ndim > 2 else values
+    return per_slice[:, torch.tensor(member.index)].sum(2)
+
+
+CRITERIA: dict[str, Criterion] = {
+    row.name: row
+    for row in (
+        Criterion("l1", _norm(1)),
+        Criterion("l2", _norm(2)),
+        Criterion("activation", _activation, frozenset({"data"})),
+        Criterion("taylor", _taylor, frozenset({"data", "gradients"})),
+        Criterion("fisher", _fisher, frozenset({"data", "gradients"})),
+        Criterion("random", _random),
+    )
+}

@@ -1,0 +1,92 @@
+"""What it means for a layer to lose units: a table, and nothing else.
+
+A layer takes part in a group of units in one of three roles. ``out``: it produces the units, one slice of its
+weight each. ``in``: it reads them. ``through``: the units pass it one by one (normalisation, depthwise
+convolution). For each role the table names the tensors that have an axis of units, which axis that is, and the
+attributes that count them. Cutting, masking and counting all read this one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Role:
+    """Axes of units in a layer's tensors, and the attributes that hold their number.
+
+    Attributes
+    ----------
+    axes : mapping of str to int
+        Tensor name to the axis that runs over units; the first one is the one that is always there.
+    counts : tuple of str
+        Attributes of the module that hold the size of that axis.
+    """
+
+    axes: Mapping[str, int]
+    counts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The roles that one type of layer can play."""
+
+    roles: Mapping[str, Role] = field(default_factory=dict)
+
+
+_OUT = {"weight": 0, "bias": 0}
+_CONV = Layer({"out": Role(_OUT, ("out_channels",)), "in": Role({"weight": 1}, ("in_channels",))})
+_TRANSPOSED = Layer(
+    {"out": Role({"weight": 1, "bias": 0}, ("out_channels",)), "in": Role({"weight": 0}, ("in_channels",))}
+)
+_DEPTHWISE = Layer({"through": Role(_OUT, ("in_channels", "out_channels", "groups"))})
+_LINEAR = Layer({"out": Role(_OUT, ("out_features",)), "in": Role({"weight": 1}, ("in_features",))})
+_BATCHNORM = Layer({"through": Role({**_OUT, "running_mean": 0, "running_var": 0}, ("num_features",))})
+_LAYERNORM = Layer({"through": Role(_OUT, ("normalized_shape",))})
+_GROUPNORM = Layer({"through": Role(_OUT, ("num_channels",))})
+_PRELU = Layer({"through": Role({"weight": 0}, ("num_parameters",))})
+_EMBEDDING = Layer({"out": Role({"weight": 1}, ("embedding_dim",))})
+
+#: Type of layer to its row. Depthwise convolutions are told from the others by :func:`layer_of`.
+LAYERS: dict[type[nn.Module], Layer] = {
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _CONV),
+    **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _TRANSPOSED),
+    nn.Linear: _LINEAR,
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _BATCHNORM),
+    nn.LayerNorm: _LAYERNORM,
+    nn.GroupNorm: _GROUPNORM,
+    nn.PReLU: _PRELU,
+    nn.Embedding: _EMBEDDING,
+}
+
+
+def layer_of(module: nn.Module) -> Layer | None:
+    """The row of ``LAYERS`` for a module, or None where the kit cannot cut a layer of its type."""
+    for kind, layer in LAYERS.items():
+        if isinstance(module, kind):
+            return _DEPTHWISE if is_depthwise(module) else layer
+    return None
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """True for a convolution in which every channel has a filter of its own.
+
+    A one-channel convolution (``in_channels == 1``) is not one: it has ``groups == 1`` and its input channel
+    is shared by all outputs.
+    """
+    groups = getattr(module, "groups", 1)
+    return isinstance(module, nn.Module) and groups > 1 and groups == module.in_channels == module.out_channels
+
+
+def block_size(module: nn.Module) -> int:
+    """How many neighbouring channels of a ``through`` layer can only go together.
+
+    More than 1 for a GroupNorm with several channels to a group: a group is normalised as a whole, so whole
+    groups go.
+    """
+    if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
+        return module.num_channels // module.num_groups
+    return 1

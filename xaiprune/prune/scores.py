@@ -1,0 +1,106 @@
+"""Scores: how much each unit matters, by one criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..data import Split
+from ..train import classification_loss
+from .criteria import CRITERIA, Evidence
+from .units import UnitGroup, check_groups
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One finite number per unit, with the criterion that gave it.
+
+    Attributes
+    ----------
+    criterion : str
+    groups : tuple of UnitGroup
+    values : mapping of str to torch.Tensor
+        Group name to a float64 tensor of shape ``(units,)``; more means that the unit matters more.
+    """
+
+    criterion: str
+    groups: tuple[UnitGroup, ...]
+    values: Mapping[str, torch.Tensor]
+
+    def __post_init__(self):
+        for group in self.groups:
+            values = self.values[group.name]
+            if tuple(values.shape) != (group.size,):
+                raise ValueError(
+                    f"criterion {self.criterion!r} gave group {group.name!r} scores of shape "
+                    f"{tuple(values.shape)}, expected ({group.size},): one number per unit."
+                )
+            if not torch.isfinite(values).all():
+                raise ValueError(f"criterion {self.criterion!r} gave group {group.name!r} a score of NaN or infinity.")
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.values[name]
+
+    def order(self, name: str) -> torch.Tensor:
+        """Units of a group from the lowest score to the highest, ties by index; shape ``(units,)``."""
+        return torch.argsort(self.values[name], stable=True)
+
+    def __repr__(self) -> str:
+        lines = [f"Scores by {self.criterion}:"]
+        for group in self.groups:
+            low, middle, high = self.values[group.name].quantile(torch.tensor([0, 0.5, 1], dtype=torch.float64))
+            lines.append(f"  {group.name}: {group.size} units, {low:.3g} .. {middle:.3g} .. {high:.3g}")
+        return "\n".join(lines)
+
+
+def score(
+    model: nn.Module,
+    units: list[UnitGroup],
+    criterion: str,
+    data: Split | None = None,
+    *,
+    loss: Callable = classification_loss,
+    seed: int = 0,
+) -> Scores:
+    """Score every unit by one criterion.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it is not changed.
+    units : list of UnitGroup
+        From :func:`find_units`.
+    criterion : str
+        A key of ``CRITERIA``: add a row there to have your own.
+    data : Split, optional
+        Images (N, ...) and labels (N,), for criteria that need them. Use the calibration split: never test.
+    loss : callable
+        ``(model, images, labels) -> scalar``, a mean over images. The default is cross-entropy.
+    seed : int
+        For criteria that draw.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    ValueError
+        For an unknown criterion, data that is missing or empty, a model in training mode, or a score that is
+        not finite (the group and the criterion are named).
+    """
+    groups = check_groups(units)
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
+    needs = CRITERIA[criterion].needs
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first, so that scores are repeatable.")
+    if "data" in needs and (data is None or len(data.images) == 0):
+        raise ValueError(f"criterion {criterion!r} needs data: pass a Split, such as xp.data.mnist('calibration').")
+    evidence = Evidence(model, tuple(groups.values()), data, loss, seed)
+    values = CRITERIA[criterion].function(evidence)
+    values = {name: values[name].detach().double() for name in groups}
+    return Scores(criterion, tuple(groups.values()), values)

@@ -1,0 +1,183 @@
+"""The problem that soft coefficients solve, and the one form in which every method answers it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...data import Split, check_images
+from ...metrics import psnr, psnr_from_mse
+from ..apply import cut
+from ..cost import ParameterCount
+from ..plans import Plan, counts_from, lowest
+from ..scores import Scores
+
+
+class SoftProblem:
+    """Choose what fraction of each group goes: the best reconstruction at a given measured sparsity.
+
+    Maximise ``PSNR(alpha) = 10 log10(MAX^2 / MSE)`` on ``images`` subject to ``|S(alpha) - rho| <= epsilon``,
+    where coefficient ``alpha_g`` in [0, 1] removes the lowest-scored ``round(alpha_g n_g)`` units of group g
+    (one always stays) and S is the share of the parameters that the cut model lacks. After Sundaram, Ulmen,
+    Haider and Goerges (arXiv 2507.14882); epsilon, rho and the list of groups are reconstructed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An autoencoder: its output has the shape of its input, with values in [0, 1].
+    scores : Scores
+        They rank the units inside each group.
+    images : torch.Tensor
+        Validation images, shape (N, C, H, W), in [0, 1].
+    rho : float
+        Wanted share of the parameters that goes, in (0, 1).
+    epsilon : float
+        How far the measured sparsity may be from ``rho``.
+
+    Attributes
+    ----------
+    evaluations : int
+        Forward passes over ``images`` so far. A backward pass counts as two. A plan that was evaluated
+        before is remembered and costs nothing.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For images that are empty, not in [0, 1] or of a shape that the model does not take or reproduce, and for a
+        rho or epsilon that no plan can meet (the nearest reachable sparsity is named).
+    """
+
+    def __init__(
+        self, model: nn.Module, scores: Scores, images: torch.Tensor, rho: float, epsilon: float = 0.01
+    ):
+        check_images(images)
+        if not 0 < rho < 1:
+            hint = f"; did you mean {rho / 100:g}?" if 1 < rho < 100 else ""
+            raise ValueError(f"rho must be in (0, 1), got {rho:g}{hint}")
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be positive, got {epsilon:g}.")
+        self.model, self.scores, self.images, self.rho, self.epsilon = model, scores, images, rho, epsilon
+        self.groups = scores.groups
+        self.names = [group.name for group in self.groups]
+        self.count = ParameterCount(model, self.groups)
+        self.sizes = self.count.sizes
+        self.evaluations = 0
+        self._known: dict[tuple[int, ...], float] = {}
+        self._check_output()
+        self._check_reachable()
+
+    def counts(self, coefficients: Mapping[str, float] | Sequence[float]) -> np.ndarray:
+        """Units that go from each group, shape ``(groups,)``, for coefficients by name or in order."""
+        if not isinstance(coefficients, Mapping):
+            coefficients = dict(zip(self.names, coefficients, strict=True))
+        counts = counts_from(self.groups, coefficients)
+        return np.array([counts[name] for name in self.names])
+
+    def sparsity(self, counts) -> np.ndarray:
+        """Measured sparsity S for counts of shape ``(..., groups)``; costs no evaluation."""
+        return self.count.sparsity(np.asarray(counts, float))
+
+    def meets(self, counts) -> np.ndarray:
+        """Whether ``|S - rho| <= epsilon``, for counts of shape ``(..., groups)``."""
+        return np.abs(self.sparsity(counts) - self.rho) <= self.epsilon
+
+    def plan(self, counts) -> Plan:
+        """The plan for counts of shape ``(groups,)``."""
+        return lowest(self.scores, dict(zip(self.names, map(int, counts))))
+
+    def psnr(self, counts) -> float:
+        """PSNR in dB of the model cut to ``counts``: one evaluation, unless these counts were seen before."""
+        key = tuple(int(count) for count in counts)
+        if key not in self._known:
+            self._known[key] = self.psnr_of_plan(self.plan(key))
+        return self._known[key]
+
+    def psnr_of_plan(self, plan: Plan) -> float:
+        """PSNR in dB of the model cut to any plan, also one with another ranking; one evaluation."""
+        self.evaluations += 1
+        return psnr(cut(self.model, plan), Split(self.images, None))
+
+    def _check_output(self) -> None:
+        try:
+            with torch.no_grad():
+                shape = self.model(self.images[:1]).shape
+        except RuntimeError as error:
+            raise ValueError(f"images of shape {tuple(self.images.shape)} do not run through the model: {error}") from error
+        if shape != self.images[:1].shape:
+            raise ValueError(f"the model must reproduce its input: {tuple(self.images[:1].shape)} became {tuple(shape)}.")
+
+    def _check_reachable(self) -> None:
+        most = float(self.sparsity(self.sizes - 1))
+        if self.rho > most + self.epsilon:
+            raise ValueError(
+                f"rho = {self.rho:g} cannot be reached: with one unit left in every group the sparsity is {most:.4f}, "
+                f"so the nearest reachable is {most:.4f}."
+            )
+
+
+@dataclass(frozen=True)
+class SoftResult:
+    """What every method returns.
+
+    Attributes
+    ----------
+    method : str
+    coefficients : dict of str to float
+        Share of each group's units that goes.
+    plan : Plan
+    psnr : float
+        On the problem's images, in dB.
+    sparsity : float
+        Measured share of the parameters that is gone.
+    evaluations : int
+        Forward passes that the method used; a backward pass counts as two.
+    seconds : float
+    history : list of dict
+        One row per step, with at least ``psnr`` and ``sparsity``.
+    """
+
+    method: str
+    coefficients: dict[str, float]
+    plan: Plan
+    psnr: float
+    sparsity: float
+    evaluations: int
+    seconds: float
+    history: list[dict] = field(default_factory=list, repr=False)
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{name} {alpha:.2f}" for name, alpha in self.coefficients.items())
+        return (
+            f"{self.method}: {self.psnr:.2f} dB at S = {self.sparsity:.3f} after {self.evaluations} evaluations, "
+            f"{self.seconds:.1f} s ({shares})"
+        )
+
+
+class Stopwatch:
+    """Evaluations and seconds of one method, from its creation on."""
+
+    def __init__(self, problem: SoftProblem):
+        self._problem, self._evaluations, self._start = problem, problem.evaluations, time.perf_counter()
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations since the start."""
+        return self._problem.evaluations - self._evaluations
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._start
+
+    def result(self, method: str, plan: Plan, psnr: float, history: list[dict]) -> SoftResult:
+        """The result of the method."""
+        problem = self._problem
+        gone = {group.name: group.size - plan.kept[group.name] for group in problem.groups}
+        coefficients = {group.name: gone[group.name] / group.size for group in problem.groups}
+        sparsity = problem.count.of(gone, problem.groups)
+        return SoftResult(method, coefficients, plan, psnr, sparsity, self.evaluations, self.seconds, history)

@@ -1,0 +1,160 @@
+"""Recipes of the zoo's models, and the checkpoints that they left in ``data/checkpoints``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .. import data
+from ..metrics import PSNR, Metric
+from ..train import fit, reconstruction_loss, seed_everything
+from .autoencoder import ConvAutoencoder
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model of the zoo is made: everything but the seed.
+
+    Attributes
+    ----------
+    build : callable
+        Returns the untrained model.
+    dataset : callable
+        ``split -> Split``.
+    loss : callable
+        ``(model, images, labels) -> scalar``.
+    metric : Metric
+        Reported on the validation split after each epoch and once on the test split.
+    epochs : int
+    lr : float
+    """
+
+    build: Callable[[], nn.Module]
+    dataset: Callable[[str], data.Split]
+    loss: Callable
+    metric: Metric
+    epochs: int
+    lr: float
+
+
+MODELS: dict[str, Recipe] = {
+    "mnist-autoencoder": Recipe(
+        build=lambda: ConvAutoencoder(channels=(16, 32), hidden=256, latent=32),
+        dataset=data.mnist,
+        loss=reconstruction_loss,
+        metric=PSNR,
+        epochs=32,
+        lr=2e-3,
+    ),
+}
+
+
+def load(name: str, seed: int = 0) -> nn.Module:
+    """A trained model of the zoo, in evaluation mode.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``MODELS``.
+    seed : int
+        Training seed; the shipped ones are listed by the error when another is asked for.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a checkpoint that differs from its card.
+    FileNotFoundError
+        If no checkpoint of that seed exists; the message gives the command that makes it.
+    """
+    model = _recipe(name).build()
+    weights = _path(name, seed)
+    if not weights.exists():
+        shipped = sorted(path.stem.rpartition("seed")[2] for path in weights.parent.glob(f"{name}-seed*.json"))
+        raise FileNotFoundError(
+            f"no checkpoint of {name} with seed {seed} (there are seeds {', '.join(shipped) or 'none'}). "
+            f"Make it with `python -m xaiprune.zoo train {name} --seed {seed}`."
+        )
+    if (found := data.sha256(weights)) != (expected := card(name, seed)["sha256"]):
+        raise ValueError(f"{weights} is damaged: its SHA-256 is {found[:12]}..., its card says {expected[:12]}...")
+    model.load_state_dict(load_file(weights))
+    return model.eval()
+
+
+def card(name: str, seed: int = 0) -> dict:
+    """The card of a checkpoint: data, epochs, seed, versions, metric on the whole test set, sha256."""
+    _recipe(name)
+    return json.loads(_path(name, seed).with_suffix(".json").read_text())
+
+
+def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None = None) -> dict:
+    """Train a model of the zoo and write its checkpoint and card; an interrupted run resumes.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``MODELS``.
+    seed : int
+        Seeds the weights and the order of the batches.
+    epochs : int, optional
+        Instead of the recipe's.
+    out : Path, optional
+        Folder to write to instead of ``data/checkpoints``.
+
+    Returns
+    -------
+    dict
+        The card.
+    """
+    recipe = _recipe(name)
+    epochs = recipe.epochs if epochs is None else epochs
+    seed_everything(seed)
+    model = recipe.build()
+    validation = recipe.dataset("validation")
+    history = fit(
+        model,
+        recipe.dataset("train"),
+        recipe.loss,
+        epochs=epochs,
+        lr=recipe.lr,
+        seed=seed,
+        validate=lambda model: recipe.metric(model, validation),
+        resume=data.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
+    )
+    weights = _path(name, seed, out)
+    data.save_atomically(weights, lambda path: save_file(model.state_dict(), path))
+    result = {
+        "name": name,
+        "command": f"python -m xaiprune.zoo train {name} --seed {seed} --epochs {epochs}",
+        "data": recipe.dataset.__name__,
+        "train_images": data.SPLIT_SIZES["train"],
+        "epochs": epochs,
+        "seed": seed,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "metric": recipe.metric.name,
+        "validation": round(history[-1]["validation"], 3),
+        "test": round(recipe.metric(model, recipe.dataset("test")), 3),
+        "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__.partition("+")[0], "python": platform.python_version()},
+        "licence": "MIT",
+        "sha256": data.sha256(weights),
+    }
+    weights.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _recipe(name: str) -> Recipe:
+    if name not in MODELS:
+        raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}.")
+    return MODELS[name]
+
+
+def _path(name: str, seed: int, folder: Path | None = None) -> Path:
+    return (folder or data.data_dir() / "checkpoints") / f"{name}-seed{seed}.safetensors"
