@@ -10,5 +10,16 @@ from .units import Member, UnitGroup, find_units
 
 __all__ = [
     *("CRITERIA", "LAYERS", "Criterion", "Evidence", "Member", "ParameterCount", "Plan", "Scores", "UnitGroup"),
-    *("counts_from", "cut", "difference", "find_units", "load_cut", "lowest", "masked", "plan", "save_cut", "score"),
+    *(
+        "counts_from",
+        "cut",
+        "difference",
+        "find_units",
+        "load_cut",
+        "lowest",
+        "masked",
+        "plan",
+        "save_cut",
+        "score",
+    ),
 ]

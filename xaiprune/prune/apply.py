@@ -52,17 +52,19 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
             kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
         memo[id(tensors[name])] = kept
     smaller = copy.deepcopy(model, memo)
-    for member in plan.members:
-        module = None if member.kind == "Parameter" else smaller.get_submodule(member.module)
-        first, axis = next(iter(member.axes.items()))
-        width = smaller.get_parameter(first).shape[axis]
-        if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
-            module.num_groups = width // (member.width // module.num_groups) if width != module.num_channels else (
-                module.num_groups
-            )
-        for count in member.counts:
-            setattr(module, count, (width,) if count == "normalized_shape" else width)
+    for member, _ in plan.members:
+        if member.kind != "Parameter":
+            width = len(plan.stays[member.module, member.role])
+            _recount(smaller.get_submodule(member.module), member.counts, width)
     return smaller
+
+
+def _recount(module: nn.Module, counts: tuple[str, ...], width: int) -> None:
+    """Tell a layer its new width."""
+    if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
+        module.num_groups = width * module.num_groups // module.num_channels  # its groups go as a whole
+    for count in counts:
+        setattr(module, count, (width,) if count == "normalized_shape" else width)
 
 
 @contextmanager
@@ -91,11 +93,11 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     tensors = _check_fits(model, plan)
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     modes = {module: module.training for module in model.modules()}
+    modules = dict(model.named_modules())
     with ExitStack() as stack:
         stack.callback(_restore, tensors, saved, modes)
-        for name, module in model.named_modules():
-            stay = _normalised_over(name, module, plan)
-            if stay is not None:
+        for (name, _), stay in plan.stays.items():
+            if isinstance(module := modules.get(name), nn.LayerNorm | nn.GroupNorm):
                 stack.callback(module.register_forward_hook(_restricted(stay)).remove)
         with torch.no_grad():
             for name, axes in plan.slices.items():
@@ -106,10 +108,9 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 
 def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
     """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state)."""
-    path = Path(path)
     state = {name: tensor.contiguous() for name, tensor in smaller.state_dict().items()}
-    plan.save(path.with_suffix(".json"))
-    save_atomically(path.with_suffix(".safetensors"), lambda temporary: save_file(state, temporary))
+    plan.save(_sibling(path, ".json"))
+    save_atomically(_sibling(path, ".safetensors"), lambda temporary: save_file(state, temporary))
 
 
 def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
@@ -132,12 +133,11 @@ def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
     ValueError
         If the plan does not fit the architecture or the state does not fit the plan.
     """
-    path = Path(path)
-    smaller = cut(build(), Plan.load(path.with_suffix(".json")))
+    smaller = cut(build(), Plan.load(_sibling(path, ".json")))
     try:
-        smaller.load_state_dict(load_file(path.with_suffix(".safetensors")))
+        smaller.load_state_dict(load_file(_sibling(path, ".safetensors")))
     except RuntimeError as error:
-        raise ValueError(f"the state in {path.name} does not fit its plan: {error}") from error
+        raise ValueError(f"the state in {path}.safetensors does not fit its plan: {error}") from error
     return smaller.eval()
 
 
@@ -152,12 +152,16 @@ def difference(model: nn.Module, plan: Plan, *inputs: torch.Tensor) -> float:
     return ((by_mask - by_cut).abs().max() / by_mask.abs().max().clamp(min=1)).item()
 
 
+def _sibling(path: Path | str, ending: str) -> Path:
+    return Path(f"{path}{ending}")
+
+
 def _check_fits(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
     """The model's tensors by name, once the plan's layers are found there in their original width."""
     if not isinstance(plan, Plan):
         raise TypeError(f"plan must be a Plan, got {type(plan).__name__}.")
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
-    for member in plan.members:
+    for member, _ in plan.members:
         for name, axis in member.axes.items():
             found = tuple(tensors[name].shape) if name in tensors else None
             if found is None or found[axis] != member.width:
@@ -183,15 +187,6 @@ def _restore(tensors, saved, modes) -> None:
             tensor.copy_(saved[name])
     for module, mode in modes.items():
         module.training = mode
-
-
-def _normalised_over(name: str, module: nn.Module, plan: Plan) -> np.ndarray | None:
-    """Channels that stay in a layer whose statistics run over units, None for every other layer."""
-    if not isinstance(module, nn.LayerNorm | nn.GroupNorm):
-        return None
-    for axis, gone in plan.slices.get(f"{name}.weight", {}).items():
-        return np.setdiff1d(np.arange(module.weight.shape[axis]), gone)
-    return None
 
 
 def _restricted(stay: np.ndarray) -> Callable:

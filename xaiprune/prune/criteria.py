@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -109,10 +110,8 @@ def _gates(evidence: Evidence, product: Callable, backward: bool = True, batch_s
         read: dict[str, torch.Tensor] = {}
         with ExitStack() as stack:
             for name in {m.module for group in evidence.groups for m in group.members if m.role == "in"}:
-                hook = evidence.model.get_submodule(name).register_forward_pre_hook(
-                    lambda module, inputs, name=name: read.__setitem__(name, inputs[0])
-                )
-                stack.callback(hook.remove)
+                reader = evidence.model.get_submodule(name)
+                stack.callback(reader.register_forward_pre_hook(partial(_keep_input, read, name)).remove)
             with torch.enable_grad():
                 loss = evidence.loss(evidence.model, images, labels) * len(images)
         names = list(read)
@@ -122,6 +121,10 @@ def _gates(evidence: Evidence, product: Callable, backward: bool = True, batch_s
             parts = [_per_unit(products[m.module], m, evidence.model) for m in group.members if m.role == "in"]
             found[group.name].append(torch.stack(parts).sum(0))
     return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _keep_input(read: dict[str, torch.Tensor], name: str, module: nn.Module, inputs: tuple) -> None:
+    read[name] = inputs[0]
 
 
 def _per_unit(values: torch.Tensor, member: Member, model: nn.Module) -> torch.Tensor:

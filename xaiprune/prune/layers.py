@@ -9,7 +9,7 @@ attributes that count them. Cutting, masking and counting all read this one tabl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -30,40 +30,30 @@ class Role:
     counts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Layer:
-    """The roles that one type of layer can play."""
-
-    roles: Mapping[str, Role] = field(default_factory=dict)
-
-
 _OUT = {"weight": 0, "bias": 0}
-_CONV = Layer({"out": Role(_OUT, ("out_channels",)), "in": Role({"weight": 1}, ("in_channels",))})
-_TRANSPOSED = Layer(
-    {"out": Role({"weight": 1, "bias": 0}, ("out_channels",)), "in": Role({"weight": 0}, ("in_channels",))}
-)
-_DEPTHWISE = Layer({"through": Role(_OUT, ("in_channels", "out_channels", "groups"))})
-_LINEAR = Layer({"out": Role(_OUT, ("out_features",)), "in": Role({"weight": 1}, ("in_features",))})
-_BATCHNORM = Layer({"through": Role({**_OUT, "running_mean": 0, "running_var": 0}, ("num_features",))})
-_LAYERNORM = Layer({"through": Role(_OUT, ("normalized_shape",))})
-_GROUPNORM = Layer({"through": Role(_OUT, ("num_channels",))})
-_PRELU = Layer({"through": Role({"weight": 0}, ("num_parameters",))})
-_EMBEDDING = Layer({"out": Role({"weight": 1}, ("embedding_dim",))})
+_CONV = {"out": Role(_OUT, ("out_channels",)), "in": Role({"weight": 1}, ("in_channels",))}
+_TRANSPOSED = {
+    "out": Role({"weight": 1, "bias": 0}, ("out_channels",)),
+    "in": Role({"weight": 0}, ("in_channels",)),
+}
+_DEPTHWISE = {"through": Role(_OUT, ("in_channels", "out_channels", "groups"))}
+_LINEAR = {"out": Role(_OUT, ("out_features",)), "in": Role({"weight": 1}, ("in_features",))}
+_BATCHNORM = {"through": Role({**_OUT, "running_mean": 0, "running_var": 0}, ("num_features",))}
 
-#: Type of layer to its row. Depthwise convolutions are told from the others by :func:`layer_of`.
-LAYERS: dict[type[nn.Module], Layer] = {
+#: Type of layer to the roles that it can play. Depthwise convolutions are told apart by :func:`layer_of`.
+LAYERS: dict[type[nn.Module], dict[str, Role]] = {
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _CONV),
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _TRANSPOSED),
     nn.Linear: _LINEAR,
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _BATCHNORM),
-    nn.LayerNorm: _LAYERNORM,
-    nn.GroupNorm: _GROUPNORM,
-    nn.PReLU: _PRELU,
-    nn.Embedding: _EMBEDDING,
+    nn.LayerNorm: {"through": Role(_OUT, ("normalized_shape",))},
+    nn.GroupNorm: {"through": Role(_OUT, ("num_channels",))},
+    nn.PReLU: {"through": Role({"weight": 0}, ("num_parameters",))},
+    nn.Embedding: {"out": Role({"weight": 1}, ("embedding_dim",))},
 }
 
 
-def layer_of(module: nn.Module) -> Layer | None:
+def layer_of(module: nn.Module) -> dict[str, Role] | None:
     """The row of ``LAYERS`` for a module, or None where the kit cannot cut a layer of its type."""
     for kind, layer in LAYERS.items():
         if isinstance(module, kind):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -58,27 +59,35 @@ class Plan:
         return {group.name: group.size - len(self.removed.get(group.name, ())) for group in self.groups}
 
     @cached_property
+    def members(self) -> list[tuple[Member, np.ndarray]]:
+        """Members of all groups that lose units, each with the slices that it loses."""
+        return [
+            (member, member.index[list(self.removed[group.name])].ravel())
+            for group in self.groups
+            if group.name in self.removed
+            for member in group.members
+        ]
+
+    @cached_property
     def slices(self) -> dict[str, dict[int, np.ndarray]]:
         """Tensor name to axis to the slices that go, ascending, over all groups."""
         found: dict[str, dict[int, list]] = {}
-        for member, units in self._touched():
+        for member, gone in self.members:
             for tensor, axis in member.axes.items():
-                found.setdefault(tensor, {}).setdefault(axis, []).append(member.index[units].ravel())
+                found.setdefault(tensor, {}).setdefault(axis, []).append(gone)
         return {
             tensor: {axis: np.unique(np.concatenate(parts)) for axis, parts in axes.items()}
             for tensor, axes in found.items()
         }
 
-    def _touched(self):
-        for group in self.groups:
-            if units := self.removed.get(group.name):
-                for member in group.members:
-                    yield member, list(units)
-
-    @property
-    def members(self) -> list[Member]:
-        """Members of all groups that lose units."""
-        return [member for member, _ in self._touched()]
+    @cached_property
+    def stays(self) -> dict[tuple[str, str], np.ndarray]:
+        """Layer and role to the slices that stay, ascending, over all groups."""
+        found: dict[tuple[str, str], np.ndarray] = {}
+        for member, gone in self.members:
+            key = member.module, member.role
+            found[key] = np.setdiff1d(found.get(key, np.arange(member.width)), gone)
+        return found
 
     def __eq__(self, other) -> bool:
         return isinstance(other, Plan) and self.to_json() == other.to_json()
@@ -210,7 +219,9 @@ def counts_from(
     """
     sizes = {group.name: group.size for group in groups}
     if unknown := sorted(set(coefficients) - set(sizes)):
-        raise ValueError(f"coefficients name groups that do not exist: {', '.join(unknown)}; there are {', '.join(sizes)}.")
+        raise ValueError(
+            f"coefficients name groups that do not exist: {', '.join(unknown)}; there are {', '.join(sizes)}."
+        )
     for name, alpha in coefficients.items():
         if not 0 <= alpha <= 1:
             hint = f"; did you mean {alpha / 100:g}?" if 1 < alpha <= 100 else ""
@@ -255,7 +266,7 @@ def _allocate(scores: Scores, k: int, chunks: list[list[int]], scope: str) -> di
     for position, (group, sizes) in enumerate(zip(scores.groups, chunks)):
         values = scores[group.name].sort().values
         ends = np.cumsum([0, *sizes]).tolist()
-        for step, (start, end) in enumerate(zip(ends, ends[1:])):
+        for step, (start, end) in enumerate(pairwise(ends)):
             rank = values[start:end].mean().item() if scope == "global" else end / group.size
             ranked.append((rank, position, step))
     chunks, taken = list(chunks), [0] * len(chunks)

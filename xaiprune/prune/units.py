@@ -158,8 +158,13 @@ def check_groups(groups: Sequence[UnitGroup], name: str = "units") -> dict[str, 
 
 
 def _trace(model: nn.Module, example):
-    """torch-pruning's graph of a copy of the model, and the names of the copy's modules and parameters."""
-    model = copy.deepcopy(model).eval().requires_grad_(True)
+    """torch-pruning's graph of a copy of the model, and the names of the copy's modules and parameters.
+
+    The copy and the example are on the meta device: only shapes flow, nothing is computed.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    model = copy.deepcopy(model, {id(tensor): _meta(tensor) for tensor in tensors}).eval()
+    example = tuple(map(_meta, example)) if isinstance(example, tuple | list) else _meta(example)
     names = {module: name for name, module in model.named_modules()}
     names |= {parameter: name for name, parameter in model.named_parameters()}
     entered: list[str] = []
@@ -167,7 +172,7 @@ def _trace(model: nn.Module, example):
     def forward(model, example):
         hooks = [m.register_forward_pre_hook(lambda m, _: entered.append(names[m])) for m in model.modules()]
         try:
-            return model(*example) if isinstance(example, tuple | list) else model(example)
+            return model(*example) if isinstance(example, tuple) else model(example)
         except Exception as error:
             raise ValueError(
                 f"example does not run through the model: it failed in {entered[-1] or 'the model itself'!r} "
@@ -178,7 +183,7 @@ def _trace(model: nn.Module, example):
                 hook.remove()
 
     graph = tp.DependencyGraph()
-    with torch.enable_grad(), warnings.catch_warnings():
+    with torch.enable_grad(), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             graph.build_dependency(model, example, forward_fn=forward, verbose=False)
@@ -192,12 +197,20 @@ def _trace(model: nn.Module, example):
     known = {names[node] for node in graph.module2node if node in names}
     for name in dict.fromkeys(entered):
         module = model.get_submodule(name)
-        if name not in known and not list(module.children()) and list(module.parameters()):
+        if name not in known and not list(module.children()) and list(module.parameters(recurse=False)):
             raise ValueError(
                 f"{name!r} ({type(module).__name__}) cannot be traced: no gradient flows from the output back "
                 "to it. Is it run under torch.no_grad, detached, or is its type unknown to torch-pruning?"
             )
     return graph, names
+
+
+def _meta(value):
+    """A tensor's shape without its values; parameters of floats ask for a gradient, so that the graph is whole."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    empty = torch.empty_like(value, device="meta", requires_grad=False)
+    return nn.Parameter(empty, value.is_floating_point()) if isinstance(value, nn.Parameter) else empty
 
 
 def _raw_groups(graph):
@@ -214,7 +227,7 @@ def _members(graph, raw, names):
         module, produces = item.dep.target.module, graph.is_out_channel_pruning_fn(item.dep.handler)
         if produces and not item.dep.target.outputs:
             reaches_output = True
-        if module not in names or (isinstance(module, nn.Module) and not list(module.parameters())):
+        if module not in names or (isinstance(module, nn.Module) and _is_transparent(module)):
             continue
         pairs = np.array([item.root_idxs, item.idxs]).T
         members.append(_Pairs(*_role(module, names[module], produces, item.dep.target), pairs))
@@ -235,21 +248,27 @@ class _Pairs:
     pairs: np.ndarray
 
 
+def _is_transparent(module: nn.Module) -> bool:
+    """Activations, pooling, dropout: units pass them, and nothing in them has to change."""
+    return layer_of(module) is None and not list(module.parameters())
+
+
 def _role(module, name, produces, node):
     if isinstance(module, nn.Parameter):
         axis = node.pruning_dim % module.ndim
         return name, "Parameter", "through", {name: axis}, (), module.shape[axis], 1
     layer = layer_of(module)
-    if layer is None or (getattr(module, "groups", 1) > 1 and "through" not in layer.roles):
+    if layer is None or (getattr(module, "groups", 1) > 1 and "through" not in layer):
         kind = "a grouped convolution" if layer else f"of type {type(module).__name__}"
         raise ValueError(
             f"{name!r} is {kind}, which cannot be cut. Name the layers that feed it in ignore=[...], or leave it out."
         )
-    role = "through" if "through" in layer.roles else "out" if produces else "in"
-    row = layer.roles[role]
-    axes = {f"{name}.{t}": axis for t, axis in row.axes.items() if getattr(module, t, None) is not None}
-    first = next(iter(row.axes))
-    width = getattr(module, first).shape[row.axes[first]]
+    role = "through" if "through" in layer else "out" if produces else "in"
+    row = layer[role]
+    tensors = {t: getattr(module, t) for t in row.axes if getattr(module, t, None) is not None}
+    axes = {f"{name}.{t}": row.axes[t] for t in tensors}
+    widths = [tensor.shape[row.axes[t]] for t, tensor in tensors.items()]
+    width = widths[0] if widths else int(np.ravel(getattr(module, row.counts[0]))[-1])
     return name, type(module).__name__, role, axes, row.counts, width, block_size(module)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...data import Split, check_images
-from ...metrics import psnr, psnr_from_mse
+from ...metrics import psnr
 from ..apply import cut
 from ..cost import ParameterCount
 from ..plans import Plan, counts_from, lowest
@@ -52,10 +52,10 @@ class SoftProblem:
         rho or epsilon that no plan can meet (the nearest reachable sparsity is named).
     """
 
-    def __init__(
-        self, model: nn.Module, scores: Scores, images: torch.Tensor, rho: float, epsilon: float = 0.01
-    ):
+    def __init__(self, model: nn.Module, scores: Scores, images: torch.Tensor, rho: float, epsilon: float = 0.01):
         check_images(images)
+        if model.training:
+            raise ValueError("model is in training mode; call model.eval() first.")
         if not 0 < rho < 1:
             hint = f"; did you mean {rho / 100:g}?" if 1 < rho < 100 else ""
             raise ValueError(f"rho must be in (0, 1), got {rho:g}{hint}")
@@ -86,6 +86,16 @@ class SoftProblem:
         """Whether ``|S - rho| <= epsilon``, for counts of shape ``(..., groups)``."""
         return np.abs(self.sparsity(counts) - self.rho) <= self.epsilon
 
+    @property
+    def target(self) -> float:
+        """The sparsity to aim at: the least that is allowed, with a fifth of epsilon to spare."""
+        return self.rho - 0.8 * self.epsilon
+
+    @property
+    def intact(self) -> float:
+        """PSNR in dB of the unpruned model."""
+        return self.psnr(np.zeros(len(self.sizes), int))
+
     def plan(self, counts) -> Plan:
         """The plan for counts of shape ``(groups,)``."""
         return lowest(self.scores, dict(zip(self.names, map(int, counts))))
@@ -97,19 +107,39 @@ class SoftProblem:
             self._known[key] = self.psnr_of_plan(self.plan(key))
         return self._known[key]
 
+    def knows(self, counts) -> bool:
+        """Whether these counts have been evaluated."""
+        return tuple(int(count) for count in counts) in self._known
+
+    def remember(self, values: Mapping[tuple[int, ...], float]) -> None:
+        """Take over PSNR values that were evaluated elsewhere, by counts."""
+        self._known.update(values)
+
     def psnr_of_plan(self, plan: Plan) -> float:
         """PSNR in dB of the model cut to any plan, also one with another ranking; one evaluation."""
         self.evaluations += 1
         return psnr(cut(self.model, plan), Split(self.images, None))
+
+    def check(self, sparsity: float) -> None:
+        """Raise ValueError, with the sparsity that was found, if it is outside the allowed band."""
+        if abs(sparsity - self.rho) > self.epsilon:
+            raise ValueError(
+                f"no plan with |S - {self.rho:g}| <= {self.epsilon:g} was found: whole units allow {sparsity:.4f} "
+                "as the nearest. Take a larger epsilon or that rho."
+            )
 
     def _check_output(self) -> None:
         try:
             with torch.no_grad():
                 shape = self.model(self.images[:1]).shape
         except RuntimeError as error:
-            raise ValueError(f"images of shape {tuple(self.images.shape)} do not run through the model: {error}") from error
+            raise ValueError(
+                f"images of shape {tuple(self.images.shape)} do not run through the model: {error}"
+            ) from error
         if shape != self.images[:1].shape:
-            raise ValueError(f"the model must reproduce its input: {tuple(self.images[:1].shape)} became {tuple(shape)}.")
+            raise ValueError(
+                f"the model must reproduce its input: {tuple(self.images[:1].shape)} became {tuple(shape)}."
+            )
 
     def _check_reachable(self) -> None:
         most = float(self.sparsity(self.sizes - 1))
@@ -180,4 +210,5 @@ class Stopwatch:
         gone = {group.name: group.size - plan.kept[group.name] for group in problem.groups}
         coefficients = {group.name: gone[group.name] / group.size for group in problem.groups}
         sparsity = problem.count.of(gone, problem.groups)
+        problem.check(sparsity)
         return SoftResult(method, coefficients, plan, psnr, sparsity, self.evaluations, self.seconds, history)

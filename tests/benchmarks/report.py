@@ -1,0 +1,64 @@
+"""The one table that every benchmark prints, and its command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured figure beside the one that was asked for.
+
+    ``sense`` is ">=" or "<=": how the value must stand to ``asked`` and, at best, to ``aim``.
+    """
+
+    name: str
+    asked: float
+    value: float
+    sense: str
+    unit: str = ""
+    aim: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the asked figure is reached."""
+        return self.value >= self.asked if self.sense == ">=" else self.value <= self.asked
+
+
+def main(measure: Callable[[argparse.Namespace], list[Figure]], description: str) -> None:
+    """Run a benchmark from the command line; exit status 1 when an asked figure falls short."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="less data, under a minute, for a look")
+    parser.add_argument("--full", action="store_true", help="measure everything and write the table")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    figures = measure(arguments)
+    print(table(figures))
+    if arguments.json:
+        rows = [asdict(figure) | {"holds": figure.holds} for figure in figures]
+        packages = ("torch", "torchvision", "torch-pruning", "numpy")
+        versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+        content = {"figures": rows, "versions": versions, "threads": torch.get_num_threads()}
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+    sys.exit(0 if all(figure.holds for figure in figures) else 1)
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures as text, one per line."""
+    rows = [("figure", "asked", "aimed at", "measured", "unit", "holds")]
+    for figure in figures:
+        aim = "" if figure.aim is None else f"{figure.sense} {figure.aim:.4g}"
+        row = (figure.name, f"{figure.sense} {figure.asked:.4g}", aim, f"{figure.value:.4g}", figure.unit)
+        rows.append((*row, "yes" if figure.holds else "NO"))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)

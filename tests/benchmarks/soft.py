@@ -1,0 +1,2 @@
+from . import soft_sweep
+soft_sweep.run_all()

@@ -1,0 +1,68 @@
+"""What the optimisers have to beat, at the same measured sparsity."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..plans import Plan, plan
+from ..scores import Scores, score
+from .problem import SoftProblem, SoftResult, Stopwatch
+from .surface import harden, onto_surface
+
+
+def uniform(problem: SoftProblem) -> SoftResult:
+    """The same coefficient for every group."""
+    return _along(problem, "uniform", np.ones(len(problem.sizes)))
+
+
+def by_norm(problem: SoftProblem) -> SoftResult:
+    """Coefficients inversely proportional to the mean L2 norm of each group's units."""
+    norms = score(problem.model, list(problem.groups), "l2")
+    return _along(problem, "group norms", np.array([1 / norms[name].mean().item() for name in problem.names]))
+
+
+def at_random(problem: SoftProblem, seed: int) -> SoftResult:
+    """Coefficients drawn uniformly from [0, 1], scaled together until the sparsity fits."""
+    return _along(problem, f"random {seed}", np.random.default_rng(seed).random(len(problem.sizes)))
+
+
+def all_or_nothing(problem: SoftProblem) -> SoftResult | None:
+    """The best set of whole groups to remove (but for one unit each); None where no set meets the constraint."""
+    watch = Stopwatch(problem)
+    sets = np.array(list(itertools.product((0, 1), repeat=len(problem.sizes)))) * (problem.sizes - 1)
+    sets = sets[problem.meets(sets)]
+    if not len(sets):
+        return None
+    values = [problem.psnr(counts) for counts in sets]
+    return watch.result("all or nothing", problem.plan(sets[np.argmax(values)]), max(values), [])
+
+
+def global_ranking(problem: SoftProblem, scores: Scores) -> SoftResult | None:
+    """All units ranked together by one criterion; None where no number of units meets the constraint."""
+    watch = Stopwatch(problem)
+    low, high = 0, int((problem.sizes - 1).sum())
+    while low < high:  # the fewest units that reach the least sparsity allowed
+        middle = (low + high) // 2
+        if _sparsity(problem, plan(scores, k=middle)) >= problem.rho - problem.epsilon:
+            high = middle
+        else:
+            low = middle + 1
+    chosen = plan(scores, k=low)
+    if abs(_sparsity(problem, chosen) - problem.rho) > problem.epsilon:
+        return None
+    return watch.result(f"global {scores.criterion}", chosen, problem.psnr_of_plan(chosen), [])
+
+
+def _sparsity(problem: SoftProblem, chosen: Plan) -> float:
+    gone = {group.name: group.size - chosen.kept[group.name] for group in problem.groups}
+    return problem.count.of(gone, problem.groups)
+
+
+def _along(problem: SoftProblem, method: str, direction: Sequence[float]) -> SoftResult:
+    """Grow coefficients along a direction from zero until S fits."""
+    watch = Stopwatch(problem)
+    counts = harden(problem, onto_surface(problem, np.zeros(len(problem.sizes)), direction))
+    return watch.result(method, problem.plan(counts), problem.psnr(counts), [])

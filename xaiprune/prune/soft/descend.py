@@ -1,0 +1,121 @@
+"""Projected gradient descent with central finite differences, along the surface of the wanted sparsity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .problem import SoftProblem, SoftResult, Stopwatch
+from .profile import cheapest_first, group_losses
+from .surface import harden, onto_surface, tangent
+
+
+def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
+    """Central differences dPSNR/dalpha between hard plans; at most 2 evaluations per group.
+
+    Where a step is smaller than half a unit, both sides may round to the same plan: the difference is then
+    exactly zero, however steep the landscape is.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    coefficients : array_like
+        Shape ``(groups,)``, in [0, 1].
+    step : float or array_like
+        One step for all groups, or one for each.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(groups,)``, in dB per unit of the coefficient.
+    """
+    here = problem.counts(coefficients)
+    gradient = np.zeros(len(here))
+    for group, width in enumerate(np.broadcast_to(step, len(here))):
+        ends = []
+        for shift in (width, -width):
+            moved = np.array(coefficients, float)
+            moved[group] = np.clip(moved[group] + shift, 0, 1)
+            ends.append(np.where(np.arange(len(here)) == group, problem.counts(moved), here))
+        units = ends[0][group] - ends[1][group]
+        if units:
+            gradient[group] = (problem.psnr(ends[0]) - problem.psnr(ends[1])) * problem.sizes[group] / units
+    return gradient
+
+
+def descend(
+    problem: SoftProblem,
+    start=None,
+    *,
+    step: float = 0.08,
+    radius: float = 0.15,
+    smallest: float = 0.004,
+    max_evaluations: int = 350,
+) -> SoftResult:
+    """Climb the PSNR along the surface S = rho.
+
+    Each round takes central differences (``2 x groups`` evaluations), removes the part that would change S,
+    and tries a move of the given radius, halved until the PSNR rises. A round without a rise halves the step
+    and the radius.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    start : array_like or "uniform", optional
+        Coefficients to start from. By default the groups are measured one at a time and the cheapest sparsity
+        is taken first: from uniform coefficients the climb ends on a lower hill.
+    step : float
+        First step of the finite differences; never less than one unit of the group.
+    radius : float
+        First length of a move, in units of the coefficient that moves most.
+    smallest : float
+        The climb ends when the radius falls below this.
+    max_evaluations : int
+        The climb ends after the round that reaches it.
+
+    Returns
+    -------
+    SoftResult
+        ``history`` has one row per round: ``evaluations``, ``psnr``, ``sparsity``, ``coefficients`` and
+        ``price`` (dB per unit of sparsity, the Lagrange multiplier).
+    """
+    watch = Stopwatch(problem)
+    if start is None:
+        start = cheapest_first(problem, group_losses(problem))
+    elif isinstance(start, str):
+        if start != "uniform":
+            raise ValueError(f"start must be coefficients or 'uniform', got {start!r}.")
+        start = np.zeros(len(problem.sizes))
+    here = onto_surface(problem, start)
+    counts = harden(problem, here)
+    value = problem.psnr(counts)
+    history = [_row(problem, watch, counts, value, here, np.nan)]
+    while radius > smallest and watch.evaluations < max_evaluations:
+        gradient = finite_differences(problem, here, np.maximum(step, 1.01 / problem.sizes))
+        direction, normal, price = tangent(problem, here, gradient)
+        moved = _line_search(problem, here, value, direction, normal, radius, smallest)
+        if moved is None:
+            radius, step = radius / 2, step / 2
+        else:
+            here, counts, value = moved
+            radius = min(0.3, 1.5 * radius)
+        history.append(_row(problem, watch, counts, value, here, -price))
+    return watch.result("descend", problem.plan(counts), value, history)
+
+
+def _line_search(problem, here, value, direction, normal, radius, smallest):
+    """The first point along the direction, back on the surface, whose plan is allowed and better; or None."""
+    length = np.abs(direction).max()
+    if length == 0:
+        return None
+    while radius > smallest:
+        there = onto_surface(problem, here + radius * direction / length, normal)
+        counts = harden(problem, there)
+        if problem.meets(counts) and (found := problem.psnr(counts)) > value:
+            return there, counts, found
+        radius /= 2
+    return None
+
+
+def _row(problem, watch, counts, value, here, price) -> dict:
+    row = {"evaluations": watch.evaluations, "psnr": value, "sparsity": float(problem.sparsity(counts))}
+    return row | {"coefficients": here.tolist(), "price": price}

@@ -1,0 +1,127 @@
+"""Every combination of coefficients at a stated resolution, as far as it meets the constraint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import joblib
+import numpy as np
+from tqdm.auto import tqdm
+
+from ...data import save_atomically
+from .problem import SoftProblem, SoftResult, Stopwatch
+
+
+def combinations(problem: SoftProblem, levels: int | Sequence[float] = 6) -> np.ndarray:
+    """Counts of all combinations that meet the constraint; exact, and without an evaluation.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    levels : int or sequence of float
+        That many equally spaced coefficients from 0 to 1, or the coefficients themselves.
+
+    Returns
+    -------
+    numpy.ndarray of int
+        Shape ``(combinations, groups)``; combinations that round to the same units are listed once.
+    """
+    levels = np.linspace(0, 1, levels) if isinstance(levels, int) else np.asarray(levels, float)
+    axes = np.array([problem.counts([level] * len(problem.sizes)) for level in levels]).T
+    mesh = np.stack(np.meshgrid(*map(np.unique, axes), indexing="ij"), -1).reshape(-1, len(axes))
+    return mesh[problem.meets(mesh)]
+
+
+def grid_search(
+    problem: SoftProblem,
+    levels: int | Sequence[float] = 6,
+    *,
+    table: Path | str | None = None,
+    progress: bool = True,
+    chunk: int = 64,
+) -> SoftResult:
+    """Evaluate every combination that meets the constraint and keep the best.
+
+    The sparsity of all combinations is computed at once; only those inside the band are run. They run
+    through joblib, so ``joblib.parallel_config("loky", n_jobs=2)`` around the call uses two processes. An interrupted
+    search loses nothing: the same call on the same problem goes on where it stopped, and with ``table`` also
+    in another process.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    levels : int or sequence of float
+        As for :func:`combinations`.
+    table : Path or str, optional
+        JSON file that keeps what is finished.
+    progress : bool
+    chunk : int
+        Combinations per task.
+
+    Returns
+    -------
+    SoftResult
+        ``evaluations`` is the number of combinations that meet the constraint, also those that were read
+        from ``table``; ``history`` holds the best so far each time it rose.
+
+    Raises
+    ------
+    ValueError
+        If no combination meets the constraint (the nearest sparsity is named), or ``table`` belongs to
+        another problem.
+    KeyboardInterrupt
+        When interrupted, after everything finished has been kept.
+    """
+    watch, before = Stopwatch(problem), problem.evaluations
+    counts = combinations(problem, levels)
+    if not len(counts):
+        raise ValueError(
+            f"no combination of {levels} levels has |S - {problem.rho:g}| <= {problem.epsilon:g}: take more levels."
+        )
+    keys = [tuple(map(int, row)) for row in counts]
+    if table is not None:
+        problem.remember(_read(table, problem))
+    todo = [key for key in keys if not problem.knows(key)]
+    chunks = [todo[start : start + chunk] for start in range(0, len(todo), chunk)]
+    tasks = (joblib.delayed(_evaluate)(problem, part) for part in chunks)
+    with tqdm(total=len(keys), initial=len(keys) - len(todo), disable=not progress, desc="grid") as bar:
+        try:
+            for part, values in zip(chunks, joblib.Parallel(return_as="generator")(tasks)):
+                problem.remember(dict(zip(part, values)))
+                bar.update(len(part))
+        finally:
+            if table is not None:
+                _write(table, problem, keys)
+    history, best = [], -np.inf
+    for number, key in enumerate(keys, 1):
+        if (value := problem.psnr(key)) > best:
+            best, winner = value, key
+            row = {"evaluations": number, "psnr": value, "sparsity": float(problem.sparsity(key))}
+            history.append(row | {"coefficients": (np.array(key) / problem.sizes).tolist()})
+    problem.evaluations = before + len(keys)
+    return watch.result("grid", problem.plan(winner), best, history)
+
+
+def _evaluate(problem: SoftProblem, keys: list[tuple[int, ...]]) -> list[float]:
+    return [problem.psnr(key) for key in keys]
+
+
+def _identity(problem: SoftProblem) -> dict:
+    return {"groups": dict(zip(problem.names, problem.sizes.tolist())), "intact": round(problem.intact, 4)}
+
+
+def _read(table, problem: SoftProblem) -> dict[tuple[int, ...], float]:
+    if not Path(table).exists():
+        return {}
+    content = json.loads(Path(table).read_text())
+    if content["problem"] != _identity(problem):
+        raise ValueError(f"table {table} belongs to another model or other images; give another file name.")
+    return {tuple(key): value for key, value in content["psnr"]}
+
+
+def _write(table, problem: SoftProblem, keys) -> None:
+    rows = [[key, problem.psnr(key)] for key in keys if problem.knows(key)]
+    content = json.dumps({"problem": _identity(problem), "psnr": rows})
+    save_atomically(Path(table), lambda path: path.write_text(content))

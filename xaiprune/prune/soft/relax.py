@@ -1,0 +1,115 @@
+"""Beyond the paper: gates instead of counts, so that one backward pass gives every coefficient's gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.func import functional_call
+
+from .problem import SoftProblem, SoftResult, Stopwatch
+from .surface import harden, onto_surface, tangent
+
+#: What a forward and a backward pass count as, in evaluations.
+PASSES_PER_STEP = 3
+
+
+def gates(problem: SoftProblem, coefficients: torch.Tensor, temperature: float) -> list[torch.Tensor]:
+    """Rank-ordered sigmoid masks: near 0 for the lowest-scored share alpha of a group, near 1 for the rest.
+
+    ``gate_i = sigmoid(((rank_i + 1/2) / n - alpha) / temperature)``, with rank 0 for the lowest score. The
+    temperature is never less than half a unit, ``1 / (2 n)``, so that the gradient does not vanish.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    coefficients : torch.Tensor
+        Shape ``(groups,)``.
+    temperature : float
+        Width of the edge, as a share of the group.
+
+    Returns
+    -------
+    list of torch.Tensor
+        One tensor of shape ``(units,)`` per group.
+    """
+    result = []
+    for position, name in enumerate(problem.names):
+        size = int(problem.sizes[position])
+        rank = torch.argsort(problem.scores.order(name))
+        width = max(temperature, 0.5 / size)
+        result.append(torch.sigmoid(((rank + 0.5) / size - coefficients[position]) / width))
+    return result
+
+
+def gated(problem: SoftProblem, gates: list[torch.Tensor]) -> torch.Tensor:
+    """Reconstructions of the problem's images with every unit multiplied by its gate where it is read."""
+    weights = {name: parameter.detach() for name, parameter in problem.model.named_parameters()}
+    for group, gate in zip(problem.groups, gates):
+        for member in group.members:
+            if member.role == "in":
+                for name, axis in member.axes.items():
+                    factor = gate.new_ones(member.width)
+                    index = torch.tensor(member.index)
+                    factor = factor.index_put((index.ravel(),), gate.repeat_interleave(index.shape[1]))
+                    shape = [-1 if axis == other else 1 for other in range(weights[name].ndim)]
+                    weights[name] = weights[name] * factor.view(shape)
+    return functional_call(problem.model, weights, (problem.images,))
+
+
+def relax(
+    problem: SoftProblem,
+    start=None,
+    *,
+    steps: int = 60,
+    move: float = 0.05,
+    temperatures: tuple[float, float] = (0.15, 0.01),
+    momentum: float = 0.8,
+) -> SoftResult:
+    """Gradient ascent on relaxed masks along the surface S = rho, annealed to a hard plan.
+
+    The sparsity is exact at every step, since it is a polynomial in the coefficients; only the reconstruction
+    is relaxed. Only the hard plan at the end is reported.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    start : array_like, optional
+        Coefficients to start from; default uniform.
+    steps : int
+        One forward and one backward pass each, counted as three evaluations.
+    move : float
+        First length of a step, in units of the coefficient that moves most; falls linearly to a tenth.
+    temperatures : tuple of float
+        First and last width of the masks' edge, geometrically annealed.
+    momentum : float
+        Share of the last steps' gradient that is kept, in [0, 1).
+
+    Returns
+    -------
+    SoftResult
+        ``history`` has one row per step with the *relaxed* PSNR, and a last one with the hard plan's.
+    """
+    watch = Stopwatch(problem)
+    here = onto_surface(problem, np.zeros(len(problem.sizes)) if start is None else start)
+    velocity, history = np.zeros(len(here)), []
+    for number in range(steps):
+        done = number / max(1, steps - 1)
+        temperature = temperatures[0] * (temperatures[1] / temperatures[0]) ** done
+        alphas = torch.tensor(here, dtype=problem.images.dtype, requires_grad=True)
+        reconstructed = gated(problem, gates(problem, alphas, temperature))
+        value = -10 * torch.log10((reconstructed - problem.images).square().mean())
+        value.backward()
+        problem.evaluations += PASSES_PER_STEP
+        velocity = momentum * velocity + (1 - momentum) * alphas.grad.double().numpy()
+        direction, normal, _ = tangent(problem, here, velocity)
+        row = {"evaluations": watch.evaluations, "psnr": value.item(), "sparsity": problem.target}
+        history.append(row | {"coefficients": here.tolist(), "temperature": temperature})
+        length = np.abs(direction).max()
+        if length > 0:
+            there = here + move * (1 - 0.9 * done) * direction / length
+            here = onto_surface(problem, there, normal)
+    counts = harden(problem, here)
+    value = problem.psnr(counts)
+    row = {"evaluations": watch.evaluations, "psnr": value, "sparsity": float(problem.sparsity(counts))}
+    history.append(row | {"coefficients": here.tolist(), "temperature": 0.0})
+    return watch.result("relax", problem.plan(counts), value, history)

@@ -1,0 +1,106 @@
+"""Stored sweeps: small JSON tables that say which command made them, from which checkpoints and which code."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from .data import data_dir, save_atomically
+
+
+def code_version(*modules: str) -> str:
+    """A digest of what the named modules compute, all submodules included.
+
+    Comments, docstrings and the words of error messages do not count.
+
+    Parameters
+    ----------
+    *modules : str
+        Dotted names; they are read, not imported.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path in sorted({path for name in modules for path in _sources(name)}):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Raise):
+                node.exc = None
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if documented and ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def _sources(module: str) -> list[Path]:
+    spec = importlib.util.find_spec(module)
+    paths = [Path(spec.origin)]
+    for folder in spec.submodule_search_locations or ():
+        for child in pkgutil.iter_modules([folder]):
+            paths += _sources(f"{module}.{child.name}")
+    return paths
+
+
+def write(name: str, rows: list[dict], *, command: str, code: str, checkpoints: Iterable[str], seconds: float) -> Path:
+    """Write a table to ``data/tables/NAME.json``.
+
+    Parameters
+    ----------
+    name : str
+    rows : list of dict
+    command : str
+        The command that makes the table again.
+    code : str
+        From :func:`code_version`.
+    checkpoints : iterable of str
+        SHA-256 of the checkpoints that were measured.
+    seconds : float
+        How long it took.
+    """
+    import torch
+
+    made = {"command": command, "code": code, "checkpoints": sorted(checkpoints), "seconds": round(seconds)}
+    made |= {"torch": torch.__version__.partition("+")[0], "threads": torch.get_num_threads()}
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    text = f'{{"made": {json.dumps(made)},\n"rows": [\n{lines}\n]}}\n'
+    path = data_dir() / "tables" / f"{name}.json"
+    save_atomically(path, lambda temporary: temporary.write_text(text))
+    return path
+
+
+def read(name: str, *, code: str | None = None, checkpoints: Iterable[str] | None = None) -> list[dict]:
+    """Rows of a stored table.
+
+    Parameters
+    ----------
+    name : str
+    code : str, optional
+        Refuse a table made by other code.
+    checkpoints : iterable of str, optional
+        Refuse a table made from other checkpoints.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If the table was made by other code or from other checkpoints; the command that renews it is given.
+    """
+    path = data_dir() / "tables" / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no table {path}.")
+    content = json.loads(path.read_text())
+    made = content["made"]
+    for what, expected in (("code", code), ("checkpoints", checkpoints and sorted(checkpoints))):
+        if expected is not None and made[what] != expected:
+            raise ValueError(f"table {name} was made with other {what}; renew it with `{made['command']}`.")
+    return content["rows"]
