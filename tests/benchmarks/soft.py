@@ -1,2 +1,3 @@
 from . import soft_sweep
+
 soft_sweep.run_all()

@@ -1,0 +1,49 @@
+# make lab    make the environment, start JupyterLab, open the first lesson
+# make test   make the same environment, pass every test
+# make course run every lesson headless, with its minutes beside its budget
+#
+# TORCH_INDEX=ADDRESS takes torch and torchvision from another index, or from a folder of wheels.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+WITHOUT_NEWS := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+.PHONY: lab test course lint clean
+
+lab: $(VENV)/.ready
+	$(VENV)/bin/jupyter lab $(WITHOUT_NEWS) notebooks/00_start_here.ipynb
+
+test: $(VENV)/.ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python -m pytest --nbval-lax tests notebooks
+
+course: $(VENV)/.ready
+	$(VENV)/bin/python -m xaiprune.course run
+
+lint: $(VENV)/.ready
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; this is `$(PYTHON) --version`. Try make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# The stock wheels on Linux bring CUDA; TORCH_INDEX takes these two packages from elsewhere, before all the others.
+$(VENV)/.torch: $(VENV)/.python
+ifneq ($(TORCH_INDEX),)
+	$(PIP) install --no-deps --constraint constraints.txt torch torchvision \
+		$(if $(wildcard $(TORCH_INDEX)/*.whl),--no-index --find-links $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+endif
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable ".[course,test]"
+	touch $@

@@ -1,0 +1,94 @@
+"""Run the course's notebooks: ``python -m xaiprune.course run``.
+
+Each lesson runs from the first cell to the last in a kernel of its own. ``--save`` writes the outputs back, without
+what a reader cannot use: widget state and widget views, which GitHub and readers without a kernel cannot draw (the
+explorers leave a strip of pictures in their place).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from .data import save_atomically
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+#: Seconds that one cell may take: a notebook that hangs is an error, not a wait.
+CELL_TIMEOUT = 300
+
+
+def lessons(folder: Path | None = None) -> list[Path]:
+    """The notebooks in reading order."""
+    return sorted((folder or Path(__file__).resolve().parents[1] / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def budget(notebook: nbformat.NotebookNode) -> float:
+    """Seconds that a lesson says it takes on two cores."""
+    return float(notebook.metadata["xaiprune"]["seconds"])
+
+
+def execute(path: Path) -> tuple[nbformat.NotebookNode, float]:
+    """Run a notebook from a clean kernel.
+
+    Returns
+    -------
+    notebook : NotebookNode
+        With its outputs, cleaned for storing.
+    seconds : float
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(path.parent)}})
+    start = time.perf_counter()
+    client.execute()
+    return clean(notebook), time.perf_counter() - start
+
+
+def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop widget state, widget views, progress bars and timestamps from an executed notebook, in place."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET_VIEW, None)
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return notebook
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit status is the number of lessons that failed."""
+    parser = argparse.ArgumentParser(prog="python -m xaiprune.course", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("run", help="run lessons headless, with their minutes beside their budget")
+    command.add_argument("names", nargs="*", help="beginnings of the lessons' names; default all")
+    command.add_argument("--save", action="store_true", help="write the outputs back into the notebooks")
+    arguments = parser.parse_args(argv)
+    paths = [p for p in lessons() if not arguments.names or p.name.startswith(tuple(arguments.names))]
+    failed = 0
+    for number, path in enumerate(paths, 1):
+        allowed = budget(nbformat.read(path, as_version=4))
+        print(f"[{number}/{len(paths)}] {path.stem:<28}", end="", flush=True)
+        try:
+            notebook, seconds = execute(path)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            failed += 1
+            print(f"FAILED\n{error}")
+            continue
+        late = "" if seconds <= allowed else "  over budget"
+        print(f"{seconds / 60:5.1f} of {allowed / 60:.1f} min{late}", flush=True)
+        if arguments.save:
+            save_atomically(path, lambda temporary, notebook=notebook: nbformat.write(notebook, temporary))
+    print(f"{len(paths) - failed} of {len(paths)} lessons ran")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""The scorecard: what a model costs and does, measured once, one row."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from safetensors.torch import save
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
+from .data import Split
+from .memory import peak_activation_bytes
+from .metrics import Metric
+from .timing import latencies
+
+#: Power that the energy estimate assumes, in watts: a laptop's processor under load.
+POWER_WATTS = 15.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure of the scorecard.
+
+    Attributes
+    ----------
+    title : str
+        As printed, with its unit.
+    better : {1, -1}
+        1 where more is better, -1 where less is.
+    format : callable
+        Value to text.
+    """
+
+    title: str
+    better: int
+    format: Callable[[float], str] = lambda value: f"{value:.4g}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _decimals(digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value:.{digits}f}"
+
+
+#: Measures that every scorecard has, beside the task's metric and what a caller adds.
+COLUMNS: dict[str, Column] = {
+    "parameters": Column("parameters", -1, _count),
+    "nonzeros": Column("non-zeros", -1, _count),
+    "dense_bytes": Column("dense [bytes]", -1, _count),
+    "sparse_bytes": Column("sparse with indices [bytes]", -1, _count),
+    "zipped_bytes": Column("zipped file [bytes]", -1, _count),
+    "activation_bytes": Column("peak activations, batch 1 [bytes]", -1, _count),
+    "macs": Column("MACs per image", -1, _count),
+    "latency_1": Column("latency, batch 1 [ms]", -1, _decimals(2)),
+    "latency_64": Column("latency, batch 64 [ms]", -1, _decimals(2)),
+    "energy": Column("energy per image, estimate [mJ]", -1, _decimals(2)),
+}
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """One model's row.
+
+    Attributes
+    ----------
+    name : str
+    values : mapping of str to float
+        Key of a column to its value.
+    columns : mapping of str to Column
+        The columns, in order.
+    notes : mapping of str to str
+        Remarks to single values: the spread and the conditions of a timing, say.
+    """
+
+    name: str
+    values: Mapping[str, float]
+    columns: Mapping[str, Column]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> float:
+        return self.values[key]
+
+    def __repr__(self) -> str:
+        return str(compare([self]))
+
+
+def scorecard(model: nn.Module, split: Split, metric: Metric, *, name: str = "model", **options) -> Scorecard:
+    """Measure one model; see :func:`scorecards`."""
+    return scorecards({name: model}, split, metric, **options)[0]
+
+
+def scorecards(
+    models: Mapping[str, nn.Module],
+    split: Split,
+    metric: Metric,
+    *,
+    repeats: int = 40,
+    threads: int | None = None,
+    power_watts: float = POWER_WATTS,
+    extra: Mapping[Column, Callable[[nn.Module], float]] | None = None,
+) -> list[Scorecard]:
+    """Measure models on the same data, with their latencies taken in turn so that they can be compared.
+
+    Parameters
+    ----------
+    models : mapping of str to nn.Module
+        Name to model.
+    split : Split
+        Data for the metric; the images' shape is also the shape of the example.
+    metric : Metric
+        What the models are for. It is also measured with Gaussian noise of standard deviation 0.1 on the
+        input (clipped to [0, 1], the target stays clean) and with the images shifted by two pixels.
+    repeats : int
+        Timed runs per model and batch size.
+    threads : int, optional
+        Threads to time with; default torch's present number.
+    power_watts : float
+        For the energy *estimate*: latency at batch 1 times this power. It is not a measurement of energy.
+    extra : mapping of Column to callable, optional
+        Further columns, each with a function of the model.
+
+    Returns
+    -------
+    list of Scorecard
+        In the order of ``models``.
+
+    Raises
+    ------
+    ValueError
+        If there is no model or no image.
+    """
+    if not models:
+        raise ValueError("models is empty: give at least one model by name.")
+    if len(split.images) == 0:
+        raise ValueError("split is empty: at least one image is needed.")
+    columns = {
+        "metric": Column(metric.name, metric.better, _decimals(2)),
+        "metric_noise": Column(f"{metric.name} under noise", metric.better, _decimals(2)),
+        "metric_shift": Column(f"{metric.name} under shift", metric.better, _decimals(2)),
+        **COLUMNS,
+    }
+    timed = {size: latencies(models, _batch(split.images, size), repeats=repeats, threads=threads) for size in (1, 64)}
+    cards = []
+    for name, model in models.items():
+        one = split.images[:1]
+        values = {
+            "metric": metric(model, split),
+            "metric_noise": metric(_Noisy(model), split),
+            "metric_shift": metric(model, Split(shifted(split.images), split.labels)),
+            **sizes(model),
+            "activation_bytes": peak_activation_bytes(model, one),
+            "macs": macs(model, one),
+            **{f"latency_{size}": timed[size][name].median for size in timed},
+        }
+        values["energy"] = values["latency_1"] * power_watts
+        notes = {f"latency_{size}": str(timed[size][name]) for size in timed}
+        notes["energy"] = f"latency at batch 1 x {power_watts:g} W, not measured"
+        rows = dict(columns)
+        for column, function in (extra or {}).items():
+            rows[column.title], values[column.title] = column, function(model)
+        cards.append(Scorecard(name, values, rows, notes))
+    return cards
+
+
+def sizes(model: nn.Module) -> dict[str, float]:
+    """Parameters, non-zeros, and bytes in three forms.
+
+    Returns
+    -------
+    dict
+        ``parameters`` and ``nonzeros`` count parameters. ``dense_bytes`` is what the state dict holds.
+        ``sparse_bytes`` stores every tensor of two or more axes as CSR, rows along the first axis: a value and
+        a 4-byte column index for each non-zero and a 4-byte pointer per row, and the others as they are.
+        ``zipped_bytes`` is the safetensors file after zlib.
+    """
+    parameters = list(model.parameters())
+    dense = sparse = 0
+    for tensor in model.state_dict().values():
+        size = tensor.numel() * tensor.element_size()
+        dense += size
+        if tensor.ndim > 1:
+            size = int(tensor.count_nonzero()) * (tensor.element_size() + 4) + 4 * (tensor.shape[0] + 1)
+        sparse += size
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    return {
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "nonzeros": sum(int(parameter.count_nonzero()) for parameter in parameters),
+        "dense_bytes": dense,
+        "sparse_bytes": sparse,
+        "zipped_bytes": len(zlib.compress(save(state), 6)),
+    }
+
+
+def macs(model: nn.Module, example: torch.Tensor) -> int:
+    """Multiply-accumulate operations of one forward pass, per image: half of torch's count of flops."""
+    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention) as counter:
+        model(example)
+    return counter.get_total_flops() // 2 // len(example)
+
+
+def _attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
+    return sdpa_flop(query, key, value, *args, out_shape=out_shape, **kwargs)
+
+
+def shifted(images: torch.Tensor, pixels: int = 2) -> torch.Tensor:
+    """Images (N, C, H, W) moved right by some pixels, filled with zeros."""
+    return nn.functional.pad(images, (pixels, 0))[..., : images.shape[-1]]
+
+
+class _Noisy(nn.Module):
+    """A model whose input is noisy: the same noise for every model."""
+
+    def __init__(self, model: nn.Module, sigma: float = 0.1):
+        super().__init__()
+        self.model, self.sigma = model, sigma
+
+    def forward(self, images):
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(images.shape, generator=generator)
+        return self.model((images + self.sigma * noise).clamp(0, 1))
+
+
+def _batch(images: torch.Tensor, size: int) -> torch.Tensor:
+    return images.repeat(math.ceil(size / len(images)), 1, 1, 1)[:size]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scorecards side by side: a measure per row, a model per column."""
+
+    cards: tuple[Scorecard, ...]
+
+    def rows(self) -> list[list[str]]:
+        """The table's cells, the header first."""
+        columns = {key: column for card in self.cards for key, column in card.columns.items()}
+        rows = [["measure", "better", *(card.name for card in self.cards)]]
+        for key, column in columns.items():
+            cells = [column.format(card.values[key]) if key in card.values else "" for card in self.cards]
+            rows.append([column.title, "↑" if column.better > 0 else "↓", *cells])
+        return rows
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            cells = [cell.ljust(w) if place < 2 else cell.rjust(w) for place, (cell, w) in enumerate(zip(row, widths))]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines + [self.footnote])
+
+    __repr__ = __str__
+
+    @property
+    def footnote(self) -> str:
+        """How the latencies were taken."""
+        notes = [card.notes.get("latency_1", "") for card in self.cards]
+        return f"latency: {notes[0]}; energy: {self.cards[0].notes.get('energy', '')}" if notes[0] else ""
+
+    def _repr_html_(self) -> str:
+        head, *body = self.rows()
+        html = ["<table><thead><tr>", *(f"<th>{cell}</th>" for cell in head), "</tr></thead><tbody>"]
+        for row in body:
+            cells = (f"<td style='text-align:{'left' if n < 2 else 'right'}'>{c}</td>" for n, c in enumerate(row))
+            html += ["<tr>", *cells, "</tr>"]
+        return "".join([*html, "</tbody></table>", f"<p><small>{self.footnote}</small></p>"])
+
+
+def compare(cards: list[Scorecard]) -> Comparison:
+    """The one table that every lesson ends in: arrows point to the better side."""
+    if not cards:
+        raise ValueError("cards is empty: give at least one Scorecard.")
+    return Comparison(tuple(cards))

@@ -1,0 +1,114 @@
+"""Latency on a machine that is shared: warm-up, pinned threads, pairs, and samples without stolen time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of one callable, in milliseconds.
+
+    Attributes
+    ----------
+    median : float
+    quartiles : tuple of float
+        First and third.
+    kept, taken : int
+        Samples used, and samples taken: those during which the machine's steal counter moved are dropped.
+    threads : int
+    runtime : str
+        What ran it, such as ``eager``.
+    """
+
+    median: float
+    quartiles: tuple[float, float]
+    kept: int
+    taken: int
+    threads: int
+    runtime: str
+
+    def __str__(self) -> str:
+        low, high = self.quartiles
+        return (
+            f"median {self.median:.2f} ms, quartiles {low:.2f} to {high:.2f}, {self.kept} of {self.taken} runs, "
+            f"{self.runtime}, {self.threads} threads"
+        )
+
+
+def latencies(
+    models: Mapping[str, Callable],
+    example: torch.Tensor,
+    *,
+    repeats: int = 40,
+    warmup: int = 5,
+    threads: int | None = None,
+    runtime: str = "eager",
+) -> dict[str, Latency]:
+    """Time callables in turn (A B A B ...), so that a drift of the machine's speed meets all of them.
+
+    Parameters
+    ----------
+    models : mapping of str to callable
+        Models in evaluation mode, or anything that takes ``example``.
+    example : torch.Tensor
+        The batch.
+    repeats, warmup : int
+        Timed runs per callable, and runs before that.
+    threads : int, optional
+        Default torch's present number, which is restored.
+    runtime : str
+        Stated in the result.
+
+    Returns
+    -------
+    dict of str to Latency
+
+    Raises
+    ------
+    ValueError
+        If a model is in training mode, or ``repeats`` is less than 1.
+    """
+    for name, model in models.items():
+        if isinstance(model, nn.Module) and model.training:
+            raise ValueError(f"model {name!r} is in training mode; call model.eval() first.")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}.")
+    before = torch.get_num_threads()
+    threads = threads or before
+    samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in models}
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            for _ in range(warmup):
+                for model in models.values():
+                    model(example)
+            for _ in range(repeats):
+                for name, model in models.items():
+                    stolen, start = _stolen(), time.perf_counter()
+                    model(example)
+                    samples[name].append((1e3 * (time.perf_counter() - start), _stolen() == stolen))
+    finally:
+        torch.set_num_threads(before)
+    return {name: _summary(taken, threads, runtime) for name, taken in samples.items()}
+
+
+def _summary(samples: list[tuple[float, bool]], threads: int, runtime: str) -> Latency:
+    kept = [value for value, clean in samples if clean] or [value for value, _ in samples]
+    low, median, high = np.percentile(kept, [25, 50, 75])
+    return Latency(float(median), (float(low), float(high)), len(kept), len(samples), threads, runtime)
+
+
+def _stolen() -> int:
+    """Ticks that a hypervisor took from this machine so far; 0 where the system does not say."""
+    try:
+        with open("/proc/stat") as file:
+            return int(file.readline().split()[8])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,231 @@
+"""A slider per group of an autoencoder: watch the reconstructions fade as its units go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from ..data import Split, check_images
+from ..metrics import predict, psnr
+from ..plots import METHODS, RED, montage
+from ..prune import ParameterCount, Scores, cut, plan
+from .canvas import LiveFigure, bundle, strip
+
+
+@dataclass(frozen=True)
+class View:
+    """What the explorer shows for one setting of the sliders.
+
+    Attributes
+    ----------
+    coefficients : dict of str to float
+        Group name to the share of its units that goes.
+    kept : dict of str to int
+        Units that stay.
+    psnr : float
+        In dB, over the explorer's images.
+    sparsity : float
+        Measured share of the parameters that is gone.
+    originals, reconstructions : numpy.ndarray
+        Shape ``(shown, 28, 28)``, in [0, 1].
+    """
+
+    coefficients: dict[str, float]
+    kept: dict[str, int]
+    psnr: float
+    sparsity: float
+    originals: np.ndarray
+    reconstructions: np.ndarray
+
+    @property
+    def text(self) -> str:
+        """The numbers in one line."""
+        return f"PSNR {self.psnr:.2f} dB, measured sparsity {self.sparsity:.3f}"
+
+
+def compute(
+    model: nn.Module,
+    scores: Scores,
+    images: torch.Tensor,
+    coefficients: Mapping[str, float],
+    shown: int = 8,
+    count: ParameterCount | None = None,
+) -> View:
+    """Cut the model to the coefficients and measure it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An autoencoder in evaluation mode; not changed.
+    scores : Scores
+        They rank the units of each group.
+    images : torch.Tensor
+        Shape (N, 1, H, W), in [0, 1].
+    coefficients : mapping of str to float
+        In [0, 1]; groups not named lose nothing.
+    shown : int
+        Images that are drawn, the first ones.
+    count : ParameterCount, optional
+        To save making it again.
+    """
+    chosen = plan(scores, coefficients=coefficients)
+    smaller = cut(model, chosen)
+    count = count or ParameterCount(model, scores.groups)
+    gone = {group.name: group.size - chosen.kept[group.name] for group in scores.groups}
+    return View(
+        {group.name: float(coefficients.get(group.name, 0)) for group in scores.groups},
+        dict(chosen.kept),
+        psnr(smaller, Split(images, None)),
+        count.of(gone, scores.groups),
+        images[:shown, 0].numpy(),
+        predict(smaller, images[:shown])[:, 0].numpy(),
+    )
+
+
+class Picture:
+    """The explorer's figure: images on the left, the frontier with the present point on the right.
+
+    Parameters
+    ----------
+    view : View
+        For the layout.
+    frontier : sequence of dict
+        Rows with ``method``, ``sparsity`` and ``psnr``: the solutions that others found.
+    """
+
+    def __init__(self, view: View, frontier: Sequence[dict] = ()):
+        figure = Figure(figsize=(10, 3.1), dpi=90, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(2.1, 1))
+        self.images = left.imshow(_rows(view), cmap="gray", vmin=0, vmax=1)
+        height = view.originals.shape[1] + 2
+        left.set_yticks([height * (n + 0.5) for n in range(3)], ["original", "reconstruction", "difference"])
+        left.set_xticks([])
+        left.spines[:].set_visible(False)
+        left.tick_params(length=0)
+        for method in dict.fromkeys(row["method"] for row in frontier):
+            mine = sorted((row["sparsity"], row["psnr"]) for row in frontier if row["method"] == method)
+            colour, marker = METHODS.get(method, ("gray", "."))
+            line = "" if len(mine) < 4 else "-"
+            right.plot(*zip(*mine), line, color=colour, marker=marker, markersize=4, lw=1, label=method)
+        (self.point,) = right.plot([], [], "*", color=RED, markersize=16, markeredgecolor="black", label="sliders")
+        right.set(
+            xlim=(-0.03, 1.03), ylim=(4, 26), xlabel="measured sparsity (→ smaller)", ylabel="PSNR [dB] (↑ better)"
+        )
+        right.legend(fontsize=8, loc="upper right")
+        self.title = left.set_title(" ", fontsize=11, loc="left")
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        self.live = LiveFigure(figure, (self.images, self.point, self.title))
+
+    def draw(self, view: View, name: str = "") -> bytes:
+        """PNG of the view, with its name before its numbers."""
+        self.images.set_data(_rows(view))
+        self.point.set_data([view.sparsity], [view.psnr])
+        self.title.set_text(f"{name}: {view.text}" if name else view.text)
+        return self.live.png()
+
+
+def _rows(view: View) -> np.ndarray:
+    difference = np.abs(view.originals - view.reconstructions)
+    return montage([view.originals, view.reconstructions, difference])
+
+
+class CoefficientExplorer:
+    """One slider per group of units; reconstructions, PSNR and measured sparsity follow.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An autoencoder in evaluation mode.
+    scores : Scores
+        They rank the units of each group: low ones go first.
+    images : torch.Tensor
+        Validation images, shape (N, 1, H, W), in [0, 1]; the PSNR is measured on all of them, live.
+    frontier : sequence of dict, optional
+        Rows with ``method``, ``sparsity`` and ``psnr``, drawn behind the present point.
+    solutions : mapping of str to mapping, optional
+        Name of a button to the coefficients that it sets.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        scores: Scores,
+        images: torch.Tensor,
+        frontier: Sequence[dict] = (),
+        solutions: Mapping[str, Mapping[str, float]] | None = None,
+    ):
+        check_images(images)
+        self.model, self.scores, self.images = model, scores, images
+        self.solutions = {"nothing pruned": {}, **(solutions or {})}
+        self._count = ParameterCount(model, scores.groups)
+        self.view = self._compute({})
+        self._picture = Picture(self.view, frontier)
+        self.sliders = {group.name: _slider(group) for group in scores.groups}
+        self.image = widgets.Image(format="png")
+        self.readout = widgets.HTML()
+        self._busy = False
+        for slider in self.sliders.values():
+            slider.observe(self._moved, "value")
+        self.box = widgets.VBox([self._controls(), self.readout, self.image])
+        self.update()
+
+    def update(self) -> View:
+        """Compute and draw the sliders' present setting."""
+        self.view = self._compute({name: slider.value for name, slider in self.sliders.items()})
+        self.image.value = self._picture.draw(self.view)
+        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
+        return self.view
+
+    def set(self, coefficients: Mapping[str, float]) -> View:
+        """Move the sliders to coefficients, groups not named to 0, and update once."""
+        self._busy = True
+        for name, slider in self.sliders.items():
+            slider.value = coefficients.get(name, 0)
+        self._busy = False
+        return self.update()
+
+    def _compute(self, coefficients: Mapping[str, float]) -> View:
+        return compute(self.model, self.scores, self.images, coefficients, count=self._count)
+
+    def _moved(self, change) -> None:
+        if not self._busy:
+            self.update()
+
+    def _controls(self) -> widgets.Widget:
+        buttons = []
+        for name, coefficients in self.solutions.items():
+            button = widgets.Button(description=name, layout=widgets.Layout(width="auto"))
+            button.on_click(lambda _, coefficients=coefficients: self.set(coefficients))
+            buttons.append(button)
+        grid = widgets.Layout(display="grid", grid_template_columns="repeat(2, 430px)")
+        return widgets.VBox([widgets.HBox(buttons), widgets.Box(list(self.sliders.values()), layout=grid)])
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        pictures, lines = [], []
+        for name, coefficients in self.solutions.items():
+            view = self._compute(coefficients)
+            pictures.append(self._picture.draw(view, name))
+            lines.append(f"{name}: {view.text}")
+        return bundle(self.box, strip(pictures), "\n".join(lines))
+
+
+def _slider(group) -> widgets.FloatSlider:
+    where = " | ".join(group.components) if group.crosses else "inside"
+    return widgets.FloatSlider(
+        value=0,
+        min=0,
+        max=1,
+        step=0.01,
+        description=f"{group.name} ({group.size})",
+        description_tooltip=f"{group.size} units, {where}",
+        style={"description_width": "150px"},
+        layout=widgets.Layout(width="420px"),
+        readout_format=".2f",
+    )
