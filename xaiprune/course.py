@@ -57,10 +57,16 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
             for output in cell.outputs:
                 output.get("data", {}).pop(WIDGET_VIEW, None)
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
+
+
+def _is_progress(output: nbformat.NotebookNode) -> bool:
+    """Progress bars: on stderr, or a widget that leaves no picture."""
+    data = output.get("data", {})
+    return output.get("name") == "stderr" or (WIDGET_VIEW in data and "image/png" not in data)
 
 
 def main(argv: list[str] | None = None) -> int:

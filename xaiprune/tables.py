@@ -104,3 +104,39 @@ def read(name: str, *, code: str | None = None, checkpoints: Iterable[str] | Non
         if expected is not None and made[what] != expected:
             raise ValueError(f"table {name} was made with other {what}; renew it with `{made['command']}`.")
     return content["rows"]
+
+
+def where(rows: Iterable[dict], **equal) -> list[dict]:
+    """Rows whose columns equal the given values: ``where(rows, rho=0.7, method="grid")``."""
+    return [row for row in rows if all(row[key] == value for key, value in equal.items())]
+
+
+def lead(rows: Iterable[dict], one: str, others: Iterable[str], *, by: Iterable[str], key: str) -> list[float]:
+    """How far one method is ahead of the best of others, for every setting of the columns ``by``.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        With ``method``, ``key`` and the columns ``by``.
+    one : str
+    others : iterable of str
+        Methods that a setting lacks are left out there.
+    by : iterable of str
+        Columns that make a setting, such as ``("seed", "rho")``.
+    key : str
+        The column to compare; more is better.
+
+    Returns
+    -------
+    list of float
+        One difference per setting that has ``one`` and at least one of ``others``.
+    """
+    by, others, settings = tuple(by), set(others), {}
+    for row in rows:
+        settings.setdefault(tuple(row[name] for name in by), {})[row["method"]] = row[key]
+    found = []
+    for values in settings.values():
+        rivals = [value for method, value in values.items() if method in others]
+        if one in values and rivals:
+            found.append(values[one] - max(rivals))
+    return found

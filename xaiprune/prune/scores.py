@@ -48,6 +48,17 @@ class Scores:
         """Units of a group from the lowest score to the highest, ties by index; shape ``(units,)``."""
         return torch.argsort(self.values[name], stable=True)
 
+    def only(self, *names: str) -> Scores:
+        """The same scores for some of the groups: the others are left alone by every plan."""
+        groups = tuple(group for group in self.groups if group.name in names)
+        if len(groups) != len(set(names)):
+            raise ValueError(f"names must be among {', '.join(self.values)}, got {', '.join(names)}.")
+        return Scores(self.criterion, groups, {group.name: self.values[group.name] for group in groups})
+
+    def reversed(self) -> Scores:
+        """The opposite ranking, as a control: what mattered most goes first."""
+        return Scores(f"reversed {self.criterion}", self.groups, {name: -v for name, v in self.values.items()})
+
     def __repr__(self) -> str:
         lines = [f"Scores by {self.criterion}:"]
         for group in self.groups:

@@ -140,8 +140,10 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     graph, names = _trace(model, example)
     order = {name: position for position, name in enumerate(names.values())}
     groups = []
-    for raw in _raw_groups(graph):
-        members, reaches_output = _members(graph, raw, names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [_members(graph, raw, names) for raw in _raw_groups(graph)]
+    for members, reaches_output in found:
         if reaches_output or any(m.role != "in" and m.module in set(ignore) for m in members):
             continue
         groups.append(_group(sorted(members, key=lambda member: order[member.module])))
@@ -214,10 +216,18 @@ def _meta(value):
 
 
 def _raw_groups(graph):
+    """torch-pruning's groups, each seen from its narrowest layer.
+
+    Where a dense layer's outputs are folded into channels, several outputs share one channel. Seen from the dense
+    layer, torch-pruning keeps only one of them for each channel; seen from the channels it lists them all.
+    """
     roots = (tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR, tp.ops.TORCH_EMBED)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield from graph.get_all_groups(root_module_types=roots)
+    for group in graph.get_all_groups(root_module_types=roots):
+        narrowest = min(group, key=lambda item: len(item.idxs))
+        if len(narrowest.idxs) < len(group[0].idxs):
+            target = narrowest.dep.target.module
+            group = graph.get_pruning_group(target, narrowest.dep.handler, sorted(narrowest.idxs))
+        yield group
 
 
 def _members(graph, raw, names):
@@ -274,10 +284,11 @@ def _role(module, name, produces, node):
 
 def _group(members: list[_Pairs]) -> UnitGroup:
     """Roots that share a slice somewhere are one unit: number the connected components."""
-    roots = 1 + max(member.pairs[:, 0].max() for member in members)
+    names = np.unique(np.concatenate([member.pairs[:, 0] for member in members]))
+    roots = len(names)
     edges, offset = [], roots
     for member in members:
-        root, piece = member.pairs.T
+        root, piece = np.searchsorted(names, member.pairs[:, 0]), member.pairs[:, 1]
         edges.append(np.stack([root, offset + piece // member.block]))
         offset += member.width
     ends = np.concatenate(edges, axis=1)
@@ -288,7 +299,7 @@ def _group(members: list[_Pairs]) -> UnitGroup:
     size = len(first)
     final = []
     for member in members:
-        root, piece = member.pairs.T
+        root, piece = np.searchsorted(names, member.pairs[:, 0]), member.pairs[:, 1]
         unit, piece = np.unique(np.stack([rank[unit_of[root]], piece]), axis=1)
         if len(unit) % size or not (np.bincount(unit, minlength=size) == len(unit) // size).all():
             raise ValueError(f"{member.module!r} does not have the same number of slices for each of {size} units.")

@@ -1,0 +1,157 @@
+"""The data sets: whole, checked, split once."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from xaiprune import data
+
+CLASSES = {"mnist": data.MNIST_CLASSES, "fashion_mnist": data.FASHION_MNIST_CLASSES}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("split", data.SPLITS)
+def test_a_split_has_its_size_range_and_classes(name, split):
+    images, labels = getattr(data, name)(split)
+    assert images.shape == (data.SPLIT_SIZES[split], 1, 28, 28)
+    assert images.dtype == torch.float32
+    assert labels.dtype == torch.int64
+    assert (images.min(), images.max()) == (0, 1)
+    assert set(labels.tolist()) == set(range(len(CLASSES[name])))
+
+
+def test_splits_do_not_overlap_and_cover_the_training_file():
+    rows = [data._rows(split) for split in ("train", "validation", "calibration")]
+    assert sorted(np.concatenate(rows)) == list(range(60_000))
+
+
+def test_splits_never_move():
+    digest = hashlib.sha256(np.concatenate([data._rows(s) for s in data.SPLITS]).astype("<i8").tobytes()).hexdigest()
+    assert digest[:16] == "b3e4a9a79fcd25ba"
+
+
+def test_limit_takes_the_first_images():
+    assert torch.equal(data.mnist("test", 7).images, data.mnist("test").images[:7])
+
+
+def test_sixty_thousand_images_load_within_a_second_once_unpacked():
+    data.mnist("train"), data.mnist("validation"), data.mnist("calibration")
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for split in ("train", "validation", "calibration"):
+            data.mnist(split)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0
+
+
+@pytest.mark.parametrize("split", ["Train", "", None, 0])
+def test_an_unknown_split_is_named(split):
+    with pytest.raises(ValueError, match=r"split must be one of train, validation, calibration, test, got"):
+        data.mnist(split)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 10_001, 2.5, True])
+def test_a_limit_out_of_range_is_refused(limit):
+    with pytest.raises(ValueError, match="limit must be a whole number from 1 to 10000"):
+        data.mnist("test", limit)
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    """A data folder and a cache of the test's own."""
+    shutil.copytree(data.data_dir() / "MNIST", tmp_path / "data" / "MNIST")
+    monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XAIPRUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "data" / "MNIST"
+
+
+def test_a_truncated_file_is_named(own_data):
+    path = own_data / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
+        data.mnist("test")
+
+
+def test_an_altered_file_is_named_even_after_it_was_unpacked_once(own_data):
+    data.mnist("test")
+    path = own_data / "t10k-labels-idx1-ubyte.gz"
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[100] ^= 1
+    path.write_bytes(gzip.compress(bytes(raw)))
+    with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte\.gz is damaged: unpacked, its SHA-256"):
+        data.mnist("test")
+
+
+def test_a_damaged_cache_is_made_again(own_data, tmp_path):
+    expected = data.mnist("test").images
+    for path in (tmp_path / "cache" / "unpacked").iterdir():
+        path.write_bytes(b"nonsense")
+    assert torch.equal(data.mnist("test").images, expected)
+
+
+def test_a_missing_file_is_named(own_data):
+    (own_data / "t10k-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"t10k-images-idx3-ubyte\.gz is missing.*git checkout"):
+        data.mnist("test")
+
+
+def test_an_unwritable_cache_costs_only_time(own_data, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    monkeypatch.setenv("XAIPRUNE_CACHE", str(tmp_path / "file"))
+    assert len(data.mnist("test", 5).images) == 5
+
+
+def test_outside_a_checkout_torchvision_downloads_into_the_cache(own_data, tmp_path, monkeypatch):
+    """The downloader is replaced, since tests have no network: it puts the files where torchvision would."""
+    import torchvision
+
+    calls = []
+
+    def downloader(root, train, download):
+        calls.append((root, train, download))
+        (root / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)
+        for path in own_data.glob("*.gz"):
+            shutil.copy(path, root / "MNIST" / "raw" / path.name)
+
+    monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(torchvision.datasets, "MNIST", downloader)
+    assert len(data.mnist("test", 5).images) == 5
+    assert calls[0] == (tmp_path / "cache", False, True)
+
+
+def test_checksums_and_licences_lie_beside_the_files():
+    folder = data.data_dir()
+    done = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    listed = {line.split()[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".gz", ".safetensors")}
+    assert listed == found
+    assert "CC BY-SA 3.0" in (folder / "MNIST" / "LICENSE.txt").read_text()
+    assert "Zalando" in (folder / "FashionMNIST" / "LICENSE.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (torch.zeros(0, 1, 28, 28), ValueError, "is empty"),
+        (torch.full((2, 1, 28, 28), 255.0), ValueError, "divide them by 255"),
+        (torch.full((2, 1, 28, 28), -0.5), ValueError, r"must lie in \[0, 1\]"),
+        (torch.full((2, 1, 28, 28), float("nan")), ValueError, r"must lie in \[0, 1\]"),
+        (torch.zeros(1, 28, 28), ValueError, "add the batch axis"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), TypeError, "divide bytes by 255"),
+        ([[0.0]], TypeError, "must be a float tensor"),
+        (torch.zeros(2, 1, 32, 32), ValueError, r"image shape \(1, 28, 28\)"),
+    ],
+)
+def test_bad_images_are_refused_with_the_reason(images, error, message):
+    with pytest.raises(error, match=message):
+        data.check_images(images, shape=(1, 28, 28))
