@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from safetensors.torch import save
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from .data import Split
 from .memory import peak_activation_bytes
@@ -206,7 +206,7 @@ def macs(model: nn.Module, example: torch.Tensor) -> int:
 
 
 def _attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
-    return sdpa_flop(query, key, value, *args, out_shape=out_shape, **kwargs)
+    return sdpa_flop_count(query, key, value)
 
 
 def shifted(images: torch.Tensor, pixels: int = 2) -> torch.Tensor:

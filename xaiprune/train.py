@@ -48,10 +48,11 @@ def fit(
         that a resumed run sees the batches of an uninterrupted one.
     loss : callable
         ``(model, images, labels) -> scalar tensor``.
-    epochs, batch_size : int
-        The last, incomplete batch of an epoch is dropped.
+    epochs : int
     lr : float
         Largest learning rate of the cycle.
+    batch_size : int
+        The last, incomplete batch of an epoch is dropped.
     seed : int
         Seed of the order of the batches.
     validate : callable, optional

@@ -1,3 +1,189 @@
-from . import soft_sweep
+"""Soft coefficients: the searches against the grid and the baselines, and the speed of the tools around them.
 
-soft_sweep.run_all()
+``python -m tests.benchmarks.soft`` measures one training seed live and reads the others from ``data/tables/soft.json``;
+``--full`` measures all of them and writes that table (half an hour on two cores).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+import torch_pruning as tp
+import torchvision
+
+from xaiprune import course, data, tables, zoo
+from xaiprune.prune import cut, difference, find_units, plan, score
+from xaiprune.train import reconstruction_loss
+from xaiprune.widgets import CoefficientExplorer
+
+from . import soft_sweep
+from .report import Figure, main
+
+TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "efficientnet_b0")
+
+
+def measure(arguments: argparse.Namespace) -> list[Figure]:
+    """All figures, at the depth that the command line asks for."""
+    if arguments.full:
+        rows = soft_sweep.run_all()
+    elif arguments.quick:
+        rows = quick_rows()
+    else:
+        rows = soft_sweep.stored()
+        check_against_live(rows)
+    print(searches(rows), end="\n\n")
+    figures = search_figures(rows)
+    figures += agreement_figures(plans=20 if arguments.quick else 200)
+    figures += speed_figures(repeats=5 if arguments.quick else 15)
+    return figures if arguments.quick else figures + notebook_figures()
+
+
+def quick_rows() -> list[dict]:
+    """One seed, one sparsity, a grid of four levels, 64 images."""
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        return soft_sweep.measure(0, 0.7, 4, None, images=64)
+
+
+def check_against_live(rows: list[dict]) -> None:
+    """Measure seed 0 at the largest sparsity again, its whole grid included, and print it beside the table."""
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        live = soft_sweep.measure(0, 0.85, soft_sweep.LEVELS, None, fresh=True)
+    print("seed 0, rho 0.85: measured now, and in the table")
+    for row in live:
+        [stored] = tables.where(rows, seed=0, rho=0.85, method=row["method"])
+        if not row["method"].startswith("random"):
+            print(f"  {row['method']:<22} {row['psnr']:7.3f} dB  {stored['psnr']:7.3f} dB")
+    print()
+
+
+def searches(rows: list[dict]) -> str:
+    """Mean and spread over training seeds for every method and every sparsity with a grid."""
+    rhos = sorted({row["rho"] for row in rows if row["method"] == "grid"})
+    methods = dict.fromkeys(row["method"] for row in rows if not row["method"].startswith("random"))
+    lines = ["PSNR in dB on validation images, mean and standard deviation over training seeds [evaluations]"]
+    lines.append(f"{'method':<22}" + "".join(f"rho {rho:<24}" for rho in rhos))
+    for method in methods:
+        cells = []
+        for rho in rhos:
+            some = tables.where(rows, method=method, rho=rho)
+            mean, deviation = soft_sweep.spread(rows, method, rho) if some else (np.nan, np.nan)
+            spent = round(statistics.mean(row["evaluations"] for row in some)) if some else 0
+            cells.append(
+                f"{mean:6.2f} +- {deviation:4.2f} [{spent}]".ljust(28) if some else "cannot meet rho".ljust(28)
+            )
+        lines.append(f"{method:<22}" + "".join(cells).rstrip())
+    for rho in rhos:
+        draws = [row["psnr"] for row in rows if row["rho"] == rho and row["method"].startswith("random")]
+        lines.append(f"random at {rho}: mean {np.mean(draws):.2f}, best of {len(draws)} draws {max(draws):.2f}")
+    return "\n".join(lines)
+
+
+def search_figures(rows: list[dict]) -> list[Figure]:
+    """The searches' figures: the worst over all training seeds, for each sparsity."""
+    figures, by = [], ("seed", "rho")
+    rivals = {row["method"] for row in rows if soft_sweep.is_baseline(row["method"])}
+    for rho in sorted({row["rho"] for row in rows if row["method"] == "grid"}):
+        here = tables.where(rows, rho=rho)
+        spent = {(row["method"], row["seed"]): row["evaluations"] for row in here}
+        seeds = {row["seed"] for row in here}
+        for method, aim, share, share_aim in (("descend", 0.0, 1 / 5, 1 / 20), ("relax", None, 1 / 25, None)):
+            ahead = min(tables.lead(here, method, ["grid"], by=by, key="psnr"))
+            cost = max(spent[method, seed] / spent["grid", seed] for seed in seeds)
+            lead = min(tables.lead(here, method, rivals, by=by, key="psnr"))
+            figures.append(Figure(f"{method} over grid, rho {rho}", -0.05, ahead, ">=", "dB", aim))
+            figures.append(Figure(f"{method} evaluations / grid's, rho {rho}", share, cost, "<=", "", share_aim))
+            figures.append(Figure(f"{method} over best baseline, rho {rho}", 0.0, lead, ">=", "dB"))
+    return figures
+
+
+def agreement_figures(plans: int) -> list[Figure]:
+    """Largest difference between mask and cut."""
+    generator = np.random.default_rng(0)
+    model, digits = zoo.load(soft_sweep.MODEL), data.mnist("validation", 8).images
+    scores = score(model, find_units(model, digits[:1]), "l2")
+    worst = max(
+        difference(model, plan(scores, coefficients={g.name: generator.random() for g in scores.groups}), digits)
+        for _ in range(plans)
+    )
+    figures = [Figure(f"mask against cut, {plans} random plans", 1e-5, worst, "<=")]
+    for name in TORCHVISION:
+        torch.manual_seed(0)
+        network, images = getattr(torchvision.models, name)().eval(), torch.rand(2, 3, 64, 64)
+        chosen = plan(score(network, find_units(network, images[:1]), "l2"), ratio=0.5)
+        figures.append(Figure(f"mask against cut, {name}", 1e-5, difference(network, chosen, images), "<="))
+    return figures
+
+
+def speed_figures(repeats: int) -> list[Figure]:
+    """The explorer, units and cut beside torch-pruning, and the import."""
+    ours, theirs = units_and_cut(repeats)
+    runs = max(3, repeats // 3)
+    words = "xaiprune.find_units, xaiprune.score, xaiprune.plan, xaiprune.cut, xaiprune.zoo"
+    return [
+        Figure("explorer, 95th percentile", 100, explorer_milliseconds(10 * repeats), "<=", "ms"),
+        Figure("units and cut of mobilenet_v2 / torch-pruning's time", 1.3, ours / theirs, "<="),
+        Figure("  ours", np.inf, ours, "<=", "s"),
+        Figure("  torch-pruning's", np.inf, theirs, "<=", "s"),
+        Figure("import xaiprune after torch and torchvision", 0.5, import_seconds(runs, "None"), "<=", "s"),
+        Figure("  with the five words and the zoo in use", np.inf, import_seconds(runs, words), "<=", "s"),
+    ]
+
+
+def explorer_milliseconds(moves: int) -> float:
+    """95th percentile of what follows a slider: compute, draw, encode."""
+    model, validation = zoo.load(soft_sweep.MODEL), data.mnist("validation", soft_sweep.IMAGES)
+    units = find_units(model, validation.images[:1])
+    scores = score(model, units, "fisher", data.mnist("calibration"), loss=reconstruction_loss)
+    frontier = [{"method": "descend", "sparsity": rho, "psnr": 20 - 10 * rho} for rho in soft_sweep.CURVE]
+    explorer = CoefficientExplorer(model, scores, validation.images, frontier)
+    generator, names, times = np.random.default_rng(0), list(explorer.sliders), []
+    for move in range(moves):
+        start = time.perf_counter()
+        explorer.sliders[names[move % len(names)]].value = round(generator.random(), 2)
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.percentile(times, 95))
+
+
+def units_and_cut(repeats: int) -> tuple[float, float]:
+    """Median seconds to find the units of mobilenet_v2 at 224 and cut half of its channels; ours, torch-pruning's."""
+    torch.manual_seed(0)
+    model, image, times = torchvision.models.mobilenet_v2().eval(), torch.rand(1, 3, 224, 224), ([], [])
+    for _ in range(repeats):
+        start = time.perf_counter()
+        units = find_units(model, image)
+        cut(model, plan(score(model, units, "l2"), ratio=0.5, scope="uniform"))
+        times[0].append(time.perf_counter() - start)
+        theirs = copy.deepcopy(model)
+        start = time.perf_counter()
+        importance = tp.importance.MagnitudeImportance(p=2)
+        protected = [theirs.classifier[1]]
+        tp.pruner.BasePruner(theirs, image, importance, pruning_ratio=0.5, ignored_layers=protected).step()
+        times[1].append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def import_seconds(repeats: int, use: str) -> float:
+    """Median seconds that importing xaiprune, and using some of its names, adds to torch and torchvision."""
+    code = f"import time, torch, torchvision; start = time.perf_counter(); import xaiprune; {use}; "
+    code += "print(time.perf_counter() - start)"
+    return statistics.median(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(repeats))
+
+
+def notebook_figures() -> list[Figure]:
+    """Seconds of the lessons, each in a kernel of its own."""
+    asked = {"00": 60, "04": 90}
+    paths: list[Path] = [path for path in course.lessons() if path.name[:2] in asked]
+    return [Figure(f"lesson {p.name[:2]}", asked[p.name[:2]], course.execute(p)[1], "<=", "s") for p in paths]
+
+
+if __name__ == "__main__":
+    main(measure, __doc__)

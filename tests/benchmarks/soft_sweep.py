@@ -21,6 +21,9 @@ CURVE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)  # all other methods
 LEVELS, IMAGES, RANDOM_SEEDS = 6, 256, 20
 CODE = tables.code_version("xaiprune.prune.soft", "xaiprune.prune.criteria", "xaiprune.metrics")
 
+#: What a single evaluation depends on: a grid that was interrupted goes on as long as this stays the same.
+EVALUATION = tables.code_version("xaiprune.prune.soft.problem", "xaiprune.prune.apply", "xaiprune.metrics")
+
 
 def checkpoints(seeds=SEEDS) -> list[str]:
     """SHA-256 of the checkpoints that the sweep measures."""
@@ -46,9 +49,12 @@ def problem_factory(seed: int, images: int = IMAGES):
 
 
 def measure(
-    seed: int, rho: float, grid_levels: int | None, test: data.Split | None, images: int = IMAGES
+    seed: int, rho: float, grid_levels: int | None, test: data.Split | None, images: int = IMAGES, fresh: bool = False
 ) -> list[dict]:
-    """One row per method at one sparsity; the grid only where ``grid_levels`` is given."""
+    """One row per method at one sparsity; the grid only where ``grid_levels`` is given.
+
+    The grid's evaluations are kept in the cache, so that an interrupted sweep goes on; ``fresh`` does without.
+    """
     model, by, problem_at = problem_factory(seed, images)
     methods = {"descend": soft.descend, "relax": soft.relax}
     methods |= {"descend from uniform": partial(soft.descend, start="uniform")}
@@ -56,8 +62,8 @@ def measure(
     methods |= {f"random {n}": partial(soft.at_random, seed=n) for n in range(RANDOM_SEEDS)}
     methods |= {f"global {name}": partial(soft.global_ranking, scores=by[name]) for name in by}
     if grid_levels:
-        table = data.cache_dir() / "grids" / f"{MODEL}-{seed}-{rho}-{grid_levels}-{images}-{CODE}.json"
-        methods["grid"] = partial(soft.grid_search, levels=grid_levels, table=table)
+        table = data.cache_dir() / "grids" / f"{MODEL}-{seed}-{rho}-{grid_levels}-{images}-{EVALUATION}.json"
+        methods["grid"] = partial(soft.grid_search, levels=grid_levels, table=None if fresh else table)
     rows = []
     for method, run in methods.items():
         problem = problem_at(rho)  # a new one each time, so that nothing is remembered

@@ -71,7 +71,9 @@ def _total(group: UnitGroup, parameters: dict[str, nn.Parameter], power: int) ->
 
 def _activation(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean absolute activation where the unit is read."""
-    sums = _gates(evidence, lambda value, gradient: value.abs(), backward=False)
+    sums = _per_image(
+        evidence, lambda model, images, labels: model(images), lambda values, _: [value.abs() for value in values]
+    )
     return {name: per_image.mean(0) for name, per_image in sums.items()}
 
 
@@ -81,7 +83,7 @@ def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     The derivative of each image's own loss with respect to a gate on the unit, as in Molchanov et al. 2017
     (arXiv 1611.06440).
     """
-    sums = _gates(evidence, lambda value, gradient: value * gradient)
+    sums = _gate_derivatives(evidence)
     return {name: per_image.abs().mean(0) for name, per_image in sums.items()}
 
 
@@ -90,7 +92,7 @@ def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
 
     The empirical Fisher of a gate on the unit, as in Theis et al. 2018 (arXiv 1801.05787).
     """
-    sums = _gates(evidence, lambda value, gradient: value * gradient)
+    sums = _gate_derivatives(evidence)
     return {name: per_image.square().mean(0) / 2 for name, per_image in sums.items()}
 
 
@@ -99,32 +101,47 @@ def _random(evidence: Evidence) -> dict[str, torch.Tensor]:
     return {group.name: torch.rand(group.size, generator=generator) for group in evidence.groups}
 
 
-def _gates(evidence: Evidence, product: Callable, backward: bool = True, batch_size: int = 256):
-    """Per image and unit, the sum of ``product(activation, gradient)`` where the unit is read.
+def _gate_derivatives(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Derivative of each image's own loss with respect to a gate on each unit: activation x gradient, summed."""
 
-    With activation x gradient, that is the derivative of the image's loss with respect to a gate on the unit.
-    Returns group name to a tensor of shape ``(images, units)``.
+    def products(values: list[torch.Tensor], loss: torch.Tensor) -> list[torch.Tensor]:
+        return [value.detach() * gradient for value, gradient in zip(values, torch.autograd.grad(loss, values))]
+
+    def total_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return evidence.loss(model, images, labels) * len(images)
+
+    return _per_image(evidence, total_loss, products)
+
+
+def _per_image(evidence: Evidence, run: Callable, products: Callable, batch_size: int = 256) -> dict[str, torch.Tensor]:
+    """Per image and unit, the sum of a product over all places where the unit is read.
+
+    ``run(model, images, labels)`` gives a result, and ``products(values, result)`` one tensor for each of the values
+    that were read on the way. Returns group name to a tensor of shape ``(images, units)``.
     """
     found = {group.name: [] for group in evidence.groups}
+    readers = {m.module for group in evidence.groups for m in group.members if m.role == "in"}
     for images, labels in zip(evidence.data.images.split(batch_size), evidence.data.labels.split(batch_size)):
-        read: dict[str, torch.Tensor] = {}
-        with ExitStack() as stack:
-            for name in {m.module for group in evidence.groups for m in group.members if m.role == "in"}:
-                reader = evidence.model.get_submodule(name)
-                stack.callback(reader.register_forward_pre_hook(partial(_keep_input, read, name)).remove)
-            with torch.enable_grad():
-                loss = evidence.loss(evidence.model, images, labels) * len(images)
-        names = list(read)
-        gradients = torch.autograd.grad(loss, [read[name] for name in names]) if backward else [None] * len(names)
-        products = {n: product(read[n].detach(), g).double() for n, g in zip(names, gradients)}
+        read: list[tuple[str, torch.Tensor]] = []
+        with ExitStack() as stack, torch.enable_grad():
+            for name in readers:
+                hook = partial(_keep_input, read, name)
+                stack.callback(evidence.model.get_submodule(name).register_forward_pre_hook(hook).remove)
+            result = run(evidence.model, images.detach().requires_grad_(), labels)
+        values = products([value for _, value in read], result)
         for group in evidence.groups:
-            parts = [_per_unit(products[m.module], m, evidence.model) for m in group.members if m.role == "in"]
-            found[group.name].append(torch.stack(parts).sum(0))
+            parts = [
+                _per_unit(value.double(), member, evidence.model)
+                for (name, _), value in zip(read, values)
+                for member in group.members
+                if member.role == "in" and member.module == name
+            ]
+            found[group.name].append(torch.stack(parts).sum(0).detach())
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def _keep_input(read: dict[str, torch.Tensor], name: str, module: nn.Module, inputs: tuple) -> None:
-    read[name] = inputs[0]
+def _keep_input(read: list[tuple[str, torch.Tensor]], name: str, module: nn.Module, inputs: tuple) -> None:
+    read.append((name, inputs[0]))
 
 
 def _per_unit(values: torch.Tensor, member: Member, model: nn.Module) -> torch.Tensor:

@@ -1,0 +1,94 @@
+"""Claims and exercises: every solution passes, every blank and every listed mistake fails with its own message."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from xaiprune.checks import EXERCISES, ClaimError, NotYet, claim, exercise, guess
+
+
+def right_psnr(original, reconstruction):
+    mse = ((original - reconstruction) ** 2).mean()
+    return -10 * math.log10(mse) if mse > 0 else math.inf
+
+
+def mean_of_psnrs(original, reconstruction):
+    return np.mean([right_psnr(a, b) for a, b in zip(original, reconstruction)])
+
+
+SOLUTIONS = {"neuron": 1601, "mask": 834_577, "psnr": right_psnr, "step": 1 / 32}
+MISTAKES = [
+    ("neuron", 33, "What reads it goes too"),
+    ("neuron", 32, "Its bias goes"),
+    ("neuron", 1600, "a bias of its own"),
+    ("neuron", 1602, "keeps its biases"),
+    ("neuron", 7, "count a row of the layer before"),
+    ("neuron", "1601", "a number is asked for, this is str"),
+    ("mask", 824_577, "zeros are still stored"),
+    ("mask", 10_000, "changes values, not shapes"),
+    ("step", 1 / 256, "the narrow one is"),
+    ("step", 1 / 64, "between two roundings"),
+    ("step", 32, "a share of the group"),
+    ("step", 0.5, "a share of 1/n"),
+    ("psnr", 30.0, "write a function"),
+    ("psnr", lambda a, b: None, "is the return statement missing"),
+    ("psnr", lambda a, b: -right_psnr(a, b), "the sign is turned"),
+    ("psnr", lambda a, b: -10 * math.log(((a - b) ** 2).mean() + 1e-300), "natural logarithm"),
+    ("psnr", lambda a, b: 2 * right_psnr(a, b), "20 log10 belongs to amplitudes"),
+    ("psnr", mean_of_psnrs, "Pool the squared error"),
+    ("psnr", lambda a, b: ((a - b) ** 2).mean(), "that is the MSE itself"),
+    ("psnr", lambda a, b: 12.0, "for this pair the PSNR is"),
+    ("psnr", lambda a, b: -10 * math.log10(((a - b) ** 2).mean() + 1e-12), "their PSNR is infinite"),
+]
+
+
+def test_every_exercise_has_a_solution_and_mistakes():
+    assert set(SOLUTIONS) == set(EXERCISES) == {name for name, _, _ in MISTAKES}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_passes(name, capsys):
+    exercise(name, SOLUTIONS[name])
+    assert capsys.readouterr().out == f"{name}: right.\n"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("blank", [None, ...])
+def test_the_blank_fails(name, blank):
+    with pytest.raises(NotYet, match="still blank"):
+        exercise(name, blank)
+
+
+@pytest.mark.parametrize(("name", "answer", "message"), MISTAKES)
+def test_a_likely_mistake_is_named(name, answer, message):
+    with pytest.raises(NotYet, match=message):
+        exercise(name, answer)
+
+
+def test_an_unknown_exercise_is_refused():
+    with pytest.raises(ValueError, match="name must be one of neuron, mask, psnr, step"):
+        exercise("nothing", 1)
+
+
+def test_the_answers_are_those_of_the_shipped_model(autoencoder):
+    hidden, expand = autoencoder.decoder.hidden, autoencoder.decoder.expand
+    assert SOLUTIONS["neuron"] == hidden.weight[0].numel() + 1 + expand.weight[:, 0].numel()
+    assert SOLUTIONS["mask"] == sum(parameter.numel() for parameter in autoencoder.parameters())
+
+
+def test_a_claim_prints_or_raises_with_its_value(capsys):
+    claim("one is less than two", 1 < 2, 1.23456)
+    assert capsys.readouterr().out == "holds: one is less than two [1.235]\n"
+    with pytest.raises(ClaimError, match=r"this does not hold here: two is less than one \[2\]"):
+        claim("two is less than one", 2 < 1, 2)
+
+
+def test_a_guess_may_be_wrong_but_not_nonsense():
+    assert guess(3, 0, 10, "dB") == 3
+    with pytest.raises(ValueError, match="must be a number from 0 to 10, got 40"):
+        guess(40, 0, 10, "dB")
+    with pytest.raises(ValueError, match="must be a number"):
+        guess("many", 0, 10, "dB")

@@ -1,0 +1,146 @@
+"""Every criterion against a brute-force reference in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from xaiprune.data import Split
+from xaiprune.prune import CRITERIA, Criterion, find_units, score
+from xaiprune.train import reconstruction_loss
+
+
+@pytest.fixture
+def exact(tiny, digits):
+    """The tiny autoencoder and images in float64, with its units."""
+    tiny, digits = tiny.double(), digits.double()
+    return tiny, Split(digits, torch.zeros(len(digits), dtype=torch.long)), find_units(tiny, digits[:1])
+
+
+def gate_derivatives(model, units, image):
+    """d loss / d gate for each unit by central differences: scale what reads the unit, a little up and down."""
+    found = {}
+    for group in units:
+        found[group.name] = torch.zeros(group.size, dtype=torch.float64)
+        for unit in range(group.size):
+            losses = []
+            for factor in (1 + 1e-5, 1 - 1e-5):
+                scaled = copy.deepcopy(model)
+                parameters = dict(scaled.named_parameters())
+                for member in group.members:
+                    if member.role == "in":
+                        for name, axis in member.axes.items():
+                            index = torch.tensor(member.index[unit])
+                            data = parameters[name].data
+                            data.index_copy_(axis, index, data.index_select(axis, index) * factor)
+                with torch.no_grad():
+                    losses.append(nn.functional.mse_loss(scaled(image), image).item())
+            found[group.name][unit] = (losses[0] - losses[1]) / 2e-5
+    return found
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher"])
+def test_data_criteria_equal_finite_differences_of_gates_per_image(exact, criterion):
+    model, split, units = exact
+    split = Split(split.images[:3], split.labels[:3])
+    each = [gate_derivatives(model, units, image[None]) for image in split.images]
+    scores = score(model, units, criterion, split, loss=reconstruction_loss)
+    for group in units:
+        stacked = torch.stack([derivatives[group.name] for derivatives in each])
+        expected = stacked.abs().mean(0) if criterion == "taylor" else stacked.square().mean(0) / 2
+        assert torch.allclose(scores[group.name], expected, rtol=1e-3, atol=1e-11)
+
+
+def test_scores_do_not_depend_on_the_batch_size(exact, monkeypatch):
+    from xaiprune.prune import criteria
+
+    model, split, units = exact
+    whole = score(model, units, "fisher", split, loss=reconstruction_loss)
+    monkeypatch.setattr(criteria._per_image, "__defaults__", (5,))
+    parts = score(model, units, "fisher", split, loss=reconstruction_loss)
+    assert all(torch.allclose(whole[group.name], parts[group.name], rtol=1e-9) for group in units)
+
+
+def test_norms_are_of_everything_that_goes_with_the_unit(exact):
+    model, _, units = exact
+    unit = 2
+    produced = [model.encoder.conv2.weight[unit].flatten(), model.encoder.conv2.bias[unit : unit + 1]]
+    everything = torch.cat([*produced, model.encoder.hidden.weight[:, 49 * unit : 49 * (unit + 1)].flatten()])
+    assert torch.isclose(score(model, units, "l1")["encoder.conv2"][unit], everything.abs().sum())
+    assert torch.isclose(score(model, units, "l2")["encoder.conv2"][unit], everything.norm())
+
+
+def test_activation_is_the_mean_size_of_what_is_read(exact):
+    model, split, units = exact
+    read = model.encoder[:2](split.images)
+    expected = read.abs().sum((2, 3)).mean(0)
+    assert torch.allclose(score(model, units, "activation", split)["encoder.conv1"], expected)
+
+
+def test_random_scores_repeat_with_their_seed(tiny, digits):
+    units = find_units(tiny, digits[:1])
+    one, same, other = (score(tiny, units, "random", seed=seed)["latent"] for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_a_criterion_is_added_with_one_line(tiny, digits, monkeypatch):
+    function = lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups}  # noqa: E731
+    monkeypatch.setitem(CRITERIA, "index", Criterion("index", function))
+    assert score(tiny, find_units(tiny, digits[:1]), "index")["latent"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_layer_that_is_used_twice_is_summed_over_its_uses():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.out = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = self.one(x)
+            return self.out(self.two(self.two(x)))
+
+    torch.manual_seed(0)
+    model, x = Twice().double().eval().requires_grad_(False), torch.rand(5, 3, dtype=torch.float64)
+    units = find_units(model, x)
+    name = next(group.name for group in units if any(m.module == "two" and m.role == "in" for m in group.members))
+    h = model.one(x)
+    expected = h.abs() + model.two(h).abs() + (model.two(model.two(h)).abs() if name == "one" else 0)
+    got = score(model, units, "activation", Split(x, torch.zeros(5)))[name]
+    assert torch.allclose(got, expected.mean(0))
+
+
+def test_scoring_changes_nothing(tiny, digits):
+    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
+    split = Split(digits, torch.zeros(16, dtype=torch.long))
+    score(tiny, find_units(tiny, digits[:1]), "fisher", split, loss=reconstruction_loss)
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny.state_dict().items())
+    assert all(parameter.grad is None for parameter in tiny.parameters())
+    assert not any(module._forward_pre_hooks for module in tiny.modules())
+
+
+@pytest.mark.parametrize(
+    ("criterion", "split", "message"),
+    [
+        ("magnitude", None, "criterion must be one of l1, l2"),
+        ("fisher", None, "criterion 'fisher' needs data"),
+        ("fisher", Split(torch.zeros(0, 1, 28, 28), torch.zeros(0)), "criterion 'fisher' needs data"),
+    ],
+)
+def test_bad_requests_are_refused(tiny, digits, criterion, split, message):
+    with pytest.raises(ValueError, match=message):
+        score(tiny, find_units(tiny, digits[:1]), criterion, split)
+
+
+def test_a_model_in_training_mode_is_refused(tiny, digits):
+    units = find_units(tiny, digits[:1])
+    with pytest.raises(ValueError, match=r"model is in training mode; call model\.eval\(\)"):
+        score(tiny.train(), units, "l2")
+
+
+def test_units_that_are_none_are_refused(tiny):
+    with pytest.raises(ValueError, match="units must be a non-empty list of UnitGroup"):
+        score(tiny, [], "l2")

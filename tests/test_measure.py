@@ -1,0 +1,171 @@
+"""The scorecard, column by column, against counts by hand."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from xaiprune import measure, timing
+from xaiprune.data import Split
+from xaiprune.memory import peak_activation_bytes
+from xaiprune.metrics import ACCURACY, PSNR, accuracy, psnr, psnr_from_mse
+
+
+@pytest.fixture
+def small() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5)).eval()
+
+
+def test_sizes_are_counted_as_stated(small):
+    with torch.no_grad():
+        small[0].weight[:10] = 0
+    sizes = measure.sizes(small)
+    assert sizes["parameters"] == 10 * 20 + 20 + 20 * 5 + 5
+    assert sizes["nonzeros"] == sizes["parameters"] - 100
+    assert sizes["dense_bytes"] == 4 * sizes["parameters"]
+    first, second = 100 * 8 + 4 * 21, 100 * 8 + 4 * 6  # value and index for each non-zero, a pointer per row and one
+    assert sizes["sparse_bytes"] == first + second + 4 * 25
+    assert sizes["zipped_bytes"] == len(zlib.compress(save(small.state_dict()), 6))
+
+
+def test_macs_are_those_of_the_layers():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(288, 5))
+    expected = 8 * 3 * 9 * 64 + 8 * 9 * 36 + 288 * 5
+    assert measure.macs(model, torch.rand(1, 3, 8, 8)) == expected
+    assert measure.macs(model, torch.rand(4, 3, 8, 8)) == expected
+
+
+def test_macs_count_attention():
+    class Attention(nn.Module):
+        def forward(self, x):
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    tokens, width = 16, 8
+    assert measure.macs(Attention(), torch.rand(1, 1, tokens, width)) == 2 * tokens * tokens * width
+
+
+def test_peak_memory_is_that_of_the_largest_moment(small):
+    images = torch.rand(100, 10)
+    assert peak_activation_bytes(small, images[:1]) == 4 * (10 + 20 + 20)  # input, linear, relu: the input is kept
+    assert peak_activation_bytes(small, images[:3]) == 3 * 4 * (10 + 20 + 20)
+
+
+def test_latency_is_taken_in_turn_and_threads_are_restored(small):
+    order = []
+    before = torch.get_num_threads()
+    models = {name: (lambda x, name=name: order.append(name)) for name in "ab"}
+    result = timing.latencies(models, torch.rand(1, 10), repeats=3, warmup=1, threads=1)
+    assert order == list("abababab")
+    assert torch.get_num_threads() == before
+    assert (result["a"].taken, result["a"].threads, result["a"].runtime) == (3, 1, "eager")
+    assert result["a"].quartiles[0] <= result["a"].median <= result["a"].quartiles[1]
+
+
+def test_samples_with_stolen_time_are_dropped_and_counted(monkeypatch):
+    ticks = iter([0, 0, 0, 5, 5, 5])  # the second of three runs lost time
+    monkeypatch.setattr(timing, "_stolen", lambda: next(ticks))
+    [latency] = timing.latencies({"a": lambda x: x}, torch.rand(1), repeats=3, warmup=0).values()
+    assert (latency.kept, latency.taken) == (2, 3)
+    assert "2 of 3 runs" in str(latency)
+
+
+def test_a_slower_model_reads_slower():
+    models = {
+        "once": nn.Linear(400, 400).eval(),
+        "ten": nn.Sequential(*[nn.Linear(400, 400) for _ in range(10)]).eval(),
+    }
+    result = timing.latencies(models, torch.rand(64, 400), repeats=20)
+    assert result["ten"].median > 2 * result["once"].median
+
+
+def test_a_scorecard_has_every_column_and_only_finite_values(autoencoder):
+    from xaiprune import data
+
+    cards = measure.scorecards({"one": autoencoder, "two": autoencoder}, data.mnist("validation", 64), PSNR, repeats=3)
+    for card in cards:
+        assert list(card.values.keys() & card.columns.keys()) != []
+        assert set(card.values) == set(card.columns)
+        assert all(math.isfinite(value) and value > 0 for value in card.values.values())
+    assert cards[0]["metric"] == cards[1]["metric"]
+    assert cards[0]["metric_noise"] < cards[0]["metric"]
+    assert cards[0]["energy"] == pytest.approx(15 * cards[0]["latency_1"])
+    assert "not measured" in cards[0].notes["energy"]
+
+
+def test_callers_add_columns(small):
+    split = Split(torch.rand(4, 10).view(4, 10, 1, 1), torch.zeros(4, dtype=torch.long))
+    model = nn.Sequential(nn.Flatten(), *small).eval()
+    column = measure.Column("layers", -1)
+    card = measure.scorecard(model, split, ACCURACY, repeats=1, extra={column: lambda m: len(m)})
+    assert card["layers"] == 4
+    assert "layers" in str(card)
+
+
+def test_the_comparison_is_one_table_with_arrows(autoencoder):
+    from xaiprune import data
+
+    cards = measure.scorecards({"a": autoencoder, "b": autoencoder}, data.mnist("validation", 8), PSNR, repeats=1)
+    lines = str(measure.compare(cards)).splitlines()
+    assert lines[0].split() == ["measure", "better", "a", "b"]
+    assert next(line for line in lines if line.startswith("PSNR [dB] ")).split()[2] == "↑"
+    assert next(line for line in lines if line.startswith("parameters")).split() == [
+        "parameters",
+        "↓",
+        "834,577",
+        "834,577",
+    ]
+    assert "runtime" not in lines[-1]
+    assert "eager" in lines[-1]
+    assert measure.compare(cards)._repr_html_().count("<tr>") == len(cards[0].columns) + 1
+
+
+def test_noise_is_the_same_for_every_model_and_the_shift_moves_right():
+    images = torch.rand(2, 1, 5, 5)
+    moved = measure.shifted(images, 2)
+    assert torch.equal(moved[..., 2:], images[..., :3])
+    assert not moved[..., :2].any()
+    identity = nn.Identity()
+    assert torch.equal(measure._Noisy(identity)(images), measure._Noisy(identity)(images))
+
+
+def test_psnr_is_pooled_and_in_decibels(tiny, digits):
+    split = Split(digits, None)
+    with torch.no_grad():
+        mse = (tiny(digits) - digits).square().mean().item()
+    assert psnr(tiny, split) == pytest.approx(-10 * math.log10(mse), abs=1e-4)
+    assert psnr(nn.Identity(), split) == math.inf
+    assert psnr_from_mse(0.01) == pytest.approx(20)
+    assert psnr_from_mse(255**2, peak=255) == pytest.approx(0)
+
+
+def test_accuracy_is_in_per_cent():
+    split = Split(torch.eye(4), torch.tensor([0, 1, 2, 0]))
+    assert accuracy(nn.Identity(), split) == 75
+
+
+def test_measuring_restores_the_mode(tiny, digits):
+    tiny.encoder.train()
+    psnr(tiny, Split(digits, None))
+    assert tiny.encoder.training
+    assert not tiny.decoder.training
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, s: measure.scorecards({}, s, PSNR), "models is empty"),
+        (lambda m, s: measure.scorecard(m, Split(s.images[:0], None), PSNR), "split is empty"),
+        (lambda m, s: measure.scorecard(m.train(), s, PSNR), "is in training mode"),
+        (lambda m, s: measure.scorecard(m, s, PSNR, repeats=0), "repeats must be at least 1"),
+        (lambda m, s: measure.compare([]), "cards is empty"),
+    ],
+)
+def test_bad_requests_are_refused(tiny, digits, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(tiny, Split(digits, None))

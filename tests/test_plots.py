@@ -1,0 +1,83 @@
+"""Pictures: pure functions that draw every row they are given, with titles, labels and better sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from xaiprune import plots
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    plots.use_style()
+    yield
+    plt.close("all")
+
+
+ROWS = [
+    {"method": m, "rho": r, "seed": s, "psnr": 20 - 10 * r + s / 10, "coefficients": [r, r / 2]}
+    for m in ("descend", "grid", "random 0", "random 1", "global l2")
+    for r in (0.5, 0.7)
+    for s in (0, 1)
+]
+LOSSES = [
+    {"group": g, "units": n, "alpha": a, "loss_db": a * n, "db_per_parameter": a / n}
+    for g, n in (("one", 16), ("two", 256))
+    for a in (0.25, 0.4)
+]
+
+
+def test_a_montage_places_every_image():
+    rows = [np.full((3, 4, 5), value) for value in (0.1, 0.9)]
+    picture = plots.montage(rows, gap=1, fill=0.5)
+    assert picture.shape == (2 * 5 - 1, 3 * 6 - 1)
+    assert (picture[:4, :5] == 0.1).all()
+    assert (picture[5:, 12:17] == 0.9).all()
+    assert (picture[4] == 0.5).all()
+    assert (plots.montage([np.zeros((3, 1, 4, 5))]) == plots.montage([np.zeros((3, 4, 5))])).all()
+
+
+def drawn():
+    landscape = np.add.outer(np.arange(4.0), np.arange(5.0))
+    return {
+        "images": plots.image_rows({"a": np.zeros((2, 4, 4)), "b": np.ones((2, 1, 4, 4))}, "Images"),
+        "curves": plots.loss_curves(LOSSES, "Curves"),
+        "per parameter": plots.loss_per_parameter(LOSSES, 0.4, "Per parameter"),
+        "psnr": plots.psnr_against_sparsity(ROWS, ["descend", "grid", "random"], "PSNR"),
+        "coefficients": plots.coefficients_per_group(ROWS, ["one", "two"], ["descend", "grid"], "Shares"),
+        "path": plots.search_path(
+            (range(5), range(4)), landscape, landscape / 7, 0.5, {"p": [(0, 0), (1, 1)]}, ("x", "y"), "Path"
+        ),
+        "histories": plots.histories({"a": [{"evaluations": 1, "psnr": 2}]}, "History", guess=3),
+        "bars": plots.bars({"a": 1.0, "b": 2.0}, "Bars", "PSNR [dB]  (→ better)", guess=1.5),
+    }
+
+
+@pytest.mark.parametrize("name", drawn())
+def test_every_picture_has_a_title_and_says_what_is_on_its_axes(name):
+    axes = drawn()[name].axes[0]
+    assert axes.get_title()
+    if name != "images":
+        words = " ".join(label for ax in drawn()[name].axes for label in (ax.get_xlabel(), ax.get_ylabel()))
+        assert words.strip()
+        assert "better" in words or name == "coefficients"
+
+
+def test_random_draws_are_one_line_with_their_band():
+    axes = plots.psnr_against_sparsity(ROWS, ["random"], "Random").axes[0]
+    [line] = axes.lines
+    assert line.get_ydata()[0] == pytest.approx(np.mean([15.0, 15.1]))
+    assert len(axes.collections) == 1
+
+
+def test_a_method_is_not_mixed_with_another_of_a_longer_name():
+    rows = [*ROWS, {"method": "descend from uniform", "rho": 0.5, "seed": 0, "psnr": -100, "coefficients": [0, 0]}]
+    [line] = plots.psnr_against_sparsity(rows, ["descend"], "One").axes[0].lines
+    assert min(line.get_ydata()) > 0
+
+
+def test_a_guess_is_drawn_beside_the_truth():
+    axes = plots.bars({"a": 1.0}, "Bars", "x", guess=0.4).axes[0]
+    assert "your guess" in [text.get_text() for text in axes.get_legend().get_texts()]

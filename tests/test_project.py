@@ -1,0 +1,213 @@
+"""The project as a whole: pins that agree, imports one way, commands that work, documentation that is complete."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+import xaiprune
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Who may import whom: a module may import from its own row and from those before it.
+LAYERS = (
+    ("checks", "data", "memory", "metrics", "tables", "timing", "measure", "plots"),
+    ("train", "zoo", "doctor", "course"),
+    ("prune",),
+    ("widgets",),
+)
+MODULES = sorted(
+    ["xaiprune", *(m.name for m in pkgutil.walk_packages(xaiprune.__path__, "xaiprune.") if "__main__" not in m.name)]
+)
+
+
+def requirements(text: str) -> dict[str, str]:
+    """Name to version of lines such as ``name==version``, normalised."""
+    rows = re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)$", text, re.M)
+    return {name.lower().replace("_", "-").replace(".", "-"): version for name, version in rows}
+
+
+def pyproject() -> dict:
+    import tomllib
+
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_dependency_is_pinned_at_or_above_its_lower_bound():
+    from packaging.requirements import Requirement
+
+    pins = requirements((ROOT / "constraints.txt").read_text())
+    project = pyproject()["project"]
+    wanted = [*project["dependencies"], *(row for extra in project["optional-dependencies"].values() for row in extra)]
+    for line in map(Requirement, wanted):
+        assert line.name in pins, f"{line.name} has no pin in constraints.txt"
+        assert line.specifier.contains(pins[line.name]), f"{line.name}: {pins[line.name]} is not {line.specifier}"
+
+
+def test_this_environment_is_the_pinned_one():
+    from importlib.metadata import version
+
+    pins = requirements((ROOT / "constraints.txt").read_text())
+    for name in ("torch", "torchvision", "torch-pruning", "ipywidgets", "jupyterlab", "nbval", "numpy", "matplotlib"):
+        assert version(name).partition("+")[0] == pins[name]
+
+
+def test_environment_yml_takes_its_pins_from_the_same_file():
+    """conda itself cannot run in the tests: this checks the schema and that the pins have one place."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert set(environment) == {"name", "channels", "dependencies"}
+    assert environment["name"] == "xaiprune"
+    *conda, pip = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"]
+    assert pip == {"pip": ["--constraint constraints.txt", "--editable .[course,test]"]}
+    assert pyproject()["project"]["requires-python"] == ">=3.11"
+    makefile = (ROOT / "Makefile").read_text()
+    assert '--constraint constraints.txt --editable ".[course,test]"' in makefile
+
+
+def test_torch_comes_from_a_folder_of_wheels_where_make_is_told_so(tmp_path):
+    """Two wheels of nothing, with the pinned versions: only the folder can have given them."""
+    pins = requirements((ROOT / "constraints.txt").read_text())
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in ("torch", "torchvision"):
+        version = f"{pins[name]}+folder"
+        info = f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(wheels / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}/__init__.py", "")
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            wheel.writestr(
+                f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
+            wheel.writestr(f"{info}/RECORD", "")
+    venv = tmp_path / "venv"
+    arguments = [f"VENV={venv}", f"TORCH_INDEX={wheels}", f"PYTHON={sys.executable}"]
+    subprocess.run(["make", *arguments, f"{venv}/.torch"], cwd=ROOT, check=True, capture_output=True)
+    listed = subprocess.run([f"{venv}/bin/pip", "list"], capture_output=True, text=True, check=True).stdout
+    assert f"{pins['torch']}+folder" in listed
+    assert f"{pins['torchvision']}+folder" in listed
+
+
+def test_make_takes_an_address_as_an_index_and_nothing_as_the_stock_one():
+    def dry(*arguments):
+        command = ["make", "-n", "VENV=nowhere", *arguments, "nowhere/.torch"]
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert "--index-url https://wheels.example.org/cpu" in dry("TORCH_INDEX=https://wheels.example.org/cpu")
+    assert "pip" not in dry().partition("-m venv")[2]
+
+
+def test_an_old_python_is_told_so(tmp_path):
+    old = tmp_path / "python"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    command = ["make", f"VENV={tmp_path}/venv", f"PYTHON={old}", f"{tmp_path}/venv/.python"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed; this is Python 3.9.1" in done.stdout + done.stderr
+
+
+def test_jupyter_keeps_its_authentication():
+    for path in (ROOT / "Makefile", ROOT / ".ci" / "run"):
+        assert not re.search(r"token=|password=|disable_check_xsrf", path.read_text())
+
+
+def layer(module: str) -> int:
+    name = module.split(".")[1]
+    return next(number for number, row in enumerate(LAYERS) if name in row)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "xaiprune").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way_and_modules_are_small(path):
+    text = path.read_text()
+    assert text.count("\n") <= 320
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    if module == "xaiprune":
+        return
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            targets = [base] if base != "xaiprune" else [f"xaiprune.{alias.name}" for alias in node.names]
+            for target in targets:
+                if target.partition(".")[2] and target.split(".")[1] != "__version__":
+                    assert layer(target) <= layer(module), f"{module} imports {target}"
+
+
+def test_importing_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, xaiprune; print([m for m in ('torch', 'matplotlib', 'ipywidgets', 'captum') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    assert "plan" in dir(xaiprune)
+    with pytest.raises(AttributeError, match="has no attribute 'prune_all'"):
+        xaiprune.prune_all  # noqa: B018
+
+
+def public_functions():
+    seen = set()
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for attribute, value in vars(module).items():
+            own = getattr(value, "__module__", None) == name and not attribute.startswith("_")
+            if own and (inspect.isfunction(value) or inspect.isclass(value)) and value not in seen:
+                seen.add(value)
+                yield pytest.param(value, id=f"{name}.{attribute}")
+
+
+@pytest.mark.parametrize("thing", public_functions())
+def test_public_names_are_documented_and_their_parameters_match(thing):
+    from numpydoc.validate import validate
+
+    document = inspect.getdoc(thing)
+    assert document, thing
+    found = validate(f"{thing.__module__}.{thing.__qualname__}")["errors"]
+    relevant = {"PR02", "PR03"} | ({"PR01"} if "Parameters\n---" in document else set())
+    assert [text for code, text in found if code in relevant] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_is(name):
+    assert importlib.import_module(name).__doc__
+
+
+def test_the_readme_begins_with_two_commands_and_maps_every_lesson():
+    text = (ROOT / "README.md").read_text()
+    assert text.index("make lab") < text.index("make test") < 900
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        assert f"notebooks/{path.name}" in text
+    for words in ("TORCH_INDEX", "CC BY-SA 3.0", "environment.yml", "patent"):
+        assert words in text
+
+
+def test_the_project_names_no_machine():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    home = re.compile(r"/(root|home/\w+|work)/|https?://[\w.-]*(pypi|pythonhosted|debian)\.")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if (
+            path.suffix in (".py", ".md", ".toml", ".yml", ".txt", ".ipynb", ".json", "")
+            and path.name != "test_project.py"
+        ):
+            assert not home.search(path.read_text(errors="ignore")), name
+
+
+def test_ci_runs_make_test_and_requires_the_browser():
+    text = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in text
+    assert "XAIPRUNE_REQUIRE_BROWSER=1" in text
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert shutil.which("make")

@@ -1,0 +1,259 @@
+"""Soft coefficients: the constraint is exact, the searches are held to brute force, bad input is refused."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xaiprune.data import Split
+from xaiprune.metrics import psnr
+from xaiprune.prune import ParameterCount, cut, difference, find_units, plan, score, soft
+from xaiprune.train import reconstruction_loss
+
+
+@pytest.fixture
+def problem(tiny, digits):
+    """A problem of the tiny autoencoder at half its parameters."""
+    split = Split(digits, torch.zeros(16, dtype=torch.long))
+    scores = score(tiny, find_units(tiny, digits[:1]), "fisher", split, loss=reconstruction_loss)
+    return soft.SoftProblem(tiny, scores, digits, rho=0.5, epsilon=0.03)
+
+
+@pytest.fixture(scope="module")
+def real(autoencoder, autoencoder_scores):
+    """A function that makes problems of the shipped autoencoder."""
+    from xaiprune import data
+
+    images = data.mnist("validation", 64).images
+    return lambda rho, epsilon=0.01: soft.SoftProblem(autoencoder, autoencoder_scores, images, rho, epsilon)
+
+
+@settings(max_examples=80, deadline=None)
+@given(shares=st.lists(st.floats(0, 1), min_size=7, max_size=7))
+def test_sparsity_counted_is_sparsity_measured(autoencoder, autoencoder_scores, shares):
+    count = ParameterCount(autoencoder, autoencoder_scores.groups)
+    removed = np.floor(np.array(shares) * (count.sizes - 1)).astype(int)
+    names = [group.name for group in autoencoder_scores.groups]
+    chosen = plan(autoencoder_scores, coefficients=dict(zip(names, removed / count.sizes)))
+    left = sum(parameter.numel() for parameter in cut(autoencoder, chosen).parameters())
+    assert round(float(count.left(removed.astype(float)))) == left
+
+
+def test_sparsity_of_many_plans_at_once_is_that_of_each(problem):
+    counts = np.random.default_rng(0).integers(0, problem.sizes, (50, 7))
+    assert np.allclose(problem.sparsity(counts), [problem.sparsity(row) for row in counts])
+
+
+def test_combinations_are_all_that_meet_the_constraint(problem):
+    levels = [0, 0.5, 1]
+    expected = set()
+    for alphas in itertools.product(levels, repeat=7):
+        counts = problem.counts(alphas)
+        if abs(problem.sparsity(counts) - problem.rho) <= problem.epsilon:
+            expected.add(tuple(counts.tolist()))
+    assert set(map(tuple, soft.combinations(problem, levels).tolist())) == expected
+
+
+def test_the_grid_finds_the_best_of_all_combinations(problem, tiny, digits):
+    result = soft.grid_search(problem, 3, progress=False)
+    counts = soft.combinations(problem, 3)
+    values = [psnr(cut(tiny, problem.plan(row)), Split(digits, None)) for row in counts]
+    assert result.psnr == pytest.approx(max(values))
+    assert result.evaluations == len(counts)
+    assert result.plan == problem.plan(counts[int(np.argmax(values))])
+
+
+def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
+    table = tmp_path / "grid.json"
+    calls = []
+    measure = soft.SoftProblem.psnr_of_plan
+
+    def interrupted(self, chosen):
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        calls.append(chosen)
+        return measure(self, chosen)
+
+    monkeypatch.setattr(soft.SoftProblem, "psnr_of_plan", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        soft.grid_search(problem, 3, table=table, progress=False, chunk=5)
+    assert table.exists()
+    monkeypatch.setattr(soft.SoftProblem, "psnr_of_plan", measure)
+    fresh = soft.SoftProblem(problem.model, problem.scores, problem.images, problem.rho, problem.epsilon)
+    counted = []
+    monkeypatch.setattr(
+        soft.SoftProblem, "psnr_of_plan", lambda self, chosen: (counted.append(chosen), measure(self, chosen))[1]
+    )
+    resumed = soft.grid_search(fresh, 3, table=table, progress=False)
+    total = len(soft.combinations(problem, 3))
+    assert len(counted) <= total - 20 + 1  # and one for the unpruned model, which identifies the table
+    clean = soft.SoftProblem(problem.model, problem.scores, problem.images, problem.rho, problem.epsilon)
+    whole = soft.grid_search(clean, 3, progress=False)
+    assert (resumed.psnr, resumed.plan, resumed.evaluations) == (whole.psnr, whole.plan, whole.evaluations)
+
+
+def test_a_table_of_another_problem_is_refused(problem, tiny, digits, tmp_path):
+    table = tmp_path / "grid.json"
+    soft.grid_search(problem, 2, table=table, progress=False)
+    other = soft.SoftProblem(tiny, problem.scores, digits[:8], problem.rho, problem.epsilon)
+    with pytest.raises(ValueError, match="belongs to another model or other images"):
+        soft.grid_search(other, 2, table=table, progress=False)
+
+
+def test_a_grid_without_any_combination_says_so(problem):
+    with pytest.raises(ValueError, match="take more levels"):
+        soft.grid_search(problem, [0, 0.01], progress=False)
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.7, 0.85])
+def test_descend_and_relax_meet_the_constraint_and_beat_uniform(real, rho):
+    results = [soft.descend(real(rho)), soft.relax(real(rho))]
+    floor = soft.uniform(real(rho)).psnr
+    for result in results:
+        assert abs(result.sparsity - rho) <= 0.01
+        assert result.psnr > floor + 1
+        assert 0 <= min(result.coefficients.values()) <= max(result.coefficients.values()) < 1
+
+
+def test_a_result_can_be_checked_from_its_plan(real, autoencoder):
+    problem = real(0.7)
+    result = soft.relax(problem, steps=10)
+    smaller = cut(autoencoder, result.plan)
+    assert psnr(smaller, Split(problem.images, None)) == pytest.approx(result.psnr, abs=1e-6)
+    total = sum(p.numel() for p in autoencoder.parameters())
+    assert result.sparsity == pytest.approx(1 - sum(p.numel() for p in smaller.parameters()) / total)
+    assert result.evaluations == 10 * 3 + 1
+    assert difference(autoencoder, result.plan, problem.images) <= 1e-5
+    assert str(result).startswith(f"relax: {result.psnr:.2f} dB at S = ")
+
+
+def test_descend_counts_every_forward_pass(real, monkeypatch):
+    problem, calls = real(0.7), []
+    measure = soft.SoftProblem.psnr_of_plan
+    monkeypatch.setattr(
+        soft.SoftProblem, "psnr_of_plan", lambda self, chosen: (calls.append(chosen), measure(self, chosen))[1]
+    )
+    result = soft.descend(problem)
+    assert result.evaluations == len(calls) == problem.evaluations
+    assert [row["psnr"] for row in result.history] == sorted(row["psnr"] for row in result.history)
+    assert all(row["price"] != row["price"] or row["price"] > 0 for row in result.history)  # NaN in the first row
+
+
+def test_a_step_below_half_a_unit_gives_a_zero_gradient(real):
+    problem = real(0.7)
+    middle = soft.onto_surface(problem, np.zeros(7))
+    on_a_unit = problem.counts(middle) / problem.sizes
+    assert not soft.finite_differences(problem, on_a_unit, 0.001).any()
+    assert soft.finite_differences(problem, on_a_unit, 0.08).all()
+
+
+def test_the_gradient_of_the_relaxation_is_that_of_its_differences(problem):
+    problem.model.double()
+    problem.images = problem.images.double()
+    alphas = torch.full((7,), 0.4, dtype=torch.float64)
+
+    def value(a):
+        return (soft.gated(problem, soft.gates(problem, a, 0.1)) - problem.images).square().mean()
+
+    assert torch.autograd.gradcheck(value, (alphas.requires_grad_(),))
+
+
+def test_narrow_gates_are_the_hard_plan(real):
+    problem = real(0.7)
+    coefficients = problem.counts([0.5] * 7) / problem.sizes
+    wide = problem.sizes.max()
+    hard = []
+    for name, size, alpha in zip(problem.names, problem.sizes, coefficients):
+        gate = torch.ones(int(size))
+        gate[problem.scores.order(name)[: round(alpha * size)]] = 0
+        hard.append(gate)
+    with torch.no_grad():
+        rebuilt = soft.gated(problem, hard)
+        expected = cut(problem.model, problem.plan(problem.counts(coefficients)))(problem.images)
+    assert torch.allclose(rebuilt, expected, atol=1e-5)
+    soft_gates = soft.gates(problem, torch.tensor(coefficients), 1e-9)
+    assert all(((gate > 0.5) == (target > 0.5)).all() for gate, target in zip(soft_gates, hard))
+    assert len(soft_gates[2]) == wide
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.5, 0.7, 0.85, 0.95])
+def test_the_surface_and_its_hard_plans_have_the_wanted_sparsity(real, rho):
+    problem = real(rho)
+    for seed in range(5):
+        start = np.random.default_rng(seed).random(7)
+        there = soft.onto_surface(problem, start)
+        assert problem.sparsity(there * problem.sizes) == pytest.approx(problem.target, abs=1e-6)
+        assert problem.meets(soft.harden(problem, there))
+
+
+def test_every_baseline_meets_the_constraint(real, autoencoder):
+    problem = real(0.5)
+    ranking = score(autoencoder, list(problem.groups), "l2")
+    results = [soft.uniform(problem), soft.by_norm(problem), soft.at_random(problem, 3)]
+    results += [soft.all_or_nothing(problem), soft.global_ranking(problem, ranking)]
+    assert all(abs(result.sparsity - 0.5) <= 0.01 for result in results)
+    assert soft.all_or_nothing(real(0.7)) is None
+
+
+def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
+    rows = soft.group_losses(problem, levels=(0.5, 1.0))
+    assert len(rows) == 14
+    full = psnr(tiny, Split(digits, None))
+    row = next(row for row in rows if row["group"] == "latent" and row["alpha"] == 0.5)
+    smaller = cut(tiny, plan(problem.scores, coefficients={"latent": 0.5}))
+    assert row["loss_db"] == pytest.approx(full - psnr(smaller, Split(digits, None)))
+    total, left = (sum(p.numel() for p in model.parameters()) for model in (tiny, smaller))
+    assert row["parameters"] == total - left
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"images": torch.rand(4, 1, 28, 28) * 255}, ValueError, "divide them by 255"),
+        ({"images": torch.zeros(0, 1, 28, 28)}, ValueError, "images is empty"),
+        ({"images": torch.rand(4, 3, 28, 28)}, ValueError, "do not run through the model"),
+        ({"images": torch.rand(4, 1, 30, 30)}, ValueError, "do not run through the model"),
+        ({"rho": 70}, ValueError, r"rho must be in \(0, 1\), got 70; did you mean 0.7"),
+        ({"rho": 0}, ValueError, r"rho must be in \(0, 1\)"),
+        ({"rho": 0.999}, ValueError, r"cannot be reached.*the nearest reachable is 0\.9\d"),
+        ({"epsilon": 0}, ValueError, "epsilon must be positive"),
+    ],
+)
+def test_bad_problems_are_refused(problem, change, error, message):
+    arguments = {"images": problem.images, "rho": 0.5, "epsilon": 0.01} | change
+    with pytest.raises(error, match=message):
+        soft.SoftProblem(problem.model, problem.scores, **arguments)
+
+
+def test_a_classifier_is_no_autoencoder():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 8), torch.nn.Linear(8, 2)).eval()
+    scores = score(model, find_units(model, torch.rand(1, 1, 4, 4)), "l2")
+    with pytest.raises(ValueError, match="the model must reproduce its input"):
+        soft.SoftProblem(model, scores, torch.rand(2, 1, 4, 4), 0.5)
+
+
+def test_a_model_in_training_mode_is_refused(problem):
+    model = copy.deepcopy(problem.model).train()
+    with pytest.raises(ValueError, match="training mode"):
+        soft.SoftProblem(model, problem.scores, problem.images, 0.5)
+
+
+def test_an_epsilon_finer_than_units_names_the_nearest_sparsity(problem):
+    narrow = soft.SoftProblem(problem.model, problem.scores, problem.images, 0.5, epsilon=1e-7)
+    with pytest.raises(ValueError, match=r"whole units allow 0\.\d{4} as the nearest"):
+        soft.uniform(narrow)
+
+
+def test_coefficients_outside_their_range_are_refused(problem):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+        problem.counts([1.5] + [0] * 6)
+    with pytest.raises(ValueError, match="groups that do not exist: encoder"):
+        problem.counts({"encoder": 0.5})
+    with pytest.raises(ValueError, match="start must be coefficients or 'uniform'"):
+        soft.descend(problem, start="unifrom")

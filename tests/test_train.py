@@ -1,0 +1,121 @@
+"""Training: repeatable, resumable; the zoo's checkpoints: whole, and as good as their cards say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from xaiprune import data, zoo
+from xaiprune.data import Split
+from xaiprune.train import classification_loss, fit, reconstruction_loss
+from xaiprune.zoo.__main__ import main
+
+SEEDS = range(5)
+
+
+@pytest.fixture
+def task():
+    """A classifier, and 64 points for it."""
+    torch.manual_seed(0)
+    return nn.Linear(4, 3), Split(torch.rand(64, 4), torch.randint(0, 3, (64,)))
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_training_lowers_the_loss(task):
+    model, split = task
+    history = fit(model, split, classification_loss, epochs=20, lr=0.05, batch_size=16, progress=False)
+    assert len(history) == 20
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_an_interrupted_training_resumes_where_it_stopped(task, tmp_path):
+    model, split = task
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    options = {"epochs": 6, "lr": 0.05, "batch_size": 16, "progress": False, "seed": 3}
+    fit(model, split, classification_loss, **options)
+    expected = weights(model)
+
+    model.load_state_dict(start)
+    epochs = []
+
+    def stop(model):
+        epochs.append(1)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        return 0.0
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, split, classification_loss, **options, validate=stop, resume=tmp_path / "state.pt")
+    assert (tmp_path / "state.pt").exists()
+    other = nn.Linear(4, 3)
+    history = fit(other, split, classification_loss, **options, validate=lambda m: 0.0, resume=tmp_path / "state.pt")
+    assert torch.allclose(weights(other), expected, atol=1e-6)
+    assert len(history) == 6
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_too_few_images_and_a_diverging_loss_are_refused(task):
+    model, split = task
+    with pytest.raises(ValueError, match="train holds 64 images, less than one batch of 128"):
+        fit(model, split, classification_loss, epochs=1, lr=0.1)
+    with pytest.raises(ValueError, match="the loss is nan in epoch 0: try a smaller lr"):
+        fit(model, split, lambda m, x, y: m(x).sum() * float("nan"), epochs=1, lr=0.1, batch_size=16, progress=False)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_shipped_autoencoder_is_as_good_as_its_card(seed):
+    card = zoo.card("mnist-autoencoder", seed)
+    model = zoo.load("mnist-autoencoder", seed)
+    value = zoo.MODELS["mnist-autoencoder"].metric(model, data.mnist("test"))
+    assert value == pytest.approx(card["test"], abs=0.01)
+    assert value >= 24
+    assert model.latent.out_features <= 32
+    assert card["seed"] == seed
+    assert not model.training
+
+
+def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "SPLIT_SIZES", data.SPLIT_SIZES)
+    recipe = zoo.MODELS["mnist-autoencoder"]
+    few = type(recipe)(
+        build=lambda: zoo.ConvAutoencoder(channels=(4, 6), hidden=10, latent=5),
+        dataset=lambda split: data.mnist(split, 256),
+        loss=reconstruction_loss,
+        metric=recipe.metric,
+        epochs=1,
+        lr=1e-3,
+    )
+    few.dataset.__name__ = "mnist"
+    monkeypatch.setitem(zoo.MODELS, "mnist-autoencoder", few)
+    monkeypatch.setenv("XAIPRUNE_CACHE", str(tmp_path / "cache"))
+    main(["train", "mnist-autoencoder", "--seed", "7", "--out", str(tmp_path / "out")])
+    card = json.loads((tmp_path / "out" / "mnist-autoencoder-seed7.json").read_text())
+    assert json.loads(capsys.readouterr().out) == card
+    assert card["sha256"] == data.sha256(tmp_path / "out" / "mnist-autoencoder-seed7.safetensors")
+    assert {"data", "epochs", "seed", "versions", "test", "command"} <= set(card)
+
+
+def test_a_checkpoint_that_differs_from_its_card_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for ending in ("json", "safetensors"):
+        shutil.copy(data.data_dir() / "checkpoints" / f"mnist-autoencoder-seed0.{ending}", folder)
+    monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path))
+    path = folder / "mnist-autoencoder-seed0.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(ValueError, match=r"mnist-autoencoder-seed0\.safetensors is damaged"):
+        zoo.load("mnist-autoencoder")
+
+
+def test_missing_checkpoints_and_unknown_names_say_what_there_is():
+    with pytest.raises(FileNotFoundError, match=r"seeds 0, 1, 2, 3, 4.*python -m xaiprune\.zoo train"):
+        zoo.load("mnist-autoencoder", seed=99)
+    with pytest.raises(ValueError, match="name must be one of mnist-autoencoder, got 'resnet'"):
+        zoo.load("resnet")
