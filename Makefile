@@ -8,12 +8,13 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
-WITHOUT_NEWS := --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+# No question about news and no look for updates: the course runs offline.
+LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
 .PHONY: lab test course lint clean
 
 lab: $(VENV)/.ready
-	$(VENV)/bin/jupyter lab $(WITHOUT_NEWS) notebooks/00_start_here.ipynb
+	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
 
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
@@ -46,4 +47,6 @@ endif
 
 $(VENV)/.ready: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable ".[course,test]"
+	mkdir -p $(VENV)/share/jupyter/lab/settings
+	echo '$(LAB_SETTINGS)' > $(VENV)/share/jupyter/lab/settings/overrides.json
 	touch $@

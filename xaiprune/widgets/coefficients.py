@@ -124,10 +124,10 @@ class Picture:
         self.live = LiveFigure(figure, (self.images, self.point, self.title))
 
     def draw(self, view: View, name: str = "") -> bytes:
-        """PNG of the view, with its name before its numbers."""
+        """PNG of the view; a name is written above it, with the numbers."""
         self.images.set_data(_rows(view))
         self.point.set_data([view.sparsity], [view.psnr])
-        self.title.set_text(f"{name}: {view.text}" if name else view.text)
+        self.title.set_text(f"{name}: {view.text}" if name else " ")
         return self.live.png()
 
 
