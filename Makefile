@@ -19,7 +19,7 @@ lab: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest --nbval-lax tests notebooks
+	$(VENV)/bin/python -m pytest --nbval-lax --nbval-current-env tests notebooks
 
 course: $(VENV)/.ready
 	$(VENV)/bin/python -m xaiprune.course run

@@ -73,6 +73,8 @@ def test_a_missing_widgets_extension(monkeypatch, tmp_path):
 def test_missing_data(monkeypatch, tmp_path):
     monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path))
     assert "MNIST, FashionMNIST, checkpoints missing" in doctor._data().advice
+    monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path / "nowhere"))
+    assert doctor._data().ok
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):

@@ -43,6 +43,7 @@ def drawn():
     landscape = np.add.outer(np.arange(4.0), np.arange(5.0))
     return {
         "images": plots.image_rows({"a": np.zeros((2, 4, 4)), "b": np.ones((2, 1, 4, 4))}, "Images"),
+        "sparsity": plots.sparsity_curve([0, 0.5, 1], [0, 0.7, 1], "Sparsity", guess=0.5),
         "curves": plots.loss_curves(LOSSES, "Curves"),
         "per parameter": plots.loss_per_parameter(LOSSES, 0.4, "Per parameter"),
         "psnr": plots.psnr_against_sparsity(ROWS, ["descend", "grid", "random"], "PSNR"),

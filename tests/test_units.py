@@ -151,6 +151,7 @@ def test_a_layer_that_cannot_be_cut_is_named():
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 4, 1))
     with pytest.raises(ValueError, match="'1' is a grouped convolution, which cannot be cut"):
         find_units(model, torch.rand(1, 3, 8, 8))
+    assert find_units(model, torch.rand(1, 3, 8, 8), ignore=["0", "1"]) == []
 
 
 def test_something_else_than_a_module_is_refused():

@@ -94,6 +94,27 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = 
     return ax.figure
 
 
+def sparsity_curve(
+    alphas: Sequence[float],
+    sparsity: Sequence[float],
+    title: str,
+    *,
+    guess: float | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Measured sparsity when every coefficient is alpha, beside the diagonal; a guess for 0.5 is drawn as a cross."""
+    ax = ax or plt.figure(figsize=(5.5, 3.4)).subplots()
+    ax.plot(alphas, sparsity, color=BLUE, label="measured sparsity S")
+    ax.plot([0, 1], [0, 1], color=BLACK, lw=1, ls=":", label="if it were a line")
+    if guess is not None:
+        ax.plot([0.5], [guess], "x", color=RED, markersize=11, markeredgewidth=3, label="your guess")
+    ax.set(
+        title=title, xlabel="alpha of every group", ylabel="share of the parameters gone\n(↑ smaller model is better)"
+    )
+    ax.legend()
+    return ax.figure
+
+
 def loss_curves(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> Figure:
     """What each group loses on its own: dB lost against the share of its units that goes.
 
@@ -154,7 +175,7 @@ def coefficients_per_group(
     for place, method in enumerate(methods):
         values = np.array([row["coefficients"] for row in rows if row["method"] == method])
         middle = values.mean(0)
-        spread = np.stack([middle - values.min(0), values.max(0) - middle])
+        spread = np.stack([middle - values.min(0), values.max(0) - middle]).clip(0)  # rounding may leave -1e-17
         at = np.arange(len(groups)) + (place - (len(methods) - 1) / 2) * width
         colour = METHODS.get(method, (BLACK, "."))[0]
         ax.bar(at, middle, width * 0.9, color=colour, label=method, yerr=spread, error_kw={"lw": 1, "alpha": 0.6})

@@ -1,7 +1,8 @@
 """Soft coefficients: the searches against the grid and the baselines, and the speed of the tools around them.
 
 ``python -m tests.benchmarks.soft`` measures one training seed live and reads the others from ``data/tables/soft.json``;
-``--full`` measures all of them and writes that table (half an hour on two cores).
+``--full`` measures all of them and writes that table: about 45 minutes on two cores, less where an earlier run left
+its grids in the cache.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
     epochs : int, optional
         Instead of the recipe's.
     out : Path, optional
-        Folder to write to instead of ``data/checkpoints``.
+        Folder to write to; default ``data/checkpoints`` of the checkout, outside one the user's cache.
 
     Returns
     -------
@@ -157,4 +157,7 @@ def _recipe(name: str) -> Recipe:
 
 
 def _path(name: str, seed: int, folder: Path | None = None) -> Path:
-    return (folder or data.data_dir() / "checkpoints") / f"{name}-seed{seed}.safetensors"
+    if folder is None:
+        base = data.data_dir() if data.data_dir().exists() else data.cache_dir()
+        folder = base / "checkpoints"
+    return folder / f"{name}-seed{seed}.safetensors"

@@ -60,10 +60,10 @@ def relax(
     problem: SoftProblem,
     start=None,
     *,
-    steps: int = 60,
+    steps: int = 80,
     move: float = 0.05,
-    temperatures: tuple[float, float] = (0.15, 0.01),
-    momentum: float = 0.8,
+    temperatures: tuple[float, float] = (0.2, 0.01),
+    momentum: float = 0.6,
 ) -> SoftResult:
     """Gradient ascent on relaxed masks along the surface S = rho, annealed to a hard plan.
 
