@@ -132,11 +132,14 @@ def loss_curves(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> 
 def loss_per_parameter(rows: Sequence[dict], alpha: float, title: str, *, ax: Axes | None = None) -> Figure:
     """dB lost per 1,000 removed parameters against the size of the group, for one alpha; both axes logarithmic."""
     ax = ax or plt.figure(figsize=(6.5, 3.8)).subplots()
-    chosen = [row for row in rows if row["alpha"] == alpha]
+    chosen = sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["db_per_parameter"])
+    above = np.inf
     for row in chosen:
         height = max(1000 * row["db_per_parameter"], 1e-6)
+        drop = -13 if above < 2 * height else 3  # labels of neighbours: one above its point, one below
+        above = height if drop > 0 else np.inf
         ax.loglog(row["units"], height, "o", color=BLUE)
-        ax.annotate(row["group"], (row["units"], height), xytext=(6, 3), textcoords="offset points", fontsize=9)
+        ax.annotate(row["group"], (row["units"], height), xytext=(7, drop), textcoords="offset points", fontsize=9)
     ax.set(title=title, xlabel="units in the group", ylabel="dB lost per 1,000\nparameters  (↓ better)")
     ax.set_xlim(10, 900)
     return ax.figure
