@@ -133,11 +133,11 @@ def loss_per_parameter(rows: Sequence[dict], alpha: float, title: str, *, ax: Ax
     """dB lost per 1,000 removed parameters against the size of the group, for one alpha; both axes logarithmic."""
     ax = ax or plt.figure(figsize=(6.5, 3.8)).subplots()
     chosen = sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["db_per_parameter"])
-    above = np.inf
+    above: dict[int, float] = {}
     for row in chosen:
         height = max(1000 * row["db_per_parameter"], 1e-6)
-        drop = -13 if above < 2 * height else 3  # labels of neighbours: one above its point, one below
-        above = height if drop > 0 else np.inf
+        drop = -13 if above.get(row["units"], np.inf) < 2 * height else 3  # the lower of two neighbours: label below
+        above[row["units"]] = height
         ax.loglog(row["units"], height, "o", color=BLUE)
         ax.annotate(row["group"], (row["units"], height), xytext=(7, drop), textcoords="offset points", fontsize=9)
     ax.set(title=title, xlabel="units in the group", ylabel="dB lost per 1,000\nparameters  (↓ better)")

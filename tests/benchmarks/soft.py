@@ -118,10 +118,21 @@ def agreement_figures(plans: int) -> list[Figure]:
     figures = [Figure(f"mask against cut, {plans} random plans", 1e-5, worst, "<=")]
     for name in TORCHVISION:
         torch.manual_seed(0)
-        network, images = getattr(torchvision.models, name)().eval(), torch.rand(2, 3, 64, 64)
+        network, images = getattr(torchvision.models, name)(), torch.rand(16, 3, 64, 64)
+        settle_statistics(network, images)
         chosen = plan(score(network, find_units(network, images[:1]), "l2"), ratio=0.5)
         figures.append(Figure(f"mask against cut, {name}", 1e-5, difference(network, chosen, images), "<="))
     return figures
+
+
+def settle_statistics(network: torch.nn.Module, images: torch.Tensor) -> None:
+    """Give a random network the statistics of some images: else its signal dies and every difference is zero."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        network.train()(images)
+    network.eval()
 
 
 def speed_figures(repeats: int) -> list[Figure]:

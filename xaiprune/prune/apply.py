@@ -46,7 +46,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     for name, axes in plan.slices.items():
         kept = tensors[name].detach()
         for axis, gone in axes.items():
-            stay = np.setdiff1d(np.arange(kept.shape[axis]), gone)
+            stay = np.delete(np.arange(kept.shape[axis]), gone)
             kept = kept.index_select(axis, torch.as_tensor(stay, device=kept.device))
         if isinstance(tensors[name], nn.Parameter):
             kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
@@ -54,7 +54,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     smaller = copy.deepcopy(model, memo)
     for member, _ in plan.members:
         if member.kind != "Parameter":
-            width = len(plan.stays[member.module, member.role])
+            width = len(plan.stays[member.module][member.role])
             _recount(smaller.get_submodule(member.module), member.counts, width)
     return smaller
 
@@ -96,9 +96,9 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     modules = dict(model.named_modules())
     with ExitStack() as stack:
         stack.callback(_restore, tensors, saved, modes)
-        for (name, _), stay in plan.stays.items():
+        for name, roles in plan.stays.items():
             if isinstance(module := modules.get(name), nn.LayerNorm | nn.GroupNorm):
-                stack.callback(module.register_forward_hook(_restricted(stay)).remove)
+                stack.callback(module.register_forward_hook(_restricted(roles["through"])).remove)
         with torch.no_grad():
             for name, axes in plan.slices.items():
                 for axis, gone in axes.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -71,22 +71,26 @@ class Plan:
     @cached_property
     def slices(self) -> dict[str, dict[int, np.ndarray]]:
         """Tensor name to axis to the slices that go, ascending, over all groups."""
-        found: dict[str, dict[int, list]] = {}
-        for member, gone in self.members:
-            for tensor, axis in member.axes.items():
-                found.setdefault(tensor, {}).setdefault(axis, []).append(gone)
         return {
-            tensor: {axis: np.unique(np.concatenate(parts)) for axis, parts in axes.items()}
-            for tensor, axes in found.items()
+            tensor: {axis: np.flatnonzero(~stay) for axis, stay in axes.items()}
+            for tensor, axes in self._stay(lambda member: member.axes.items()).items()
         }
 
     @cached_property
-    def stays(self) -> dict[tuple[str, str], np.ndarray]:
-        """Layer and role to the slices that stay, ascending, over all groups."""
-        found: dict[tuple[str, str], np.ndarray] = {}
+    def stays(self) -> dict[str, dict[str, np.ndarray]]:
+        """Layer to role to the slices that stay, ascending, over all groups."""
+        return {
+            module: {role: np.flatnonzero(stay) for role, stay in roles.items()}
+            for module, roles in self._stay(lambda member: [(member.module, member.role)]).items()
+        }
+
+    def _stay(self, keys: Callable[[Member], Iterable[tuple]]) -> dict[str, dict]:
+        """Which slices stay, as one truth value each, for the two keys that a member goes by."""
+        found: dict[str, dict] = {}
         for member, gone in self.members:
-            key = member.module, member.role
-            found[key] = np.setdiff1d(found.get(key, np.arange(member.width)), gone)
+            for outer, inner in keys(member):
+                stay = found.setdefault(outer, {}).setdefault(inner, np.ones(member.width, bool))
+                stay[gone] = False
         return found
 
     def __eq__(self, other) -> bool:

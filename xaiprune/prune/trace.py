@@ -1,4 +1,4 @@
-"""torch-pruning's dependency graph, asked on shapes alone.
+"""torch-pruning's dependency graph, asked without touching the model.
 
 Of torch-pruning this kit uses the graph, and nothing else: scores, plans, masks and cuts are its own.
 """
@@ -11,16 +11,16 @@ import warnings
 import torch
 import torch_pruning as tp
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def trace(model: nn.Module, example):
     """torch-pruning's graph of a copy of the model, and the names of the copy's modules and parameters.
 
-    The copy and the example are on the meta device: only shapes flow, nothing is computed.
+    The copy shares the parameters' values, all of which ask for a gradient there, and has buffers of its own.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    model = copy.deepcopy(model, {id(tensor): _meta(tensor) for tensor in tensors}).eval()
-    example = tuple(map(_meta, example)) if isinstance(example, tuple | list) else _meta(example)
+    shared = {id(p): nn.Parameter(p.detach(), p.is_floating_point()) for p in model.parameters()}
+    model = copy.deepcopy(model, shared).eval()
     names = {module: name for name, module in model.named_modules()}
     names |= {parameter: name for name, parameter in model.named_parameters()}
     entered: list[str] = []
@@ -28,7 +28,8 @@ def trace(model: nn.Module, example):
     def forward(model, example):
         hooks = [m.register_forward_pre_hook(lambda m, _: entered.append(names[m])) for m in model.modules()]
         try:
-            return model(*example) if isinstance(example, tuple) else model(example)
+            with _NoBranching():
+                return model(*example) if isinstance(example, tuple | list) else model(example)
         except Exception as error:
             raise ValueError(
                 f"example does not run through the model: it failed in {entered[-1] or 'the model itself'!r} "
@@ -39,7 +40,7 @@ def trace(model: nn.Module, example):
                 hook.remove()
 
     graph = tp.DependencyGraph()
-    with torch.enable_grad(), torch.device("meta"), warnings.catch_warnings():
+    with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             graph.build_dependency(model, example, forward_fn=forward, verbose=False)
@@ -61,12 +62,13 @@ def trace(model: nn.Module, example):
     return graph, names
 
 
-def _meta(value):
-    """A tensor's shape without its values; parameters of floats ask for a gradient, so that the graph is whole."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    empty = torch.empty_like(value, device="meta", requires_grad=False)
-    return nn.Parameter(empty, value.is_floating_point()) if isinstance(value, nn.Parameter) else empty
+class _NoBranching(TorchDispatchMode):
+    """Refuses to turn a tensor into a Python number: a graph that depends on values holds for one input only."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("the forward pass reads a value, as `if x.sum() > 0` does, so its graph is not fixed")
+        return function(*args, **(kwargs or {}))
 
 
 def raw_groups(graph) -> list:

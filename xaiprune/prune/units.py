@@ -208,7 +208,7 @@ def _group(parts: list[tuple[Member, int, np.ndarray]]) -> UnitGroup:
     unit_of = np.argsort(np.argsort(first))[unit_of]  # units keep the order of their first root
     size, members = len(first), []
     for (member, _, _), (root, piece) in zip(parts, numbered):
-        unit, piece = np.unique(np.stack([unit_of[root], piece]), axis=1)
+        unit, piece = np.divmod(np.unique(unit_of[root] * member.width + piece), member.width)
         if len(unit) % size or not (np.bincount(unit, minlength=size) == len(unit) // size).all():
             raise ValueError(f"{member.module!r} does not have the same number of slices for each of {size} units.")
         index = piece.reshape(size, -1)
