@@ -50,7 +50,7 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, float]:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Drop widget state, widget views, progress bars and timestamps from an executed notebook, in place."""
+    """Drop widget state and views, progress bars, timestamps and the frames of errors, in place."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata["language_info"] = {"name": "python"}
@@ -60,6 +60,8 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
             for output in cell.outputs:
                 output.get("data", {}).pop(WIDGET_VIEW, None)
+                if output.output_type == "error":  # the error, without the frames, which name this machine's folders
+                    output.traceback = [f"{output.ename}: {output.evalue}"]
     return notebook
 
 
