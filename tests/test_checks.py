@@ -38,6 +38,8 @@ MISTAKES = [
     ("psnr", lambda a, b: -right_psnr(a, b), "the sign is turned"),
     ("psnr", lambda a, b: -10 * math.log(((a - b) ** 2).mean() + 1e-300), "natural logarithm"),
     ("psnr", lambda a, b: 2 * right_psnr(a, b), "20 log10 belongs to amplitudes"),
+    ("psnr", lambda a, b: -10 * math.log10(((a - b) ** 2).mean()), "their PSNR is infinite"),
+    ("psnr", lambda a: a, "your function raises TypeError"),
     ("psnr", mean_of_psnrs, "Pool the squared error"),
     ("psnr", lambda a, b: ((a - b) ** 2).mean(), "that is the MSE itself"),
     ("psnr", lambda a, b: 12.0, "for this pair the PSNR is"),

@@ -72,7 +72,8 @@ def test_a_missing_widgets_extension(monkeypatch, tmp_path):
 
 def test_missing_data(monkeypatch, tmp_path):
     monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path))
-    assert "MNIST, FashionMNIST, checkpoints missing" in doctor._data().advice
+    assert "MNIST/t10k-labels-idx1-ubyte.gz" in doctor._data().advice
+    assert "checkpoints/mnist-autoencoder-seed0.safetensors missing" in doctor._data().advice
     monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path / "nowhere"))
     assert doctor._data().ok
 

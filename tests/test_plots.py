@@ -23,7 +23,7 @@ ROWS = [
     for s in (0, 1)
 ]
 LOSSES = [
-    {"group": g, "units": n, "alpha": a, "loss_db": a * n, "db_per_parameter": a / n}
+    {"group": g, "units": n, "alpha": a, "loss_db": a * n, "parameters": 10 * n, "db_per_parameter": a / n}
     for g, n in (("one", 16), ("two", 256))
     for a in (0.25, 0.4)
 ]
@@ -46,6 +46,7 @@ def drawn():
         "sparsity": plots.sparsity_curve([0, 0.5, 1], [0, 0.7, 1], "Sparsity", guess=0.5),
         "curves": plots.loss_curves(LOSSES, "Curves"),
         "per parameter": plots.loss_per_parameter(LOSSES, 0.4, "Per parameter"),
+        "saving": plots.loss_against_saving(LOSSES, 0.4, "Saving"),
         "psnr": plots.psnr_against_sparsity(ROWS, ["descend", "grid", "random"], "PSNR"),
         "coefficients": plots.coefficients_per_group(ROWS, ["one", "two"], ["descend", "grid"], "Shares"),
         "path": plots.search_path(

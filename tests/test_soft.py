@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_a_table_of_another_problem_is_refused(problem, tiny, digits, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 2, table=table, progress=False)
     other = soft.SoftProblem(tiny, problem.scores, digits[:8], problem.rho, problem.epsilon)
-    with pytest.raises(ValueError, match="belongs to another model or other images"):
+    with pytest.raises(ValueError, match="belongs to another model, other images or another ranking"):
         soft.grid_search(other, 2, table=table, progress=False)
 
 
@@ -246,7 +247,7 @@ def test_a_model_in_training_mode_is_refused(problem):
 
 def test_an_epsilon_finer_than_units_names_the_nearest_sparsity(problem):
     narrow = soft.SoftProblem(problem.model, problem.scores, problem.images, 0.5, epsilon=1e-7)
-    with pytest.raises(ValueError, match=r"whole units allow 0\.\d{4} as the nearest"):
+    with pytest.raises(ValueError, match=r"the method ended at S = 0\.\d{4}, outside"):
         soft.uniform(narrow)
 
 
@@ -255,5 +256,40 @@ def test_coefficients_outside_their_range_are_refused(problem):
         problem.counts([1.5] + [0] * 6)
     with pytest.raises(ValueError, match="groups that do not exist: encoder"):
         problem.counts({"encoder": 0.5})
-    with pytest.raises(ValueError, match="start must be coefficients or 'uniform'"):
-        soft.descend(problem, start="unifrom")
+    for search in (soft.descend, soft.relax):
+        with pytest.raises(ValueError, match="start must be coefficients or 'uniform'"):
+            search(problem, start="unifrom")
+        with pytest.raises(ValueError, match=r"did you mean 0\.4"):
+            search(problem, start=[40] + [0] * 6)
+        with pytest.raises(ValueError, match="coefficients must be 7, one for each group, got 1"):
+            search(problem, start=[0.5])
+        with pytest.raises(ValueError, match="groups that do not exist: lat"):
+            search(problem, start={"lat": 0.5})
+    assert problem.evaluations == 0
+
+
+def test_scores_of_another_architecture_are_refused(problem, autoencoder):
+    with pytest.raises(
+        ValueError, match=r"the groups do not fit the model: encoder\.conv1\.weight should have 4 entries"
+    ):
+        soft.SoftProblem(autoencoder, problem.scores, problem.images, 0.5)
+
+
+def test_a_table_of_another_ranking_or_of_nonsense_is_refused(problem, tmp_path):
+    table = tmp_path / "grid.json"
+    soft.grid_search(problem, 2, table=table, progress=False)
+    turned = soft.SoftProblem(problem.model, problem.scores.reversed(), problem.images, problem.rho, problem.epsilon)
+    with pytest.raises(ValueError, match="another ranking"):
+        soft.grid_search(turned, 2, table=table, progress=False)
+    table.write_text("[1, 2")
+    with pytest.raises(ValueError, match=r"grid\.json is no table of a grid"):
+        soft.grid_search(problem, 2, table=table, progress=False)
+
+
+def test_another_grid_in_the_same_table_keeps_what_was_there(problem, tmp_path):
+    table = tmp_path / "grid.json"
+    soft.grid_search(problem, 3, table=table, progress=False)
+    before = {tuple(key) for key, _ in json.loads(table.read_text())["psnr"]}
+    fresh = soft.SoftProblem(problem.model, problem.scores, problem.images, problem.rho, problem.epsilon)
+    soft.grid_search(fresh, 2, table=table, progress=False)
+    assert before <= {tuple(key) for key, _ in json.loads(table.read_text())["psnr"]}

@@ -17,22 +17,32 @@ def own(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_table_keeps_its_rows_and_where_it_came_from(own):
+@pytest.fixture
+def made(own):
+    """A table about one module and one checkpoint."""
+    (own / "checkpoints").mkdir()
+    (own / "checkpoints" / "net.safetensors").write_bytes(b"weights")
     rows = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
-    path = tables.write("mine", rows, command="make it", code="abc", checkpoints=["2", "1"], seconds=3.7)
-    assert tables.read("mine", code="abc", checkpoints=["1", "2"]) == rows
-    made = json.loads(path.read_text())["made"]
-    assert (made["command"], made["code"], made["checkpoints"], made["seconds"]) == ("make it", "abc", ["1", "2"], 4)
+    modules, files = ["xaiprune.timing"], ["net.safetensors"]
+    tables.write("mine", rows, command="make it", modules=modules, checkpoints=files, seconds=3.7)
+    return rows
 
 
-def test_a_table_of_other_code_or_checkpoints_is_refused(own):
-    tables.write("mine", [], command="make it", code="abc", checkpoints=["1"], seconds=1)
-    with pytest.raises(ValueError, match="made with other code; renew it with `make it`"):
-        tables.read("mine", code="xyz")
-    with pytest.raises(ValueError, match="made with other checkpoints"):
-        tables.read("mine", checkpoints=["2"])
+def test_a_table_keeps_its_rows_and_where_it_came_from(made, own):
+    assert tables.read("mine") == made
+    about = json.loads((own / "tables" / "mine.json").read_text())["made"]
+    assert (about["command"], about["modules"], about["seconds"]) == ("make it", ["xaiprune.timing"], 4)
+
+
+def test_a_table_of_other_code_or_checkpoints_is_refused(made, own, monkeypatch):
     with pytest.raises(FileNotFoundError, match="there is no table"):
         tables.read("yours")
+    (own / "checkpoints" / "net.safetensors").write_bytes(b"other weights")
+    with pytest.raises(ValueError, match=r"made from another net\.safetensors; renew it with `make it`"):
+        tables.read("mine")
+    monkeypatch.setattr(tables, "code_version", lambda *modules: "other")
+    with pytest.raises(ValueError, match="made by other code; renew it with `make it`"):
+        tables.read("mine")
 
 
 def test_the_version_of_code_is_of_what_it_does(tmp_path, monkeypatch):

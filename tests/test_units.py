@@ -67,6 +67,19 @@ def test_the_classes_of_a_classifier_are_no_units():
     assert sum(group.size for group in groups) == 2880  # 8 inner widths and 4 stages, checked by hand
 
 
+def test_a_code_that_the_model_also_returns_is_no_unit():
+    class WithCode(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encode, self.code, self.decode = nn.Linear(6, 5), nn.Linear(5, 3), nn.Linear(3, 6)
+
+        def forward(self, x):
+            z = self.code(torch.relu(self.encode(x)))
+            return {"image": self.decode(z), "code": z}
+
+    assert [group.name for group in find_units(WithCode(), torch.rand(1, 6))] == ["encode"]
+
+
 def test_a_residual_stage_is_one_group():
     groups = {group.name: group for group in find_units(torchvision.models.resnet18(), torch.rand(1, 3, 64, 64))}
     producers = {member.module for member in groups["conv1"].members if member.role == "out"}
@@ -111,6 +124,7 @@ def test_ignored_layers_keep_their_units(tiny, digits):
     names = {group.name for group in find_units(tiny, digits[:1], ignore=["latent"])}
     assert "latent" not in names
     assert len(names) == 6
+    assert "latent" not in {group.name for group in find_units(tiny, digits[:1], ignore="latent")}
     with pytest.raises(ValueError, match="ignore names layers that the model lacks: latnet"):
         find_units(tiny, digits[:1], ignore=["latnet"])
 

@@ -30,8 +30,8 @@ FASHION_MNIST_CLASSES = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 
-#: SHA-256 of the unpacked files, so that any way of packing them will do.
-_SHA256 = {
+#: Files of each data set, with the SHA-256 of what they unpack to, so that any way of packing them will do.
+FILES = {
     "MNIST": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -183,7 +183,7 @@ def _rows(split: str) -> np.ndarray:
 
 def _unpacked(dataset: str, name: str) -> np.ndarray:
     """One IDX file as an array, through the cache of unpacked files."""
-    expected = _SHA256[dataset][name]
+    expected = FILES[dataset][name]
     packed = _packed_path(dataset, name)
     cached = cache_dir() / "unpacked" / f"{dataset}-{name}-{expected[:12]}"
     if cached.exists() and cached.stat().st_mtime >= packed.stat().st_mtime and sha256(cached) == expected:

@@ -106,11 +106,13 @@ def _widgets() -> Finding:
 
 
 def _data() -> Finding:
-    from .data import data_dir
+    from .data import FILES, data_dir
 
     if not data_dir().exists():
         return Finding("data (outside a checkout: downloaded when first used)")
-    missing = [name for name in ("MNIST", "FashionMNIST", "checkpoints") if not (data_dir() / name).exists()]
+    wanted = [f"{dataset}/{name}.gz" for dataset, files in FILES.items() for name in files]
+    wanted += ["checkpoints/mnist-autoencoder-seed0.safetensors"]
+    missing = [name for name in wanted if not (data_dir() / name).exists()]
     advice = f"{', '.join(missing)} missing in {data_dir()}; `git checkout -- data`" if missing else ""
     return Finding("data and checkpoints", advice)
 

@@ -129,12 +129,27 @@ def loss_curves(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> 
     return ax.figure
 
 
+def loss_against_saving(rows: Sequence[dict], alpha: float, title: str, *, ax: Axes | None = None) -> Figure:
+    """dB lost against the parameters that go, one point per group, for one alpha; parameters on a logarithmic axis."""
+    ax = ax or plt.figure(figsize=(7, 3.8)).subplots()
+    drawn: list[tuple[float, float]] = []
+    for row in sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["loss_db"]):
+        x, y = row["parameters"], row["loss_db"]
+        close = any(abs(y - other_y) < 0.7 and x / 3 < other_x < 3 * x for other_x, other_y in drawn)
+        drawn.append((x, y))
+        ax.semilogx(x, y, "o", color=BLUE)
+        label = f"{row['group']} ({row['units']} units)"
+        ax.annotate(label, (x, y), xytext=(7, -12 if close else 2), textcoords="offset points", fontsize=9)
+    ax.set(title=title, xlabel="parameters that go  (→ better)", ylabel="PSNR lost [dB]  (↓ better)")
+    ax.set_xlim(right=3e6)
+    return ax.figure
+
+
 def loss_per_parameter(rows: Sequence[dict], alpha: float, title: str, *, ax: Axes | None = None) -> Figure:
     """dB lost per 1,000 removed parameters against the size of the group, for one alpha; both axes logarithmic."""
     ax = ax or plt.figure(figsize=(6.5, 3.8)).subplots()
-    chosen = sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["db_per_parameter"])
     above: dict[int, float] = {}
-    for row in chosen:
+    for row in sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["db_per_parameter"]):
         height = max(1000 * row["db_per_parameter"], 1e-6)
         drop = -13 if above.get(row["units"], np.inf) < 2 * height else 3  # the lower of two neighbours: label below
         above[row["units"]] = height

@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from .data import data_dir, save_atomically
+from .data import data_dir, save_atomically, sha256
 
 
 def code_version(*modules: str) -> str:
@@ -50,7 +50,9 @@ def _sources(module: str) -> list[Path]:
     return paths
 
 
-def write(name: str, rows: list[dict], *, command: str, code: str, checkpoints: Iterable[str], seconds: float) -> Path:
+def write(
+    name: str, rows: list[dict], *, command: str, modules: Iterable[str], checkpoints: Iterable[str], seconds: float
+) -> Path:
     """Write a table to ``data/tables/NAME.json``.
 
     Parameters
@@ -59,17 +61,19 @@ def write(name: str, rows: list[dict], *, command: str, code: str, checkpoints: 
     rows : list of dict
     command : str
         The command that makes the table again.
-    code : str
-        From :func:`code_version`.
+    modules : iterable of str
+        Dotted names of the code that the rows depend on.
     checkpoints : iterable of str
-        SHA-256 of the checkpoints that were measured.
+        Names of the files in ``data/checkpoints`` that were measured.
     seconds : float
         How long it took.
     """
     import torch
 
-    made = {"command": command, "code": code, "checkpoints": sorted(checkpoints), "seconds": round(seconds)}
-    made |= {"torch": torch.__version__.partition("+")[0], "threads": torch.get_num_threads()}
+    modules = sorted(modules)
+    made = {"command": command, "modules": modules, "code": code_version(*modules)}
+    made["checkpoints"] = {file: sha256(data_dir() / "checkpoints" / file) for file in sorted(checkpoints)}
+    made |= {"seconds": round(seconds), "torch": torch.__version__.partition("+")[0]}
     lines = ",\n".join(json.dumps(row) for row in rows)
     text = f'{{"made": {json.dumps(made)},\n"rows": [\n{lines}\n]}}\n'
     path = data_dir() / "tables" / f"{name}.json"
@@ -77,32 +81,26 @@ def write(name: str, rows: list[dict], *, command: str, code: str, checkpoints: 
     return path
 
 
-def read(name: str, *, code: str | None = None, checkpoints: Iterable[str] | None = None) -> list[dict]:
+def read(name: str) -> list[dict]:
     """Rows of a stored table.
-
-    Parameters
-    ----------
-    name : str
-    code : str, optional
-        Refuse a table made by other code.
-    checkpoints : iterable of str, optional
-        Refuse a table made from other checkpoints.
 
     Raises
     ------
     FileNotFoundError
         If there is no such table.
     ValueError
-        If the table was made by other code or from other checkpoints; the command that renews it is given.
+        If the code or a checkpoint has changed since; the command that renews the table is given.
     """
     path = data_dir() / "tables" / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"there is no table {path}.")
     content = json.loads(path.read_text())
     made = content["made"]
-    for what, expected in (("code", code), ("checkpoints", checkpoints and sorted(checkpoints))):
-        if expected is not None and made[what] != expected:
-            raise ValueError(f"table {name} was made with other {what}; renew it with `{made['command']}`.")
+    if code_version(*made["modules"]) != made["code"]:
+        raise ValueError(f"table {name} was made by other code; renew it with `{made['command']}`.")
+    for file, digest in made["checkpoints"].items():
+        if sha256(data_dir() / "checkpoints" / file) != digest:
+            raise ValueError(f"table {name} was made from another {file}; renew it with `{made['command']}`.")
     return content["rows"]
 
 

@@ -85,7 +85,22 @@ def searches(rows: list[dict]) -> str:
     for rho in rhos:
         draws = [row["psnr"] for row in rows if row["rho"] == rho and row["method"].startswith("random")]
         lines.append(f"random at {rho}: mean {np.mean(draws):.2f}, best of {len(draws)} draws {max(draws):.2f}")
-    return "\n".join(lines)
+    return "\n".join(lines + baseline_wins(rows))
+
+
+def baseline_wins(rows: list[dict]) -> list[str]:
+    """A line for every training seed and sparsity at which a baseline is above one of the optimisers."""
+    lines = []
+    for seed, rho in sorted({(row["seed"], row["rho"]) for row in rows}):
+        here = tables.where(rows, seed=seed, rho=rho)
+        best = max((row for row in here if soft_sweep.is_baseline(row["method"])), key=lambda row: row["psnr"])
+        for row in here:
+            if row["method"] in ("descend", "relax") and row["psnr"] < best["psnr"]:
+                lines.append(
+                    f"a baseline wins: seed {seed}, rho {rho}: {best['method']} {best['psnr']:.2f} dB, "
+                    f"{row['method']} {row['psnr']:.2f} dB"
+                )
+    return lines
 
 
 def search_figures(rows: list[dict]) -> list[Figure]:

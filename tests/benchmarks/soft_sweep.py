@@ -20,20 +20,13 @@ SEEDS = (0, 1, 2, 3, 4)
 RHOS = (0.5, 0.7, 0.85)  # with the grid
 CURVE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)  # all other methods
 LEVELS, IMAGES, RANDOM_SEEDS = 6, 256, 20
-CODE = tables.code_version("xaiprune.prune.soft", "xaiprune.prune.criteria", "xaiprune.metrics")
-
-#: What a single evaluation depends on: a grid that was interrupted goes on as long as this stays the same.
-EVALUATION = tables.code_version("xaiprune.prune.soft.problem", "xaiprune.prune.apply", "xaiprune.metrics")
-
-
-def checkpoints(seeds=SEEDS) -> list[str]:
-    """SHA-256 of the checkpoints that the sweep measures."""
-    return [zoo.card(MODEL, seed)["sha256"] for seed in seeds]
+#: What the rows depend on. Units, plans and cuts are held by property tests and left out.
+MODULES = ("xaiprune.prune.soft", "xaiprune.prune.criteria", "xaiprune.metrics")
 
 
 def stored() -> list[dict]:
     """Rows of the stored table, refused if the code or a checkpoint is another."""
-    return tables.read(NAME, code=CODE, checkpoints=checkpoints())
+    return tables.read(NAME)
 
 
 def problem_factory(seed: int, images: int = IMAGES):
@@ -63,7 +56,7 @@ def measure(
     methods |= {f"random {n}": partial(soft.at_random, seed=n) for n in range(RANDOM_SEEDS)}
     methods |= {f"global {name}": partial(soft.global_ranking, scores=by[name]) for name in by}
     if grid_levels:
-        table = data.cache_dir() / "grids" / f"{MODEL}-{seed}-{rho}-{grid_levels}-{images}-{EVALUATION}.json"
+        table = data.cache_dir() / "grids" / f"{MODEL}-{seed}-{rho}-{grid_levels}-{images}.json"
         methods["grid"] = partial(soft.grid_search, levels=grid_levels, table=None if fresh else table)
     rows = []
     for method, run in methods.items():
@@ -90,7 +83,8 @@ def run_all() -> list[dict]:
             rows += some
             print(f"seed {seed}, rho {rho}: {len(rows)} rows, {time.perf_counter() - start:.0f} s", flush=True)
     seconds = time.perf_counter() - start
-    tables.write(NAME, rows, command=COMMAND, code=CODE, checkpoints=checkpoints(), seconds=seconds)
+    files = [f"{MODEL}-seed{seed}.safetensors" for seed in SEEDS]
+    tables.write(NAME, rows, command=COMMAND, modules=MODULES, checkpoints=files, seconds=seconds)
     return rows
 
 

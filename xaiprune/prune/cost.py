@@ -33,6 +33,10 @@ class ParameterCount:
     def __init__(self, model: nn.Module, groups: Sequence[UnitGroup]):
         self.sizes = np.array([group.size for group in groups])
         shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        tensors = {name: tuple(tensor.shape) for name, tensor in model.state_dict(keep_vars=True).items()}
+        for name, axis, width in ((n, a, m.width) for g in groups for m in g.members for n, a in m.axes.items()):
+            if name not in tensors or tensors[name][axis] != width:
+                raise ValueError(f"the groups do not fit the model: {name} should have {width} entries on axis {axis}.")
         self.total = sum(int(np.prod(shape)) for shape in shapes.values())
         per_axis: dict[str, dict[int, np.ndarray]] = {}
         for position, group in enumerate(groups):
@@ -61,6 +65,7 @@ class ParameterCount:
         -------
         array of shape ``(...)``
         """
+        removed = removed if hasattr(removed, "new_tensor") else np.asarray(removed, float)
         total = self._constant
         for rest, axes in self._terms:
             term = rest
@@ -72,6 +77,10 @@ class ParameterCount:
     def sparsity(self, removed) -> np.ndarray:
         """Share of the parameters that is gone, in [0, 1); argument and shape as for :meth:`left`."""
         return 1 - self.left(removed) / self.total
+
+    def of_counts(self, removed) -> int:
+        """Parameters that are left for whole numbers of removed units, shape ``(groups,)``."""
+        return round(float(self.left(removed)))
 
     def of(self, counts: Mapping[str, int], groups: Sequence[UnitGroup]) -> float:
         """Sparsity for counts by group name."""

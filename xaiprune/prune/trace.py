@@ -12,10 +12,11 @@ import torch
 import torch_pruning as tp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
 
 def trace(model: nn.Module, example):
-    """torch-pruning's graph of a copy of the model, and the names of the copy's modules and parameters.
+    """torch-pruning's graph of a copy of the model, names of the copy's modules and parameters, and output nodes.
 
     The copy shares the parameters' values, all of which ask for a gradient there, and has buffers of its own.
     """
@@ -24,12 +25,15 @@ def trace(model: nn.Module, example):
     names = {module: name for name, module in model.named_modules()}
     names |= {parameter: name for name, parameter in model.named_parameters()}
     entered: list[str] = []
+    answers: set = set()
 
     def forward(model, example):
         hooks = [m.register_forward_pre_hook(lambda m, _: entered.append(names[m])) for m in model.modules()]
         try:
             with _NoBranching():
-                return model(*example) if isinstance(example, tuple | list) else model(example)
+                result = model(*example) if isinstance(example, tuple | list) else model(example)
+            answers.update(tensor.grad_fn for tensor in tree_iter(result) if isinstance(tensor, torch.Tensor))
+            return result
         except Exception as error:
             raise ValueError(
                 f"example does not run through the model: it failed in {entered[-1] or 'the model itself'!r} "
@@ -59,7 +63,8 @@ def trace(model: nn.Module, example):
                 f"{name!r} ({type(module).__name__}) cannot be traced: no gradient flows from the output back "
                 "to it. Is it run under torch.no_grad, detached, or is its type unknown to torch-pruning?"
             )
-    return graph, names
+    outputs = {node for node in graph.module2node.values() if not node.outputs or node.grad_fn in answers}
+    return graph, names, outputs
 
 
 class _NoBranching(TorchDispatchMode):

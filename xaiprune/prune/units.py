@@ -131,16 +131,16 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
+    ignore = {ignore} if isinstance(ignore, str) else set(ignore)
     names = {name for name, _ in model.named_modules()}
-    if unknown := sorted(set(ignore) - names):
+    if unknown := sorted(ignore - names):
         raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
-    graph, names = trace(model, example)
+    graph, names, outputs = trace(model, example)
     order = {name: position for position, name in enumerate(names.values())}
     groups = []
     for raw in raw_groups(graph):
         produced = [item.dep.target for item in raw if graph.is_out_channel_pruning_fn(item.dep.handler)]
-        reaches_output = any(not node.outputs for node in produced)
-        if not reaches_output and not {names.get(node.module) for node in produced} & set(ignore):
+        if outputs.isdisjoint(produced) and not {names.get(node.module) for node in produced} & ignore:
             parts = sorted(_parts(graph, raw, names), key=lambda part: order[part[0].module])
             groups.append(_group(parts))
     return sorted(groups, key=lambda group: order[group.name])

@@ -14,7 +14,7 @@ from torch import nn
 from ..data import Split, check_images
 from ..metrics import predict, psnr
 from ..plots import METHODS, RED, montage
-from ..prune import ParameterCount, Scores, cut, plan
+from ..prune import ParameterCount, Scores, counts_from, cut, plan
 from .canvas import LiveFigure, bundle, strip
 
 
@@ -164,8 +164,13 @@ class CoefficientExplorer:
         check_images(images)
         self.model, self.scores, self.images = model, scores, images
         self.solutions = {"nothing pruned": {}, **(solutions or {})}
+        for coefficients in self.solutions.values():
+            counts_from(scores.groups, coefficients)  # raises for names and values that are not allowed
         self._count = ParameterCount(model, scores.groups)
-        self.view = self._compute({})
+        try:
+            self.view = self._compute({})
+        except RuntimeError as error:
+            raise ValueError(f"images of shape {tuple(images.shape)} do not run through the model: {error}") from error
         self._picture = Picture(self.view, frontier)
         self.sliders = {group.name: _slider(group) for group in scores.groups}
         self.image = widgets.Image(format="png")
@@ -185,10 +190,13 @@ class CoefficientExplorer:
 
     def set(self, coefficients: Mapping[str, float]) -> View:
         """Move the sliders to coefficients, groups not named to 0, and update once."""
+        counts_from(self.scores.groups, coefficients)  # raises for names and values that are not allowed
         self._busy = True
-        for name, slider in self.sliders.items():
-            slider.value = coefficients.get(name, 0)
-        self._busy = False
+        try:
+            for name, slider in self.sliders.items():
+                slider.value = coefficients.get(name, 0)
+        finally:
+            self._busy = False
         return self.update()
 
     def _compute(self, coefficients: Mapping[str, float]) -> View:

@@ -28,6 +28,7 @@ def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
     numpy.ndarray
         Shape ``(groups,)``, in dB per unit of the coefficient.
     """
+    coefficients = problem.vector(coefficients)
     here = problem.counts(coefficients)
     gradient = np.zeros(len(here))
     for group, width in enumerate(np.broadcast_to(step, len(here))):
@@ -53,6 +54,9 @@ def descend(
 ) -> SoftResult:
     """Climb the PSNR along the surface S = rho.
 
+    The constraint is met at every step by moving along its surface, since S is known exactly; a penalty or an
+    augmented Lagrangian would only approach it. The multiplier that they look for is in the history, as the price.
+
     Each round takes central differences (``2 x groups`` evaluations), removes the part that would change S,
     and tries a move of the given radius, halved until the PSNR rises. A round without a rise halves the step
     and the radius.
@@ -60,9 +64,9 @@ def descend(
     Parameters
     ----------
     problem : SoftProblem
-    start : array_like or "uniform", optional
-        Coefficients to start from. By default the groups are measured one at a time and the cheapest sparsity
-        is taken first: from uniform coefficients the climb ends on a lower hill.
+    start : mapping, sequence or "uniform", optional
+        Coefficients to start from, by name or in order. By default the groups are measured one at a time and the
+        cheapest sparsity is taken first: from uniform coefficients the climb can end on a lower hill.
     step : float
         First step of the finite differences; never less than one unit of the group.
     radius : float
@@ -81,12 +85,9 @@ def descend(
     watch = Stopwatch(problem)
     if start is None:
         start = cheapest_first(problem, group_losses(problem))
-    elif isinstance(start, str):
-        if start != "uniform":
-            raise ValueError(f"start must be coefficients or 'uniform', got {start!r}.")
-        start = np.zeros(len(problem.sizes))
-    here = onto_surface(problem, start)
+    here = onto_surface(problem, problem.vector(start))
     counts = harden(problem, here)
+    problem.check(float(problem.sparsity(counts)))
     value = problem.psnr(counts)
     history = [_row(problem, watch, counts, value, here, np.nan)]
     while radius > smallest and watch.evaluations < max_evaluations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +94,7 @@ def grid_search(
                 bar.update(len(part))
         finally:
             if table is not None:
-                _write(table, problem, keys)
+                _write(table, problem)
     history, best = [], -np.inf
     for number, key in enumerate(keys, 1):
         if (value := problem.psnr(key)) > best:
@@ -109,19 +110,34 @@ def _evaluate(problem: SoftProblem, keys: list[tuple[int, ...]]) -> list[float]:
 
 
 def _identity(problem: SoftProblem) -> dict:
-    return {"groups": dict(zip(problem.names, problem.sizes.tolist())), "intact": round(problem.intact, 4)}
+    """What the stored values depend on: the unpruned model's PSNR, the images, and the ranking in every group."""
+    ranking = hashlib.sha256()
+    for name in problem.names:
+        ranking.update(problem.scores.order(name).numpy().tobytes())
+    images = hashlib.sha256(problem.images.numpy().tobytes()).hexdigest()[:12]
+    groups = dict(zip(problem.names, problem.sizes.tolist()))
+    intact = round(problem.intact, 3)
+    return {"groups": groups, "intact": intact, "images": images, "ranking": ranking.hexdigest()[:12]}
 
 
 def _read(table, problem: SoftProblem) -> dict[tuple[int, ...], float]:
     if not Path(table).exists():
         return {}
-    content = json.loads(Path(table).read_text())
-    if content["problem"] != _identity(problem):
-        raise ValueError(f"table {table} belongs to another model or other images; give another file name.")
-    return {tuple(key): value for key, value in content["psnr"]}
+    try:
+        content = json.loads(Path(table).read_text())
+        identity, rows = content["problem"], {tuple(key): float(value) for key, value in content["psnr"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"table {table} is no table of a grid ({type(error).__name__}); give another file name."
+        ) from error
+    if identity != _identity(problem):
+        raise ValueError(
+            f"table {table} belongs to another model, other images or another ranking; give another file name."
+        )
+    return rows
 
 
-def _write(table, problem: SoftProblem, keys) -> None:
-    rows = [[key, problem.psnr(key)] for key in keys if problem.knows(key)]
+def _write(table, problem: SoftProblem) -> None:
+    rows = [[key, value] for key, value in problem.known.items()]
     content = json.dumps({"problem": _identity(problem), "psnr": rows})
     save_atomically(Path(table), lambda path: path.write_text(content))

@@ -73,10 +73,31 @@ class SoftProblem:
 
     def counts(self, coefficients: Mapping[str, float] | Sequence[float]) -> np.ndarray:
         """Units that go from each group, shape ``(groups,)``, for coefficients by name or in order."""
-        if not isinstance(coefficients, Mapping):
-            coefficients = dict(zip(self.names, coefficients, strict=True))
-        counts = counts_from(self.groups, coefficients)
+        counts = counts_from(self.groups, self._by_name(coefficients))
         return np.array([counts[name] for name in self.names])
+
+    def vector(self, coefficients: Mapping[str, float] | Sequence[float] | str) -> np.ndarray:
+        """Coefficients in the groups' order, shape ``(groups,)``: by name, in order, or the word "uniform".
+
+        Raises
+        ------
+        ValueError
+            For another word, another number of coefficients, a group that does not exist, or a value outside [0, 1].
+        """
+        if isinstance(coefficients, str):
+            if coefficients != "uniform":
+                raise ValueError(f"start must be coefficients or 'uniform', got {coefficients!r}.")
+            return np.zeros(len(self.sizes))
+        by_name = self._by_name(coefficients)
+        counts_from(self.groups, by_name)  # raises for names and values that are not allowed
+        return np.array([float(by_name.get(name, 0)) for name in self.names])
+
+    def _by_name(self, coefficients) -> Mapping[str, float]:
+        if isinstance(coefficients, Mapping):
+            return coefficients
+        if len(coefficients) != len(self.names):
+            raise ValueError(f"coefficients must be {len(self.names)}, one for each group, got {len(coefficients)}.")
+        return dict(zip(self.names, coefficients))
 
     def sparsity(self, counts) -> np.ndarray:
         """Measured sparsity S for counts of shape ``(..., groups)``; costs no evaluation."""
@@ -107,6 +128,11 @@ class SoftProblem:
             self._known[key] = self.psnr_of_plan(self.plan(key))
         return self._known[key]
 
+    @property
+    def known(self) -> dict[tuple[int, ...], float]:
+        """Counts to PSNR, for everything that was evaluated."""
+        return dict(self._known)
+
     def knows(self, counts) -> bool:
         """Whether these counts have been evaluated."""
         return tuple(int(count) for count in counts) in self._known
@@ -124,8 +150,8 @@ class SoftProblem:
         """Raise ValueError, with the sparsity that was found, if it is outside the allowed band."""
         if abs(sparsity - self.rho) > self.epsilon:
             raise ValueError(
-                f"no plan with |S - {self.rho:g}| <= {self.epsilon:g} was found: whole units allow {sparsity:.4f} "
-                "as the nearest. Take a larger epsilon or that rho."
+                f"the method ended at S = {sparsity:.4f}, outside |S - {self.rho:g}| <= {self.epsilon:g}: "
+                "whole units allow no closer plan on its way. Take a larger epsilon, or that sparsity as rho."
             )
 
     def _check_output(self) -> None:

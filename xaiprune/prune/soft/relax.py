@@ -58,7 +58,7 @@ def gated(problem: SoftProblem, gates: list[torch.Tensor]) -> torch.Tensor:
 
 def relax(
     problem: SoftProblem,
-    start=None,
+    start="uniform",
     *,
     steps: int = 80,
     move: float = 0.05,
@@ -73,8 +73,8 @@ def relax(
     Parameters
     ----------
     problem : SoftProblem
-    start : array_like, optional
-        Coefficients to start from; default uniform.
+    start : mapping, sequence or "uniform"
+        Coefficients to start from, by name or in order.
     steps : int
         One forward and one backward pass each, counted as three evaluations.
     move : float
@@ -90,7 +90,7 @@ def relax(
         ``history`` has one row per step with the *relaxed* PSNR, and a last one with the hard plan's.
     """
     watch = Stopwatch(problem)
-    here = onto_surface(problem, np.zeros(len(problem.sizes)) if start is None else start)
+    here = onto_surface(problem, problem.vector(start))
     velocity, history = np.zeros(len(here)), []
     for number in range(steps):
         done = number / max(1, steps - 1)
