@@ -116,6 +116,7 @@ def test_jupyterlab_asks_for_its_token(lab):
 def test_dragging_a_slider_changes_numbers_and_picture(lab, page):
     address, token = lab
     page.goto(f"{address}/lab/tree/explorer.ipynb?token={token}")
+    page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # a cell that is run before its kernel is there is lost
     page.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
     for _ in CELLS:
         page.keyboard.press("Shift+Enter")

@@ -147,7 +147,7 @@ def loss_against_saving(rows: Sequence[dict], alpha: float, title: str, *, ax: A
 
 def loss_per_parameter(rows: Sequence[dict], alpha: float, title: str, *, ax: Axes | None = None) -> Figure:
     """dB lost per 1,000 removed parameters against the size of the group, for one alpha; both axes logarithmic."""
-    ax = ax or plt.figure(figsize=(6.5, 3.8)).subplots()
+    ax = ax or plt.figure(figsize=(8, 3.8)).subplots()
     above: dict[int, float] = {}
     for row in sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["db_per_parameter"]):
         height = max(1000 * row["db_per_parameter"], 1e-6)
@@ -156,7 +156,7 @@ def loss_per_parameter(rows: Sequence[dict], alpha: float, title: str, *, ax: Ax
         ax.loglog(row["units"], height, "o", color=BLUE)
         ax.annotate(row["group"], (row["units"], height), xytext=(7, drop), textcoords="offset points", fontsize=9)
     ax.set(title=title, xlabel="units in the group", ylabel="dB lost per 1,000\nparameters  (↓ better)")
-    ax.set_xlim(10, 900)
+    ax.set_xlim(12, 700)
     return ax.figure
 
 
