@@ -197,15 +197,9 @@ def _group(parts: list[tuple[Member, int, np.ndarray]]) -> UnitGroup:
     """Roots that share a slice somewhere are one unit: number the connected components."""
     roots = np.unique(np.concatenate([pairs[0] for _, _, pairs in parts]))
     numbered = [(np.searchsorted(roots, root), piece) for _, _, (root, piece) in parts]
-    edges, offset = [], len(roots)
-    for (member, block, _), (root, piece) in zip(parts, numbered):
-        edges.append(np.stack([root, offset + piece // block]))
-        offset += member.width
-    ends = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(ends.shape[1], np.int8), ends), shape=(offset, offset))
-    labels = connected_components(graph, directed=False)[1][: len(roots)]
-    _, first, unit_of = np.unique(labels, return_index=True, return_inverse=True)
-    unit_of = np.argsort(np.argsort(first))[unit_of]  # units keep the order of their first root
+    first = unit_of = np.arange(len(roots))
+    if any(block > 1 or len(np.unique(piece)) < len(piece) for (_, block, _), (_, piece) in zip(parts, numbered)):
+        first, unit_of = _merged(parts, numbered, len(roots))
     size, members = len(first), []
     for (member, _, _), (root, piece) in zip(parts, numbered):
         unit, piece = np.divmod(np.unique(unit_of[root] * member.width + piece), member.width)
@@ -216,3 +210,16 @@ def _group(parts: list[tuple[Member, int, np.ndarray]]) -> UnitGroup:
         members.append(replace(member, index=index))
     producers = [member.module for member in members if member.role == "out"] or [members[0].module]
     return UnitGroup(producers[0], size, tuple(members))
+
+
+def _merged(parts, numbered, roots: int) -> tuple[np.ndarray, np.ndarray]:
+    """First root of each unit, and the unit of each root, where roots share slices or go in blocks."""
+    edges, offset = [], roots
+    for (member, block, _), (root, piece) in zip(parts, numbered):
+        edges.append(np.stack([root, offset + piece // block]))
+        offset += member.width
+    ends = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(ends.shape[1], np.int8), ends), shape=(offset, offset))
+    labels = connected_components(graph, directed=False)[1][:roots]
+    _, first, unit_of = np.unique(labels, return_index=True, return_inverse=True)
+    return first, np.argsort(np.argsort(first))[unit_of]  # units keep the order of their first root
