@@ -195,6 +195,9 @@ def _member(module, name: str, produces: bool, pruning_dim: int) -> tuple[Member
 
 def _group(parts: list[tuple[Member, int, np.ndarray]]) -> UnitGroup:
     """Roots that share a slice somewhere are one unit: number the connected components."""
+    shared = parts[0][2][0]
+    if all(b == 1 and np.array_equal(pairs[0], shared) and (np.diff(pairs) > 0).all() for _, b, pairs in parts):
+        return _named([replace(member, index=pairs[1][:, None]) for member, _, pairs in parts], len(shared))
     roots = np.unique(np.concatenate([pairs[0] for _, _, pairs in parts]))
     numbered = [(np.searchsorted(roots, root), piece) for _, _, (root, piece) in parts]
     first = unit_of = np.arange(len(roots))
@@ -205,9 +208,14 @@ def _group(parts: list[tuple[Member, int, np.ndarray]]) -> UnitGroup:
         unit, piece = np.divmod(np.unique(unit_of[root] * member.width + piece), member.width)
         if len(unit) % size or not (np.bincount(unit, minlength=size) == len(unit) // size).all():
             raise ValueError(f"{member.module!r} does not have the same number of slices for each of {size} units.")
-        index = piece.reshape(size, -1)
-        index.setflags(write=False)
-        members.append(replace(member, index=index))
+        members.append(replace(member, index=piece.reshape(size, -1)))
+    return _named(members, size)
+
+
+def _named(members: list[Member], size: int) -> UnitGroup:
+    """The group, named after the first layer that produces its units."""
+    for member in members:
+        member.index.setflags(write=False)
     producers = [member.module for member in members if member.role == "out"] or [members[0].module]
     return UnitGroup(producers[0], size, tuple(members))
 
