@@ -7,7 +7,6 @@ statistics to the units that stay.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import nn
 
 from ..data import save_atomically
 from .plans import Plan
+from .trace import copied
 
 
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
@@ -51,7 +51,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
         if isinstance(tensors[name], nn.Parameter):
             kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
         memo[id(tensors[name])] = kept
-    smaller = copy.deepcopy(model, memo)
+    smaller = copied(model, memo)
     for member, _ in plan.members:
         if member.kind != "Parameter":
             width = len(plan.stays[member.module][member.role])

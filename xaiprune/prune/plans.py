@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..data import save_atomically
 from .scores import Scores
@@ -245,12 +245,19 @@ def _chunks(size: int, floor: int, round_to: int) -> list[int]:
 
 
 def _check_feasible(k: int, chunks: list[list[int]]) -> None:
+    if _single(chunks) and k <= sum(map(len, chunks)):
+        return
     possible = _reachable(chunks)
     if possible >> k & 1:
         return
     sums = [n for n in range(possible.bit_length()) if possible >> n & 1]
     nearest = min(sums, key=lambda n: (abs(n - k), n))
     raise ValueError(f"k = {k} units cannot go with these floors and round_to: the nearest feasible k is {nearest}.")
+
+
+def _single(chunks: list[list[int]]) -> bool:
+    """True if units go one by one: then every number of them can go, up to the floors."""
+    return all(not sizes or max(sizes) == 1 for sizes in chunks)
 
 
 def _reachable(chunks: list[list[int]]) -> int:
@@ -266,28 +273,41 @@ def _reachable(chunks: list[list[int]]) -> int:
 
 def _allocate(scores: Scores, k: int, chunks: list[list[int]], scope: str) -> dict[str, int]:
     """Take chunks in the order of their rank while exactly k stays within reach."""
-    ranked = []
-    for position, (group, sizes) in enumerate(zip(scores.groups, chunks)):
-        values = scores[group.name].sort().values
-        ends = np.cumsum([0, *sizes]).tolist()
-        for step, (start, end) in enumerate(pairwise(ends)):
-            rank = values[start:end].mean().item() if scope == "global" else end / group.size
-            ranked.append((rank, position, step))
-    chunks, taken = list(chunks), [0] * len(chunks)
-    plain = all(size == 1 for group in chunks for size in group)
-    for _, position, step in sorted(ranked):
-        if k == 0:
-            break
-        if step >= len(chunks[position]):
-            continue
-        size = chunks[position][step]
-        rest = [group[taken[place] + (place == position) :] for place, group in enumerate(chunks)] if not plain else []
-        if not plain and (size > k or not _reachable(rest) >> (k - size) & 1):
-            chunks[position] = chunks[position][:step]  # taking it would put exactly k out of reach
-            continue
-        taken[position] += 1
-        k -= size
+    ranks = [
+        _ranks(scores[group.name], sizes) if scope == "global" else np.cumsum(sizes) / group.size
+        for group, sizes in zip(scores.groups, chunks)
+    ]
+    places = np.repeat(np.arange(len(chunks)), [len(sizes) for sizes in chunks])
+    steps = np.concatenate([np.arange(len(sizes)) for sizes in chunks])
+    order = np.lexsort((steps, places, np.concatenate(ranks)))
+    if _single(chunks):
+        taken = np.bincount(places[order[:k]], minlength=len(chunks)).tolist()
+    else:
+        taken = _take(zip(places[order].tolist(), steps[order].tolist()), k, chunks)
     return {group.name: sum(sizes[:n]) for group, sizes, n in zip(scores.groups, chunks, taken)}
+
+
+def _ranks(scores: torch.Tensor, sizes: list[int]) -> np.ndarray:
+    """Mean score of each chunk of units, the lowest units first; shape ``(chunks,)``."""
+    starts = np.cumsum([0, *sizes])[:-1]
+    lowest_first = scores.sort().values[: sum(sizes)].numpy()
+    return np.add.reduceat(lowest_first, starts) / sizes if sizes else np.empty(0)
+
+
+def _take(ranked: Iterable[tuple[int, int]], k: int, chunks: list[list[int]]) -> list[int]:
+    """Number of chunks taken from each group; a group stops where its next chunk would put k out of reach."""
+    chunks, taken = list(chunks), [0] * len(chunks)
+    for place, step in ranked:
+        if k == 0 or step >= len(chunks[place]):
+            continue
+        size = chunks[place][step]
+        rest = [group[taken[other] + (other == place) :] for other, group in enumerate(chunks)]
+        if size > k or not _reachable(rest) >> (k - size) & 1:
+            chunks[place] = chunks[place][:step]
+        else:
+            taken[place] += 1
+            k -= size
+    return taken
 
 
 def _pack(member: Member) -> dict:
