@@ -55,11 +55,11 @@ def test_data_criteria_equal_finite_differences_of_gates_per_image(exact, criter
 
 
 def test_scores_do_not_depend_on_the_batch_size(exact, monkeypatch):
-    from xaiprune.prune import criteria
+    from xaiprune.prune.criteria import slices
 
     model, split, units = exact
     whole = score(model, units, "fisher", split, loss=reconstruction_loss)
-    monkeypatch.setattr(criteria._per_image, "__defaults__", (5,))
+    monkeypatch.setattr(slices._per_image, "__defaults__", (5,))
     parts = score(model, units, "fisher", split, loss=reconstruction_loss)
     assert all(torch.allclose(whole[group.name], parts[group.name], rtol=1e-9) for group in units)
 

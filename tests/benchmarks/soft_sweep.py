@@ -21,7 +21,7 @@ RHOS = (0.5, 0.7, 0.85)  # with the grid
 CURVE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)  # all other methods
 LEVELS, IMAGES, RANDOM_SEEDS = 6, 256, 20
 #: What the rows depend on. Units, plans and cuts are held by property tests and left out.
-MODULES = ("xaiprune.prune.soft", "xaiprune.prune.criteria", "xaiprune.metrics")
+MODULES = ("xaiprune.prune.soft", "xaiprune.prune.criteria.slices", "xaiprune.metrics")
 
 
 def stored() -> list[dict]:

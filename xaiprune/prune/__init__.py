@@ -4,7 +4,8 @@ from .apply import cut, difference, load_cut, masked, save_cut
 from .cost import ParameterCount
 from .criteria import CRITERIA, Criterion, Evidence
 from .layers import LAYERS
-from .plans import Plan, counts_from, lowest, plan
+from .planning import counts_from, lowest, plan
+from .plans import Plan
 from .scores import Scores, score
 from .units import Member, UnitGroup, find_units
 

@@ -19,10 +19,14 @@ from torch import nn
 from ..data import save_atomically
 from .plans import Plan
 from .trace import copied
+from .units import size_along
 
 
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
     """A smaller copy of the model, without the units that the plan removes.
+
+    Single weights cannot be taken out of a dense tensor: where the units are weights, the copy holds zeros in their
+    place and is as large as before.
 
     Parameters
     ----------
@@ -46,17 +50,30 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     for name, axes in plan.slices.items():
         kept = tensors[name].detach()
         for axis, gone in axes.items():
-            stay = np.delete(np.arange(kept.shape[axis]), gone)
-            kept = kept.index_select(axis, torch.as_tensor(stay, device=kept.device))
+            if axis is None:
+                kept = kept.clone()
+                _zero(kept, None, gone)
+            else:
+                stay = np.delete(np.arange(kept.shape[axis]), gone)
+                kept = kept.index_select(axis, torch.as_tensor(stay, device=kept.device))
         if isinstance(tensors[name], nn.Parameter):
             kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
         memo[id(tensors[name])] = kept
     smaller = copied(model, memo)
     for member, _ in plan.members:
-        if member.kind != "Parameter":
+        if member.counts:
             width = len(plan.stays[member.module][member.role])
             _recount(smaller.get_submodule(member.module), member.counts, width)
     return smaller
+
+
+def _zero(tensor: torch.Tensor, axis: int | None, gone: np.ndarray) -> None:
+    """Write zeros into slices along an axis, or into single entries where the axis is None."""
+    gone = torch.as_tensor(gone, device=tensor.device)
+    if axis is None:
+        tensor.put_(gone, tensor.new_zeros(()).expand(len(gone)))
+    else:
+        tensor.index_fill_(axis, gone, 0)
 
 
 def _recount(module: nn.Module, counts: tuple[str, ...], width: int) -> None:
@@ -93,16 +110,16 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     tensors = _check_fits(model, plan)
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     modes = {module: module.training for module in model.modules()}
-    modules = dict(model.named_modules())
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
     with ExitStack() as stack:
         stack.callback(_restore, tensors, saved, modes)
-        for name, roles in plan.stays.items():
-            if isinstance(module := modules.get(name), nn.LayerNorm | nn.GroupNorm):
-                stack.callback(module.register_forward_hook(_restricted(roles["through"])).remove)
+        for name in norms.keys() & {member.module for member, _ in plan.members}:
+            hook = _restricted(plan.stays[name]["through"])
+            stack.callback(norms[name].register_forward_hook(hook).remove)
         with torch.no_grad():
             for name, axes in plan.slices.items():
                 for axis, gone in axes.items():
-                    tensors[name].index_fill_(axis, torch.as_tensor(gone, device=tensors[name].device), 0)
+                    _zero(tensors[name], axis, gone)
         yield model
 
 
@@ -164,9 +181,10 @@ def _check_fits(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
     for member, _ in plan.members:
         for name, axis in member.axes.items():
             found = tuple(tensors[name].shape) if name in tensors else None
-            if found is None or found[axis] != member.width:
+            if found is None or size_along(found, axis) != member.width:
+                where = "" if axis is None else f" on axis {axis}"
                 raise ValueError(
-                    f"the plan does not fit the model: {name} should have {member.width} entries on axis {axis}, "
+                    f"the plan does not fit the model: {name} should have {member.width} entries{where}, "
                     + ("but there is no such tensor." if found is None else f"but its shape is {found}.")
                 )
     names: dict[int, str] = {}

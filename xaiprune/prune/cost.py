@@ -31,6 +31,10 @@ class ParameterCount:
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[UnitGroup]):
+        if any(group.single for group in groups):
+            raise ValueError(
+                "groups are single weights: zeros in a tensor take no parameter away; count its non-zeros."
+            )
         self.sizes = np.array([group.size for group in groups])
         shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
         tensors = {name: tuple(tensor.shape) for name, tensor in model.state_dict(keep_vars=True).items()}

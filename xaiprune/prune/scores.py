@@ -83,7 +83,7 @@ def score(
     model : nn.Module
         In evaluation mode; it is not changed.
     units : list of UnitGroup
-        From :func:`find_units`.
+        From :func:`find_units` or :func:`find_weights`.
     criterion : str
         A key of ``CRITERIA``: add a row there to have your own.
     data : Split, optional
@@ -100,8 +100,8 @@ def score(
     Raises
     ------
     ValueError
-        For an unknown criterion, data that is missing or empty, a model in training mode, or a score that is
-        not finite (the group and the criterion are named).
+        For an unknown criterion or one that does not rank such units, data that is missing or empty, a model in
+        training mode, or a score that is not finite (the group and the criterion are named).
     """
     groups = check_groups(units)
     if criterion not in CRITERIA:
@@ -112,6 +112,6 @@ def score(
     if "data" in needs and (data is None or len(data.images) == 0):
         raise ValueError(f"criterion {criterion!r} needs data: pass a Split, such as xp.data.mnist('calibration').")
     evidence = Evidence(model, tuple(groups.values()), data, loss, seed)
-    values = CRITERIA[criterion].function(evidence)
+    values = CRITERIA[criterion](evidence)
     values = {name: values[name].detach().double() for name in groups}
     return Scores(criterion, tuple(groups.values()), values)

@@ -6,6 +6,7 @@ torch-pruning's dependency graph says which layers share a dimension. Here its a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,10 +30,11 @@ class Member:
         Qualified name of the layer in the model; for a bare parameter, the parameter's name.
     kind : str
         Type of the layer, as printed: ``Conv2d``, ``Linear``, ``Parameter``.
-    role : {"out", "in", "through"}
-        Whether the layer produces the units, reads them, or lets them pass one by one.
-    axes : dict of str to int
-        Qualified names of the tensors that lose slices, with the axis.
+    role : {"out", "in", "through", "weight"}
+        Whether the layer produces the units, reads them, lets them pass one by one, or holds them as weights.
+    axes : dict of str to (int or None)
+        Qualified names of the tensors that lose slices, with the axis; None where single entries of the flattened
+        tensor are meant.
     counts : tuple of str
         Attributes of the module that hold the width.
     width : int
@@ -44,7 +46,7 @@ class Member:
     module: str
     kind: str
     role: str
-    axes: dict[str, int]
+    axes: dict[str, int | None]
     counts: tuple[str, ...]
     width: int
     index: np.ndarray
@@ -56,6 +58,8 @@ class Member:
 
     def __str__(self) -> str:
         each = self.index.shape[1]
+        if self.role == "weight":
+            return f"{self.module} ({self.kind}) holds {self.width} weights, one per unit"
         verb = {"out": "produces", "in": "reads", "through": "passes on"}[self.role]
         noun = "features" if self.kind in ("Linear", "LayerNorm", "Embedding", "Parameter") else "channels"
         return f"{self.module} ({self.kind}) {verb} {each} of its {self.width} {noun} per unit"
@@ -73,11 +77,19 @@ class UnitGroup:
         Number of units.
     members : tuple of Member
         The chain of consequences, in the model's order.
+    shape : tuple of int or None
+        For units that are single weights, the shape of their tensor; None for channels and neurons.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def single(self) -> bool:
+        """True if the units are single weights."""
+        return self.shape is not None
 
     @cached_property
     def components(self) -> tuple[str, ...]:
@@ -146,12 +158,16 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     return sorted(groups, key=lambda group: order[group.name])
 
 
+def size_along(shape: Sequence[int], axis: int | None) -> int:
+    """Entries of a tensor of this shape along an axis, or all of them where the axis is None."""
+    return math.prod(shape) if axis is None else shape[axis]
+
+
 def check_groups(groups: Sequence[UnitGroup], name: str = "units") -> dict[str, UnitGroup]:
     """The groups by name, or an error that says what came instead."""
-    if isinstance(groups, UnitGroup):
-        groups = [groups]
+    groups = [groups] if isinstance(groups, UnitGroup) else groups
     if not groups or not all(isinstance(group, UnitGroup) for group in groups):
-        raise ValueError(f"{name} must be a non-empty list of UnitGroup, as find_units returns it.")
+        raise ValueError(f"{name} must be a non-empty list of UnitGroup, as find_units and find_weights return it.")
     return {group.name: group for group in groups}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..plans import Plan, plan
+from ..planning import plan
+from ..plans import Plan
 from ..scores import Scores, score
 from .problem import SoftProblem, SoftResult, Stopwatch
 from .surface import harden, onto_surface

@@ -14,7 +14,8 @@ from ...data import Split, check_images
 from ...metrics import psnr
 from ..apply import cut
 from ..cost import ParameterCount
-from ..plans import Plan, counts_from, lowest
+from ..planning import counts_from, lowest
+from ..plans import Plan
 from ..scores import Scores
 
 

@@ -35,7 +35,7 @@ def gates(problem: SoftProblem, coefficients: torch.Tensor, temperature: float) 
     result = []
     for position, name in enumerate(problem.names):
         size = int(problem.sizes[position])
-        rank = torch.argsort(problem.scores.order(name))
+        rank = torch.argsort(problem.scores.order(name)).to(coefficients.dtype)
         width = max(temperature, 0.5 / size)
         result.append(torch.sigmoid(((rank + 0.5) / size - coefficients[position]) / width))
     return result

@@ -1,53 +1,19 @@
-"""Criteria: ways to say how much a unit matters.
-
-A criterion is a row of data: ``CRITERIA["mine"] = Criterion("mine", function, needs)``. Its function takes an
-:class:`Evidence` and returns one number per unit of each group.
-"""
+"""Criteria for channels and neurons: a unit owns slices of several tensors, and is read in known places."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import nn
 
-from ..data import Split
-from .units import Member, UnitGroup
+from ..units import Member, UnitGroup
+from .evidence import Evidence
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What a criterion may look at: the arguments of :func:`score`."""
-
-    model: nn.Module
-    groups: tuple[UnitGroup, ...]
-    data: Split | None
-    loss: Callable
-    seed: int
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """A named way to score units.
-
-    Attributes
-    ----------
-    name : str
-    function : callable
-        ``Evidence -> {group name: tensor of shape (units,)}``.
-    needs : frozenset of {"data", "gradients"}
-        What beside the weights it looks at.
-    """
-
-    name: str
-    function: Callable[[Evidence], dict[str, torch.Tensor]]
-    needs: frozenset = frozenset()
-
-
-def _norm(power: int) -> Callable:
+def norm(power: int) -> Callable:
     """Norm of all weights that a unit owns, over every layer of its group."""
 
     def function(evidence: Evidence) -> dict[str, torch.Tensor]:
@@ -69,7 +35,7 @@ def _total(group: UnitGroup, parameters: dict[str, nn.Parameter], power: int) ->
     return total
 
 
-def _activation(evidence: Evidence) -> dict[str, torch.Tensor]:
+def activation(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean absolute activation where the unit is read."""
     sums = _per_image(
         evidence, lambda model, images, labels: model(images), lambda values, _: [value.abs() for value in values]
@@ -77,7 +43,7 @@ def _activation(evidence: Evidence) -> dict[str, torch.Tensor]:
     return {name: per_image.mean(0) for name, per_image in sums.items()}
 
 
-def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
+def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     """First-order change of the loss when the unit goes: mean over images of |sum of activation x gradient|.
 
     The derivative of each image's own loss with respect to a gate on the unit, as in Molchanov et al. 2017
@@ -87,18 +53,13 @@ def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     return {name: per_image.abs().mean(0) for name, per_image in sums.items()}
 
 
-def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
+def fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Second-order change of the loss: half the mean square of the same derivative, per image.
 
     The empirical Fisher of a gate on the unit, as in Theis et al. 2018 (arXiv 1801.05787).
     """
     sums = _gate_derivatives(evidence)
     return {name: per_image.square().mean(0) / 2 for name, per_image in sums.items()}
-
-
-def _random(evidence: Evidence) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(evidence.seed)
-    return {group.name: torch.rand(group.size, generator=generator) for group in evidence.groups}
 
 
 def _gate_derivatives(evidence: Evidence) -> dict[str, torch.Tensor]:
@@ -150,16 +111,3 @@ def _per_unit(values: torch.Tensor, member: Member, model: nn.Module) -> torch.T
     values = values.movedim(axis, 1)
     per_slice = values.flatten(2).sum(2) if values.ndim > 2 else values
     return per_slice[:, torch.tensor(member.index)].sum(2)
-
-
-CRITERIA: dict[str, Criterion] = {
-    row.name: row
-    for row in (
-        Criterion("l1", _norm(1)),
-        Criterion("l2", _norm(2)),
-        Criterion("activation", _activation, frozenset({"data"})),
-        Criterion("taylor", _taylor, frozenset({"data", "gradients"})),
-        Criterion("fisher", _fisher, frozenset({"data", "gradients"})),
-        Criterion("random", _random),
-    )
-}

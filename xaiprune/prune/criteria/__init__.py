@@ -1,0 +1,29 @@
+"""Criteria: ways to say how much a unit matters.
+
+A criterion is a row of data: ``CRITERIA["mine"] = Criterion("mine", function)`` for channels and neurons, with
+``weights=function`` for single weights. A function takes an :class:`Evidence` and returns one number per unit of each
+group.
+"""
+
+from __future__ import annotations
+
+from . import slices, weights
+from .evidence import Criterion, Evidence, at_random
+
+_DATA, _GRADIENTS = frozenset({"data"}), frozenset({"data", "gradients"})
+
+CRITERIA: dict[str, Criterion] = {
+    row.name: row
+    for row in (
+        Criterion("l1", slices.norm(1), weights=weights.magnitude),
+        Criterion("l2", slices.norm(2), weights=weights.magnitude),
+        Criterion("activation", slices.activation, _DATA),
+        Criterion("taylor", slices.taylor, _GRADIENTS, weights.taylor),
+        Criterion("fisher", slices.fisher, _GRADIENTS, weights.fisher),
+        Criterion("obd", None, _GRADIENTS, weights.obd),
+        Criterion("obs", None, _GRADIENTS, weights.obs),
+        Criterion("random", at_random, weights=at_random),
+    )
+}
+
+__all__ = ["CRITERIA", "Criterion", "Evidence"]

@@ -1,0 +1,20 @@
+"""Curvature: how the loss bends along weights, and what that says about which of them can go."""
+
+from .hessian import (
+    Estimate,
+    HessianProduct,
+    by_relative_change,
+    by_standard_error,
+    hessian_diagonal,
+    hessian_trace,
+    top_eigenvalue,
+)
+from .per_sample import fisher_diagonal, gradients, moments
+from .saliency import Damage, InverseFisher, inverse_fisher, obd, obs, surgery
+
+__all__ = [
+    *("Damage", "Estimate", "HessianProduct", "InverseFisher"),
+    *("by_relative_change", "by_standard_error"),
+    *("fisher_diagonal", "gradients", "hessian_diagonal", "hessian_trace", "inverse_fisher"),
+    *("moments", "obd", "obs", "surgery", "top_eigenvalue"),
+]

@@ -1,0 +1,75 @@
+"""Single weights as units: the smallest things that can go, and the only ones that a mask removes and a cut cannot."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+from torch import nn
+
+from .units import Member, UnitGroup
+
+_KEPT = nn.Embedding | nn.LayerNorm
+
+
+def find_weights(model: nn.Module, layers: Iterable[str] | None = None) -> list[UnitGroup]:
+    """Find the groups of single weights of a model: one group for the weight tensor of each layer.
+
+    Taken are the weights with two or more axes: of dense layers, convolutions and attention. Biases and the parameters
+    of normalisation stay, as is usual; so do embeddings.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Only names and shapes are read.
+    layers : iterable of str, optional
+        Names of the layers to take; default all.
+
+    Returns
+    -------
+    list of UnitGroup
+        In the model's order, each named after its tensor, such as ``"fc1.weight"``, with the tensor's ``shape``. Unit i
+        is entry i of the flattened tensor.
+
+    Raises
+    ------
+    TypeError
+        If ``model`` is not an nn.Module.
+    ValueError
+        If a layer does not exist (the nearest name is suggested), has no such weight or is already pruned by
+        ``torch.nn.utils.prune``, or if the model has no prunable weight at all.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
+    modules = dict(model.named_modules())
+    found: dict[str, list[UnitGroup]] = {}
+    for name, parameter in model.named_parameters():
+        layer, _, attribute = name.rpartition(".")
+        if attribute.endswith("_orig"):
+            raise ValueError(
+                f"{layer!r} is pruned by torch.nn.utils.prune, which keeps its weight in {name!r}. Read the masks with "
+                "read_masks(model), then make the model plain with torch.nn.utils.prune.remove."
+            )
+        if parameter.ndim > 1 and attribute.endswith("weight") and not isinstance(modules[layer], _KEPT):
+            found.setdefault(layer, []).append(
+                weight_group(name, type(modules[layer]).__name__, tuple(parameter.shape))
+            )
+    if not found:
+        raise ValueError("the model has no prunable weight: no dense layer, convolution or attention.")
+    if layers is not None:
+        layers = [layers] if isinstance(layers, str) else list(layers)
+        for layer in layers:
+            if layer not in found:
+                near = difflib.get_close_matches(layer, found, 1, 0)
+                raise ValueError(f"layers names {layer!r}, which has no prunable weight; did you mean {near[0]!r}?")
+    return [group for layer, groups in found.items() if layers is None or layer in layers for group in groups]
+
+
+def weight_group(name: str, kind: str, shape: tuple[int, ...]) -> UnitGroup:
+    """The group of all entries of one weight tensor, given its qualified name, its layer's type and its shape."""
+    size = int(np.prod(shape))
+    index = np.arange(size)[:, None]
+    index.setflags(write=False)
+    member = Member(name.rpartition(".")[0], kind, "weight", {name: None}, (), size, index)
+    return UnitGroup(name, size, (member,), shape)
