@@ -97,7 +97,7 @@ def test_coefficients_take_the_rounded_share_and_leave_one():
         ({"coefficients": {"a": 1.2}}, r"coefficients must lie in \[0, 1\], got 1.2 for group 'a'"),
         ({"coefficients": {"a": 40}}, "did you mean 0.4"),
         ({"coefficients": {"a": float("nan")}}, r"must lie in \[0, 1\], got nan"),
-        ({"coefficients": {"z": 0.2}}, "groups that do not exist: z; there are a, b"),
+        ({"coefficients": {"z": 0.2}}, "names group .z., which does not exist; did you mean"),
     ],
 )
 def test_unclear_requests_are_refused(arguments, message):

@@ -11,7 +11,19 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("checks", "course", "data", "doctor", "measure", "metrics", "plots", "prune", "tables", "train")
+_SUBMODULES = (
+    "checks",
+    "course",
+    "data",
+    "doctor",
+    "measure",
+    "metrics",
+    "plots",
+    "prune",
+    "sweeps",
+    "tables",
+    "train",
+)
 _SUBMODULES += ("widgets", "zoo")
 _NAMES = {
     **dict.fromkeys(("claim", "exercise", "guess"), "checks"),

@@ -33,6 +33,7 @@ def fit(
     lr: float,
     batch_size: int = 128,
     seed: int = 0,
+    augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
     validate: Callable[[nn.Module], float] | None = None,
     resume: Path | None = None,
     progress: bool = True,
@@ -55,6 +56,8 @@ def fit(
         The last, incomplete batch of an epoch is dropped.
     seed : int
         Seed of the order of the batches.
+    augment : callable, optional
+        ``(images, generator) -> images``, applied to every batch; draws from the epoch's own generator.
     validate : callable, optional
         ``model -> float`` after each epoch, kept in the history.
     resume : Path, optional
@@ -88,10 +91,12 @@ def fit(
     bar = tqdm(total=epochs * steps, initial=len(history) * steps, disable=not progress, desc="training")
     for epoch in range(len(history), epochs):
         start, total = time.perf_counter(), 0.0
-        order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(1000 * seed + epoch))
+        generator = torch.Generator().manual_seed(1000 * seed + epoch)
+        order = torch.randperm(len(train.images), generator=generator)
         model.train()
         for rows in order[: steps * batch_size].split(batch_size):
-            value = loss(model, train.images[rows], train.labels[rows])
+            images = train.images[rows]
+            value = loss(model, images if augment is None else augment(images, generator), train.labels[rows])
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -114,6 +119,15 @@ def fit(
     if resume is not None:
         Path(resume).unlink(missing_ok=True)
     return history
+
+
+def random_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 1) -> torch.Tensor:
+    """Each image (C, H, W) of a batch moved by its own whole number of pixels, up to ``pixels`` in each direction."""
+    count, _, height, width = images.shape
+    down, right = torch.randint(0, 2 * pixels + 1, (2, count, 1, 1), generator=generator)
+    padded = nn.functional.pad(images, (pixels,) * 4).movedim(1, -1)
+    rows, columns = down + torch.arange(height)[:, None], right + torch.arange(width)
+    return padded[torch.arange(count)[:, None, None], rows, columns].movedim(-1, 1)
 
 
 def reconstruction_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -18,13 +20,15 @@ def plan(
     ratio: float | None = None,
     k: int | None = None,
     coefficients: Mapping[str, float] | None = None,
+    threshold: float | Mapping[str, float] | None = None,
+    pattern: tuple[int, int] | None = None,
     scope: str = "global",
     floor: int = 1,
     round_to: int = 1,
 ) -> Plan:
     """Decide which units go: the lowest-scored ones, exactly as many as asked for.
 
-    Exactly one of ``ratio``, ``k`` and ``coefficients`` says how many.
+    Exactly one of ``ratio``, ``k``, ``coefficients``, ``threshold`` and ``pattern`` says how many.
 
     Parameters
     ----------
@@ -36,8 +40,14 @@ def plan(
     coefficients : mapping of str to float, optional
         Group name to the share of its units that goes, in [0, 1]; groups not named lose nothing. At least
         ``floor`` units stay, also at 1.
+    threshold : float or mapping of str to float, optional
+        Units with a score below it go, but for the ``floor`` best of a group; one number for all groups, or one for
+        each of some groups.
+    pattern : tuple of int, optional
+        ``(n, m)``, such as (2, 4), for single weights: of every m neighbouring inputs of an output, the n with the
+        highest scores stay.
     scope : {"global", "uniform"}
-        Rank all units together, or take the same share from every group.
+        For ``ratio`` and ``k``: rank all units together, or take the same share from every group.
     floor : int
         Units that stay in every group, at least 1.
     round_to : int
@@ -50,17 +60,22 @@ def plan(
     Raises
     ------
     ValueError
-        If the request is unclear or cannot be met exactly; the nearest feasible k is named.
+        If the request is unclear or cannot be met exactly (the nearest feasible k is named), if nothing lies below the
+        threshold, or if the pattern does not fit a layer (it is named).
     """
     if not isinstance(scores, Scores):
         raise TypeError(f"scores must be a Scores, as score() returns it, got {type(scores).__name__}.")
-    if sum(value is not None for value in (ratio, k, coefficients)) != 1:
-        raise ValueError("give exactly one of ratio, k and coefficients.")
+    if sum(value is not None for value in (ratio, k, coefficients, threshold, pattern)) != 1:
+        raise ValueError("give exactly one of ratio, k, coefficients, threshold and pattern.")
     for name, value in (("floor", floor), ("round_to", round_to)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
     if coefficients is not None:
         return lowest(scores, counts_from(scores.groups, coefficients, floor, round_to))
+    if threshold is not None:
+        return _below(scores, threshold, floor)
+    if pattern is not None:
+        return n_of_m(scores, *pattern)
     total = sum(group.size for group in scores.groups)
     if ratio is not None:
         if not 0 <= ratio < 1:
@@ -78,7 +93,7 @@ def plan(
 
 def lowest(scores: Scores, counts: Mapping[str, int]) -> Plan:
     """The plan that removes the ``counts[name]`` lowest-scored units of each group, ties by index."""
-    removed = {name: scores.order(name)[:count].tolist() for name, count in counts.items() if count}
+    removed = {name: scores.order(name)[:count].sort().values.numpy() for name, count in counts.items() if count}
     return Plan(scores.groups, removed)
 
 
@@ -93,10 +108,7 @@ def counts_from(
         For a coefficient outside [0, 1] or a group that does not exist.
     """
     sizes = {group.name: group.size for group in groups}
-    if unknown := sorted(set(coefficients) - set(sizes)):
-        raise ValueError(
-            f"coefficients name groups that do not exist: {', '.join(unknown)}; there are {', '.join(sizes)}."
-        )
+    check_names(coefficients, sizes, "coefficients")
     for name, alpha in coefficients.items():
         if not 0 <= alpha <= 1:
             hint = f"; did you mean {alpha / 100:g}?" if 1 < alpha <= 100 else ""
@@ -109,13 +121,79 @@ def counts_from(
     return counts
 
 
-def _chunks(size: int, floor: int, round_to: int) -> list[int]:
+def check_names(given: Iterable[str], known: Iterable[str], argument: str) -> None:
+    """Raise ValueError if a group is named that does not exist; the nearest name is suggested."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0)[0]
+            raise ValueError(f"{argument} names group {name!r}, which does not exist; did you mean {near!r}?")
+
+
+def _below(scores: Scores, threshold: float | Mapping[str, float], floor: int) -> Plan:
+    """The plan of a threshold."""
+    if not isinstance(threshold, Mapping):
+        threshold = {group.name: threshold for group in scores.groups}
+    check_names(threshold, scores.values, "threshold")
+    removed = {}
+    for name, value in threshold.items():
+        if not isinstance(value, int | float) or math.isnan(value):
+            raise ValueError(f"threshold must be a number, got {value!r} for group {name!r}.")
+        below = np.flatnonzero(scores[name].numpy() < value)
+        if len(below) > len(scores[name]) - floor:
+            below = scores.order(name)[: max(0, len(scores[name]) - floor)].numpy()
+        removed[name] = below
+    if not any(map(len, removed.values())):
+        lowest_score = min(scores[name].min().item() for name in threshold)
+        raise ValueError(f"threshold removes nothing: the lowest score is {lowest_score:.4g}.")
+    return Plan(scores.groups, removed)
+
+
+def n_of_m(scores: Scores, n: int, m: int) -> Plan:
+    """Of every m neighbouring inputs of an output, keep the n with the highest scores; ties go by index.
+
+    For dense layers the m weights are neighbours in a row. For convolutions they are the same tap of m neighbouring
+    input channels, which is what sparse hardware reads together.
+
+    Parameters
+    ----------
+    scores : Scores
+        Of single weights.
+    n, m : int
+        ``0 < n < m``.
+
+    Raises
+    ------
+    ValueError
+        If the units are not single weights, or m does not divide the inputs of a layer (the layer is named).
+    """
+    if not (isinstance(n, int) and isinstance(m, int) and 0 < n < m):
+        raise ValueError(
+            f"pattern must be two whole numbers (n, m) with 0 < n < m, such as (2, 4), got ({n!r}, {m!r})."
+        )
+    removed = {}
+    for group in scores.groups:
+        if not group.single:
+            raise ValueError(f"pattern is for single weights; {group.name!r} holds channels or neurons.")
+        if group.shape[1] % m:
+            raise ValueError(
+                f"pattern {n}:{m} does not fit {group.name!r}: {m} does not divide its {group.shape[1]} inputs. "
+                "Leave the layer out with scores.only(...)."
+            )
+        values = scores[group.name].view(group.shape).movedim(1, -1)
+        index = torch.arange(group.size).view(group.shape).movedim(1, -1).reshape(-1, m)
+        order = torch.argsort(values.reshape(-1, m), dim=1, stable=True)
+        removed[group.name] = index.gather(1, order[:, : m - n]).flatten().numpy()
+    return Plan(scores.groups, removed)
+
+
+def _chunks(size: int, floor: int, round_to: int) -> np.ndarray:
     """Numbers of units that can go from a group one after another: what stays is a multiple of round_to."""
-    stays = [n for n in range(size - 1, floor - 1, -1) if n % round_to == 0]
-    return [before - after for before, after in zip([size, *stays], stays)]
+    stays = np.arange((size - 1) // round_to * round_to, floor - 1, -round_to)
+    return -np.diff(np.concatenate([[size], stays]))
 
 
-def _check_feasible(k: int, chunks: list[list[int]]) -> None:
+def _check_feasible(k: int, chunks: list[np.ndarray]) -> None:
     if _single(chunks) and k <= sum(map(len, chunks)):
         return
     possible = _reachable(chunks)
@@ -126,12 +204,12 @@ def _check_feasible(k: int, chunks: list[list[int]]) -> None:
     raise ValueError(f"k = {k} units cannot go with these floors and round_to: the nearest feasible k is {nearest}.")
 
 
-def _single(chunks: list[list[int]]) -> bool:
+def _single(chunks: list[np.ndarray]) -> bool:
     """True if units go one by one: then every number of them can go, up to the floors."""
-    return all(not sizes or max(sizes) == 1 for sizes in chunks)
+    return all(len(sizes) == 0 or sizes.max() == 1 for sizes in chunks)
 
 
-def _reachable(chunks: list[list[int]]) -> int:
+def _reachable(chunks: list[np.ndarray]) -> int:
     """Bit n is set if exactly n units can go, taking each group's chunks in their order."""
     possible = 1
     for group in chunks:
@@ -142,7 +220,7 @@ def _reachable(chunks: list[list[int]]) -> int:
     return possible
 
 
-def _allocate(scores: Scores, k: int, chunks: list[list[int]], scope: str) -> dict[str, int]:
+def _allocate(scores: Scores, k: int, chunks: list[np.ndarray], scope: str) -> dict[str, int]:
     """Take chunks in the order of their rank while exactly k stays within reach."""
     ranks = [
         _ranks(scores[group.name], sizes) if scope == "global" else np.cumsum(sizes) / group.size
@@ -150,28 +228,28 @@ def _allocate(scores: Scores, k: int, chunks: list[list[int]], scope: str) -> di
     ]
     places = np.repeat(np.arange(len(chunks)), [len(sizes) for sizes in chunks])
     steps = np.concatenate([np.arange(len(sizes)) for sizes in chunks])
-    order = np.lexsort((steps, places, np.concatenate(ranks)))
+    order = np.argsort(np.concatenate(ranks), kind="stable")  # ties: by group, then by index
     if _single(chunks):
         taken = np.bincount(places[order[:k]], minlength=len(chunks)).tolist()
     else:
         taken = _take(zip(places[order].tolist(), steps[order].tolist()), k, chunks)
-    return {group.name: sum(sizes[:n]) for group, sizes, n in zip(scores.groups, chunks, taken)}
+    return {group.name: int(sizes[:n].sum()) for group, sizes, n in zip(scores.groups, chunks, taken)}
 
 
-def _ranks(scores: torch.Tensor, sizes: list[int]) -> np.ndarray:
+def _ranks(scores: torch.Tensor, sizes: np.ndarray) -> np.ndarray:
     """Mean score of each chunk of units, the lowest units first; shape ``(chunks,)``."""
-    starts = np.cumsum([0, *sizes])[:-1]
-    lowest_first = scores.sort().values[: sum(sizes)].numpy()
-    return np.add.reduceat(lowest_first, starts) / sizes if sizes else np.empty(0)
+    starts = np.cumsum(sizes) - sizes
+    lowest_first = scores.sort().values[: sizes.sum()].numpy()
+    return np.add.reduceat(lowest_first, starts) / sizes if len(sizes) else np.empty(0)
 
 
-def _take(ranked: Iterable[tuple[int, int]], k: int, chunks: list[list[int]]) -> list[int]:
+def _take(ranked: Iterable[tuple[int, int]], k: int, chunks: list[np.ndarray]) -> list[int]:
     """Number of chunks taken from each group; a group stops where its next chunk would put k out of reach."""
     chunks, taken = list(chunks), [0] * len(chunks)
     for place, step in ranked:
         if k == 0 or step >= len(chunks[place]):
             continue
-        size = chunks[place][step]
+        size = int(chunks[place][step])
         rest = [group[taken[other] + (other == place) :] for other, group in enumerate(chunks)]
         if size > k or not _reachable(rest) >> (k - size) & 1:
             chunks[place] = chunks[place][:step]

@@ -1,6 +1,7 @@
 """Small readable architectures and their shipped checkpoints."""
 
 from .autoencoder import ConvAutoencoder
+from .lenet import lenet_5, lenet_300_100
 from .registry import MODELS, Recipe, card, load, train
 
-__all__ = ["MODELS", "ConvAutoencoder", "Recipe", "card", "load", "train"]
+__all__ = ["MODELS", "ConvAutoencoder", "Recipe", "card", "lenet_5", "lenet_300_100", "load", "train"]

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .. import data
-from ..metrics import PSNR, Metric
-from ..train import fit, reconstruction_loss, seed_everything
+from ..metrics import ACCURACY, PSNR, Metric
+from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
 from .autoencoder import ConvAutoencoder
+from .lenet import lenet_5, lenet_300_100
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Recipe:
         Reported on the validation split after each epoch and once on the test split.
     epochs : int
     lr : float
+    augment : callable, optional
+        ``(images, generator) -> images``, for the training images.
     """
 
     build: Callable[[], nn.Module]
@@ -42,6 +45,7 @@ class Recipe:
     metric: Metric
     epochs: int
     lr: float
+    augment: Callable | None = None
 
 
 MODELS: dict[str, Recipe] = {
@@ -52,6 +56,24 @@ MODELS: dict[str, Recipe] = {
         metric=PSNR,
         epochs=32,
         lr=2e-3,
+    ),
+    "lenet-300-100": Recipe(
+        build=lenet_300_100,
+        dataset=data.mnist,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=30,
+        lr=2e-3,
+        augment=random_shift,
+    ),
+    "lenet-5": Recipe(
+        build=lenet_5,
+        dataset=data.mnist,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=12,
+        lr=3e-3,
+        augment=random_shift,
     ),
 }
 
@@ -124,6 +146,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         epochs=epochs,
         lr=recipe.lr,
         seed=seed,
+        augment=recipe.augment,
         validate=lambda model: recipe.metric(model, validation),
         resume=data.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )

@@ -70,63 +70,78 @@ def inverse_fisher(
     data: Split,
     loss: Callable,
     *,
-    block: int = 50,
-    damping: float = 1e-4,
     names: Iterable[str] | None = None,
-    batch_size: int = 50,
+    block: int = 50,
+    damping: float = 1e-5,
+    batch_size: int = 100,
 ) -> InverseFisher:
-    """Inverse of ``F = damping I + 1/N sum_n g_n g_n^T``, in blocks along the diagonal, without inverting F.
+    """Inverse of ``F = damping I + 1/N sum_n g_n g_n^T``, in blocks along the diagonal.
 
-    The recursion of WoodFisher (Singh and Alistarh 2020, arXiv 2004.14340) adds one gradient at a time by the Sherman-
-    Morrison formula; here ``batch_size`` of them are added at a time by Woodbury's, which gives the same matrix.
+    Small blocks are cheapest summed up and inverted once. :func:`with_gradient` reaches the same matrix one gradient at
+    a time, which pays where a block is larger than the number of images.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode.
     data : Split
+        Best images that the model was not trained on: those it fits have hardly any gradient left.
     loss : callable
         ``(model, images, labels) -> scalar``, a mean over images.
-    block : int
-        Entries per block. Memory grows with ``block`` times the number of weights.
-    damping : float
-        Added to the diagonal, positive.
     names : iterable of str, optional
         Parameters to take; default all.
+    block : int
+        Entries per block. Memory grows with ``block`` times the number of weights, 8 bytes each.
+    damping : float
+        Added to the diagonal, positive.
     batch_size : int
-        Changes time, not the result.
+        Changes time and memory, not the result.
 
     Returns
     -------
     InverseFisher
+
+    Raises
+    ------
+    ValueError
+        If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, a gradient is
+        not finite, or block or damping is not positive.
     """
     names = check_request(model, data, names)
     if not isinstance(block, int) or block < 1:
         raise ValueError(f"block must be a whole number of at least 1, got {block!r}.")
     if not damping > 0:
         raise ValueError(f"damping must be positive, got {damping:g}: without it the Fisher has no inverse.")
-    sizes = {name: dict(model.named_parameters())[name].numel() for name in names}
-    inverse = {
-        name: torch.eye(block, dtype=torch.float64).div(damping).repeat(-(-size // block), 1, 1)
-        for name, size in sizes.items()
-    }
+    fisher: dict[str, torch.Tensor] = {}
     for images, labels in batches(data, batch_size):
         for name, values in gradients(model, images, labels, loss, names).items():
             if not torch.isfinite(values).all():
                 raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite?")
-            rows = in_blocks(values.detach().double().flatten(1), block)  # (blocks, images, block)
-            _add(inverse[name], rows, len(data.images))
+            rows = in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)
+            part = (rows.transpose(1, 2) @ rows).double() / len(data.images)
+            fisher[name] = fisher[name] + part if name in fisher else part
+    damped = damping * torch.eye(block, dtype=torch.float64)
+    inverse = {name: torch.cholesky_inverse(torch.linalg.cholesky(part + damped)) for name, part in fisher.items()}
     return InverseFisher(inverse, damping, len(data.images))
 
 
-def _add(inverse: torch.Tensor, rows: torch.Tensor, total: int, chunk: int = 512) -> None:
-    """``(A + R^T R / total)^-1`` from ``A^-1``, in place, for some blocks at a time."""
-    identity = total * torch.eye(rows.shape[1], dtype=rows.dtype)
-    for start in range(0, len(inverse), chunk):
-        some, part = inverse[start : start + chunk], rows[start : start + chunk]
-        turned = part @ some
-        factor = torch.linalg.cholesky(identity + turned @ part.transpose(1, 2))
-        some -= turned.transpose(1, 2) @ torch.cholesky_solve(turned, factor)
+def with_gradient(inverse: torch.Tensor, gradient: torch.Tensor, images: int) -> torch.Tensor:
+    """The inverse after one more gradient: ``(F + g g^T / N)^-1`` from ``F^-1``, without inverting a matrix.
+
+    One step of WoodFisher's recursion (Singh and Alistarh 2020, arXiv 2004.14340), which starts at ``I / damping``:
+    ``F^-1 - F^-1 g g^T F^-1 / (N + g^T F^-1 g)``.
+
+    Parameters
+    ----------
+    inverse : torch.Tensor
+        Shape ``(..., B, B)``.
+    gradient : torch.Tensor
+        Shape ``(..., B)``.
+    images : int
+        N, the number of gradients in the whole sum.
+    """
+    turned = inverse @ gradient[..., None]
+    return inverse - turned @ turned.mT / (images + (gradient[..., None, :] @ turned))
 
 
 def in_blocks(values: torch.Tensor, block: int) -> torch.Tensor:
@@ -184,7 +199,7 @@ def _moved(weight: torch.Tensor, gone: np.ndarray, inverse: torch.Tensor, chunk:
     """The flattened weight after its update: exact zeros where entries go."""
     block, answer = inverse.shape[1], weight.new_zeros(len(inverse), inverse.shape[1])
     mask = torch.zeros_like(weight)
-    mask[torch.as_tensor(gone)] = 1
+    mask[torch.tensor(gone)] = 1
     rows, goes = (in_blocks(values[None], block)[:, 0] for values in (weight, mask))
     for start in range(0, len(inverse), chunk):
         part = slice(start, start + chunk)

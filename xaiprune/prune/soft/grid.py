@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import joblib
 import numpy as np
-from tqdm.auto import tqdm
 
-from ...data import save_atomically
+from ...sweeps import digest, sweep
 from .problem import SoftProblem, SoftResult, Stopwatch
 
 
@@ -82,19 +78,17 @@ def grid_search(
             f"no combination of {levels} levels has |S - {problem.rho:g}| <= {problem.epsilon:g}: take more levels."
         )
     keys = [tuple(map(int, row)) for row in counts]
-    if table is not None:
-        problem.remember(_read(table, problem))
-    todo = [key for key in keys if not problem.knows(key)]
-    chunks = [todo[start : start + chunk] for start in range(0, len(todo), chunk)]
-    tasks = (joblib.delayed(_evaluate)(problem, part) for part in chunks)
-    with tqdm(total=len(keys), initial=len(keys) - len(todo), disable=not progress, desc="grid") as bar:
-        try:
-            for part, values in zip(chunks, joblib.Parallel(return_as="generator")(tasks)):
-                problem.remember(dict(zip(part, values)))
-                bar.update(len(part))
-        finally:
-            if table is not None:
-                _write(table, problem)
+    problem.remember(
+        sweep(
+            problem.psnr,
+            keys,
+            identity=_identity(problem),
+            table=table,
+            chunk=chunk,
+            progress=progress,
+            label="grid",
+        )
+    )
     history, best = [], -np.inf
     for number, key in enumerate(keys, 1):
         if (value := problem.psnr(key)) > best:
@@ -105,39 +99,11 @@ def grid_search(
     return watch.result("grid", problem.plan(winner), best, history)
 
 
-def _evaluate(problem: SoftProblem, keys: list[tuple[int, ...]]) -> list[float]:
-    return [problem.psnr(key) for key in keys]
-
-
 def _identity(problem: SoftProblem) -> dict:
     """What the stored values depend on: the unpruned model's PSNR, the images, and the ranking in every group."""
-    ranking = hashlib.sha256()
-    for name in problem.names:
-        ranking.update(problem.scores.order(name).numpy().tobytes())
-    images = hashlib.sha256(problem.images.numpy().tobytes()).hexdigest()[:12]
-    groups = dict(zip(problem.names, problem.sizes.tolist()))
-    intact = round(problem.intact, 3)
-    return {"groups": groups, "intact": intact, "images": images, "ranking": ranking.hexdigest()[:12]}
-
-
-def _read(table, problem: SoftProblem) -> dict[tuple[int, ...], float]:
-    if not Path(table).exists():
-        return {}
-    try:
-        content = json.loads(Path(table).read_text())
-        identity, rows = content["problem"], {tuple(key): float(value) for key, value in content["psnr"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"table {table} is no table of a grid ({type(error).__name__}); give another file name."
-        ) from error
-    if identity != _identity(problem):
-        raise ValueError(
-            f"table {table} belongs to another model, other images or another ranking; give another file name."
-        )
-    return rows
-
-
-def _write(table, problem: SoftProblem) -> None:
-    rows = [[key, value] for key, value in problem.known.items()]
-    content = json.dumps({"problem": _identity(problem), "psnr": rows})
-    save_atomically(Path(table), lambda path: path.write_text(content))
+    return {
+        "groups": dict(zip(problem.names, problem.sizes.tolist())),
+        "intact": round(problem.intact, 3),
+        "images": digest(problem.images),
+        "ranking": digest(*(problem.scores.order(name) for name in problem.names)),
+    }

@@ -1,0 +1,105 @@
+"""Sweeps: many independent evaluations that run in parallel, show progress, and lose nothing when interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import joblib
+import torch
+from tqdm.auto import tqdm
+
+from .data import save_atomically
+
+#: A task is a tuple of numbers and strings, so that it can be a key and a line of JSON.
+Task = tuple
+
+
+def sweep(
+    function: Callable[[Task], float],
+    tasks: Iterable[Task],
+    *,
+    identity: dict,
+    table: Path | str | None = None,
+    chunk: int = 1,
+    progress: bool = True,
+    label: str = "sweep",
+) -> dict[Task, float]:
+    """Evaluate a function on many tasks through joblib.
+
+    ``joblib.parallel_config("loky", n_jobs=2)`` around the call uses two processes, ``"dask"`` a cluster.
+
+    Parameters
+    ----------
+    function : callable
+        ``task -> float``; it is sent to other processes, so it must be importable or a partial of what is.
+    tasks : iterable of tuple
+        Of numbers and strings.
+    identity : dict
+        What the values depend on, as JSON can hold it. A table made under another identity is refused.
+    table : Path or str, optional
+        JSON file that keeps what is finished; tasks that it holds are not run again.
+    chunk : int
+        Tasks per job.
+    progress : bool
+    label : str
+        Of the progress bar.
+
+    Returns
+    -------
+    dict of tuple to float
+        The tasks in their order, with their values.
+
+    Raises
+    ------
+    ValueError
+        If ``table`` is no table of a sweep or belongs to another identity.
+    KeyboardInterrupt
+        When interrupted, after everything finished has been kept.
+    """
+    tasks = list(tasks)
+    known = {} if table is None else _read(Path(table), identity)
+    todo = [task for task in tasks if task not in known]
+    parts = [todo[start : start + chunk] for start in range(0, len(todo), chunk)]
+    jobs = (joblib.delayed(_run)(function, part) for part in parts)
+    with tqdm(total=len(tasks), initial=len(tasks) - len(todo), disable=not progress, desc=label) as bar:
+        try:
+            for part, values in zip(parts, joblib.Parallel(return_as="generator")(jobs)):
+                known |= zip(part, values)
+                bar.update(len(part))
+        finally:
+            if table is not None and todo:
+                content = json.dumps({"identity": identity, "rows": [[task, known[task]] for task in known]})
+                save_atomically(Path(table), lambda path: path.write_text(content))
+    return {task: known[task] for task in tasks}
+
+
+def digest(*tensors: torch.Tensor) -> str:
+    """12 hexadecimal digits of the SHA-256 of the tensors' bytes, for an identity."""
+    total = hashlib.sha256()
+    for tensor in tensors:
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:12]
+
+
+def _run(function: Callable[[Task], float], part: Sequence[Task]) -> list[float]:
+    return [function(task) for task in part]
+
+
+def _read(path: Path, identity: dict) -> dict[Task, float]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        found, rows = content["identity"], {tuple(task): value for task, value in content["rows"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"table {path} is no table of a sweep ({type(error).__name__}); give another file name."
+        ) from error
+    if found != json.loads(json.dumps(identity)):
+        raise ValueError(
+            f"table {path} belongs to another model, other data or another ranking; give another file name."
+        )
+    return rows
