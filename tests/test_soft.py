@@ -103,7 +103,7 @@ def test_a_table_of_another_problem_is_refused(problem, tiny, digits, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 2, table=table, progress=False)
     other = soft.SoftProblem(tiny, problem.scores, digits[:8], problem.rho, problem.epsilon)
-    with pytest.raises(ValueError, match="belongs to another model, other images or another ranking"):
+    with pytest.raises(ValueError, match="belongs to another model, other data or another ranking"):
         soft.grid_search(other, 2, table=table, progress=False)
 
 
@@ -254,7 +254,7 @@ def test_an_epsilon_finer_than_units_names_the_nearest_sparsity(problem):
 def test_coefficients_outside_their_range_are_refused(problem):
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         problem.counts([1.5] + [0] * 6)
-    with pytest.raises(ValueError, match="groups that do not exist: encoder"):
+    with pytest.raises(ValueError, match="did you mean 'encoder"):
         problem.counts({"encoder": 0.5})
     for search in (soft.descend, soft.relax):
         with pytest.raises(ValueError, match="start must be coefficients or 'uniform'"):
@@ -263,7 +263,7 @@ def test_coefficients_outside_their_range_are_refused(problem):
             search(problem, start=[40] + [0] * 6)
         with pytest.raises(ValueError, match="coefficients must be 7, one for each group, got 1"):
             search(problem, start=[0.5])
-        with pytest.raises(ValueError, match="groups that do not exist: lat"):
+        with pytest.raises(ValueError, match="did you mean 'latent"):
             search(problem, start={"lat": 0.5})
     assert problem.evaluations == 0
 
@@ -282,14 +282,14 @@ def test_a_table_of_another_ranking_or_of_nonsense_is_refused(problem, tmp_path)
     with pytest.raises(ValueError, match="another ranking"):
         soft.grid_search(turned, 2, table=table, progress=False)
     table.write_text("[1, 2")
-    with pytest.raises(ValueError, match=r"grid\.json is no table of a grid"):
+    with pytest.raises(ValueError, match=r"grid\.json is no table of a sweep"):
         soft.grid_search(problem, 2, table=table, progress=False)
 
 
 def test_another_grid_in_the_same_table_keeps_what_was_there(problem, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 3, table=table, progress=False)
-    before = {tuple(key) for key, _ in json.loads(table.read_text())["psnr"]}
+    before = {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}
     fresh = soft.SoftProblem(problem.model, problem.scores, problem.images, problem.rho, problem.epsilon)
     soft.grid_search(fresh, 2, table=table, progress=False)
-    assert before <= {tuple(key) for key, _ in json.loads(table.read_text())["psnr"]}
+    assert before <= {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}

@@ -187,7 +187,7 @@ def sizes(model: nn.Module) -> dict[str, float]:
         if tensor.ndim > 1:
             size = int(tensor.count_nonzero()) * (tensor.element_size() + 4) + 4 * (tensor.shape[0] + 1)
         sparse += size
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     return {
         "parameters": sum(parameter.numel() for parameter in parameters),
         "nonzeros": sum(int(parameter.count_nonzero()) for parameter in parameters),

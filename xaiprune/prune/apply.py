@@ -123,9 +123,52 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
         yield model
 
 
+@contextmanager
+def held(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+    """Train under a plan of single weights: its zeros are written and stay zero, whatever the optimiser does.
+
+    Unlike :func:`masked` the weights are *not* put back on the way out: what was trained stays, and so do the zeros.
+    Only the hooks go. The gradient of a held weight is zero, so make the optimiser inside the ``with``: one that has
+    seen the weight move before would carry it on by its momentum.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : Plan
+        Of single weights. To tune without channels or neurons, train the cut model.
+
+    Yields
+    ------
+    nn.Module
+        ``model`` itself.
+
+    Raises
+    ------
+    ValueError
+        If the plan holds channels or neurons, or does not fit the model; nothing has been changed then.
+    """
+    if several := [group.name for group in plan.groups if not group.single]:
+        raise ValueError(f"plan holds channels or neurons ({several[0]!r}): cut the model and train the smaller one.")
+    tensors = _check_fits(model, plan)
+    with ExitStack() as stack, torch.no_grad():
+        for name, axes in plan.slices.items():
+            _zero(tensors[name], None, axes[None])
+            stays = torch.ones_like(tensors[name])
+            _zero(stays, None, axes[None])
+            stack.callback(tensors[name].register_hook(stays.mul).remove)
+        with torch.enable_grad():
+            yield model
+
+
 def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
     """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state)."""
-    state = {name: tensor.contiguous() for name, tensor in smaller.state_dict().items()}
+    tensors = dict(smaller.named_parameters()) | dict(smaller.named_buffers())
+    for member, _ in plan.members:
+        for name, axis in member.axes.items():
+            wanted = member.width - (0 if axis is None else len(plan.slices[name][axis]))
+            if name not in tensors or size_along(tensors[name].shape, axis) != wanted:
+                raise ValueError(f"smaller is not the cut of this plan: {name} should keep {wanted} of {member.width}.")
+    state = {name: tensor.clone() for name, tensor in smaller.state_dict().items()}  # tied tensors twice
     plan.save(_sibling(path, ".json"))
     save_atomically(_sibling(path, ".safetensors"), lambda temporary: save_file(state, temporary))
 
