@@ -191,7 +191,11 @@ def test_a_cut_model_saves_and_loads_without_pickle(tiny, digits, tmp_path):
 
 def test_a_state_that_does_not_fit_its_plan_is_refused(tiny, digits, tmp_path):
     scores = score(tiny, find_units(tiny, digits[:1]), "l2")
-    save_cut(cut(tiny, plan(scores, k=3)), plan(scores, k=4), tmp_path / "model")
+    with pytest.raises(ValueError, match="smaller is not the cut of this plan"):
+        save_cut(cut(tiny, plan(scores, k=3)), plan(scores, k=4), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    save_cut(cut(tiny, plan(scores, k=3)), plan(scores, k=3), tmp_path / "model")
+    plan(scores, k=4).save(tmp_path / "model.json")
     with pytest.raises(ValueError, match="does not fit its plan"):
         load_cut(lambda: zoo.ConvAutoencoder(channels=(4, 6), hidden=10, latent=5), tmp_path / "model")
 

@@ -132,11 +132,13 @@ def prune_and_tune(
         Of the tuning after each step, as for ``fit``; 0 epochs prune without tuning.
     criterion, scope
         As for ``score`` and ``plan``.
-    loss, metric, augment
-        To train with, to judge by, and for the training images.
+    loss, metric
+        To train with, and to judge by.
     tolerance : float, optional
         Stop as soon as a step ends more than this below the unpruned model, in the metric's unit, and go back to the
         step before; by default the schedule runs to its end.
+    augment : callable, optional
+        For the training images, as for ``fit``.
     seed : int
     resume : Path, optional
         File that keeps the state after each step; a call that finds it goes on from there. It is deleted at the end.

@@ -32,9 +32,9 @@ def obd(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 
 def obs(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """Optimal Brain Surgeon, ``w^2 / (2 [F^-1]_qq)`` on the block-diagonal empirical Fisher."""
+    """Optimal Brain Surgeon, weight by weight, on the block-diagonal empirical Fisher."""
     inverse = saliency.inverse_fisher(evidence.model, evidence.data, evidence.loss, names=_names(evidence))
-    return _flat(saliency.obs(evidence.model, inverse))
+    return _flat(saliency.obs_in_turn(evidence.model, inverse))
 
 
 def _scaled(evidence: Evidence, power: int, factor: float) -> dict[str, torch.Tensor]:

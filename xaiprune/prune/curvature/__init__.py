@@ -10,11 +10,11 @@ from .hessian import (
     top_eigenvalue,
 )
 from .per_sample import fisher_diagonal, gradients, moments
-from .saliency import Damage, InverseFisher, inverse_fisher, obd, obs, surgery, with_gradient
+from .saliency import Damage, InverseFisher, inverse_fisher, obd, obs, obs_in_turn, surgery, with_gradient
 
 __all__ = [
     *("Damage", "Estimate", "HessianProduct", "InverseFisher"),
     *("by_relative_change", "by_standard_error"),
     *("fisher_diagonal", "gradients", "hessian_diagonal", "hessian_trace", "inverse_fisher"),
-    *("moments", "obd", "obs", "surgery", "top_eigenvalue", "with_gradient"),
+    *("moments", "obd", "obs", "obs_in_turn", "surgery", "top_eigenvalue", "with_gradient"),
 ]
