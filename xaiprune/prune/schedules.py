@@ -102,6 +102,7 @@ def prune_and_tune(
     schedule: str = "gradual",
     steps: int = 8,
     epochs: int = 1,
+    last_epochs: int | None = None,
     lr: float = 1e-3,
     criterion: str = "l1",
     scope: str = "global",
@@ -128,8 +129,12 @@ def prune_and_tune(
         Share of all weights that has gone at the end.
     schedule, steps
         As for :func:`ratios`.
-    epochs, lr
-        Of the tuning after each step, as for ``fit``; 0 epochs prune without tuning.
+    epochs : int
+        Of the tuning after each step; 0 epochs prune without tuning.
+    last_epochs : int, optional
+        After the last step, where the schedule waits; by default ``epochs``.
+    lr : float
+        As for ``fit``.
     criterion, scope
         As for ``score`` and ``plan``.
     loss, metric
@@ -167,8 +172,9 @@ def prune_and_tune(
         chosen = plan(scores, ratio=goals[step], scope=scope)
         with held(model, chosen):
             before = metric(model, validation)
-            if epochs:
-                fit(model, train, loss, epochs=epochs, lr=lr, seed=seed + step, augment=augment, progress=progress)
+            rounds = last_epochs if last_epochs is not None and step == steps - 1 else epochs
+            if rounds:
+                fit(model, train, loss, epochs=rounds, lr=lr, seed=seed + step, augment=augment, progress=progress)
         after = metric(model, validation)
         worse = metric.better * (state.intact - after)
         row = {"step": step + 1, "ratio": len(chosen) / total, "before": before, "after": after}

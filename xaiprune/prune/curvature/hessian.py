@@ -107,7 +107,7 @@ def hessian_trace(
     names: Iterable[str] | None = None,
     tolerance: float = 0.005,
     least: int = 30,
-    most: int = 2000,
+    most: int = 10_000,
     seed: int = 0,
 ) -> Estimate:
     """Trace of the Hessian by Hutchinson's estimator: the mean of ``v^T H v`` over random signs v.
@@ -131,15 +131,15 @@ def hessian_trace(
     samples: list[float] = []
     for vector, product in HessianProduct(model, data, loss, names).probes(seed):
         samples.append(sum((vector[name] * product[name]).sum(dtype=torch.float64).item() for name in vector))
-        done = len(samples) >= least and by_standard_error(samples, tolerance, least) == len(samples)
+        done = by_standard_error(samples, tolerance, least) is not None
         if done or len(samples) == most:
             error = float(np.std(samples, ddof=1) / math.sqrt(len(samples))) if len(samples) > 1 else math.inf
             return Estimate(float(np.mean(samples)), error, len(samples), done, samples)
     raise AssertionError("probes never end")
 
 
-def by_standard_error(samples: Sequence[float], tolerance: float = 0.005, least: int = 30) -> int:
-    """Number of probes after which the standard error is below ``tolerance`` times the estimate; all, if it never is.
+def by_standard_error(samples: Sequence[float], tolerance: float = 0.005, least: int = 30) -> int | None:
+    """Number of probes after which the standard error is below ``tolerance`` times the estimate; None if it never is.
 
     From ``least`` probes on, since the standard error of a few samples is itself a guess.
     """
@@ -148,11 +148,11 @@ def by_standard_error(samples: Sequence[float], tolerance: float = 0.005, least:
     mean = np.cumsum(values) / count
     spread = np.maximum(np.cumsum(values**2) / count - mean**2, 0) * count / np.maximum(count - 1, 1)
     small = (np.sqrt(spread / count) < tolerance * np.abs(mean)) & (count >= max(least, 2))
-    return int(np.argmax(small)) + 1 if small.any() else len(values)
+    return int(np.argmax(small)) + 1 if small.any() else None
 
 
-def by_relative_change(samples: Sequence[float], tolerance: float = 1e-3) -> int:
-    """Number of probes after which the running mean moves by less than ``tolerance`` of itself; all, if it never does.
+def by_relative_change(samples: Sequence[float], tolerance: float = 1e-3) -> int | None:
+    """Number of probes after which the running mean moves by less than ``tolerance`` of itself; None if it never does.
 
     The rule that most code uses. It asks how small the last *step* was, and steps shrink as 1/n whether or not the mean
     is near the truth.
@@ -160,7 +160,7 @@ def by_relative_change(samples: Sequence[float], tolerance: float = 1e-3) -> int
     values = np.asarray(samples, float)
     mean = np.cumsum(values) / np.arange(1, len(values) + 1)
     small = np.abs(np.diff(mean)) < tolerance * np.abs(mean[:-1])
-    return int(np.argmax(small)) + 2 if small.any() else len(values)
+    return int(np.argmax(small)) + 2 if small.any() else None
 
 
 def hessian_diagonal(
