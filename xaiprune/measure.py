@@ -185,7 +185,7 @@ def sizes(model: nn.Module) -> dict[str, float]:
         size = tensor.numel() * tensor.element_size()
         dense += size
         if tensor.ndim > 1:
-            size = int(tensor.count_nonzero()) * (tensor.element_size() + 4) + 4 * (tensor.shape[0] + 1)
+            size = csr_bytes(int(tensor.count_nonzero()), tensor.shape[0], tensor.element_size())
         sparse += size
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     return {
@@ -195,6 +195,11 @@ def sizes(model: nn.Module) -> dict[str, float]:
         "sparse_bytes": sparse,
         "zipped_bytes": len(zlib.compress(save(state), 6)),
     }
+
+
+def csr_bytes(nonzeros: int, rows: int, item: int = 4) -> int:
+    """Bytes of compressed sparse rows: a value and a 4-byte column index per non-zero, a 4-byte pointer per row."""
+    return nonzeros * (item + 4) + 4 * (rows + 1)
 
 
 def macs(model: nn.Module, example: torch.Tensor) -> int:

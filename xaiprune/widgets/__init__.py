@@ -1,5 +1,7 @@
 """Explorers: one module each, with a pure ``compute``, a pure ``draw`` and a thin binding to sliders."""
 
 from .coefficients import CoefficientExplorer
+from .curvature import CurvatureExplorer
+from .threshold import ThresholdExplorer
 
-__all__ = ["CoefficientExplorer"]
+__all__ = ["CoefficientExplorer", "CurvatureExplorer", "ThresholdExplorer"]

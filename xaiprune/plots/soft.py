@@ -1,97 +1,15 @@
-"""Every picture of the course: pure functions of small tables and arrays.
-
-Nothing here computes a result. Colours are Okabe and Ito's, which colour-blind readers can tell apart, and every
-axis that has a better side says which.
-"""
+"""Pictures of soft coefficients: what groups lose, what searches find."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
-    *("#000000", "#E69F00", "#56B4E9", "#009E73"),
-    *("#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
-)
-#: One colour and marker per method, the same in every picture.
-METHODS: dict[str, tuple[str, str]] = {
-    "descend": (BLUE, "o"),
-    "relax": (GREEN, "s"),
-    "grid": (BLACK, "D"),
-    "global fisher": (RED, "^"),
-    "global taylor": (ORANGE, "v"),
-    "global l2": (PINK, "<"),
-    "uniform": (SKY, "x"),
-    "random": ("#999999", "."),
-}
-
-
-def use_style() -> None:
-    """Figure style of the course."""
-    mpl.rcParams.update(
-        {
-            "figure.dpi": 96,
-            "figure.constrained_layout.use": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 11,
-            "axes.titleweight": "bold",
-            "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK]),
-            "image.cmap": "gray",
-            "legend.frameon": False,
-            "legend.fontsize": 9,
-        }
-    )
-
-
-def montage(rows: Sequence[np.ndarray], gap: int = 2, fill: float = 1.0) -> np.ndarray:
-    """Rows of images as one array, so that a grid of pictures is one artist.
-
-    Parameters
-    ----------
-    rows : sequence of array
-        Each of shape ``(images, H, W)`` or ``(images, 1, H, W)``, all the same.
-    gap : int
-        Pixels between images.
-    fill : float
-        Value of the gaps.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(rows (H + gap) - gap, images (W + gap) - gap)``.
-    """
-    stacked = np.stack([np.asarray(row).reshape(len(row), *np.shape(row)[-2:]) for row in rows])
-    padded = np.pad(stacked, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=fill)
-    lines, images, height, width = padded.shape
-    return padded.transpose(0, 2, 1, 3).reshape(lines * height, images * width)[:-gap, :-gap]
-
-
-def image_rows(rows: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = None) -> Figure:
-    """Labelled rows of small images in [0, 1].
-
-    Parameters
-    ----------
-    rows : mapping of str to array
-        Label to images of shape ``(N, H, W)`` or ``(N, 1, H, W)``.
-    title : str
-    ax : Axes, optional
-    """
-    first = next(iter(rows.values()))
-    height = np.shape(first)[-1] + 2
-    ax = ax or plt.figure(figsize=(9, 0.8 * len(rows) + 0.5)).subplots()
-    ax.imshow(montage(list(rows.values())), vmin=0, vmax=1)
-    ax.set_yticks([height * (n + 0.5) for n in range(len(rows))], list(rows))
-    ax.set_xticks([])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    ax.set_title(title)
-    return ax.figure
+from .base import BLACK, BLUE, METHODS, ORANGE, PINK, RED, by
 
 
 def sparsity_curve(
@@ -121,7 +39,7 @@ def loss_curves(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> 
     ``rows`` hold ``group``, ``units``, ``alpha`` and ``loss_db``.
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
-    for group, mine in _by(rows, "group").items():
+    for group, mine in by(rows, "group").items():
         alphas, losses = [0, *(r["alpha"] for r in mine)], [0, *(r["loss_db"] for r in mine)]
         ax.plot(alphas, losses, marker=".", label=f"{group} ({mine[0]['units']})")
     ax.set(title=title, xlabel="share of the group that goes, alpha", ylabel="PSNR lost [dB]  (↓ better)")
@@ -171,7 +89,7 @@ def psnr_against_sparsity(
     for method in methods:
         mine = [row for row in rows if row["method"] == method or row["method"].startswith(f"{method} ")]
         mine = [row for row in mine if method == "random" or row["method"] == method]
-        by_rho = {rho: [row[key] for row in some] for rho, some in sorted(_by(mine, "rho").items())}
+        by_rho = {rho: [row[key] for row in some] for rho, some in sorted(by(mine, "rho").items())}
         colour, marker = METHODS.get(method, (BLACK, "."))
         means = [np.mean(values) for values in by_rho.values()]
         line = "" if method == "grid" else "-"
@@ -241,40 +159,3 @@ def search_path(
     ax.set(title=title, xlabel=f"alpha of {labels[0]}", ylabel=f"alpha of {labels[1]}")
     ax.legend(loc="lower left", facecolor="#555555", labelcolor="white", frameon=True)
     return ax.figure
-
-
-def histories(runs: Mapping[str, Sequence[dict]], title: str, *, guess: float | None = None, ax=None) -> Figure:
-    """PSNR during searches against the evaluations spent so far; a guess is drawn as a dashed line.
-
-    ``runs`` map a label to rows with ``evaluations`` and ``psnr``.
-    """
-    ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
-    for name, rows in runs.items():
-        ax.plot([row["evaluations"] for row in rows], [row["psnr"] for row in rows], marker=".", label=name)
-    if guess is not None:
-        ax.axhline(guess, color=BLACK, ls="--", lw=1, label="your guess")
-    ax.set(title=title, xlabel="evaluations (forward passes over the images)", ylabel="PSNR [dB]  (↑ better)")
-    ax.legend()
-    return ax.figure
-
-
-def bars(values: Mapping[str, float], title: str, label: str, *, guess: float | None = None, ax=None) -> Figure:
-    """Horizontal bars, one per name, the largest on top; a guess is drawn as a dashed line."""
-    ax = ax or plt.figure(figsize=(7, 0.32 * len(values) + 1.2)).subplots()
-    ordered = dict(sorted(values.items(), key=lambda item: item[1]))
-    colours = [METHODS.get(name, (SKY, "."))[0] for name in ordered]
-    ax.barh(list(ordered), list(ordered.values()), color=colours)
-    for place, value in enumerate(ordered.values()):
-        ax.annotate(f"{value:.2f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9)
-    if guess is not None:
-        ax.axvline(guess, color=BLACK, ls="--", lw=1, label="your guess")
-        ax.legend(loc="lower right")
-    ax.set(title=title, xlabel=label)
-    return ax.figure
-
-
-def _by(rows: Sequence[dict], key: str) -> dict:
-    found: dict = {}
-    for row in rows:
-        found.setdefault(row[key], []).append(row)
-    return found

@@ -1,0 +1,23 @@
+"""Every picture of the course: pure functions of small tables and arrays.
+
+Nothing here computes a result. Colours are Okabe and Ito's, which colour-blind readers can tell apart, and every
+axis that has a better side says which.
+"""
+
+from .base import METHODS, RED, bands, bars, histories, image_rows, lines, montage, use_style
+from .soft import (
+    coefficients_per_group,
+    loss_against_saving,
+    loss_curves,
+    loss_per_parameter,
+    psnr_against_sparsity,
+    search_path,
+    sparsity_curve,
+)
+from .weights import against, histogram, loss_surface, sensitivity_curves, weight_histograms
+
+__all__ = [
+    *("METHODS", "RED", "against", "bands", "bars", "coefficients_per_group", "histogram", "histories", "image_rows"),
+    *("lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "loss_surface", "montage"),
+    *("psnr_against_sparsity", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "weight_histograms"),
+]

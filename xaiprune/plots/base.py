@@ -1,0 +1,203 @@
+"""Style, colours, and the pictures that every lesson needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
+    *("#000000", "#E69F00", "#56B4E9", "#009E73"),
+    *("#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+)
+#: One colour and marker per method, the same in every picture.
+METHODS: dict[str, tuple[str, str]] = {
+    "descend": (BLUE, "o"),
+    "relax": (GREEN, "s"),
+    "grid": (BLACK, "D"),
+    "global fisher": (RED, "^"),
+    "global taylor": (ORANGE, "v"),
+    "global l2": (PINK, "<"),
+    "uniform": (SKY, "x"),
+    "random": ("#999999", "."),
+}
+
+
+def use_style() -> None:
+    """Figure style of the course."""
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 96,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK]),
+            "image.cmap": "gray",
+            "legend.frameon": False,
+            "legend.fontsize": 9,
+        }
+    )
+
+
+def montage(rows: Sequence[np.ndarray], gap: int = 2, fill: float = 1.0) -> np.ndarray:
+    """Rows of images as one array, so that a grid of pictures is one artist.
+
+    Parameters
+    ----------
+    rows : sequence of array
+        Each of shape ``(images, H, W)`` or ``(images, 1, H, W)``, all the same.
+    gap : int
+        Pixels between images.
+    fill : float
+        Value of the gaps.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(rows (H + gap) - gap, images (W + gap) - gap)``.
+    """
+    stacked = np.stack([np.asarray(row).reshape(len(row), *np.shape(row)[-2:]) for row in rows])
+    padded = np.pad(stacked, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=fill)
+    lines, images, height, width = padded.shape
+    return padded.transpose(0, 2, 1, 3).reshape(lines * height, images * width)[:-gap, :-gap]
+
+
+def image_rows(rows: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = None) -> Figure:
+    """Labelled rows of small images in [0, 1].
+
+    Parameters
+    ----------
+    rows : mapping of str to array
+        Label to images of shape ``(N, H, W)`` or ``(N, 1, H, W)``.
+    title : str
+    ax : Axes, optional
+    """
+    first = next(iter(rows.values()))
+    height = np.shape(first)[-1] + 2
+    ax = ax or plt.figure(figsize=(9, 0.8 * len(rows) + 0.5)).subplots()
+    ax.imshow(montage(list(rows.values())), vmin=0, vmax=1)
+    ax.set_yticks([height * (n + 0.5) for n in range(len(rows))], list(rows))
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title)
+    return ax.figure
+
+
+def bars(values: Mapping[str, float], title: str, label: str, *, guess: float | None = None, ax=None) -> Figure:
+    """Horizontal bars, one per name, the largest on top; a guess is drawn as a dashed line."""
+    ax = ax or plt.figure(figsize=(7, 0.32 * len(values) + 1.2)).subplots()
+    ordered = dict(sorted(values.items(), key=lambda item: item[1]))
+    colours = [METHODS.get(name, (SKY, "."))[0] for name in ordered]
+    ax.barh(list(ordered), list(ordered.values()), color=colours)
+    for place, value in enumerate(ordered.values()):
+        ax.annotate(f"{value:.2f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9)
+    if guess is not None:
+        ax.axvline(guess, color=BLACK, ls="--", lw=1, label="your guess")
+        ax.legend(loc="lower right")
+    ax.set(title=title, xlabel=label)
+    return ax.figure
+
+
+def histories(runs: Mapping[str, Sequence[dict]], title: str, *, guess: float | None = None, ax=None) -> Figure:
+    """PSNR during searches against the evaluations spent so far; a guess is drawn as a dashed line.
+
+    ``runs`` map a label to rows with ``evaluations`` and ``psnr``.
+    """
+    ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
+    for name, rows in runs.items():
+        ax.plot([row["evaluations"] for row in rows], [row["psnr"] for row in rows], marker=".", label=name)
+    if guess is not None:
+        ax.axhline(guess, color=BLACK, ls="--", lw=1, label="your guess")
+    ax.set(title=title, xlabel="evaluations (forward passes over the images)", ylabel="PSNR [dB]  (↑ better)")
+    ax.legend()
+    return ax.figure
+
+
+def by(rows: Sequence[dict], key: str) -> dict:
+    """Value of a column to the rows that have it, in the order of their first appearance."""
+    found: dict = {}
+    for row in rows:
+        found.setdefault(row[key], []).append(row)
+    return found
+
+
+def lines(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    *,
+    marks: Mapping[str, float] | None = None,
+    levels: Mapping[str, float] | None = None,
+    guess: tuple[float, float] | None = None,
+    xscale: str = "linear",
+    yscale: str = "linear",
+    ax: Axes | None = None,
+) -> Figure:
+    """Curves over one axis.
+
+    Parameters
+    ----------
+    curves : mapping of str to (x, y)
+        Label to points.
+    title, xlabel, ylabel : str
+        Labels name units, and an arrow to the better side where there is one.
+    marks, levels : mapping of str to float, optional
+        Label to an x, drawn as a vertical line, or to a y, drawn as a horizontal one.
+    guess : tuple of float, optional
+        The learner's guess, drawn as a cross.
+    xscale, yscale : str
+        As matplotlib names them.
+    ax : Axes, optional
+    """
+    ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
+    styles = ("-", "--", "-.", ":")
+    for place, (name, (x, y)) in enumerate(curves.items()):
+        colour = METHODS[name][0] if name in METHODS else None
+        marker = "." if len(x) < 40 else ""
+        ax.plot(x, y, styles[place // 7 % 4], color=colour, marker=marker, label=name)
+    for place, (name, x) in enumerate((marks or {}).items()):
+        ax.axvline(x, color=BLACK, ls=("--", ":", "-.")[place % 3], lw=1, label=name)
+    for place, (name, y) in enumerate((levels or {}).items()):
+        ax.axhline(y, color=BLACK, ls=(":", "--", "-.")[place % 3], lw=1, label=name)
+    if guess is not None:
+        ax.plot(*guess, "x", color=RED, markersize=11, markeredgewidth=3, ls="", label="your guess")
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
+    ax.legend()
+    return ax.figure
+
+
+def bands(
+    rows: Sequence[dict], x: str, y: str, title: str, xlabel: str, ylabel: str, *, line: str = "method", ax=None
+) -> Figure:
+    """The mean over rows of the same ``line`` and ``x``, with a band from the least to the most.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        With the columns ``x``, ``y`` and ``line``; several rows with the same x are several training seeds.
+    x, y : str
+        Names of columns.
+    title, xlabel, ylabel : str
+    line : str
+        Name of the column that tells the lines apart.
+    ax : Axes, optional
+    """
+    ax = ax or plt.figure(figsize=(7.5, 4)).subplots()
+    for place, (name, mine) in enumerate(by(rows, line).items()):
+        at = dict(sorted((value, [row[y] for row in some]) for value, some in by(mine, x).items()))
+        colour, marker = METHODS.get(name, (None, "."))
+        style = ("-", "--", ":")[place // 7 % 3]
+        (drawn,) = ax.plot(list(at), [np.mean(v) for v in at.values()], style, color=colour, marker=marker, label=name)
+        low, high = ([f(values) for values in at.values()] for f in (min, max))
+        ax.fill_between(list(at), low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return ax.figure

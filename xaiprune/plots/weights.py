@@ -1,0 +1,137 @@
+"""Pictures of single weights: how they are spread, what a threshold takes, how sensitive each layer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .base import BLACK, BLUE, RED, by
+
+
+def weight_histograms(
+    weights: Mapping[str, np.ndarray], title: str, *, thresholds: Mapping[str, float] | None = None, bins: int = 101
+) -> Figure:
+    """A histogram per layer, counts on a logarithmic axis, with the threshold drawn in and its weights in colour.
+
+    Parameters
+    ----------
+    weights : mapping of str to array
+        Layer to its weights, of any shape.
+    title : str
+    thresholds : mapping of str to float, optional
+        Layer to the size below which weights go.
+    bins : int
+    """
+    axes = plt.figure(figsize=(2.6 * len(weights) + 0.4, 2.8)).subplots(1, len(weights), squeeze=False)[0]
+    for ax, (name, values) in zip(axes, weights.items()):
+        histogram(ax, np.ravel(values), (thresholds or {}).get(name), bins)
+        ax.set_title(name, fontsize=9)
+    axes[0].set_ylabel("weights (count)")
+    axes[0].figure.suptitle(title, fontsize=11, fontweight="bold")
+    return axes[0].figure
+
+
+def histogram(ax: Axes, values: np.ndarray, threshold: float | None = None, bins: int = 101) -> None:
+    """One histogram of weights; those that a threshold takes are red."""
+    reach = np.abs(values).max()
+    counts, edges = np.histogram(values, bins, (-reach, reach))
+    middles = (edges[1:] + edges[:-1]) / 2
+    goes = np.abs(middles) < (threshold or 0)
+    for chosen, colour in ((~goes, BLUE), (goes, RED)):
+        ax.bar(middles[chosen], counts[chosen], edges[1] - edges[0], color=colour)
+    if threshold is not None:
+        for side in (-threshold, threshold):
+            ax.axvline(side, color=BLACK, lw=1, ls="--")
+    ax.set(yscale="log", xlabel="weight", ylim=(0.5, None))
+
+
+def sensitivity_curves(
+    rows: Sequence[dict],
+    title: str,
+    *,
+    edges: Mapping[str, float | None] | None = None,
+    guess: float | None = None,
+    better: str = "accuracy [%]  (↑ better)",
+    ax: Axes | None = None,
+) -> Figure:
+    """The metric against the share of weights that goes, a line per layer; cliffs are marked.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        With ``group``, ``ratio`` and ``value``.
+    title : str
+    edges : mapping of str to (float or None), optional
+        Group to the last ratio before its cliff.
+    guess : float, optional
+        A ratio, drawn as a vertical line.
+    better : str
+        Label of the metric's axis.
+    ax : Axes, optional
+    """
+    ax = ax or plt.figure(figsize=(7.5, 4)).subplots()
+    for name, mine in by(rows, "group").items():
+        x, y = [row["ratio"] for row in mine], [row["value"] for row in mine]
+        whole = {"color": BLACK, "lw": 2.5} if name == "whole model" else {}
+        (line,) = ax.plot(x, y, marker=".", label=name, **whole)
+        edge = (edges or {}).get(name)
+        if edge is not None:
+            ax.plot([edge], [y[x.index(edge)]], "v", color=line.get_color(), markersize=11, markeredgecolor="black")
+    if edges:
+        ax.plot([], [], "v", color="white", markeredgecolor="black", markersize=9, label="edge of the cliff")
+    if guess is not None:
+        ax.axvline(guess, color=RED, ls="--", label="your guess")
+    ax.set(title=title, xlabel="share of the weights that goes  (→ sparser)", ylabel=better)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return ax.figure
+
+
+def loss_surface(
+    losses: np.ndarray,
+    shares: Sequence[float],
+    marks: Mapping[str, tuple[float, float]],
+    labels: tuple[str, str],
+    title: str,
+    *,
+    ax: Axes | None = None,
+) -> Figure:
+    """The loss over two weights, each from gone (0) to whole (1), with the choices of criteria marked.
+
+    Parameters
+    ----------
+    losses : array
+        Shape ``(shares, shares)``: rows for the second weight, columns for the first.
+    shares : sequence of float
+        How much of a weight is left.
+    marks : mapping of str to (float, float)
+        Label to a point.
+    labels : tuple of str
+        Of the axes.
+    title : str
+    ax : Axes, optional
+    """
+    ax = ax or plt.figure(figsize=(5.6, 4.2)).subplots()
+    filled = ax.contourf(shares, shares, losses, levels=18, cmap="viridis")
+    ax.figure.colorbar(filled, ax=ax, label="loss  (↓ better)")
+    for (name, point), marker in zip(marks.items(), "o^sDv*"):
+        ax.plot(*point, marker, color="white", markeredgecolor="black", markersize=11, ls="", label=name)
+    ax.set(title=title, xlabel=labels[0], ylabel=labels[1])
+    ax.legend(loc="lower left", bbox_to_anchor=(0, -0.45), ncols=2)
+    return ax.figure
+
+
+def against(
+    x: np.ndarray, y: np.ndarray, title: str, xlabel: str, ylabel: str, *, most: int = 4000, ax: Axes | None = None
+) -> Figure:
+    """One positive number against another for many weights, on logarithmic axes; at most ``most`` points are drawn."""
+    ax = ax or plt.figure(figsize=(5.2, 4)).subplots()
+    x, y = np.ravel(x), np.ravel(y)
+    chosen = np.flatnonzero((x > 0) & (y > 0))
+    chosen = np.random.default_rng(0).choice(chosen, min(most, len(chosen)), replace=False)
+    ax.loglog(x[chosen], y[chosen], ".", markersize=2, color=BLUE, alpha=0.4)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return ax.figure
