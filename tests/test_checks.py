@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from xaiprune.checks import EXERCISES, ClaimError, NotYet, claim, exercise, guess
+from xaiprune.checks import ClaimError, claim, guess
+from xaiprune.exercises import EXERCISES, NotYet, exercise
 
 
 def right_psnr(original, reconstruction):
@@ -19,7 +20,14 @@ def mean_of_psnrs(original, reconstruction):
     return np.mean([right_psnr(a, b) for a, b in zip(original, reconstruction)])
 
 
+def keep(weights, k):
+    stays = np.ones(len(weights), bool)
+    stays[np.argsort(np.abs(weights), kind="stable")[:k]] = False
+    return stays
+
+
 SOLUTIONS = {"neuron": 1601, "mask": 834_577, "psnr": right_psnr, "step": 1 / 32}
+SOLUTIONS |= {"csr": 0.5, "cubic": 0.7, "keep": keep, "fisher": 5, "probes": 4, "surgeon": 2}
 MISTAKES = [
     ("neuron", 33, "What reads it goes too"),
     ("neuron", 32, "Its bias goes"),
@@ -44,6 +52,37 @@ MISTAKES = [
     ("psnr", lambda a, b: ((a - b) ** 2).mean(), "that is the MSE itself"),
     ("psnr", lambda a, b: 12.0, "for this pair the PSNR is"),
     ("psnr", lambda a, b: -10 * math.log10(((a - b) ** 2).mean() + 1e-12), "their PSNR is infinite"),
+    ("csr", 0.0, "costs 8"),
+    ("csr", 2 / 3, "count 8 bytes"),
+    ("csr", 50, "the answer is a share"),
+    ("csr", 0.9, "solve 8"),
+    ("cubic", 0.4, "the straight line"),
+    ("cubic", 0.1, "what is still to go"),
+    ("cubic", 1 - 0.2**0.5, "the iterative schedule"),
+    ("cubic", 0.6, "the power is 3"),
+    ("cubic", 0.2, "put t = 1/2"),
+    ("keep", 0.5, "write a function"),
+    ("keep", lambda w, k: w, "one truth value per weight"),
+    ("keep", lambda w, k: np.abs(w) > np.sort(np.abs(w))[k - 1], "a threshold takes too many"),
+    ("keep", lambda w, k: keep(w[::-1], k)[::-1], "ties go by index"),
+    ("keep", lambda w, k: keep(np.where(w == 0.1, 9, w), k), "ties go by index"),
+    ("keep", lambda w, k: np.arange(6) < 4, "the two smallest are 1 and 2"),
+    ("keep", lambda w, k: keep(w + 1, k), "not signed values"),
+    ("keep", lambda w, k: keep(1 / w, k), "you took the largest"),
+    ("keep", lambda w, k: ~keep(w, k), "the mask is turned"),
+    ("keep", lambda w, k: keep(w, 2), "for k = 0 everything stays"),
+    ("fisher", 1, "you squared the mean gradient"),
+    ("fisher", 2, "takes squares"),
+    ("fisher", 4, "the variance"),
+    ("fisher", 10, "that is the sum"),
+    ("fisher", 3, "the mean of the squared"),
+    ("probes", 2, "square root"),
+    ("probes", 2**0.5, "turned round"),
+    ("probes", 3, "sigma"),
+    ("surgeon", 0, "by magnitude"),
+    ("surgeon", 1, "for all three"),
+    ("surgeon", 3, "count from 0"),
+    ("surgeon", 7, "the index, from 0"),
 ]
 
 

@@ -16,6 +16,7 @@ _SUBMODULES = (
     "course",
     "data",
     "doctor",
+    "exercises",
     "measure",
     "metrics",
     "plots",
@@ -26,7 +27,8 @@ _SUBMODULES = (
 )
 _SUBMODULES += ("widgets", "zoo")
 _NAMES = {
-    **dict.fromkeys(("claim", "exercise", "guess"), "checks"),
+    **dict.fromkeys(("claim", "guess"), "checks"),
+    "exercise": "exercises",
     "setup": "doctor",
     **dict.fromkeys(("compare", "scorecard", "scorecards"), "measure"),
     **dict.fromkeys(("cut", "find_units", "masked", "plan", "score"), "prune"),

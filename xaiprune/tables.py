@@ -109,6 +109,11 @@ def where(rows: Iterable[dict], **equal) -> list[dict]:
     return [row for row in rows if all(row[key] == value for key, value in equal.items())]
 
 
+def column(rows: Iterable[dict], key: str, **equal) -> list:
+    """One column of the rows whose other columns equal the given values."""
+    return [row[key] for row in where(rows, **equal)]
+
+
 def lead(rows: Iterable[dict], one: str, others: Iterable[str], *, by: Iterable[str], key: str) -> list[float]:
     """How far one method is ahead of the best of others, for every setting of the columns ``by``.
 

@@ -21,7 +21,7 @@ RATIOS = (0.5, 0.8, 0.9, 0.95)
 MASKING = ("l1", "taylor", "fisher", "obd", "random")
 MODULES = ("xaiprune.prune.curvature", "xaiprune.prune.criteria.weights", "xaiprune.prune.schedules", "xaiprune.train")
 #: How the weights are pruned and tuned in turn: chosen on the validation split of training seed 0.
-TUNING = {"final": 0.95, "schedule": "gradual", "steps": 10, "epochs": 3, "last_epochs": 20, "lr": 3e-3}
+TUNING = {"final": 0.95, "schedule": "gradual", "steps": 10, "epochs": 3, "last_epochs": 60, "lr": 3e-3}
 
 
 def stored() -> list[dict]:

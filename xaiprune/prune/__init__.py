@@ -7,19 +7,30 @@ from .criteria import CRITERIA, Criterion, Evidence
 from .layers import LAYERS
 from .planning import counts_from, lowest, plan
 from .plans import Plan
-from .profile import candidate, gradient_flow, weight_profile
+from .profile import FlowRecorder, candidate, gradient_flow, weight_profile
 from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
 from .scores import Scores, score
 from .sensitivity import allocate, cliffs, scan
-from .sparse import SparseLinear, break_even, sparse_latency, to_sparse, two_of_four
+from .sparse import SparseLinear, break_even, csr_latency, sparse_latency, to_sparse, two_of_four
 from .torch_masks import read_masks, write_masks
 from .units import Member, UnitGroup, find_units
 from .weights import find_weights
 
 __all__ = [
     *("CRITERIA", "LAYERS", "SCHEDULES"),
-    *("Criterion", "Evidence", "Member", "ParameterCount", "Plan", "Scores", "SparseLinear", "Tuned", "UnitGroup"),
-    *("allocate", "break_even", "candidate", "cliffs", "counts_from", "curvature", "cut", "difference"),
+    *(
+        "Criterion",
+        "Evidence",
+        "FlowRecorder",
+        "Member",
+        "ParameterCount",
+        "Plan",
+        "Scores",
+        "SparseLinear",
+        "Tuned",
+        "UnitGroup",
+    ),
+    *("allocate", "break_even", "candidate", "cliffs", "counts_from", "csr_latency", "curvature", "cut", "difference"),
     *("find_units", "find_weights", "gradient_flow", "held", "load_cut", "lowest", "masked"),
     *("plan", "prune_and_tune", "ratios", "read_masks"),
     *("save_cut", "scan", "score", "sparse_latency", "to_sparse", "two_of_four", "weight_profile", "write_masks"),

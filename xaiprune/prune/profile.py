@@ -110,6 +110,33 @@ def gradient_flow(model: nn.Module, split: Split, loss: Callable = classificatio
     return list(rows.values())
 
 
+class FlowRecorder:
+    """Keeps :func:`gradient_flow` after every epoch: pass it to ``fit`` as ``validate``.
+
+    Parameters
+    ----------
+    split : Split
+        The batch that the gradients are taken on.
+    loss : callable
+
+    Attributes
+    ----------
+    rows : list of dict
+        Those of :func:`gradient_flow`, with ``epoch`` from 1.
+    """
+
+    def __init__(self, split: Split, loss: Callable = classification_loss):
+        self.split, self.loss, self.rows = split, loss, []
+        self._epochs = 0
+
+    def __call__(self, model: nn.Module) -> float:
+        """Record, and return the norm over all layers."""
+        self._epochs += 1
+        found = gradient_flow(model, self.split, self.loss)
+        self.rows += [row | {"epoch": self._epochs} for row in found]
+        return float(np.sqrt(sum((row[kind] or 0) ** 2 for row in found for kind in ("weight", "bias"))))
+
+
 def _row(name: str, values: torch.Tensor) -> dict:
     squares = values.square().sort().values
     scale = squares.mean().sqrt().item()

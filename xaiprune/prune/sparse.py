@@ -93,6 +93,11 @@ def sparse_latency(
     return rows
 
 
+def csr_latency(model: nn.Module, images: torch.Tensor, repeats: int = 40) -> float:
+    """Median milliseconds of the model with its dense layers as CSR, for one batch; see :func:`to_sparse`."""
+    return latencies({"csr": to_sparse(model)}, images, repeats=repeats)["csr"].median
+
+
 def break_even(rows: Sequence[dict]) -> float | None:
     """The sparsity from which CSR is faster than dense, between the measured points; None if it never is.
 
