@@ -6,7 +6,9 @@ import ast
 import hashlib
 import importlib.util
 import json
+import math
 import pkgutil
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -112,6 +114,23 @@ def where(rows: Iterable[dict], **equal) -> list[dict]:
 def column(rows: Iterable[dict], key: str, **equal) -> list:
     """One column of the rows whose other columns equal the given values."""
     return [row[key] for row in where(rows, **equal)]
+
+
+def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of a few values, such as one for each training seed, and its confidence interval by Student's t.
+
+    Returns
+    -------
+    mean, low, high : float
+    """
+    from scipy import stats
+
+    values = list(values)
+    if len(values) < 2:
+        raise ValueError(f"values must be at least two, got {len(values)}: one says nothing of the spread.")
+    mean = statistics.fmean(values)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, mean - half, mean + half
 
 
 def lead(rows: Iterable[dict], one: str, others: Iterable[str], *, by: Iterable[str], key: str) -> list[float]:

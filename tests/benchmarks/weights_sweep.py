@@ -6,7 +6,6 @@ import itertools
 import time
 
 import joblib
-import numpy as np
 
 from xaiprune import data, tables, zoo
 from xaiprune.metrics import accuracy
@@ -19,7 +18,10 @@ SEEDS = (0, 1, 2, 3, 4)
 RATIOS = (0.5, 0.8, 0.9, 0.95)
 #: Methods that only mask, by their criterion; OBS also moves the weights that stay.
 MASKING = ("l1", "taylor", "fisher", "obd", "random")
-MODULES = ("xaiprune.prune.curvature", "xaiprune.prune.criteria.weights", "xaiprune.prune.schedules", "xaiprune.train")
+MODULES = (
+    *(f"xaiprune.prune.curvature.{name}" for name in ("hessian", "per_sample", "saliency")),
+    *("xaiprune.prune.criteria.weights", "xaiprune.prune.schedules", "xaiprune.train"),
+)
 #: How the weights are pruned and tuned in turn: chosen on the validation split of training seed 0.
 TUNING = {"final": 0.95, "schedule": "gradual", "steps": 10, "epochs": 3, "last_epochs": 60, "lr": 3e-3}
 
@@ -98,12 +100,3 @@ def run_all() -> list[dict]:
     seconds = time.perf_counter() - start
     tables.write(NAME, rows, command=COMMAND, modules=MODULES, checkpoints=files, seconds=seconds)
     return rows
-
-
-def interval(rows: list[dict], method: str, ratio: float, key: str = "test") -> tuple[float, float, float]:
-    """Mean over training seeds, and the ends of its 95 % confidence interval (Student's t)."""
-    from scipy import stats
-
-    values = np.array([row[key] for row in tables.where(rows, method=method, ratio=ratio)])
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
