@@ -31,7 +31,7 @@ class Figure:
     @property
     def holds(self) -> bool:
         """Whether the asked figure is reached."""
-        return self.value >= self.asked if self.sense == ">=" else self.value <= self.asked
+        return bool(self.value >= self.asked if self.sense == ">=" else self.value <= self.asked)
 
 
 def main(measure: Callable[[argparse.Namespace], list[Figure]], description: str) -> None:
@@ -45,7 +45,7 @@ def main(measure: Callable[[argparse.Namespace], list[Figure]], description: str
     figures = measure(arguments)
     print(table(figures))
     if arguments.json:
-        rows = [asdict(figure) | {"holds": figure.holds} for figure in figures]
+        rows = [asdict(figure) | {"value": float(figure.value), "holds": figure.holds} for figure in figures]
         packages = ("torch", "torchvision", "torch-pruning", "numpy")
         versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
         content = {"figures": rows, "versions": versions, "threads": torch.get_num_threads()}

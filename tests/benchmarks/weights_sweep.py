@@ -1,4 +1,4 @@
-"""The sweep behind the table ``weights``: pruning in one shot by every criterion, and with tuning, for five nets."""
+"""The sweeps behind the tables ``one_shot`` and ``tuned``: pruning without and with tuning, for five nets."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from xaiprune.metrics import accuracy
 from xaiprune.prune import curvature, find_weights, masked, plan, prune_and_tune, score
 from xaiprune.train import classification_loss, random_shift
 
-NAME, COMMAND = "weights", "python -m tests.benchmarks.weights --full"
+COMMAND = "python -m tests.benchmarks.weights --full"
 MODEL = "lenet-300-100"
 SEEDS = (0, 1, 2, 3, 4)
 RATIOS = (0.5, 0.8, 0.9, 0.95)
 #: Methods that only mask, by their criterion; OBS also moves the weights that stay.
 MASKING = ("l1", "taylor", "fisher", "obd", "random")
-MODULES = (
-    *(f"xaiprune.prune.curvature.{name}" for name in ("hessian", "per_sample", "saliency")),
-    *("xaiprune.prune.criteria.weights", "xaiprune.prune.schedules", "xaiprune.train"),
-)
+#: What the rows of each table depend on.
+MODULES = {
+    "one_shot": (
+        *(f"xaiprune.prune.curvature.{name}" for name in ("hessian", "per_sample", "saliency")),
+        "xaiprune.prune.criteria.weights",
+    ),
+    "tuned": ("xaiprune.prune.criteria.weights", "xaiprune.prune.schedules", "xaiprune.train"),
+}
 #: How the weights are pruned and tuned in turn: chosen on the validation split of training seed 0.
 TUNING = {"final": 0.95, "schedule": "gradual", "steps": 10, "epochs": 3, "last_epochs": 60, "lr": 3e-3}
 
 
 def stored() -> list[dict]:
-    """Rows of the stored table, refused if the code or a checkpoint is another."""
-    return tables.read(NAME)
+    """Rows of both stored tables, refused if the code or a checkpoint is another."""
+    return [row for name in MODULES for row in tables.read(name)]
 
 
 def one_shot(seed: int, methods: tuple[str, ...] | None = None) -> list[dict]:
@@ -87,16 +91,22 @@ def tuned(seed: int, criterion: str, **options) -> list[dict]:
 
 
 def run_all() -> list[dict]:
-    """Measure everything in two processes of one thread and write the table."""
-    start = time.perf_counter()
-    tasks = [joblib.delayed(tuned)(seed, "l1") for seed in SEEDS] + [joblib.delayed(tuned)(0, "random")]
-    tasks += [joblib.delayed(one_shot)(seed) for seed in SEEDS]
-    rows = []
+    """Measure everything in two processes of one thread and write both tables."""
+    jobs = {
+        "one_shot": [joblib.delayed(one_shot)(seed) for seed in SEEDS],
+        "tuned": [joblib.delayed(tuned)(seed, "l1") for seed in SEEDS] + [joblib.delayed(tuned)(0, "random")],
+    }
+    return [row for name, tasks in jobs.items() for row in run(name, tasks)]
+
+
+def run(name: str, tasks: list) -> list[dict]:
+    """Measure one table and write it."""
+    start, rows = time.perf_counter(), []
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
         for some in joblib.Parallel(return_as="generator")(tasks):
             rows += some
             print(f"{some[0]['method']}, seed {some[0]['seed']}: {time.perf_counter() - start:.0f} s", flush=True)
     files = [f"{MODEL}-seed{seed}.safetensors" for seed in SEEDS]
     seconds = time.perf_counter() - start
-    tables.write(NAME, rows, command=COMMAND, modules=MODULES, checkpoints=files, seconds=seconds)
+    tables.write(name, rows, command=COMMAND, modules=MODULES[name], checkpoints=files, seconds=seconds)
     return rows

@@ -23,7 +23,7 @@ _CHUNK = 2**25
 
 
 def fisher_diagonal(
-    model: nn.Module, data: Split, loss: Callable, *, names: Iterable[str] | None = None, batch_size: int = 256
+    model: nn.Module, data: Split, loss: Callable, *, names: Iterable[str] | None = None, batch_size: int = 500
 ) -> dict[str, torch.Tensor]:
     """Diagonal of the empirical Fisher: the mean over images of the squared gradient of the image's own loss.
 
@@ -63,7 +63,7 @@ def moments(
     *,
     power: float,
     names: Iterable[str] | None = None,
-    batch_size: int = 256,
+    batch_size: int = 500,
 ) -> dict[str, torch.Tensor]:
     """Mean over images of ``|gradient of the image's own loss| ** power``; arguments as :func:`fisher_diagonal`."""
     names = check_request(model, data, names)
@@ -124,17 +124,27 @@ def _sums(model, images, labels, loss, names, power) -> Iterator[tuple[str, torc
     for name, (delta, inputs) in records.items():
         shape = parameters[name].shape
         if delta.shape[2] == 1:  # one place: the power of a product is the product of the powers
-            delta, inputs = (values[:, :, 0].abs().pow(power) for values in (delta, inputs))
+            delta, inputs = (_power(values[:, :, 0], power) for values in (delta, inputs))
             yield name, (delta.T @ inputs).reshape(shape)
             continue
         size = max(1, _CHUNK // (delta.shape[1] * inputs.shape[1]))
         for some_deltas, some_inputs in zip(delta.split(size), inputs.split(size)):
-            yield name, _outer(some_deltas, some_inputs).abs_().pow_(power).sum(0).reshape(shape)
+            yield name, _power(_outer(some_deltas, some_inputs), power).sum(0).reshape(shape)
     if rest := [name for name in names if name not in records]:
         size = max(1, _CHUNK // sum(parameters[name].numel() for name in rest))
         for some_images, some_labels in zip(images.split(size), labels.split(size)):
             for name, values in _by_vmap(model, some_images, some_labels, loss, rest).items():
-                yield name, values.abs().pow(power).sum(0)
+                yield name, _power(values, power).sum(0)
+
+
+def _power(values: torch.Tensor, power: float) -> torch.Tensor:
+    """``|values| ** power``."""
+    return values.square() if power == 2 else values.abs().pow(power)
+
+
+def _joined(places: list[torch.Tensor]) -> torch.Tensor:
+    """The places of all runs of a layer, one after another."""
+    return places[0] if len(places) == 1 else torch.cat(places, 2)
 
 
 def _outer(delta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
@@ -162,9 +172,9 @@ def _record(model, images, labels, loss, names) -> dict[str, tuple[torch.Tensor,
     for name, several in calls.items():
         if several:
             pairs = [(next(derivatives), entered) for entered, _ in several]
-            delta = torch.cat([_places(layers[name], d) for d, _ in pairs], 2)
+            delta = _joined([_places(layers[name], d) for d, _ in pairs])
             if f"{name}.weight" in names:
-                found[f"{name}.weight"] = delta, torch.cat([_unfold_of(layers[name])(a) for _, a in pairs], 2)
+                found[f"{name}.weight"] = delta, _joined([_unfold_of(layers[name])(a) for _, a in pairs])
             if f"{name}.bias" in names:
                 found[f"{name}.bias"] = delta, torch.ones_like(delta[:, :1])
     return found
