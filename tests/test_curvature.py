@@ -348,3 +348,17 @@ def test_nothing_is_left_on_the_model():
     with masked(model, plan(score(model, find_weights(model), "l1"), ratio=0.3)):
         pass
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_the_written_out_hessian_and_the_measured_rises_are_right(trained):
+    model, split, exact = trained
+    assert torch.allclose(curvature.exact_hessian(model, split, classification_loss), exact, atol=1e-10)
+    some = curvature.exact_hessian(model, split, classification_loss, names=["4.bias"])
+    assert torch.allclose(some, exact[-10:, -10:], atol=1e-10)
+    rises = curvature.measured_rises(model, split, classification_loss, "4.weight")
+    whole = classification_loss(model, *split).item()
+    [group] = find_weights(model, ["4"])
+    with masked(model, Plan((group,), {"4.weight": [37]})):
+        assert rises.flatten()[37].item() == pytest.approx(classification_loss(model, *split).item() - whole)
+    with pytest.raises(ValueError, match="more than 100: its Hessian is too large"):
+        curvature.exact_hessian(model, split, classification_loss, most=100)

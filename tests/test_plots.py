@@ -22,6 +22,7 @@ ROWS = [
     for r in (0.5, 0.7)
     for s in (0, 1)
 ]
+SCAN = [{"group": g, "ratio": r, "value": 90 - 50 * r} for g in ("one", "two", "whole model") for r in (0, 0.5, 0.9)]
 LOSSES = [
     {"group": g, "units": n, "alpha": a, "loss_db": a * n, "parameters": 10 * n, "db_per_parameter": a / n}
     for g, n in (("one", 16), ("two", 256))
@@ -40,6 +41,7 @@ def test_a_montage_places_every_image():
 
 
 def drawn():
+    plt.close("all")
     landscape = np.add.outer(np.arange(4.0), np.arange(5.0))
     return {
         "images": plots.image_rows({"a": np.zeros((2, 4, 4)), "b": np.ones((2, 1, 4, 4))}, "Images"),
@@ -54,6 +56,18 @@ def drawn():
         ),
         "histories": plots.histories({"a": [{"evaluations": 1, "psnr": 2}]}, "History", guess=3),
         "bars": plots.bars({"a": 1.0, "b": 2.0}, "Bars", "PSNR [dB]  (→ better)", guess=1.5),
+        "lines": plots.lines(
+            {"a": ([1, 2], [3, 4])}, "Lines", "x", "y  (↑ better)", marks={"m": 1}, levels={"l": 3}, guess=(1, 2)
+        ),
+        "bands": plots.bands(ROWS, "rho", "psnr", "Bands", "rho", "PSNR [dB]  (↑ better)"),
+        "sensitivity": plots.sensitivity_curves(SCAN, "Sensitivity", edges={"one": 0.5, "two": None}, guess=0.4),
+        "surface": plots.loss_surface(
+            np.arange(9.0).reshape(3, 3), [0, 0.5, 1], {"here": (1, 1)}, ("first", "second"), "Surface (↓ better)"
+        ),
+        "against": plots.against(np.array([1, 2, 0]), np.array([3, 4, 5]), "Against", "x  (→ better)", "y"),
+        "histograms": plots.weight_histograms(
+            {"one": np.linspace(-1, 1, 50), "two": np.ones(3)}, "Histograms (→ better)", thresholds={"one": 0.5}
+        ),
     }
 
 
@@ -64,7 +78,7 @@ def test_every_picture_has_a_title_and_says_what_is_on_its_axes(name):
     if name != "images":
         words = " ".join(label for ax in drawn()[name].axes for label in (ax.get_xlabel(), ax.get_ylabel()))
         assert words.strip()
-        assert "better" in words or name == "coefficients"
+        assert "better" in words or name in ("coefficients", "histograms")
 
 
 def test_random_draws_are_one_line_with_their_band():
@@ -83,3 +97,19 @@ def test_a_method_is_not_mixed_with_another_of_a_longer_name():
 def test_a_guess_is_drawn_beside_the_truth():
     axes = plots.bars({"a": 1.0}, "Bars", "x", guess=0.4).axes[0]
     assert "your guess" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_histogram_colours_what_a_threshold_takes():
+    figure = plots.weight_histograms({"one": np.linspace(-1, 1, 1001)}, "One", thresholds={"one": 0.25})
+    bars = {patch.get_facecolor(): 0.0 for patch in figure.axes[0].patches}
+    for patch in figure.axes[0].patches:
+        bars[patch.get_facecolor()] += patch.get_height()
+    assert sorted(bars.values()) == pytest.approx([250, 751], abs=15)
+
+
+def test_bands_reach_from_the_least_to_the_most_and_lines_follow_the_mean():
+    rows = [{"method": "m", "x": x, "y": y} for x, y in ((0.1, 1), (0.1, 3), (0.2, 5))]
+    axes = plots.bands(rows, "x", "y", "Bands", "x", "y").axes[0]
+    assert axes.lines[0].get_ydata().tolist() == [2, 5]
+    ends = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (ends.min(), ends.max()) == (1, 5)

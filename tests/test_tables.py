@@ -92,3 +92,19 @@ def test_figures_say_whether_they_hold():
     assert lines[0].split() == ["figure", "asked", "aimed", "at", "measured", "unit", "holds"]
     assert lines[1].split() == ["a", "<=", "1", "<=", "0.4", "0.5", "ms", "yes"]
     assert lines[2].endswith("NO")
+
+
+def test_an_interval_is_students():
+    from scipy import stats
+
+    values = [1.0, 2.0, 4.0, 4.5, 6.0]
+    mean, low, high = tables.interval(values)
+    expected = stats.t.interval(0.95, 4, loc=3.5, scale=stats.sem(values))
+    assert (mean, low, high) == pytest.approx((3.5, *expected))
+    with pytest.raises(ValueError, match="values must be at least two, got 1"):
+        tables.interval([3.0])
+
+
+def test_a_column_is_of_the_rows_that_match():
+    rows = [{"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 2, "b": 4}]
+    assert tables.column(rows, "b", a=1) == [2, 3]

@@ -1,4 +1,4 @@
-"""The explorer: compute and draw over the whole slider grid, the binding, and what it leaves in a notebook."""
+"""The explorers: compute and draw over the whole slider grid, the binding, and what they leave in a notebook."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from xaiprune import plots
-from xaiprune.prune import find_units, score
-from xaiprune.widgets import CoefficientExplorer
+from xaiprune import data, plots
+from xaiprune.metrics import accuracy
+from xaiprune.prune import curvature, cut, find_units, find_weights, plan, scan, score
+from xaiprune.train import classification_loss
+from xaiprune.widgets import CoefficientExplorer, CurvatureExplorer, ThresholdExplorer
 from xaiprune.widgets.canvas import png_bytes, strip
 from xaiprune.widgets.coefficients import Picture, compute
+from xaiprune.widgets.curvature import SHARES
+from xaiprune.widgets.threshold import compute as threshold_compute
 
 FRONTIER = [{"method": "descend", "sparsity": s, "psnr": 20 - 10 * s} for s in (0.2, 0.5, 0.7, 0.85)]
 
@@ -128,3 +133,125 @@ def test_a_strip_is_pictures_below_each_other():
     assert both.shape == (8, 6, 3)
     assert both[0, 0, 0] == 200
     assert both[7, 0, 0] == 100
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    """A small untrained classifier, forty digits with labels, and its magnitudes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 8), nn.Tanh(), nn.Linear(8, 10)).eval()
+    return model, data.mnist("validation", 40)
+
+
+def same_weights(model, before) -> bool:
+    return all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.fixture
+def threshold_explorer(classifier):
+    plots.use_style()
+    model, split = classifier
+    scores = score(model, find_weights(model), "l1")
+    return ThresholdExplorer(model, split, scan(model, scores, split, ratios=[0.5, 0.9], progress=False))
+
+
+def test_a_rising_threshold_takes_ever_more_weights_over_the_whole_slider(classifier, threshold_explorer):
+    model, split = classifier
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    slider = threshold_explorer.slider
+    for layer in threshold_explorer.layer.options:
+        views = [threshold_explorer.set(value, layer) for value in np.linspace(0, slider.max, 60)]
+        gone = [view.gone["whole model"] for view in views]
+        assert gone == sorted(gone)
+        assert gone[-1] > gone[0]
+        sizes = [view.csr_bytes for view in views]
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(np.isfinite(view.value) for view in views)
+        assert min(view.nonzeros for view in views) >= 2
+        threshold_explorer.set(0)
+    assert same_weights(model, before)
+    half = threshold_compute(model, threshold_explorer.scores, split, {"2.weight": 0.05})
+    assert half.gone["4.weight"] == 0
+    assert half.value == accuracy(cut(model, plan(threshold_explorer.scores, threshold={"2.weight": 0.05})), split)
+
+
+def test_the_threshold_of_a_layer_is_its_own(threshold_explorer):
+    threshold_explorer.set(0.02)
+    threshold_explorer.layer.value = "4.weight"
+    assert threshold_explorer.slider.value == 0.02
+    threshold_explorer.slider.value = 0.1
+    assert threshold_explorer.thresholds["2.weight"] == 0.02
+    assert threshold_explorer.thresholds["4.weight"] == pytest.approx(0.1, abs=threshold_explorer.slider.step)
+    threshold_explorer.layer.value = "2.weight"
+    assert threshold_explorer.slider.value == pytest.approx(0.02, abs=1e-9)
+    assert threshold_explorer.view.gone["4.weight"] > threshold_explorer.view.gone["2.weight"]
+
+
+def test_the_threshold_explorer_draws_what_it_computes(threshold_explorer):
+    still = pixels(threshold_explorer.image.value)
+    threshold_explorer.slider.value = threshold_explorer.slider.max / 2
+    assert (pixels(threshold_explorer.image.value) != still).any()
+    assert threshold_explorer.view.text in threshold_explorer.readout.value
+    shown = threshold_explorer._repr_mimebundle_()
+    assert pixels(base64.b64decode(shown["image/png"])).shape[0] == 4 * still.shape[0]
+    assert shown["text/plain"].count("non-zeros") == 4
+
+
+def test_settings_that_make_no_sense_leave_the_threshold_explorer_as_it_is(classifier, threshold_explorer):
+    model, split = classifier
+    view = threshold_explorer.view
+    with pytest.raises(ValueError, match=r"layer must be one of all layers, 2\.weight, 4\.weight, got 'fc'"):
+        threshold_explorer.set(0.1, "fc")
+    with pytest.raises(ValueError, match="threshold must be from 0 to"):
+        threshold_explorer.set(99)
+    assert threshold_explorer.view is view
+    with pytest.raises(ValueError, match="split is empty"):
+        ThresholdExplorer(model, data.Split(split.images[:0], split.labels[:0]))
+
+
+@pytest.fixture
+def curvature_explorer(classifier):
+    plots.use_style()
+    model, split = classifier
+    diagonal = curvature.hessian_diagonal(model, split, classification_loss, probes=20)
+    return CurvatureExplorer(model, split, diagonal, "4.weight", {"ends": (0, 79), "middle": (39, 40)})
+
+
+def test_every_pair_of_weights_gives_a_finite_landscape_and_leaves_no_trace(classifier, curvature_explorer):
+    model, _ = classifier
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for first, second in ((0, 1), (79, 0), (5, 5), (17, 60)):
+        view = curvature_explorer.set(first, second)
+        assert np.isfinite(view.losses).all()
+        assert np.isfinite(view.rises).all()
+        assert view.smaller == int(abs(view.weights[1]) < abs(view.weights[0]))
+        assert view.text in curvature_explorer.readout.value
+    assert same_weights(model, before)
+    for slider in curvature_explorer.sliders:
+        for rank in range(0, 80, 8):
+            slider.value = rank
+            assert np.isfinite(curvature_explorer.view.losses).all()
+
+
+def test_the_landscape_holds_the_measured_rises(classifier, curvature_explorer):
+    model, split = classifier
+    view = curvature_explorer.set(10, 70)
+    whole = classification_loss(model, *split).item()
+    entries = curvature_explorer.order[[10, 70]].tolist()
+    rises = curvature.measured_rises(model, split, classification_loss, "4.weight").flatten()
+    assert view.rises == pytest.approx(tuple(rises[entries].tolist()), abs=1e-6)
+    near = view.losses[np.argmin(abs(SHARES - 1)), np.argmin(abs(SHARES - 0))]
+    assert near == pytest.approx(whole + view.rises[0], abs=1e-5)
+
+
+def test_the_curvature_explorer_draws_and_refuses(classifier, curvature_explorer):
+    model, split = classifier
+    still = pixels(curvature_explorer.image.value)
+    curvature_explorer.sliders[0].value = 50
+    assert (pixels(curvature_explorer.image.value) != still).any()
+    shown = curvature_explorer._repr_mimebundle_()
+    assert shown["text/plain"].count("magnitude takes") == 2
+    with pytest.raises(ValueError, match="ranks must be from 0 to 79, got 80"):
+        curvature_explorer.set(0, 80)
+    with pytest.raises(ValueError, match="name must be one of"):
+        CurvatureExplorer(model, split, curvature_explorer.diagonal, "weight")
