@@ -86,7 +86,8 @@ def sensitivity_curves(
     if guess is not None:
         ax.axvline(guess, color=RED, ls="--", label="your guess")
     ax.set(title=title, xlabel="share of the weights that goes  (→ sparser)", ylabel=better)
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    if rows:
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax.figure
 
 

@@ -201,10 +201,11 @@ class CurvatureExplorer:
         self.pairs = dict(pairs or {"smallest and largest": (0, last)})
         for ranks in self.pairs.values():
             self._entries(*ranks)
-        options = {"min": 0, "max": last, "layout": widgets.Layout(width="430px"), "continuous_update": True}
+        options = {"min": 0, "max": last, "layout": widgets.Layout(width="430px")}
+        options["style"] = {"description_width": "110px"}
         start = next(iter(self.pairs.values()))
         self.sliders = [
-            widgets.IntSlider(value=rank, description=f"{which} (rank)", **options)
+            widgets.IntSlider(value=rank, description=f"{which}, by size", **options)
             for rank, which in zip(start, ("first", "second"))
         ]
         self.image, self.readout = widgets.Image(format="png"), widgets.HTML()

@@ -100,9 +100,11 @@ class Picture:
         From ``scan``; may be empty.
     group : str
         Group whose share and curve the point belongs to.
+    intact : float
+        The metric of the unpruned model: the axis reaches a little above it.
     """
 
-    def __init__(self, values: np.ndarray, title: str, rows: Sequence[dict], group: str):
+    def __init__(self, values: np.ndarray, title: str, rows: Sequence[dict], group: str, intact: float):
         self.group = group
         figure = Figure(figsize=(10, 3.3), dpi=90, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
@@ -112,9 +114,8 @@ class Picture:
         self.sides = [left.axvline(0, color="black", ls="--", lw=1) for _ in range(2)]
         sensitivity_curves(rows, "Each layer alone, and all together", ax=right)
         (self.point,) = right.plot([], [], "*", color=RED, markersize=16, markeredgecolor="black", label="now")
-        right.set_xlim(-0.03, 1.03)
-        if rows:
-            right.legend(fontsize=7, loc="lower left")
+        right.set(xlim=(-0.03, 1.03), ylim=(0, 1.06 * intact))
+        right.legend(fontsize=7, loc="lower left")
         self.live = LiveFigure(figure, [self.shade, *self.sides, self.point])
 
     def draw(self, view: View, threshold: float) -> bytes:
@@ -169,6 +170,7 @@ class ThresholdExplorer:
         self._weights[ALL] = np.concatenate(list(self._weights.values()))
         self.thresholds = dict.fromkeys((group.name for group in self.scores.groups), 0.0)
         self._pictures: dict[str, Picture] = {}
+        self._intact = metric(model, split)
         self.layer = widgets.Dropdown(options=[ALL, *self.thresholds], description="layer")
         top = float(np.quantile(np.abs(self._weights[ALL]), 0.999))
         self.slider = widgets.FloatSlider(
@@ -230,7 +232,7 @@ class ThresholdExplorer:
     def _picture(self, layer: str) -> Picture:
         if layer not in self._pictures:
             group = WHOLE if layer == ALL else layer
-            self._pictures[layer] = Picture(self._weights[layer], f"Weights of {layer}", self.rows, group)
+            self._pictures[layer] = Picture(self._weights[layer], f"Weights of {layer}", self.rows, group, self._intact)
         return self._pictures[layer]
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
