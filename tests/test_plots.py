@@ -61,10 +61,6 @@ def drawn():
         ),
         "bands": plots.bands(ROWS, "rho", "psnr", "Bands", "rho", "PSNR [dB]  (↑ better)"),
         "sensitivity": plots.sensitivity_curves(SCAN, "Sensitivity", edges={"one": 0.5, "two": None}, guess=0.4),
-        "surface": plots.loss_surface(
-            np.arange(9.0).reshape(3, 3), [0, 0.5, 1], {"here": (1, 1)}, ("first", "second"), "Surface (↓ better)"
-        ),
-        "against": plots.against(np.array([1, 2, 0]), np.array([3, 4, 5]), "Against", "x  (→ better)", "y"),
         "histograms": plots.weight_histograms(
             {"one": np.linspace(-1, 1, 50), "two": np.ones(3)}, "Histograms (→ better)", thresholds={"one": 0.5}
         ),

@@ -61,16 +61,16 @@ def sweep(
     """
     tasks = list(tasks)
     known = {} if table is None else _read(Path(table), identity)
-    todo = [task for task in tasks if task not in known]
-    parts = [todo[start : start + chunk] for start in range(0, len(todo), chunk)]
+    missing = [task for task in tasks if task not in known]
+    parts = [missing[start : start + chunk] for start in range(0, len(missing), chunk)]
     jobs = (joblib.delayed(_run)(function, part) for part in parts)
-    with tqdm(total=len(tasks), initial=len(tasks) - len(todo), disable=not progress, desc=label) as bar:
+    with tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=not progress, desc=label) as bar:
         try:
             for part, values in zip(parts, joblib.Parallel(return_as="generator")(jobs)):
                 known |= zip(part, values)
                 bar.update(len(part))
         finally:
-            if table is not None and todo:
+            if table is not None and missing:
                 content = json.dumps({"identity": identity, "rows": [[task, known[task]] for task in known]})
                 save_atomically(Path(table), lambda path: path.write_text(content))
     return {task: known[task] for task in tasks}

@@ -14,10 +14,10 @@ from .soft import (
     search_path,
     sparsity_curve,
 )
-from .weights import against, histogram, loss_surface, sensitivity_curves, weight_histograms
+from .weights import histogram, sensitivity_curves, weight_histograms
 
 __all__ = [
-    *("METHODS", "RED", "against", "bands", "bars", "coefficients_per_group", "histogram", "histories", "image_rows"),
-    *("lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "loss_surface", "montage"),
+    *("METHODS", "RED", "bands", "bars", "coefficients_per_group", "histogram", "histories", "image_rows"),
+    *("lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "montage"),
     *("psnr_against_sparsity", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "weight_histograms"),
 ]

@@ -161,7 +161,10 @@ def held(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 
 
 def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
-    """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state)."""
+    """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state).
+
+    Raises ValueError, and writes nothing, if the model is not the cut of this plan.
+    """
     tensors = dict(smaller.named_parameters()) | dict(smaller.named_buffers())
     for member, _ in plan.members:
         for name, axis in member.axes.items():
