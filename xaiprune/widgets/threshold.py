@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from ..prune import Scores, find_weights, masked, plan, score
 from ..prune.sensitivity import WHOLE
 from .canvas import LiveFigure, bundle, strip
 
+#: Step of the slider. What is set lies on it too: a browser moves a value that does not, and reports its own back.
+STEP = 1e-4
 #: Choice of the menu that moves the thresholds of all layers together.
 ALL = "all layers"
 
@@ -172,9 +175,9 @@ class ThresholdExplorer:
         self._pictures: dict[str, Picture] = {}
         self._intact = metric(model, split)
         self.layer = widgets.Dropdown(options=[ALL, *self.thresholds], description="layer")
-        top = float(np.quantile(np.abs(self._weights[ALL]), 0.999))
+        top = math.ceil(100 * np.quantile(np.abs(self._weights[ALL]), 0.999)) / 100
         self.slider = widgets.FloatSlider(
-            value=0, min=0, max=top, step=top / 200, description="threshold", readout_format=".4f"
+            value=0, min=0, max=top, step=STEP, description="threshold", readout_format=".4f"
         )
         self.slider.layout.width = "480px"
         self.image, self.readout = widgets.Image(format="png"), widgets.HTML()
@@ -192,14 +195,14 @@ class ThresholdExplorer:
         return self.view
 
     def set(self, threshold: float, layer: str = ALL) -> View:
-        """Choose a layer and move its threshold, or that of all layers."""
+        """Choose a layer and move its threshold, or that of all layers, to the nearest step of the slider."""
         if layer not in self.layer.options:
             raise ValueError(f"layer must be one of {', '.join(self.layer.options)}, got {layer!r}.")
         if not 0 <= threshold <= self.slider.max:
             raise ValueError(f"threshold must be from 0 to {self.slider.max:.4g}, got {threshold:g}.")
         self._busy = True
         try:
-            self.layer.value, self.slider.value = layer, threshold
+            self.layer.value, self.slider.value = layer, round(threshold / STEP) * STEP
         finally:
             self._busy = False
         self._spread()
