@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("checks", "data", "exercises", "memory", "metrics", "sweeps", "tables", "timing", "measure", "plots"),
     ("train", "zoo", "doctor", "course"),
+    ("explain",),
     ("prune",),
     ("widgets",),
 )

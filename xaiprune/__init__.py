@@ -17,6 +17,7 @@ _SUBMODULES = (
     "data",
     "doctor",
     "exercises",
+    "explain",
     "measure",
     "metrics",
     "plots",

@@ -8,6 +8,7 @@ from .layers import LAYERS
 from .planning import counts_from, lowest, plan
 from .plans import Plan
 from .profile import FlowRecorder, candidate, gradient_flow, weight_profile
+from .reference import overlaps, reference_draws
 from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
 from .scores import Scores, score
 from .sensitivity import allocate, cliffs, scan
@@ -31,7 +32,7 @@ __all__ = [
         "UnitGroup",
     ),
     *("allocate", "break_even", "candidate", "cliffs", "counts_from", "csr_latency", "curvature", "cut", "difference"),
-    *("find_units", "find_weights", "gradient_flow", "held", "load_cut", "lowest", "masked"),
-    *("plan", "prune_and_tune", "ratios", "read_masks"),
+    *("find_units", "find_weights", "gradient_flow", "held", "load_cut", "lowest", "masked", "overlaps"),
+    *("plan", "prune_and_tune", "ratios", "read_masks", "reference_draws"),
     *("save_cut", "scan", "score", "sparse_latency", "to_sparse", "two_of_four", "weight_profile", "write_masks"),
 ]

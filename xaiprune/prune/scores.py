@@ -10,7 +10,7 @@ from torch import nn
 
 from ..data import Split
 from ..train import classification_loss
-from .criteria import CRITERIA, Evidence
+from .criteria import CRITERIA, Criterion, Evidence
 from .units import UnitGroup, check_groups
 
 
@@ -70,7 +70,7 @@ class Scores:
 def score(
     model: nn.Module,
     units: list[UnitGroup],
-    criterion: str,
+    criterion: Criterion | str,
     data: Split | None = None,
     *,
     loss: Callable = classification_loss,
@@ -84,8 +84,8 @@ def score(
         In evaluation mode; it is not changed.
     units : list of UnitGroup
         From :func:`find_units` or :func:`find_weights`.
-    criterion : str
-        A key of ``CRITERIA``: add a row there to have your own.
+    criterion : Criterion or str
+        One of your own, or a key of ``CRITERIA``.
     data : Split, optional
         Images (N, ...) and labels (N,), for criteria that need them. Use the calibration split: never test.
     loss : callable
@@ -104,14 +104,16 @@ def score(
         training mode, or a score that is not finite (the group and the criterion are named).
     """
     groups = check_groups(units)
-    if criterion not in CRITERIA:
-        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}.")
-    needs = CRITERIA[criterion].needs
+    if not isinstance(criterion, Criterion) and criterion not in CRITERIA:
+        raise ValueError(f"criterion must be a Criterion or one of {', '.join(CRITERIA)}, got {criterion!r}.")
+    criterion = criterion if isinstance(criterion, Criterion) else CRITERIA[criterion]
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first, so that scores are repeatable.")
-    if "data" in needs and (data is None or len(data.images) == 0):
-        raise ValueError(f"criterion {criterion!r} needs data: pass a Split, such as xp.data.mnist('calibration').")
+    if "data" in criterion.needs and (data is None or len(data.images) == 0):
+        raise ValueError(
+            f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."
+        )
     evidence = Evidence(model, tuple(groups.values()), data, loss, seed)
-    values = CRITERIA[criterion](evidence)
+    values = criterion(evidence)
     values = {name: values[name].detach().double() for name in groups}
-    return Scores(criterion, tuple(groups.values()), values)
+    return Scores(criterion.name, tuple(groups.values()), values)

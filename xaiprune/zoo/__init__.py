@@ -2,6 +2,7 @@
 
 from .autoencoder import ConvAutoencoder
 from .lenet import lenet_5, lenet_300_100
+from .mlp import toy_mlp
 from .registry import MODELS, Recipe, card, load, train
 
-__all__ = ["MODELS", "ConvAutoencoder", "Recipe", "card", "lenet_5", "lenet_300_100", "load", "train"]
+__all__ = ["MODELS", "ConvAutoencoder", "Recipe", "card", "lenet_5", "lenet_300_100", "load", "toy_mlp", "train"]

@@ -7,7 +7,7 @@ group.
 
 from __future__ import annotations
 
-from . import slices, weights
+from . import attribution, slices, weights
 from .evidence import Criterion, Evidence, at_random
 
 _DATA, _GRADIENTS = frozenset({"data"}), frozenset({"data", "gradients"})
@@ -17,9 +17,14 @@ CRITERIA: dict[str, Criterion] = {
     for row in (
         Criterion("l1", slices.norm(1), weights=weights.magnitude),
         Criterion("l2", slices.norm(2), weights=weights.magnitude),
+        Criterion("magnitude", slices.norm(2), weights=weights.magnitude),
         Criterion("activation", slices.activation, _DATA),
+        Criterion("gradient", attribution.gradient, _GRADIENTS, attribution.weight_gradient),
         Criterion("taylor", slices.taylor, _GRADIENTS, weights.taylor),
         Criterion("fisher", slices.fisher, _GRADIENTS, weights.fisher),
+        Criterion("relevance", attribution.relevance("epsilon-plus"), _GRADIENTS, attribution.weight_relevance),
+        Criterion("integrated-gradients", attribution.integrated_gradients, _GRADIENTS),
+        Criterion("shapley", attribution.shapley, _DATA),
         Criterion("obd", None, _GRADIENTS, weights.obd),
         Criterion("obs", None, _GRADIENTS, weights.obs),
         Criterion("random", at_random, weights=at_random),

@@ -1,0 +1,106 @@
+"""A wrong reason, planted on purpose: a small tag that goes with one class, and how much of a heatmap lies on it."""
+
+from __future__ import annotations
+
+import torch
+
+from ..data import Split
+
+#: Which images of a split carry the tag.
+PLACEMENTS = ("none", "own", "others")
+
+
+def tag_mask(height: int = 28, width: int = 28, size: int = 4, margin: int = 1) -> torch.Tensor:
+    """Where the tag is: a square in the upper left corner, shape ``(H, W)``, bool.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the image in pixels.
+    size : int
+        Side of the square.
+    margin : int
+        Distance from both edges.
+    """
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[margin : margin + size, margin : margin + size] = True
+    return mask
+
+
+def stamp(images: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """A copy of the images in which some carry the tag, as white pixels.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``, values in [0, 1].
+    rows : torch.Tensor
+        Shape ``(N,)``, bool: which images.
+    mask : torch.Tensor, optional
+        Shape ``(H, W)``, bool; default :func:`tag_mask`.
+    """
+    mask = tag_mask(*images.shape[2:]) if mask is None else mask
+    return torch.where(rows[:, None, None, None] & mask, 1.0, images)
+
+
+def tagged(split: Split, label: int, placement: str, share: float = 1.0, seed: int = 0) -> Split:
+    """A split in which a class, or all the others, carry the tag.
+
+    Parameters
+    ----------
+    split : Split
+    label : int
+        The class that the tag goes with.
+    placement : {"none", "own", "others"}
+        Nobody's images, those of the class, or those of all other classes: the swapped test.
+    share : float
+        How many of these images get it, from 0 to 1; drawn at random.
+    seed : int
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError
+        For an unknown placement, a class that is not there, or a share out of range.
+    """
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}.")
+    if not (split.labels == label).any():
+        raise ValueError(f"label must be a class of the split, got {label}.")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be from 0 to 1, got {share}.")
+    drawn = torch.rand(len(split.labels), generator=torch.Generator().manual_seed(seed)) < share
+    chosen = {"none": drawn & False, "own": split.labels == label, "others": split.labels != label}[placement]
+    return Split(stamp(split.images, chosen & drawn), split.labels)
+
+
+def mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The part of a heatmap, in absolute values, that lies on some pixels.
+
+    Parameters
+    ----------
+    heatmaps : torch.Tensor
+        Shape ``(N, H, W)``.
+    mask : torch.Tensor
+        Shape ``(H, W)`` or ``(N, H, W)``, bool.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``, from 0 to 1. A map that is even all over has the mask's share of the pixels.
+
+    Raises
+    ------
+    ValueError
+        If the mask does not fit, or a heatmap is zero everywhere.
+    """
+    if mask.shape[-2:] != heatmaps.shape[-2:]:
+        raise ValueError(f"mask must fit heatmaps of {tuple(heatmaps.shape[-2:])}, got {tuple(mask.shape)}.")
+    sizes = heatmaps.abs()
+    total = sizes.flatten(1).sum(1)
+    if (total == 0).any():
+        raise ValueError(f"heatmap {int((total == 0).nonzero()[0])} is zero everywhere: no part of it lies anywhere.")
+    return (sizes * mask).flatten(1).sum(1) / total

@@ -1,0 +1,271 @@
+"""Drift: how far the heatmaps of a compressed model are from those of the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import nn
+
+from ..measure import Column
+from .methods import Method, find_method
+from .target import check_request
+
+
+def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Spearman's rank correlation of each pair of heatmaps; pixels of equal value share the mean of their ranks.
+
+    Parameters
+    ----------
+    one, other : torch.Tensor
+        Shape ``(N, H, W)``.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``, float64, from -1 to 1.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a heatmap is constant or not finite (the first such image is named).
+    """
+    _check_pair(one, other)
+    ranks = []
+    for name, values in (("one", one), ("other", other)):
+        flat = values.detach().flatten(1).double().numpy()
+        if len(constant := np.flatnonzero(np.ptp(flat, axis=1) == 0)):
+            raise ValueError(
+                f"{name} is constant for image {constant[0]}: it ranks no pixel above another, so rank correlation is "
+                "undefined. Does the model still answer to its input?"
+            )
+        ranked = rankdata(flat, axis=1)
+        ranked -= ranked.mean(axis=1, keepdims=True)
+        ranks.append(ranked / np.linalg.norm(ranked, axis=1, keepdims=True))
+    return torch.from_numpy((ranks[0] * ranks[1]).sum(axis=1))
+
+
+def top_overlap(one: torch.Tensor, other: torch.Tensor, share: float = 0.1) -> torch.Tensor:
+    """Of the pixels with the highest values in one heatmap, how many are so in the other too.
+
+    Parameters
+    ----------
+    one, other : torch.Tensor
+        Shape ``(N, H, W)``.
+    share : float
+        Which part of the pixels counts as the highest, above 0 and at most 1. Ties go to the earlier pixel.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``, float64, from 0 to 1. Two random maps share ``share`` of them.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, ``share`` is out of range, or a value is not finite.
+    """
+    _check_pair(one, other)
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1, got {share}.")
+    count = max(1, round(share * one[0].numel()))
+    chosen = []
+    for values in (one, other):
+        places = values.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :count]
+        chosen.append(torch.zeros(values.flatten(1).shape, dtype=torch.bool).scatter(1, places, True))
+    return (chosen[0] & chosen[1]).sum(1).double() / count
+
+
+def bootstrap(
+    values: torch.Tensor, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean over images and its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : torch.Tensor
+        Shape ``(N,)``.
+    level : float
+        Of the interval.
+    draws : int
+        How often N images are drawn again, with replacement.
+    seed : int
+
+    Returns
+    -------
+    mean, low, high : float
+    """
+    values = values.detach().double().numpy()
+    if len(values) == 0:
+        raise ValueError("values is empty: at least one image is needed.")
+    drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(values.mean()), float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """How alike two models' heatmaps of the same images are.
+
+    Attributes
+    ----------
+    method : str
+    rank : torch.Tensor
+        Shape ``(N,)``: rank correlation of each image.
+    overlap : torch.Tensor
+        Shape ``(N,)``: overlap of the highest pixels.
+    classes : torch.Tensor
+        Shape ``(N,)``: the class of each image.
+    """
+
+    method: str
+    rank: torch.Tensor
+    overlap: torch.Tensor
+    classes: torch.Tensor
+
+    def rows(self) -> list[dict]:
+        """A row per class and one for all: ``class``, ``images``, and both measures with ``low`` and ``high`` ends."""
+        groups = {str(int(c)): self.classes == c for c in self.classes.unique()}
+        groups["all"] = torch.ones_like(self.classes, dtype=torch.bool)
+        rows = []
+        for name, mine in groups.items():
+            row = {"class": name, "images": int(mine.sum())}
+            for measure in ("rank", "overlap"):
+                mean, low, high = bootstrap(getattr(self, measure)[mine])
+                row |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+            rows.append(row)
+        return rows
+
+    def __repr__(self) -> str:
+        lines = [f"Drift by {self.method}; means over images with 95 % bootstrap intervals"]
+        lines.append(f"{'class':<6}{'images':>7}  {'rank correlation ↑':<22}overlap of the highest ↑")
+        for row in self.rows():
+            cells = [f"{row[m]:.3f} [{row[f'{m}_low']:.3f}, {row[f'{m}_high']:.3f}]" for m in ("rank", "overlap")]
+            lines.append(f"{row['class']:<6}{row['images']:>7}  {cells[0]:<22}{cells[1]}")
+        return "\n".join(lines)
+
+
+def drift(
+    original: nn.Module,
+    compressed: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    *,
+    classes: torch.Tensor | None = None,
+    method: Method | str = "lrp",
+    share: float = 0.1,
+) -> Drift:
+    """Compare the heatmaps of two models on the same images, for the same answers.
+
+    Parameters
+    ----------
+    original, compressed : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        What both have to explain; default the original's own answers.
+    classes : torch.Tensor, optional
+        Shape ``(N,)``, for the breakdown; default the targets where they are classes, else one class.
+    method : Method or str
+        Or a key of ``METHODS``.
+    share : float
+        Which part of the pixels counts as the highest.
+
+    Returns
+    -------
+    Drift
+        1 means that nothing moved.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` and the method raise them, and for a heatmap that is constant.
+    """
+    images, targets = check_request(original, images, targets)
+    return _compare(
+        find_method(method), compressed, images, targets, _heat(method, original, images, targets), classes, share
+    )
+
+
+def drift_columns(
+    original: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    *,
+    method: Method | str = "lrp",
+    share: float = 0.1,
+    seed: int = 0,
+) -> dict[Column, Callable[[nn.Module], float]]:
+    """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
+
+    The method first has to pass the sanity gate on the original; if it does not, the columns' titles say so.
+
+    Parameters
+    ----------
+    original : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``; a few hundred are enough.
+    targets : torch.Tensor, optional
+        What is explained; default the original's own answers.
+    method : Method or str
+        Or a key of ``METHODS``.
+    share : float
+        Which part of the pixels counts as the highest.
+    seed : int
+        Of the gate's controls.
+
+    Returns
+    -------
+    dict of Column to callable
+        Each a function of a model.
+    """
+    from .sanity import faithfulness, gate
+
+    method = find_method(method)
+    images, targets = check_request(original, images, targets)
+    reference = _heat(method, original, images, targets)
+    verdict = gate(original, images, targets, [method], seed=seed)[method.name]
+    label = method.name if verdict.passes else f"{method.name}, which does not pass the sanity gate here"
+
+    def compared(model: nn.Module) -> Drift:
+        return _compare(method, model, images, targets, reference, None, share)
+
+    def own(model: nn.Module) -> float:
+        return faithfulness(model, images, targets, _heat(method, model, images, targets), seed=seed).mean().item()
+
+    def three(value: float) -> str:
+        return f"{value:.3f}"
+
+    return {
+        Column(f"rank correlation of heatmaps ({label})", 1, three): lambda model: compared(model).rank.mean().item(),
+        Column(f"overlap of the top {share:.0%} of pixels", 1, three): lambda model: (
+            compared(model).overlap.mean().item()
+        ),
+        Column("faithfulness: insertion less deletion", 1, three): own,
+    }
+
+
+def _heat(method: Method | str, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return find_method(method)(model, images, targets)
+
+
+def _compare(method: Method, model, images, targets, reference, classes, share) -> Drift:
+    if classes is None:
+        classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
+    found = _heat(method, model, images, targets)
+    return Drift(method.name, rank_correlation(reference, found), top_overlap(reference, found, share), classes)
+
+
+def _check_pair(one: torch.Tensor, other: torch.Tensor) -> None:
+    if one.shape != other.shape or one.ndim != 3 or len(one) == 0:
+        raise ValueError(
+            f"heatmaps must have the same shape (N, H, W), got {tuple(one.shape)} and {tuple(other.shape)}."
+        )
+    for name, values in (("one", one), ("other", other)):
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{name} holds NaN or infinity: no drift can be told from it.")

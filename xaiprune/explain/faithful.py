@@ -1,0 +1,115 @@
+"""Faithfulness: what happens to the answer when the pixels that a heatmap names are taken away, or given back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..metrics import predict
+from .target import check_request, explained
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What a model answers while pixels go, and while they come.
+
+    Attributes
+    ----------
+    shares : torch.Tensor
+        Shape ``(steps + 1,)``: the part of the pixels that is gone, or there.
+    deletion, insertion : torch.Tensor
+        Shape ``(N, steps + 1)``: the probability of the target, or minus the squared error to a wanted output.
+    """
+
+    shares: torch.Tensor
+    deletion: torch.Tensor
+    insertion: torch.Tensor
+
+    @property
+    def areas(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Areas under both curves, for each image; less is better for deletion, more for insertion."""
+        return torch.trapezoid(self.deletion, self.shares), torch.trapezoid(self.insertion, self.shares)
+
+    @property
+    def faithfulness(self) -> torch.Tensor:
+        """Insertion's area less deletion's, shape ``(N,)``; 0 is what an order without meaning gets."""
+        deletion, insertion = self.areas
+        return insertion - deletion
+
+
+def curves(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None,
+    heatmaps: torch.Tensor,
+    *,
+    steps: int = 20,
+    baseline: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Curves:
+    """Take pixels away in the order of a heatmap, highest first, and give them back in the same order.
+
+    Deletion and insertion of Petsiuk, Das and Saenko 2018 (RISE, section 4.3). Pixels of equal value go in random
+    order, so an empty heatmap is a random order and cannot win.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor or None
+        Classes or wanted outputs; None for the model's own answers.
+    heatmaps : torch.Tensor
+        Shape ``(N, H, W)``.
+    steps : int
+        In how many equal parts the pixels go.
+    baseline : float
+        Value of a pixel that is gone.
+    seed : int
+        Of the order among equal values.
+    batch_size : int
+        Most images in one pass.
+
+    Returns
+    -------
+    Curves
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` raises them; also if a heatmap does not fit its image or is not finite.
+    """
+    images, targets = check_request(model, images, targets)
+    if heatmaps.shape != (len(images), *images.shape[2:]):
+        wanted = (len(images), *images.shape[2:])
+        raise ValueError(f"heatmaps must have shape {wanted}, one per image, got {tuple(heatmaps.shape)}.")
+    if not torch.isfinite(heatmaps).all():
+        raise ValueError("heatmaps hold NaN or infinity: they order no pixels.")
+    pixels = heatmaps[0].numel()
+    if not 1 <= steps <= pixels:
+        raise ValueError(f"steps must be from 1 to the {pixels} pixels, got {steps}.")
+    ranks = _ranks(heatmaps, seed).view(heatmaps.shape)[:, None]
+    counts = torch.linspace(0, pixels, steps + 1).round().long()
+    found = {"deletion": [], "insertion": []}
+    for count in counts:
+        chosen = ranks < count
+        for name, away in (("deletion", chosen), ("insertion", ~chosen)):
+            found[name].append(_answer(model, images.masked_fill(away, baseline), targets, batch_size))
+    return Curves(counts / pixels, *(torch.stack(values, dim=1) for values in found.values()))
+
+
+def _ranks(heatmaps: torch.Tensor, seed: int) -> torch.Tensor:
+    """Place of every pixel in the order, highest value first; shape ``(N, pixels)``."""
+    flat = heatmaps.flatten(1)
+    shuffle = torch.rand(flat.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
+    order = flat.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
+    return shuffle.gather(1, order).argsort(1)
+
+
+def _answer(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batch_size: int) -> torch.Tensor:
+    outputs = predict(model, images, batch_size)
+    return explained(outputs if targets.is_floating_point() else outputs.softmax(1), targets)

@@ -1,0 +1,215 @@
+"""Heatmaps by gradients: Captum's methods behind one signature.
+
+Every function takes ``(model, images, targets=None, *, ..., batch_size, progress)`` and returns heatmaps ``(N, H, W)``.
+What is explained for each image is a class's logit, or how well an output matches a wanted one: see
+:func:`xaiprune.explain.target.check_request`.
+"""
+
+from __future__ import annotations
+
+import torch
+from captum import attr
+from torch import nn
+
+from ..metrics import predict
+from .batches import check_count, in_batches, largest
+from .target import check_request, explained
+
+
+def saliency(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
+    """Size of the gradient, the largest over the image's channels (Simonyan et al. 2013, section 3.1).
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes ``(N,)`` or wanted outputs; default the model's own answers.
+    batch_size : int
+        Most images in one pass of the model: this bounds the memory.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``, not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` raises them.
+    """
+
+    def attribute(forward, some, targets):
+        return attr.Saliency(forward).attribute(some, additional_forward_args=targets)
+
+    return in_batches(attribute, model, images, targets, batch_size, progress, largest)
+
+
+def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
+    """Gradient times input: on a network of ReLUs without biases the contributions add up to the output.
+
+    Parameters, return value and errors are those of :func:`saliency`; the values have signs.
+    """
+
+    def attribute(forward, some, targets):
+        return attr.InputXGradient(forward).attribute(some, additional_forward_args=targets)
+
+    return in_batches(attribute, model, images, targets, batch_size, progress)
+
+
+def smoothgrad(
+    model,
+    images,
+    targets=None,
+    *,
+    sigma: float = 15.0,
+    samples: int = 25,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> torch.Tensor:
+    """Size of the mean gradient over noisy copies of the image (Smilkov et al. 2017, section 3.1).
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes ``(N,)`` or wanted outputs; default the model's own answers.
+    sigma : float
+        Standard deviation of the noise in per cent of the range of the images, as in the paper: 15 is 15 %.
+    samples : int
+        Noisy copies of each image.
+    seed : int
+        Of the noise. Torch's own generator is left as it was.
+    batch_size : int
+        Most images in one pass, the noisy copies counted.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``, not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` raises them; also for a negative ``sigma`` and for no samples.
+    """
+    if not sigma >= 0:
+        raise ValueError(f"sigma must be 0 or more, in per cent of the images' range, got {sigma}.")
+    check_count("samples", samples)
+
+    def attribute(forward, some, targets):
+        return attr.NoiseTunnel(attr.Saliency(forward)).attribute(
+            some,
+            nt_type="smoothgrad",
+            nt_samples=samples,
+            nt_samples_batch_size=max(1, batch_size // len(some)),
+            stdevs=sigma / 100 * (images.max() - images.min()).item(),
+            additional_forward_args=targets,
+            abs=False,
+        )
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return in_batches(attribute, model, images, targets, batch_size // samples, progress, largest)
+
+
+def integrated_gradients(
+    model,
+    images,
+    targets=None,
+    *,
+    baseline: float = 0.0,
+    steps: int = 50,
+    batch_size: int = 500,
+    progress: bool = False,
+) -> torch.Tensor:
+    """The gradient's mean on the straight path from a baseline to the image, times their difference.
+
+    Sundararajan, Taly and Yan 2017, equation 1, with Gauss-Legendre steps. The values add up to the difference of what
+    is explained, but for the error of so many steps: :func:`completeness` measures it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes ``(N,)`` or wanted outputs; default the model's own answers.
+    baseline : float
+        Value of all pixels at the start of the path: 0 is black.
+    steps : int
+        Points on the path.
+    batch_size : int
+        Most images in one pass, the points of the path counted.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``, summed over the image's channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` raises them; also for no steps.
+    """
+    check_count("steps", steps)
+
+    def attribute(forward, some, targets):
+        return attr.IntegratedGradients(forward).attribute(
+            some,
+            baseline,
+            n_steps=steps,
+            internal_batch_size=max(len(some), batch_size),
+            additional_forward_args=targets,
+        )
+
+    return in_batches(attribute, model, images, targets, batch_size // steps, progress)
+
+
+def completeness(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None,
+    heatmaps: torch.Tensor,
+    *,
+    baseline: float = 0.0,
+) -> torch.Tensor:
+    """How far each heatmap's sum is from what the image adds to the baseline, relative to that.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor or None
+        As for the heatmaps.
+    heatmaps : torch.Tensor
+        Shape ``(N, H, W)``.
+    baseline : float
+        Value of all pixels of the baseline.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``: ``|sum - (f(x) - f(x'))| / |f(x) - f(x')|``.
+    """
+    images, targets = check_request(model, images, targets)
+    if len(heatmaps) != len(images):
+        raise ValueError(f"heatmaps must be one per image, got {len(heatmaps)} for {len(images)} images.")
+    difference = explained(predict(model, images), targets)
+    difference = difference - explained(predict(model, torch.full_like(images, baseline)), targets)
+    return (heatmaps.flatten(1).sum(1) - difference).abs() / difference.abs()

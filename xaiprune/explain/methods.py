@@ -1,0 +1,91 @@
+"""The kit's ways to explain, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from . import gradients, perturbation
+from .relevance import lrp
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named way to make heatmaps.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+        ``(model, images, targets, **options) -> heatmaps (N, H, W)``.
+    options : dict
+        Passed to the function.
+    signed : bool
+        Whether its values tell evidence for from evidence against.
+    """
+
+    name: str
+    function: Callable
+    options: dict = field(default_factory=dict)
+    signed: bool = True
+
+    def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None, **options):
+        """Heatmaps of shape ``(N, H, W)``."""
+        return self.function(model, images, targets, **(self.options | options))
+
+
+METHODS: dict[str, Method] = {
+    row.name: row
+    for row in (
+        Method("saliency", gradients.saliency, signed=False),
+        Method("gradient x input", gradients.gradient_x_input),
+        Method("smoothgrad", gradients.smoothgrad, signed=False),
+        Method("integrated gradients", gradients.integrated_gradients),
+        Method("occlusion", perturbation.occlusion),
+        Method("shapley", perturbation.shapley),
+        Method("lrp", lrp),
+        Method("lrp gamma-box", lrp, {"composite": "epsilon-gamma-box"}),
+    )
+}
+
+
+def find_method(method: Method | str) -> Method:
+    """The method itself, or the one of that name."""
+    if isinstance(method, Method):
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method must be a Method or one of {', '.join(METHODS)}, got {method!r}.")
+    return METHODS[method]
+
+
+def heatmaps(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    method: Method | str = "lrp",
+    **options,
+) -> torch.Tensor:
+    """Heatmaps by any method of the kit.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes ``(N,)`` or, for methods other than relevance, wanted outputs; default the model's own answers.
+    method : Method or str
+        Or a key of ``METHODS``.
+    **options
+        Of the method.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``.
+    """
+    return find_method(method)(model, images, targets, **options)

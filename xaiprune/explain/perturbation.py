@@ -1,0 +1,145 @@
+"""Heatmaps by covering parts of the image: Captum's methods behind the same signature as the gradients'."""
+
+from __future__ import annotations
+
+import torch
+from captum import attr
+
+from .batches import check_count, in_batches
+from .target import check_request
+
+
+def occlusion(
+    model,
+    images,
+    targets=None,
+    *,
+    window: int = 7,
+    stride: int = 3,
+    baseline: float = 0.0,
+    batch_size: int = 500,
+    progress: bool = False,
+) -> torch.Tensor:
+    """What is lost when a square of the image is covered, averaged over the squares that a pixel lies in.
+
+    Zeiler and Fergus 2014, section 4.2.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes ``(N,)`` or wanted outputs; default the model's own answers.
+    window, stride : int
+        Side of the square and how far it moves, in pixels.
+    baseline : float
+        Value of covered pixels.
+    batch_size : int
+        Most images in one pass, the covered copies counted.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``, summed over the image's channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` raises them; also for a window larger than the image, or a stride beyond the window.
+    """
+    images, targets = check_request(model, images, targets)
+    if not 1 <= window <= min(images.shape[2:]):
+        raise ValueError(f"window must be from 1 to {min(images.shape[2:])} pixels, got {window}.")
+    if not 1 <= stride <= window:
+        raise ValueError(
+            f"stride must be from 1 to the window's {window} pixels, got {stride}: some would be left out."
+        )
+    channels = images.shape[1]
+
+    def attribute(forward, some, targets):
+        return attr.Occlusion(forward).attribute(
+            some,
+            (channels, window, window),
+            strides=(channels, stride, stride),
+            baselines=baseline,
+            perturbations_per_eval=max(1, batch_size // len(some)),
+            additional_forward_args=targets,
+        )
+
+    return in_batches(attribute, model, images, targets, batch_size // 16, progress) / channels
+
+
+def shapley(
+    model,
+    images,
+    targets=None,
+    *,
+    patch: int = 7,
+    samples: int = 25,
+    baseline: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 500,
+    progress: bool = False,
+) -> torch.Tensor:
+    """Shapley values of square patches, estimated from random orders in which the patches are uncovered.
+
+    Castro, Gomez and Tejada 2009. The values of all patches add up exactly to what the image adds to the baseline.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes ``(N,)`` or wanted outputs; default the model's own answers.
+    patch : int
+        Side of the patches in pixels; those at the right and lower edge may be smaller.
+    samples : int
+        Random orders.
+    baseline : float
+        Value of covered pixels.
+    seed : int
+        Of the orders. Torch's own generator is left as it was.
+    batch_size : int
+        Most images in one pass, the partly covered copies counted.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``: each pixel has an equal part of its patch's value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` raises them; also for a patch that is larger than the image, or no samples.
+    """
+    images, targets = check_request(model, images, targets)
+    height, width = images.shape[2:]
+    if not 1 <= patch <= min(height, width):
+        raise ValueError(f"patch must be from 1 to {min(height, width)} pixels, got {patch}.")
+    check_count("samples", samples)
+    rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
+    patches = rows[:, None] * (columns.max() + 1) + columns
+    sizes = patches.flatten().bincount()[patches]
+
+    def attribute(forward, some, targets):
+        return attr.ShapleyValueSampling(forward).attribute(
+            some,
+            baseline,
+            feature_mask=patches.expand(1, *some.shape[1:]),
+            n_samples=samples,
+            perturbations_per_eval=max(1, batch_size // len(some)),
+            additional_forward_args=targets,
+        )
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found = in_batches(attribute, model, images, targets, batch_size // 8, progress, lambda values: values[:, 0])
+    return found / sizes

@@ -1,0 +1,13 @@
+"""Layer-wise relevance propagation: rules as data, applied by changing gradients."""
+
+from .composites import COMPOSITES, Composite, Where, uniform
+from .heatmaps import inner_relevance, lrp, propagate
+from .ledger import Ledger
+from .rules import Part, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
+from .trace import modified_gradients
+
+__all__ = [
+    *("COMPOSITES", "Composite", "Ledger", "Part", "PixelRule", "Rule", "Where"),
+    *("alpha_beta", "epsilon", "flat", "gamma", "inner_relevance", "lrp"),
+    *("modified_gradients", "propagate", "uniform", "w_plus", "z_box", "z_plus"),
+]

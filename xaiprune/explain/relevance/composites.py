@@ -1,0 +1,97 @@
+"""Composites: which layer follows which rule, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from .ledger import Entry
+from .rules import PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which layers a row of a composite is for: all conditions must hold.
+
+    Attributes
+    ----------
+    kind : {"convolution", "dense"}, optional
+    name : str
+        Pattern of the layer's qualified name, as ``"features.*"``.
+    depth : tuple of float
+        From and to, as a share of the layers: 0 at the input, 1 at the output; both ends belong.
+    first : bool
+        Only layers that read the pixels themselves.
+    """
+
+    kind: str | None = None
+    name: str = "*"
+    depth: tuple[float, float] = (0.0, 1.0)
+    first: bool = False
+
+    def holds(self, entry: Entry, layers: int) -> bool:
+        """Whether a layer is meant, of so many in all."""
+        depth = entry.place / max(1, layers - 1)
+        return (
+            self.kind in (None, entry.kind)
+            and fnmatchcase(entry.name, self.name)
+            and self.depth[0] <= depth <= self.depth[1]
+            and (entry.first or not self.first)
+        )
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Rules for the layers of a model: the first row that fits a layer decides.
+
+    Attributes
+    ----------
+    name : str
+    rows : tuple of (Where, Rule)
+        The last row must be for all layers.
+    """
+
+    name: str
+    rows: tuple[tuple[Where, Rule | PixelRule], ...]
+
+    def __post_init__(self):
+        if not self.rows or self.rows[-1][0] != Where():
+            raise ValueError(f"composite {self.name!r}: the last row must be (Where(), rule), for all other layers.")
+        for where, rule in self.rows:
+            if isinstance(rule, PixelRule) and not where.first:
+                raise ValueError(f"composite {self.name!r}: {rule.name} is for pixels; say Where(first=True).")
+
+    def rule(self, entry: Entry, layers: int) -> Rule | PixelRule:
+        """The rule of a layer, of so many in all."""
+        return next(rule for where, rule in self.rows if where.holds(entry, layers))
+
+    @property
+    def of_pixels(self) -> bool:
+        """Whether a rule for pixels is among the rows."""
+        return any(isinstance(rule, PixelRule) for _, rule in self.rows)
+
+
+_ALL, _CONVOLUTIONS, _FIRST = Where(), Where("convolution"), Where(first=True)
+
+
+def uniform(rule: Rule) -> Composite:
+    """The same rule for all layers."""
+    return Composite(rule.name, ((_ALL, rule),))
+
+
+COMPOSITES: dict[str, Composite] = {
+    row.name: row
+    for row in (
+        uniform(epsilon(0)),
+        uniform(epsilon()),
+        uniform(gamma()),
+        uniform(z_plus()),
+        uniform(w_plus()),
+        uniform(alpha_beta()),
+        Composite("epsilon-plus", ((_CONVOLUTIONS, z_plus()), (_ALL, epsilon()))),
+        Composite("epsilon-plus-flat", ((_FIRST, flat()), (_CONVOLUTIONS, z_plus()), (_ALL, epsilon()))),
+        Composite("epsilon-plus-box", ((_FIRST, z_box()), (_CONVOLUTIONS, z_plus()), (_ALL, epsilon()))),
+        Composite("epsilon-gamma-box", ((_FIRST, z_box()), (_CONVOLUTIONS, gamma()), (_ALL, epsilon()))),
+        Composite("epsilon-alpha-beta", ((_CONVOLUTIONS, alpha_beta()), (_ALL, epsilon()))),
+    )
+}

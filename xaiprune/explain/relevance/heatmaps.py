@@ -1,0 +1,155 @@
+"""Relevance of pixels and of inner activations, ready to use."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..target import check_request, explained
+from .composites import Composite
+from .ledger import Ledger
+from .trace import Trace, modified_gradients
+
+
+def lrp(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    *,
+    composite: Composite | str = "epsilon-plus",
+    batch_size: int = 64,
+    progress: bool = False,
+) -> torch.Tensor:
+    """Heatmaps by layer-wise relevance propagation: how much each pixel adds to the logit.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes, shape ``(N,)``; default the model's own answers.
+    composite : Composite or str
+        Which layer follows which rule; a key of ``COMPOSITES``.
+    batch_size : int
+        Most images in one pass: this bounds the memory.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``: relevance summed over the image's channels, in units of the logit.
+
+    Raises
+    ------
+    ValueError
+        As :func:`modified_gradients` and ``check_request`` raise it; also for wanted outputs as targets.
+    """
+    images, targets = check_request(model, images, targets)
+    parts = zip(images.split(batch_size), targets.split(batch_size))
+    bar = tqdm(parts, total=-(-len(images) // batch_size), disable=not progress, desc="relevance")
+    return torch.cat([propagate(model, *part, composite=composite)[0].sum(1) for part in bar])
+
+
+def propagate(
+    model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, composite: Composite | str = "epsilon-plus"
+) -> tuple[torch.Tensor, Ledger]:
+    """One backward pass: the relevance of every value of the images, and the books.
+
+    Parameters
+    ----------
+    model : nn.Module
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``: all in one pass.
+    targets : torch.Tensor
+        Classes, shape ``(N,)``.
+    composite : Composite or str
+
+    Returns
+    -------
+    relevance : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    ledger : Ledger
+    """
+    with modified_gradients(model, composite) as trace:
+        pixels = trace.watch(images)
+        chosen = _forward(model, pixels, targets, trace)
+    (gradient,) = torch.autograd.grad(chosen.sum(), pixels)
+    relevance = trace.relevance(pixels, gradient)
+    return relevance, trace.ledger(chosen, relevance)
+
+
+def inner_relevance(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None,
+    layer: str,
+    *,
+    composite: Composite | str = "epsilon-plus",
+) -> torch.Tensor:
+    """Relevance of the outputs of an inner layer.
+
+    Parameters
+    ----------
+    model : nn.Module
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``: all in one pass.
+    targets : torch.Tensor or None
+        Classes, shape ``(N,)``; None for the model's own answers.
+    layer : str
+        Qualified name of a module.
+    composite : Composite or str
+
+    Returns
+    -------
+    torch.Tensor
+        In the shape of the layer's outputs.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer, or its output takes no part: that of a convolution that is folded into the
+        normalisation after it does not exist in the folded model.
+    """
+    images, targets = check_request(model, images, targets)
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        raise ValueError(f"layer must be the name of a module, such as {list(modules)[1]!r}, got {layer!r}.")
+    kept = []
+    with modified_gradients(model, composite) as trace:
+        hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            chosen = _forward(model, trace.watch(images), targets, trace)
+        finally:
+            hook.remove()
+    found = torch.autograd.grad(chosen.sum(), kept, allow_unused=True) if kept else []
+    parts = [trace.relevance(value, gradient) for value, gradient in zip(kept, found) if gradient is not None]
+    if not parts:
+        raise ValueError(
+            f"layer {layer!r}: its output has no part in the answer. If a normalisation follows, ask for that layer: "
+            "the two count as one."
+        )
+    return sum(parts)
+
+
+def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: Trace) -> torch.Tensor:
+    if targets.is_floating_point():
+        raise ValueError(
+            "targets must be classes: relevance divides a logit. Use a gradient method for wanted outputs."
+        )
+    outputs = model(pixels)
+    if not outputs.requires_grad:
+        raise ValueError(
+            "the model's output is a gate (sigmoid or softmax) or a constant: explain the logits before it."
+        )
+    if trace.composite.of_pixels and not any(
+        entry.first and entry.kind in ("convolution", "dense") for entry in trace.entries
+    ):
+        raise ValueError(
+            f"composite {trace.composite.name!r} has a rule for pixels, but no layer reads the pixels themselves; "
+            "normalise the images before they enter the model."
+        )
+    return explained(outputs, targets)

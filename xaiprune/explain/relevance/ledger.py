@@ -1,0 +1,113 @@
+"""Where relevance went: for every layer what its bias took and what found nowhere to go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(eq=False)
+class Entry:
+    """One layer's line, filled in by the backward pass.
+
+    Attributes
+    ----------
+    name : str
+        Qualified name of the layer.
+    kind : {"convolution", "dense", "normalisation", "constant"}
+        ``constant``: a number that the model adds to its signal.
+    place : int
+        Position among the layers, from the input.
+    first : bool
+        Whether the layer reads the pixels themselves.
+    rule : callable
+        ``() -> Rule``, known once the forward pass is over.
+    relevance, bias, kept : torch.Tensor
+        Shape ``(N,)``: what the layer's outputs had; of it, what went to the bias; and what went nowhere, because
+        epsilon took it or there was no contribution of the wanted sign.
+    """
+
+    name: str
+    kind: str
+    place: int
+    first: bool
+    rule: Callable = field(repr=False)
+    relevance: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+    kept: torch.Tensor | None = None
+
+    def write(self, relevance: torch.Tensor, bias: torch.Tensor, kept: torch.Tensor) -> None:
+        """Note the layer's three sums, each of shape ``(N,)``."""
+        self.relevance, self.bias, self.kept = relevance, bias, kept
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """The books of one backward pass over N images.
+
+    Attributes
+    ----------
+    output : torch.Tensor
+        Shape ``(N,)``: the explained output.
+    inputs : torch.Tensor
+        Shape ``(N,)``: the sum of the relevance of the pixels.
+    entries : tuple of Entry
+        Layers that had relevance, from the output to the input.
+    """
+
+    output: torch.Tensor
+    inputs: torch.Tensor
+    entries: tuple[Entry, ...]
+
+    @property
+    def bias(self) -> torch.Tensor:
+        """What the biases took, all layers; shape ``(N,)``."""
+        return sum((entry.bias for entry in self.entries), torch.zeros_like(self.output))
+
+    @property
+    def kept(self) -> torch.Tensor:
+        """What went nowhere, all layers; shape ``(N,)``."""
+        return sum((entry.kept for entry in self.entries), torch.zeros_like(self.output))
+
+    @property
+    def error(self) -> torch.Tensor:
+        """What the books cannot account for, as a share of the explained output; shape ``(N,)``."""
+        rest = self.output - self.inputs - self.bias - self.kept
+        return rest.abs() / self.output.abs().clamp(min=torch.finfo(self.output.dtype).tiny)
+
+    def rows(self, image: int | None = None) -> list[dict]:
+        """The waterfall: from the explained output, layer by layer, down to the pixels.
+
+        Parameters
+        ----------
+        image : int, optional
+            Which image; default the mean over all.
+
+        Returns
+        -------
+        list of dict
+            ``layer``, ``rule``, ``bias``, ``kept`` (what the layer took), ``left`` (what then goes on in all branches).
+        """
+
+        def one(values: torch.Tensor) -> float:
+            return (values.double().mean() if image is None else values[image]).item()
+
+        left = one(self.output)
+        rows = [{"layer": "output", "rule": "", "bias": 0.0, "kept": 0.0, "left": left}]
+        for entry in self.entries:
+            bias, kept = one(entry.bias), one(entry.kept)
+            left -= bias + kept
+            rule = entry.rule().name
+            rows.append({"layer": entry.name, "rule": rule, "bias": bias, "kept": kept, "left": left})
+        return [*rows, {"layer": "input", "rule": "", "bias": 0.0, "kept": 0.0, "left": one(self.inputs)}]
+
+    def __repr__(self) -> str:
+        lines = [f"Ledger of {len(self.output)} images, means:"]
+        lines.append(f"  explained output {self.output.mean():.4g}")
+        lines.append(
+            f"  = input {self.inputs.mean():.4g} + biases {self.bias.mean():.4g} + nowhere {self.kept.mean():.4g}"
+        )
+        lines.append(f"  largest error {self.error.max():.1e} of the output")
+        return "\n".join(lines)

@@ -1,0 +1,199 @@
+"""What relevance does at every operation of a model: tables that the context manager reads.
+
+Relevance is activation x gradient, so operations that are linear without a constant (sums, concatenation, averages,
+pooling by the maximum, reshaping) need no rule of their own: their gradient is right as it is. What needs one:
+
+- products with weights, which follow the composite;
+- normalisation with fixed statistics and added constants, whose constant takes its share;
+- activation functions, which pass on what they get: y / x in place of the derivative;
+- gates (sigmoid, softmax), which are detached: a gate times a signal leaves all relevance to the signal.
+
+Everything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import nn
+
+from .ledger import Entry
+from .products import Propagate, convolution, dense, per_image
+
+_PLAIN = """
+    __get__ __getitem__ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
+    adaptive_max_pool2d amax avg_pool1d avg_pool2d avg_pool3d cat channel_shuffle chunk clone concat concatenate
+    contiguous double dropout dropout1d dropout2d dropout3d expand flatten flip float gather index_select interpolate
+    max_pool1d max_pool2d max_pool3d mean movedim narrow neg permute pixel_shuffle repeat requires_grad_ reshape roll
+    select split squeeze stack sum swapaxes t to transpose unbind unflatten unfold unsqueeze upsample view view_as
+"""
+_MOVES = "clone contiguous flatten movedim permute reshape squeeze to transpose unsqueeze view"
+#: Operations whose own gradient is right: linear without a constant, or a choice among values.
+PLAIN = frozenset(_PLAIN.split())
+#: Those of them that only move pixels: a first layer behind them still reads the pixels themselves.
+MOVES = frozenset(_MOVES.split())
+#: Activation functions with f(0) = 0, without their in-place forms.
+ACTIVATIONS = {
+    "celu": nn.functional.celu,
+    "elu": nn.functional.elu,
+    "gelu": nn.functional.gelu,
+    "hardswish": nn.functional.hardswish,
+    "hardtanh": nn.functional.hardtanh,
+    "leaky_relu": nn.functional.leaky_relu,
+    "mish": nn.functional.mish,
+    "relu": nn.functional.relu,
+    "relu6": nn.functional.relu6,
+    "selu": nn.functional.selu,
+    "silu": nn.functional.silu,
+    "tanh": torch.tanh,
+}
+#: Values between 0 and 1 that multiply a signal.
+GATES = frozenset({"hardsigmoid", "sigmoid", "softmax"})
+
+
+class Affine(torch.autograd.Function):
+    """``x * scale + shift``: relevance in proportion, the shift's share to the ledger."""
+
+    @staticmethod
+    def forward(ctx, x, scale, shift, output, entry: Entry):
+        """Return ``output``, which has been computed already."""
+        ctx.entry = entry
+        ctx.save_for_backward(scale, shift, output)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradient of the input, and the line in the ledger."""
+        scale, shift, output = ctx.saved_tensors
+        total = per_image(output * gradient)
+        ctx.entry.write(total, per_image(shift * gradient), torch.zeros_like(total))
+        return scale * gradient, *(None,) * 4
+
+
+class Pass(torch.autograd.Function):
+    """An activation function: the input gets the relevance of the output, so its gradient is gradient times y / x."""
+
+    @staticmethod
+    def forward(ctx, x, output):
+        """Return ``output``, which has been computed already."""
+        ctx.save_for_backward(x, output)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradient of the input."""
+        x, output = ctx.saved_tensors
+        return (output / x).nan_to_num_(0, 0, 0).mul_(gradient), None
+
+
+def product(trace, function, args, kwargs):
+    """A dense layer or a convolution: under the composite's rule."""
+    name = function.__name__
+    names = ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
+    if "transpose" in name:
+        names = ["input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"]
+    given = dict(zip(names, args)) | kwargs
+    x, weight, bias = given["input"], given["weight"], given.get("bias")
+    if name == "linear":
+        kind, layer = "dense", dense()
+    else:
+        axes = weight.ndim - 2
+
+        def each(key: str, default: int) -> list[int]:
+            value = given.get(key, default)
+            value = (value,) if isinstance(value, int) else value
+            return list(value) * (axes if len(value) == 1 else 1)
+
+        dilation, padding = each("dilation", 1), given.get("padding", 0)
+        if isinstance(padding, str):
+            total = [d * (size - 1) * (padding == "same") for d, size in zip(dilation, weight.shape[2:])]
+            sides = [side for n in reversed(total) for side in (n // 2, n - n // 2)]
+            x, given["padding"] = nn.functional.pad(x, sides), 0
+        settings = (each("stride", 1), each("padding", 0), dilation, "transpose" in name, each("output_padding", 0))
+        kind, layer = "convolution", convolution(*settings, given.get("groups", 1))
+    with torch.no_grad():
+        output = layer.push(x, weight, bias)
+    entry = trace.entry(kind, x)
+    result = Propagate.apply(x, weight, bias, output, layer, entry)
+    trace.products[result] = (x, weight, bias, layer, entry)
+    return result
+
+
+def normalisation(trace, function, args, kwargs):
+    """Batch normalisation with its running statistics: folded into the product before it, else an affine layer."""
+    given = inspect.signature(nn.functional.batch_norm).bind(*args, **kwargs)
+    given.apply_defaults()
+    x, mean, variance, weight, bias, training, _, eps = given.arguments.values()
+    if training or mean is None:
+        trace.refuse(function, "normalises by the statistics of its batch; call model.eval()")
+    with torch.no_grad():
+        scale = torch.rsqrt(variance + eps) * (1 if weight is None else weight)
+        shift = -mean * scale + (0 if bias is None else bias)
+        spread = (1, -1) + (1,) * (x.ndim - 2)
+        output = torch.addcmul(shift.view(spread), x, scale.view(spread))
+    folded = trace.products.get(x)
+    if folded is None or (folded[3].axis == -1 and x.ndim > 2):
+        return Affine.apply(x, scale.view(spread), shift.view(spread), output, trace.entry("normalisation", x))
+    x, weight, bias, layer, entry = folded
+    bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
+    return Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
+
+
+def addition(trace, function, args, kwargs):
+    """A sum or a difference: of two signals as it is, of a signal and a constant with the constant's share noted."""
+    result = function(*args, **kwargs)
+    operands = [value for value in args[:2] if isinstance(value, torch.Tensor) and value.requires_grad]
+    if len(operands) != 1:
+        return result
+    [x] = operands
+    scale = 1.0 if x is args[0] else kwargs.get("alpha", 1.0)
+    reverse = function.__name__ in ("rsub", "__rsub__")
+    if "sub" in function.__name__ and (x is args[0]) == reverse:
+        scale = -scale
+    shift = (result - scale * x).detach()
+    entry = trace.entry("constant", x)
+    return Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, result.detach(), entry)
+
+
+def multiplication(trace, function, args, kwargs):
+    """A signal times or over a constant or a gate: linear."""
+    signals = [value for value in args[:2] if isinstance(value, torch.Tensor) and value.requires_grad]
+    divides = "div" in function.__name__
+    if len(signals) > 1 or (divides and signals[0] is not args[0]):
+        trace.refuse(function, "multiplies or divides one signal by another; only gates (sigmoid, softmax) may")
+    return function(*args, **kwargs)
+
+
+def activation(trace, function, args, kwargs):
+    """An activation function; the derivative of those made of straight lines through 0 is y / x already."""
+    if function.__name__ in ("relu", "leaky_relu"):
+        return function(*args, **kwargs)
+    return Pass.apply(args[0], ACTIVATIONS[function.__name__](args[0].detach(), *args[1:], **kwargs))
+
+
+def gate(trace, function, args, kwargs):
+    """A gate: no relevance goes to where it came from."""
+    return function(*args, **kwargs).detach()
+
+
+def padding(trace, function, args, kwargs):
+    """Padding: linear where it adds zeros or copies pixels."""
+    given = inspect.signature(nn.functional.pad).bind(*args, **kwargs).arguments
+    if given.get("mode", "constant") == "constant" and given.get("value"):
+        trace.refuse(function, "adds a constant; pad with zeros")
+    return function(*args, **kwargs)
+
+
+_ADD = "add sub __add__ __radd__ __sub__ __rsub__ rsub subtract"
+_MULTIPLY = "mul div __mul__ __rmul__ __truediv__ __div__ multiply true_divide divide"
+_PRODUCT = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+HANDLERS = {
+    "batch_norm": normalisation,
+    "pad": padding,
+    **dict.fromkeys(_ADD.split(), addition),
+    **dict.fromkeys(_MULTIPLY.split(), multiplication),
+    **dict.fromkeys(_PRODUCT.split(), product),
+    **dict.fromkeys(ACTIVATIONS, activation),
+    **dict.fromkeys(GATES, gate),
+}

@@ -1,0 +1,212 @@
+"""Layers that multiply by weights, and how relevance passes through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .ledger import Entry
+from .rules import Part, PixelRule
+
+
+@dataclass(frozen=True)
+class Product:
+    """A layer's sum of products, as three functions.
+
+    Attributes
+    ----------
+    push : callable
+        ``(x, weight, bias) -> z``.
+    pull : callable
+        ``(s, x, weight) -> gradient of sum(s z) with respect to x``.
+    weigh : callable
+        ``(s, x, weight) -> the same with respect to the weight``.
+    scale : callable
+        ``(weight, factors) -> the weight of a layer whose outputs are multiplied``, with a factor per channel of z.
+    axis : int
+        Axis of z that the bias runs over.
+    """
+
+    push: Callable
+    pull: Callable
+    weigh: Callable
+    scale: Callable
+    axis: int
+
+    def per_channel(self, z: torch.Tensor) -> torch.Tensor:
+        """Sums over everything but images and channels; shape ``(N, channels)``."""
+        z = z.movedim(self.axis, 1)
+        return z.flatten(2).sum(2) if z.ndim > 2 else z
+
+
+def dense() -> Product:
+    """A dense layer: inputs (..., n), weight (m, n)."""
+    return Product(
+        push=nn.functional.linear,
+        pull=lambda s, x, weight: s @ weight,
+        weigh=lambda s, x, weight: s.flatten(0, -2).mT @ x.flatten(0, -2),
+        scale=lambda weight, factors: weight * factors[:, None],
+        axis=-1,
+    )
+
+
+def convolution(stride, padding, dilation, transposed: bool, output_padding, groups: int) -> Product:
+    """A convolution of any number of axes, or a transposed one."""
+    settings = (stride, padding, dilation, transposed, output_padding, groups)
+
+    def backward(s, x, weight, which):
+        return torch.ops.aten.convolution_backward(s, x, weight, None, *settings, which)
+
+    def scale(weight, factors):
+        if not transposed:
+            return weight * factors.view(-1, *(1,) * (weight.ndim - 1))
+        factors = factors.view(groups, 1, -1, *(1,) * (weight.ndim - 2))
+        return (weight.unflatten(0, (groups, -1)) * factors).flatten(0, 1)
+
+    return Product(
+        push=lambda x, weight, bias: torch.ops.aten.convolution(x, weight, bias, *settings),
+        pull=lambda s, x, weight: backward(s, x, weight, [True, False, False])[0],
+        weigh=lambda s, x, weight: backward(s, x, weight, [False, True, False])[1],
+        scale=scale,
+        axis=1,
+    )
+
+
+class Propagate(torch.autograd.Function):
+    """A product whose backward pass follows a rule, so that input x gradient is the relevance of the input.
+
+    Where the weight asks for a gradient, weight x gradient is the relevance that passed through it. The rule is looked
+    up on the way back, when the number of layers is known.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, output, product: Product, entry: Entry):
+        """Return ``output``, which has been computed already."""
+        ctx.save_for_backward(x, weight, bias, output)
+        ctx.product, ctx.entry = product, entry
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradients of the input and of the weight, and the layer's line in the ledger."""
+        operands, wanted, entry = ctx.saved_tensors, ctx.needs_input_grad, ctx.entry
+        rule, output = entry.rule(), operands[-1]
+        relevance = output * gradient
+        total = per_image(relevance)
+        if isinstance(rule, PixelRule):
+            if wanted[1]:
+                raise ValueError(f"{entry.name!r}: the rule {rule.name} gives no relevance of weights.")
+            of_x, kept = pixels(rule, ctx.product, operands, relevance)
+            entry.write(total, torch.zeros_like(total), kept)
+            return of_x, *(None,) * 5
+        found = [None, None, torch.zeros_like(total), torch.zeros_like(total)]
+        for number, part in enumerate(rule.parts):
+            relevance = relevance if number == 0 else output * gradient
+            if part.times != 1:
+                relevance *= part.times
+            if part.outputs:
+                relevance *= output > 0 if part.outputs > 0 else output < 0
+            if not part.outputs or relevance.any():
+                shares = divide(part, rule.epsilon, ctx.product, operands, relevance, wanted)
+                found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
+        of_x, of_weight, of_bias, kept = found
+        entry.write(total, of_bias, kept)
+        return of_x, of_weight, *(None,) * 4
+
+
+def divide(part: Part, epsilon: float, product: Product, operands, relevance: torch.Tensor, wanted) -> list:
+    """Divide the outputs' relevance among the contributions.
+
+    Parameters
+    ----------
+    part : Part
+        How positive and negative contributions count.
+    epsilon : float
+    product : Product
+    operands : tuple of torch.Tensor
+        Input, weight, bias (or None) and output of the layer.
+    relevance : torch.Tensor
+        Of the outputs, in their shape; it is overwritten.
+    wanted : sequence of bool
+        Whether the gradients of the input and of the weight are wanted.
+
+    Returns
+    -------
+    list
+        Gradients of the input and of the weight (None where not wanted); and for each image, shape ``(N,)``, the
+        relevance that went to the biases, and that nobody got.
+    """
+    x, weight, bias, output = operands
+    if part.positive == part.negative == 1:
+        sides, total = [(x, weight, 1.0)], output
+    else:
+        pairs = (part.positive, part.negative), (part.negative, part.positive)
+        up, down = (_counting(weight, *pair) for pair in pairs)
+        one_sided = not part.mirror or x.min() >= 0
+        sides = [(x, *up)] if one_sided else [(x.clamp(min=0), *up), (x.clamp(max=0), *down)]
+        bias = None if bias is None else _counting(bias, *pairs[0])[0]
+        total = product.push(sides[0][0], sides[0][1], bias)
+        for side, counted, _ in sides[1:]:
+            total += product.push(side, counted, None)
+    before = per_image(relevance)
+    share = _over(relevance, total + epsilon * total.sign() if epsilon else total)
+    of_x = of_weight = None
+    if wanted[0]:
+        pulled = [product.pull(share, side, counted) for side, counted, _ in sides]
+        of_x = pulled[0] if len(pulled) == 1 else torch.where(x > 0, *pulled)
+    if wanted[1]:
+        of_weight = sum(product.weigh(share, side, counted) * factor for side, counted, factor in sides)
+    of_bias = None if bias is None else product.per_channel(share) @ bias
+    return [of_x, of_weight, of_bias, before - per_image(share.mul_(total))]
+
+
+def pixels(rule: PixelRule, product: Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Relevance of the pixels under a rule for them, and what nobody got.
+
+    Parameters
+    ----------
+    rule : PixelRule
+    product : Product
+    operands : tuple of torch.Tensor
+        Input, weight, bias (or None) and output of the layer; the bias gets nothing.
+    relevance : torch.Tensor
+        Of the outputs, in their shape; it is overwritten.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        In the shape of the input; and of shape ``(N,)``.
+    """
+    x, weight = operands[:2]
+    if rule.low is None:
+        sides = [(torch.ones_like(x), torch.ones_like(weight))]
+    else:
+        if not rule.low <= x.min() <= x.max() <= rule.high:
+            found = f"{x.min():.3g} to {x.max():.3g}"
+            raise ValueError(f"the rule {rule.name} is for pixels from {rule.low:g} to {rule.high:g}, got {found}.")
+        low, high = torch.full_like(x, -rule.low), torch.full_like(x, -rule.high)
+        sides = [(x, weight), (low, weight.clamp(min=0)), (high, weight.clamp(max=0))]
+    total = sum(product.push(side, counted, None) for side, counted in sides)
+    before = per_image(relevance)
+    share = _over(relevance, total)
+    found = sum(side * product.pull(share, side, counted) for side, counted in sides)
+    return found, before - per_image(share.mul_(total))
+
+
+def _counting(weight: torch.Tensor, positive: float, negative: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights with their positive and negative entries multiplied, and the factors."""
+    factor = torch.where(weight > 0, positive, negative).to(weight)
+    return weight * factor, factor
+
+
+def _over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+    """``above / below``, written to ``above``; 0 where ``below`` is 0."""
+    return above.div_(below).nan_to_num_(0, 0, 0)
+
+
+def per_image(values: torch.Tensor) -> torch.Tensor:
+    """Sum over everything but the images; shape ``(N,)``."""
+    return values.flatten(1).sum(1)

@@ -1,0 +1,151 @@
+"""The rules of layer-wise relevance propagation, as data.
+
+A layer computes ``z_j = sum_i x_i w_ij + b_j``, and its output j has relevance ``R_j``. A rule says how ``R_j`` is
+divided among the contributions ``x_i w_ij``: in proportion to them, after those that are positive and those that are
+negative have been weighted by two factors. That is all that tells the rules apart:
+
+====================  =======================================  ==========================================
+rule                  weight of positive, negative parts       source
+====================  =======================================  ==========================================
+epsilon               1, 1                                     Bach et al. 2015, equation 58
+gamma                 1 + gamma, 1 (for outputs above zero)    Montavon et al. 2019, section 10.2.1
+z-plus                1, 0                                     Montavon et al. 2017, deep Taylor decomposition
+alpha-beta            alpha times (1, 0) less beta times (0, 1)  Bach et al. 2015, equation 60
+====================  =======================================  ==========================================
+
+For outputs below zero gamma favours the negative contributions instead, so that the rule holds for inputs of both
+signs. Two more rules are for the first layer, whose inputs are pixels: z-box (Montavon et al. 2017), for pixels in a
+known range, and flat (Lapuschkin et al. 2019), which divides evenly over the layer's field of view.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """One division of relevance.
+
+    Attributes
+    ----------
+    positive, negative : float
+        Weights of positive and of negative contributions.
+    outputs : {0, 1, -1}
+        Which outputs it is for: all, those above zero, those below.
+    times : float
+        Share of the relevance that it divides.
+    mirror : bool
+        Whether ``positive`` and ``negative`` are about contributions, so that a negative input times a negative weight
+        is positive. If False they are about weights, whatever the sign of the input.
+    """
+
+    positive: float
+    negative: float
+    outputs: int = 0
+    times: float = 1.0
+    mirror: bool = True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a layer passes relevance on to its inputs.
+
+    Attributes
+    ----------
+    name : str
+    parts : tuple of Part
+    epsilon : float
+        Added to the size of the sum of contributions before it divides; what that takes away is lost.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True)
+class PixelRule:
+    """A rule for the first layer: what it gives is the pixels' relevance, not activation x gradient.
+
+    Attributes
+    ----------
+    name : str
+    low, high : float or None
+        Range of the pixels; None for the flat rule, which does not look at them.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+
+
+def epsilon(epsilon: float = 1e-6) -> Rule:
+    """In proportion to the contributions; epsilon takes from outputs near zero and damps noise.
+
+    Parameters
+    ----------
+    epsilon : float
+        Not negative. At 0 the relevance of a network of ReLUs is input x gradient.
+    """
+    _check("epsilon", epsilon, "0 or more", epsilon >= 0)
+    return Rule(f"epsilon {epsilon:g}", (Part(1, 1),), epsilon)
+
+
+def gamma(gamma: float = 0.25) -> Rule:
+    """Contributions of the output's own sign count 1 + gamma times; the larger gamma, the nearer to z-plus.
+
+    Parameters
+    ----------
+    gamma : float
+        Not negative.
+    """
+    _check("gamma", gamma, "0 or more", gamma >= 0)
+    return Rule(f"gamma {gamma:g}", (Part(1 + gamma, 1, outputs=1), Part(1, 1 + gamma, outputs=-1)))
+
+
+def z_plus() -> Rule:
+    """Only positive contributions count."""
+    return Rule("z-plus", (Part(1, 0),))
+
+
+def w_plus() -> Rule:
+    """Only positive weights count, as z-plus is often written; on inputs below zero relevance changes its sign."""
+    return Rule("w-plus", (Part(1, 0, mirror=False),))
+
+
+def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Rule:
+    """Positive contributions get alpha times the relevance, negative ones lose beta times of it.
+
+    Parameters
+    ----------
+    alpha, beta : float
+        Not negative, with ``alpha - beta = 1``, without which relevance would not be conserved.
+    """
+    _check("alpha - beta", alpha - beta, "1", math.isclose(alpha - beta, 1))
+    _check("beta", beta, "0 or more", beta >= 0)
+    parts = (Part(1, 0, times=alpha), Part(0, 1, times=-beta))
+    return Rule(f"alpha-beta {alpha:g} {beta:g}", parts if beta else parts[:1])
+
+
+def z_box(low: float = 0.0, high: float = 1.0) -> PixelRule:
+    """For pixels between two bounds: each counts by how far it is from the bound that its weight pulls it to.
+
+    Parameters
+    ----------
+    low, high : float
+        Bounds of the pixels.
+    """
+    _check("low, high", (low, high), "low below high", low < high)
+    return PixelRule("z-box", low, high)
+
+
+def flat() -> PixelRule:
+    """Every pixel that an output sees gets the same share."""
+    return PixelRule("flat")
+
+
+def _check(name: str, value, allowed: str, holds: bool) -> None:
+    if not holds:
+        raise ValueError(f"{name} must be {allowed}, got {value}.")

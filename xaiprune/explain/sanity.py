@@ -1,0 +1,138 @@
+"""The sanity gate: a heatmap deserves trust only if it beats controls that know nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .drift import bootstrap, rank_correlation
+from .faithful import Curves, curves
+from .methods import Method, find_method
+from .target import check_request
+
+#: Heatmaps that any method has to beat: no order, the opposite order, and the same method on an untrained model.
+CONTROLS = ("random", "reversed", "re-initialised model")
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A method beside its controls, on the same images and the same model.
+
+    Attributes
+    ----------
+    method : str
+    curves : dict of str to Curves
+        The method's own under its name, and those of the three controls.
+    leads : dict of str to tuple of float
+        Control to the method's mean lead in faithfulness, with the ends of its 95 % bootstrap interval over images.
+    likeness : float
+        Mean rank correlation of the heatmaps with those of the re-initialised model (Adebayo et al. 2018): near 1 says
+        that the heatmap shows the image, not what the model learned. ``nan`` if such a heatmap is constant.
+    """
+
+    method: str
+    curves: dict[str, Curves]
+    leads: dict[str, tuple[float, float, float]]
+    likeness: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether the method beats every control, with the whole interval above 0."""
+        return all(low > 0 for _, low, _ in self.leads.values())
+
+    def __repr__(self) -> str:
+        mean = self.curves[self.method].faithfulness.mean()
+        lines = [f"{self.method}: {'passes' if self.passes else 'DOES NOT PASS'}, faithfulness {mean:.3f} ↑"]
+        for control, (lead, low, high) in self.leads.items():
+            lines.append(f"  ahead of {control} by {lead:.3f} [{low:.3f}, {high:.3f}] ↑")
+        return "\n".join([*lines, f"  likeness to the re-initialised model's heatmaps {self.likeness:.2f} ↓"])
+
+
+def gate(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    methods: Sequence[Method | str] = ("lrp",),
+    *,
+    steps: int = 20,
+    baseline: float = 0.0,
+    seed: int = 0,
+) -> dict[str, Verdict]:
+    """Judge methods by deletion and insertion beside a random order, the reversed one, and a re-initialised model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; all curves are of this model.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes or wanted outputs; default the model's own answers.
+    methods : sequence of Method or str
+    steps : int
+        Of the curves.
+    baseline : float
+        Value of a pixel that is gone.
+    seed : int
+        Of the random order and of the new weights.
+
+    Returns
+    -------
+    dict of str to Verdict
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` and the methods raise them.
+    """
+    images, targets = check_request(model, images, targets)
+    untrained = reinitialised(model, seed)
+    options = {"steps": steps, "baseline": baseline, "seed": seed}
+    empty = curves(model, images, targets, torch.zeros(len(images), *images.shape[2:]), **options)
+    found = {}
+    for method in map(find_method, methods):
+        own, blind = method(model, images, targets), method(untrained, images, targets)
+        rows = {method.name: curves(model, images, targets, own, **options), "random": empty}
+        rows["reversed"] = curves(model, images, targets, -own, **options)
+        rows["re-initialised model"] = curves(model, images, targets, blind, **options)
+        mine = rows[method.name].faithfulness
+        leads = {control: bootstrap(mine - rows[control].faithfulness) for control in CONTROLS}
+        try:
+            likeness = rank_correlation(own, blind).mean().item()
+        except ValueError:
+            likeness = float("nan")
+        found[method.name] = Verdict(method.name, rows, leads, likeness)
+    return found
+
+
+def faithfulness(model: nn.Module, images, targets, heatmaps, **options) -> torch.Tensor:
+    """Insertion's area less deletion's for each image, shape ``(N,)``; parameters as of :func:`curves`."""
+    return curves(model, images, targets, heatmaps, **options).faithfulness
+
+
+def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy of a model with the weights of a new one; torch's own generator is left as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Layers with ``reset_parameters`` draw anew; parameters of no such layer are shuffled.
+    seed : int
+    """
+    fresh = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        drawn = set()
+        for module in fresh.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+                drawn |= {id(parameter) for parameter in module.parameters(recurse=False)}
+        for parameter in fresh.parameters():
+            if id(parameter) not in drawn:
+                shuffled = parameter.detach().flatten()[torch.randperm(parameter.numel())]
+                parameter.data.copy_(shuffled.view_as(parameter))
+    return fresh.eval()

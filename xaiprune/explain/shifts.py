@@ -1,0 +1,125 @@
+"""Watching a model in use: what moves first under shifted inputs, its answers or its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torchvision.transforms.functional import InterpolationMode, rotate
+
+from ..data import Split
+from ..metrics import predict
+from .drift import rank_correlation
+from .methods import Method, find_method
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A way in which inputs change.
+
+    Attributes
+    ----------
+    name : str
+    unit : str
+        Of the level, for axes.
+    images : callable
+        ``(images, level) -> images``.
+    heatmaps : callable
+        ``(heatmaps, level) -> heatmaps``: where the evidence should be now if the reasons had only moved along.
+    """
+
+    name: str
+    unit: str
+    images: Callable
+    heatmaps: Callable
+
+
+def turned(images: torch.Tensor, degrees: float) -> torch.Tensor:
+    """Images (N, C, H, W) or heatmaps (N, H, W) turned against the clock about their centre, zeros filled in."""
+    return rotate(images, float(degrees), InterpolationMode.BILINEAR)
+
+
+def noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Images with Gaussian noise of this standard deviation, the same each time, clipped to [0, 1]."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    return (images + sigma * noise).clamp(0, 1)
+
+
+def _same(heatmaps: torch.Tensor, level: float) -> torch.Tensor:
+    return heatmaps
+
+
+SHIFTS: dict[str, Shift] = {
+    row.name: row
+    for row in (
+        Shift("rotation", "degrees", turned, turned),
+        Shift("noise", "standard deviation", noisy, _same),
+    )
+}
+
+
+def watch(
+    model: nn.Module,
+    split: Split,
+    shift: Shift | str,
+    levels: Sequence[float],
+    *,
+    method: Method | str = "lrp",
+    scores: Callable[[Split], torch.Tensor] | None = None,
+) -> list[dict]:
+    """What a model answers and why, as its inputs shift.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    split : Split
+        Images and labels, not shifted; the labels are what is explained.
+    shift : Shift or str
+        Or a key of ``SHIFTS``.
+    levels : sequence of float
+    method : Method or str
+        Or a key of ``METHODS``.
+    scores : callable, optional
+        ``Split -> scores of units (n,)``, to see whether these move too.
+
+    Returns
+    -------
+    list of dict
+        One row per level: ``shift``, ``level``, ``accuracy`` in per cent, ``confidence`` (mean probability of the
+        answer), ``heatmaps`` (mean rank correlation with the unshifted images' heatmaps, moved along) and, with
+        ``scores``, ``scores`` (rank correlation with those of the unshifted images).
+
+    Raises
+    ------
+    ValueError
+        For an unknown shift.
+    """
+    if isinstance(shift, str) and shift not in SHIFTS:
+        raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")
+    shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, find_method(method)
+    before, rows = method(model, split.images, split.labels), []
+    for level in levels:
+        moved = Split(shift.images(split.images, level), split.labels)
+        found = method(model, *moved)
+        row = {"shift": shift.name, "level": level, **answers(model, moved)}
+        row["heatmaps"] = rank_correlation(shift.heatmaps(before, level), found).mean().item()
+        if scores is not None:
+            pair = [scores(some).flatten()[None, None] for some in (split, moved)]
+            row["scores"] = rank_correlation(*pair).item()
+        rows.append(row)
+    return rows
+
+
+def answers(model: nn.Module, split: Split) -> dict[str, float]:
+    """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given."""
+    probabilities = predict(model, split.images).softmax(1)
+    top, classes = probabilities.max(1)
+    return {"accuracy": 100 * (classes == split.labels).double().mean().item(), "confidence": top.mean().item()}
+
+
+def class_means(heatmaps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean heatmap of each class that occurs, shape ``(classes, H, W)``: for data whose images have no partners."""
+    return torch.stack([heatmaps[labels == label].mean(0) for label in labels.unique()])

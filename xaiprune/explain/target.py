@@ -1,0 +1,101 @@
+"""What is explained: one number per image, and whether a request for it makes sense."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..metrics import predict
+
+
+def check_evaluating(model: nn.Module) -> None:
+    """Refuse a model in training mode."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
+    if model.training or any(module.training for module in model.modules()):
+        raise ValueError("model is in training mode; call model.eval() first, so that its answers are repeatable.")
+
+
+def check_request(
+    model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and targets, if an explanation of them makes sense.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``, floating point.
+    targets : torch.Tensor, optional
+        Classes, int64 of shape ``(N,)``: each image's logit of its class is explained. Or wanted outputs, floating
+        point in the shape of the model's outputs: what is explained is the negative mean squared error of each image to
+        its own. None: the class that the model itself gives most.
+
+    Returns
+    -------
+    images, targets : torch.Tensor
+
+    Raises
+    ------
+    TypeError
+        If the images or the targets are of another type.
+    ValueError
+        If the model is in training mode, there is no image or no batch axis, or a target is out of range.
+    """
+    check_evaluating(model)
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point():
+        raise TypeError(
+            f"images must be a float tensor (N, C, H, W), got {getattr(images, 'dtype', type(images).__name__)}."
+        )
+    if images.ndim != 4:
+        hint = "; add the batch axis with images[None]" if images.ndim == 3 else ""
+        raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}{hint}.")
+    if len(images) == 0:
+        raise ValueError("images is empty: at least one image is needed.")
+    shape = predict(model, images[:1]).shape
+    if targets is None:
+        if len(shape) != 2:
+            raise ValueError(
+                f"targets must be given for a model whose outputs have shape {tuple(shape)}: it has no classes."
+            )
+        return images, predict(model, images).argmax(1)
+    if not isinstance(targets, torch.Tensor):
+        raise TypeError(
+            f"targets must be a tensor, one class per image or one wanted output, got {type(targets).__name__}."
+        )
+    if targets.is_floating_point():
+        if targets.shape != (len(images), *shape[1:]):
+            wanted = (len(images), *shape[1:])
+            raise ValueError(f"targets, wanted outputs, must have shape {wanted}, got {tuple(targets.shape)}.")
+        return images, targets
+    if len(shape) != 2:
+        raise ValueError(
+            f"targets are classes, but the model's outputs have shape {tuple(shape)}: give wanted outputs."
+        )
+    if targets.shape != (len(images),):
+        raise ValueError(f"targets must have shape ({len(images)},), one class per image, got {tuple(targets.shape)}.")
+    low, high = targets.min().item(), targets.max().item()
+    if low < 0 or high >= shape[1]:
+        raise ValueError(f"targets must be from 0 to {shape[1] - 1}, got {low if low < 0 else high}.")
+    return images, targets
+
+
+def explained(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The number that is explained, for each image.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor
+        Shape ``(N, classes)``, or that of wanted outputs.
+    targets : torch.Tensor
+        Classes, int64 ``(N,)``: their logits. Or wanted outputs, floating point: the negative mean squared error.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``.
+    """
+    if targets.is_floating_point():
+        return -(outputs - targets).square().flatten(1).mean(1)
+    return outputs.gather(1, targets[:, None])[:, 0]
