@@ -21,7 +21,7 @@ SETS, SEEDS, DRAWS, PER_CLASS = ("moons", "circles"), (0, 1, 2, 3, 4), 50, 10
 KIT = ("gradient", "taylor", "fisher", "relevance", "integrated-gradients")
 ROWS = {**YEOM, **{f"{name}, this kit": CRITERIA[name] for name in KIT}}
 MODULES = (
-    *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "slices", "yeom")),
+    *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "yeom")),
     *("xaiprune.explain.relevance", "xaiprune.prune.reference", "xaiprune.train", "xaiprune.zoo.mlp"),
 )
 #: Adam and one cycle in place of the authors' 10,000 epochs of gradient descent: the same training accuracy in seconds.

@@ -52,7 +52,7 @@ def curves(
 ) -> Curves:
     """Take pixels away in the order of a heatmap, highest first, and give them back in the same order.
 
-    Deletion and insertion of Petsiuk, Das and Saenko 2018 (RISE, section 4.3). Pixels of equal value go in random
+    Deletion and insertion of Petsiuk, Das and Saenko 2018 (RISE, arXiv 1806.07421). Pixels of equal value go in random
     order, so an empty heatmap is a random order and cannot win.
 
     Parameters

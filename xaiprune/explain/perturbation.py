@@ -22,7 +22,7 @@ def occlusion(
 ) -> torch.Tensor:
     """What is lost when a square of the image is covered, averaged over the squares that a pixel lies in.
 
-    Zeiler and Fergus 2014, section 4.2.
+    Zeiler and Fergus 2013 (arXiv 1311.2901).
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def shapley(
         return attr.ShapleyValueSampling(forward).attribute(
             some,
             baseline,
-            feature_mask=patches.expand(1, *some.shape[1:]),
+            feature_mask=patches.expand(1, *some.shape[1:]).contiguous(),
             n_samples=samples,
             perturbations_per_eval=max(1, batch_size // len(some)),
             additional_forward_args=targets,

@@ -38,7 +38,7 @@ class Shift:
 
 def turned(images: torch.Tensor, degrees: float) -> torch.Tensor:
     """Images (N, C, H, W) or heatmaps (N, H, W) turned against the clock about their centre, zeros filled in."""
-    return rotate(images, float(degrees), InterpolationMode.BILINEAR)
+    return rotate(images, float(degrees), InterpolationMode.BILINEAR) if degrees else images
 
 
 def noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:

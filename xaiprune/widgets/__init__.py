@@ -2,6 +2,8 @@
 
 from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer
+from .heatmap import HeatmapExplorer
+from .noise import NoiseExplorer
 from .threshold import ThresholdExplorer
 
-__all__ = ["CoefficientExplorer", "CurvatureExplorer", "ThresholdExplorer"]
+__all__ = ["CoefficientExplorer", "CurvatureExplorer", "HeatmapExplorer", "NoiseExplorer", "ThresholdExplorer"]

@@ -161,13 +161,8 @@ def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-p
     ValueError
         For a model in training mode, an unknown composite, and, when the model runs, an operation that has no rule or
         a tensor that is read after an operation changed it in place: the layer is named.
-
-    Notes
-    -----
-    Relevance as gradient times input after a change of the gradient: Montavon et al. 2019, section 10.3.1 (arXiv
-    1910.09840 for the same in transformers).
     """
-    composite, frozen = find_composite(composite), [p for p in model.parameters() if p.requires_grad]
+    composite = find_composite(composite)
     check_evaluating(model)
     trace = Trace(composite)
     with ExitStack() as stack:
@@ -176,8 +171,8 @@ def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-p
             leave = module.register_forward_hook(lambda *_: trace._leave(), always_call=True)
             stack.callback(enter.remove)
             stack.callback(leave.remove)
-        for parameter in frozen:
-            stack.callback(parameter.requires_grad_)
+        for parameter in model.parameters():
+            stack.callback(parameter.requires_grad_, parameter.requires_grad)
             parameter.requires_grad_(False)
         stack.enter_context(trace)
         yield trace

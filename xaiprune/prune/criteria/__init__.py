@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import attribution, slices, weights
 from .evidence import Criterion, Evidence, at_random
+from .reading import apart
 
 _DATA, _GRADIENTS = frozenset({"data"}), frozenset({"data", "gradients"})
 
@@ -20,8 +21,8 @@ CRITERIA: dict[str, Criterion] = {
         Criterion("magnitude", slices.norm(2), weights=weights.magnitude),
         Criterion("activation", slices.activation, _DATA),
         Criterion("gradient", attribution.gradient, _GRADIENTS, attribution.weight_gradient),
-        Criterion("taylor", slices.taylor, _GRADIENTS, weights.taylor),
-        Criterion("fisher", slices.fisher, _GRADIENTS, weights.fisher),
+        Criterion("taylor", apart(slices.taylor), _GRADIENTS, weights.taylor),
+        Criterion("fisher", apart(slices.fisher), _GRADIENTS, weights.fisher),
         Criterion("relevance", attribution.relevance("epsilon-plus"), _GRADIENTS, attribution.weight_relevance),
         Criterion("integrated-gradients", attribution.integrated_gradients, _GRADIENTS),
         Criterion("shapley", attribution.shapley, _DATA),

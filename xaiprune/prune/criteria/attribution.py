@@ -5,8 +5,7 @@ What is explained is the logit of each image's label; only Shapley's game is pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +15,9 @@ from torch import nn
 from ...explain.relevance import Composite, modified_gradients
 from ...explain.target import explained
 from ..curvature import per_sample
-from ..units import UnitGroup
 from .evidence import Evidence
-from .slices import per_image, read_axis
+from .reading import apart, gated
+from .slices import _per_image
 
 #: Points on the path of integrated gradients, and random orders of Shapley's sampling.
 STEPS, ORDERS = 10, 10
@@ -44,32 +43,35 @@ def relevance(composite: Composite | str) -> Callable:
     def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return logits(model, images, labels).sum()
 
+    @apart
     def function(evidence: Evidence) -> dict[str, torch.Tensor]:
         with modified_gradients(evidence.model, composite):
-            found = per_image(evidence, run, _products)
+            found = _per_image(evidence, run, _products)
         return _shares({name: values.abs().mean(0) for name, values in found.items()})
 
     return function
 
 
+@apart
 def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of the loss's gradient with respect to the unit, summed over all places."""
 
     def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return evidence.loss(model, images, labels) * len(images)
 
-    found = per_image(evidence, run, lambda values, loss: torch.autograd.grad(loss, values))
+    found = _per_image(evidence, run, lambda values, loss: torch.autograd.grad(loss, values))
     return {name: values.abs().mean(0) for name, values in found.items()}
 
 
 def integrated_gradients(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of a unit's integrated gradient, as all units of its group rise together from zero.
 
-    Sundararajan et al. 2017, equation 1, on the group's gates, 10 Gauss-Legendre steps; other groups stay as they are.
+    Sundararajan et al. 2017, on the group's gates, 10 Gauss-Legendre steps; other groups stay as they are.
     """
     return {name: values.abs().mean(0) for name, values in gate_integrals(evidence).items()}
 
 
+@apart
 def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Integrated gradients of each image and unit; group name to shape ``(images, units)``.
 
@@ -85,7 +87,7 @@ def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
                 return logits(model, images, labels).sum()
 
             with gated(evidence.model, group, torch.full((group.size,), float(point))):
-                total = total + weight / point * per_image(mine, run, _products)[group.name]
+                total = total + weight / point * _per_image(mine, run, _products)[group.name]
         found[group.name] = total
     return found
 
@@ -111,35 +113,6 @@ def shapley(evidence: Evidence) -> dict[str, torch.Tensor]:
                         before = after
             found[group.name] = values
     return found
-
-
-@contextmanager
-def gated(model: nn.Module, group: UnitGroup, gates: torch.Tensor) -> Iterator[None]:
-    """Multiply each unit by its gate wherever a layer reads it.
-
-    Parameters
-    ----------
-    model : nn.Module
-    group : UnitGroup
-    gates : torch.Tensor
-        Shape ``(units,)``; it may be changed inside the ``with``.
-    """
-
-    def hook(member, module, inputs):
-        axis = read_axis(module)
-        shape = [1] * inputs[0].ndim
-        shape[axis] = -1
-        factors = inputs[0].new_ones(member.width)
-        factors[torch.tensor(member.index)] = gates.to(factors)[:, None]
-        return inputs[0] * factors.view(shape), *inputs[1:]
-
-    with ExitStack() as stack:
-        for member in group.members:
-            if member.role == "in":
-                module = model.get_submodule(member.module)
-                handle = module.register_forward_pre_hook(lambda m, i, member=member: hook(member, m, i))
-                stack.callback(handle.remove)
-        yield
 
 
 def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:

@@ -37,7 +37,7 @@ def _total(group: UnitGroup, parameters: dict[str, nn.Parameter], power: int) ->
 
 def activation(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean absolute activation where the unit is read."""
-    sums = per_image(
+    sums = _per_image(
         evidence, lambda model, images, labels: model(images), lambda values, _: [value.abs() for value in values]
     )
     return {name: per_image.mean(0) for name, per_image in sums.items()}
@@ -71,10 +71,10 @@ def _gate_derivatives(evidence: Evidence) -> dict[str, torch.Tensor]:
     def total_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return evidence.loss(model, images, labels) * len(images)
 
-    return per_image(evidence, total_loss, products)
+    return _per_image(evidence, total_loss, products)
 
 
-def per_image(evidence: Evidence, run: Callable, products: Callable, batch_size: int = 256) -> dict[str, torch.Tensor]:
+def _per_image(evidence: Evidence, run: Callable, products: Callable, batch_size: int = 256) -> dict[str, torch.Tensor]:
     """Per image and unit, the sum of a product over all places where the unit is read.
 
     ``run(model, images, labels)`` gives a result, and ``products(values, result)`` one tensor for each of the values
@@ -86,13 +86,13 @@ def per_image(evidence: Evidence, run: Callable, products: Callable, batch_size:
         read: list[tuple[str, torch.Tensor]] = []
         with ExitStack() as stack, torch.enable_grad():
             for name in readers:
-                hook = partial(_read, read, name)
+                hook = partial(_keep_input, read, name)
                 stack.callback(evidence.model.get_submodule(name).register_forward_pre_hook(hook).remove)
             result = run(evidence.model, images.detach().requires_grad_(), labels)
         values = products([value for _, value in read], result)
         for group in evidence.groups:
             parts = [
-                per_unit(value.double(), member, evidence.model)
+                _per_unit(value.double(), member, evidence.model)
                 for (name, _), value in zip(read, values)
                 for member in group.members
                 if member.role == "in" and member.module == name
@@ -101,20 +101,13 @@ def per_image(evidence: Evidence, run: Callable, products: Callable, batch_size:
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def _read(read: list[tuple[str, torch.Tensor]], name: str, module: nn.Module, inputs: tuple) -> tuple:
-    """Note what a layer reads, as a tensor of its own: where several layers read the same, each has its own part."""
-    own = inputs[0].view_as(inputs[0])
-    read.append((name, own))
-    return own, *inputs[1:]
+def _keep_input(read: list[tuple[str, torch.Tensor]], name: str, module: nn.Module, inputs: tuple) -> None:
+    read.append((name, inputs[0]))
 
 
-def per_unit(values: torch.Tensor, member: Member, model: nn.Module) -> torch.Tensor:
+def _per_unit(values: torch.Tensor, member: Member, model: nn.Module) -> torch.Tensor:
     """Sum a layer's input (N, ...) over everything but images and units; shape ``(N, units)``."""
-    values = values.movedim(read_axis(model.get_submodule(member.module)), 1)
+    axis = -1 if isinstance(model.get_submodule(member.module), nn.Linear) else 1
+    values = values.movedim(axis, 1)
     per_slice = values.flatten(2).sum(2) if values.ndim > 2 else values
     return per_slice[:, torch.tensor(member.index)].sum(2)
-
-
-def read_axis(module: nn.Module) -> int:
-    """Axis of a layer's input that runs over features or channels."""
-    return -1 if isinstance(module, nn.Linear) else 1

@@ -1,8 +1,8 @@
 """The criteria of the toy experiment in Yeom et al. 2021 (arXiv 1912.08881), as the authors' code computes them.
 
-They differ from this kit's: each value is taken at the output of the layer that produces the unit, before its activation
-function; values are summed over the reference samples before their sign is dropped, so that samples can cancel each other;
-and each layer is scaled on its own. For stacks of dense layers.
+They differ from this kit's: each value is taken at the output of the layer that produces the unit, before its
+activation function; values are summed over the reference samples before their sign is dropped, so that samples can
+cancel each other; and each layer is scaled on its own. For stacks of dense layers.
 """
 
 from __future__ import annotations

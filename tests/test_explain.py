@@ -1,0 +1,402 @@
+"""Heatmaps, their drift, their faithfulness, the sanity gate, planted artefacts and shifted inputs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from xaiprune import data, zoo
+from xaiprune.data import Split
+from xaiprune.explain import (
+    METHODS,
+    Method,
+    bootstrap,
+    class_means,
+    completeness,
+    curves,
+    drift,
+    drift_columns,
+    gate,
+    gradient_x_input,
+    heatmaps,
+    integrated_gradients,
+    mass,
+    occlusion,
+    rank_correlation,
+    reinitialised,
+    saliency,
+    shapley,
+    smoothgrad,
+    stamp,
+    tag_mask,
+    tagged,
+    top_overlap,
+    watch,
+)
+from xaiprune.measure import scorecards
+from xaiprune.metrics import ACCURACY, PSNR
+
+
+@pytest.fixture(scope="module")
+def lenet():
+    return zoo.load("lenet-5")
+
+
+@pytest.fixture(scope="module")
+def some():
+    return data.mnist("validation", 40)
+
+
+class Linear(nn.Module):
+    """A linear model of two-channel images, whose explanations are known."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, 2, 6, 6))
+
+    def forward(self, images):
+        return (images[:, None] * self.weight).sum((2, 3, 4))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_gives_one_finite_map_per_image_whatever_the_batches(lenet, some, name):
+    found = heatmaps(lenet, *some, name)
+    assert found.shape == (40, 28, 28)
+    assert torch.isfinite(found).all()
+    assert not found.requires_grad
+    if name not in ("smoothgrad", "shapley"):  # these draw anew for every batch
+        assert torch.allclose(heatmaps(lenet, *some, name, batch_size=7), found, atol=1e-4)
+    assert torch.equal(heatmaps(lenet, *some, name), found)
+    if not METHODS[name].signed:
+        assert found.min() >= 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_leaves_a_trace(lenet, some, name):
+    before, state = torch.get_rng_state(), {k: v.clone() for k, v in lenet.state_dict().items()}
+    images = some.images[:4].clone()
+    heatmaps(lenet, images, some.labels[:4], name)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(images, some.images[:4])
+    assert not images.requires_grad
+    assert all(torch.equal(state[k], v) for k, v in lenet.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in lenet.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in lenet.modules())
+
+
+def test_methods_agree_with_the_closed_form_of_a_linear_model():
+    model, images, targets = Linear().eval(), torch.rand(5, 2, 6, 6), torch.tensor([0, 1, 2, 0, 1])
+    weights = model.weight.detach()[targets]
+    products = (images * weights).sum(1)
+    assert torch.allclose(saliency(model, images, targets), weights.abs().amax(1))
+    assert torch.allclose(gradient_x_input(model, images, targets), products)
+    assert torch.allclose(integrated_gradients(model, images, targets, steps=3), products, atol=1e-6)
+    assert torch.allclose(smoothgrad(model, images, targets, samples=3), weights.abs().amax(1), atol=1e-6)
+    covered = products.unfold(1, 2, 2).unfold(2, 2, 2).sum((3, 4))
+    spread = covered.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert torch.allclose(occlusion(model, images, targets, window=2, stride=2), spread, atol=1e-5)
+    assert torch.allclose(shapley(model, images, targets, patch=2, samples=2), spread / 4, atol=1e-5)
+
+
+def test_shapley_converges_to_the_exact_values(lenet, some):
+    """All 24 orders of the four quarters of an image."""
+    images, targets = some.images[:3], some.labels[:3]
+    quarters = torch.zeros(4, 28, 28, dtype=torch.bool)
+    for number, (row, column) in enumerate(itertools.product((0, 14), repeat=2)):
+        quarters[number, row : row + 14, column : column + 14] = True
+
+    def value(members):
+        mask = quarters[list(members)].any(0) if members else torch.zeros(28, 28, dtype=torch.bool)
+        with torch.no_grad():
+            return lenet(images * mask).gather(1, targets[:, None])[:, 0]
+
+    exact = torch.zeros(3, 4)
+    for order in itertools.permutations(range(4)):
+        for place, player in enumerate(order):
+            exact[:, player] += (value(order[: place + 1]) - value(order[:place])) / 24
+    found = shapley(lenet, images, targets, patch=14, samples=800)
+    summed = torch.stack([(found * quarter).sum((1, 2)) for quarter in quarters], dim=1)
+    assert (summed - exact).norm() < 0.05 * exact.norm()
+    assert completeness(lenet, images, targets, found).max() < 1e-4
+
+
+def test_integrated_gradients_are_complete(lenet, some):
+    coarse, fine = (integrated_gradients(lenet, *some, steps=steps) for steps in (5, 100))
+    errors = [completeness(lenet, *some, maps) for maps in (coarse, fine)]
+    assert errors[1].quantile(0.95) < 0.01 < errors[0].quantile(0.95)
+    shifted = integrated_gradients(lenet, *some, baseline=0.5, steps=100)
+    assert completeness(lenet, *some, shifted, baseline=0.5).quantile(0.95) < 0.02
+
+
+def test_no_pass_is_larger_than_the_bound(some):
+    sizes = []
+
+    class Watching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = zoo.load("lenet-5")
+
+        def forward(self, images):
+            sizes.append(len(images))
+            return self.inner(images)
+
+    model = Watching().eval()
+    for method in (saliency, gradient_x_input, smoothgrad, integrated_gradients, occlusion, shapley):
+        sizes.clear()
+        method(model, *some, batch_size=60)
+        assert max(sizes) <= 60, method.__name__
+
+
+def test_an_autoencoder_is_explained_by_its_error(digits):
+    model = zoo.load("mnist-autoencoder")
+    wanted = model(digits).detach()
+    pixels = digits.clone().requires_grad_()
+    error = -(model(pixels) - digits).square().flatten(1).mean(1)
+    (gradient,) = torch.autograd.grad(error.sum(), pixels)
+    assert torch.allclose(saliency(model, digits, digits), gradient.abs()[:, 0], atol=1e-8)
+    with pytest.raises(ValueError, match="targets must be given"):
+        saliency(model, digits)
+    with pytest.raises(ValueError, match="targets are classes, but"):
+        saliency(model, digits, torch.zeros(len(digits), dtype=torch.long))
+    with pytest.raises(ValueError, match="targets, wanted outputs, must have shape"):
+        saliency(model, digits, wanted[:1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x, t: saliency(m, x, t + 10), "targets must be from 0 to 9, got 1"),
+        (lambda m, x, t: saliency(m, x, t[:3]), r"targets must have shape \(40,\)"),
+        (lambda m, x, t: saliency(m, x, [3] * 40), "targets must be a tensor"),
+        (lambda m, x, t: saliency(m, x[0], t), "add the batch axis"),
+        (lambda m, x, t: saliency(m, x[:0], t[:0]), "images is empty"),
+        (lambda m, x, t: saliency(m, (x * 255).byte(), t), "images must be a float tensor"),
+        (lambda m, x, t: saliency("lenet-5", x, t), "model must be an nn.Module"),
+        (lambda m, x, t: smoothgrad(m, x, t, sigma=-1), "sigma must be 0 or more, in per cent"),
+        (lambda m, x, t: smoothgrad(m, x, t, samples=0), "samples must be a whole number from 1"),
+        (lambda m, x, t: integrated_gradients(m, x, t, steps=0), "steps must be a whole number from 1"),
+        (lambda m, x, t: occlusion(m, x, t, window=40), "window must be from 1 to 28"),
+        (lambda m, x, t: occlusion(m, x, t, window=3, stride=4), "stride must be from 1 to the window's 3"),
+        (lambda m, x, t: shapley(m, x, t, patch=0), "patch must be from 1 to 28"),
+        (lambda m, x, t: shapley(m, x, t, samples=0), "samples must be a whole number"),
+        (lambda m, x, t: heatmaps(m, x, t, "gradcam"), "method must be a Method or one of saliency"),
+        (lambda m, x, t: completeness(m, x, t, torch.zeros(3, 28, 28)), "heatmaps must be one per image"),
+        (lambda m, x, t: curves(m, x, t, torch.zeros(40, 14, 14)), r"heatmaps must have shape \(40, 28, 28\)"),
+        (lambda m, x, t: curves(m, x, t, torch.full((40, 28, 28), math.nan)), "heatmaps hold NaN"),
+        (lambda m, x, t: curves(m, x, t, torch.zeros(40, 28, 28), steps=0), "steps must be from 1 to the 784"),
+        (lambda m, x, t: watch(m, Split(x, t), "blur", [1]), "shift must be a Shift or one of rotation, noise"),
+    ],
+)
+def test_bad_requests_are_named(lenet, some, call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(lenet, *some)
+
+
+def test_training_mode_is_refused(some):
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(784, 10))
+    with pytest.raises(ValueError, match="model is in training mode"):
+        saliency(model, *some)
+
+
+def test_rank_correlation_is_spearmans_with_ties():
+    one = torch.randint(0, 5, (6, 7, 7)).double()
+    other = one + torch.randint(0, 5, (6, 7, 7))
+    expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(one.numpy(), other.numpy())]
+    assert np.allclose(rank_correlation(one, other), expected)
+    assert torch.allclose(rank_correlation(one, 3 * one - 1), torch.ones(6, dtype=torch.float64))
+    assert torch.allclose(rank_correlation(one, -one), -torch.ones(6, dtype=torch.float64))
+
+
+def test_rank_correlation_of_a_constant_map_is_an_error_and_not_nan():
+    one = torch.rand(3, 5, 5)
+    other = one.clone()
+    other[1] = 0.5
+    with pytest.raises(ValueError, match=r"other is constant for image 1: .* rank correlation is undefined"):
+        rank_correlation(one, other)
+    with pytest.raises(ValueError, match="one holds NaN or infinity"):
+        rank_correlation(one / 0, other)
+    with pytest.raises(ValueError, match="must have the same shape"):
+        rank_correlation(one, other[:2])
+
+
+def test_top_overlap_counts_shared_pixels():
+    one, other = torch.zeros(1, 2, 5), torch.zeros(1, 2, 5)
+    one[0, 0, :4] = torch.tensor([4.0, 3, 2, 1])
+    other[0, 0, 2:] = torch.tensor([4.0, 3, 2])
+    assert top_overlap(one, other, share=0.2).item() == 0
+    assert top_overlap(one, other, share=0.3).item() == pytest.approx(1 / 3)
+    assert top_overlap(one, one, share=0.4).item() == 1
+    with pytest.raises(ValueError, match="share must be above 0 and at most 1, got 10"):
+        top_overlap(one, other, share=10)
+
+
+def test_the_bootstrap_interval_covers_as_often_as_it_says():
+    generator, hits = torch.Generator().manual_seed(0), 0
+    for seed in range(300):
+        _, low, high = bootstrap(torch.randn(60, generator=generator), seed=seed, draws=300)
+        hits += low <= 0 <= high
+    assert 0.90 < hits / 300 < 0.99
+
+
+def test_drift_is_none_from_a_model_to_itself_and_grows_with_noise(lenet, some):
+    same = drift(lenet, lenet, some.images)
+    assert same.rank.min() == pytest.approx(1)
+    assert same.overlap.min() == 1
+    found = []
+    for size in (0.02, 0.1, 0.3):
+        noisy = zoo.load("lenet-5")
+        generator = torch.Generator().manual_seed(0)
+        for parameter in noisy.parameters():
+            parameter.data += size * parameter.std() * torch.randn(parameter.shape, generator=generator)
+        found.append(drift(lenet, noisy, some.images).rank.mean().item())
+    assert 1 > found[0] > found[1] > found[2]
+
+
+def test_drift_breaks_down_by_class(lenet, some):
+    other = reinitialised(lenet)
+    found = drift(lenet, other, *some)
+    rows = found.rows()
+    assert [row["class"] for row in rows] == [*(str(c) for c in sorted(set(some.labels.tolist()))), "all"]
+    assert sum(row["images"] for row in rows[:-1]) == rows[-1]["images"] == 40
+    assert all(row["rank_low"] <= row["rank"] <= row["rank_high"] for row in rows)
+    assert rows[-1]["rank"] == pytest.approx(found.rank.mean().item())
+    assert "rank correlation ↑" in repr(found)
+    mine = drift(lenet, other, *some, classes=some.labels % 2)
+    assert [row["class"] for row in mine.rows()] == ["0", "1", "all"]
+
+
+def test_a_dead_model_is_said_to_be_so(lenet, some):
+    dead = zoo.load("lenet-5")
+    dead.fc3.weight.data.zero_()
+    with pytest.raises(ValueError, match="Does the model still answer to its input"):
+        drift(lenet, dead, some.images, method="saliency")
+
+
+def test_curves_take_the_pixels_in_order(some):
+    """A model that counts bright pixels of the upper half: deletion and insertion follow by hand."""
+
+    class Counting(nn.Module):
+        def forward(self, images):
+            upper = images[:, 0, :14].sum((1, 2))
+            return torch.stack([upper, torch.zeros_like(upper)], 1)
+
+    model, images = Counting().eval(), torch.full((2, 1, 28, 28), 0.01)
+    heat = torch.zeros(2, 28, 28)
+    heat[:, :14] = 1
+    found = curves(model, images, torch.zeros(2, dtype=torch.long), heat, steps=4)
+    full = 1 / (1 + math.exp(-0.01 * 14 * 28))
+    half = 1 / (1 + math.exp(-0.01 * 7 * 28))
+    assert found.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert found.deletion[0].tolist() == pytest.approx([full, half, 0.5, 0.5, 0.5], abs=1e-5)
+    assert found.insertion[0].tolist() == pytest.approx([0.5, half, full, full, full], abs=1e-5)
+    deletion, insertion = found.areas
+    assert found.faithfulness.tolist() == pytest.approx((insertion - deletion).tolist())
+
+
+def test_an_empty_map_is_a_random_order_and_does_not_win(lenet, some):
+    empty = torch.zeros(40, 28, 28)
+    scores = [curves(lenet, *some, empty, seed=seed).faithfulness.mean().item() for seed in range(3)]
+    good = curves(lenet, *some, heatmaps(lenet, *some)).faithfulness.mean().item()
+    assert max(map(abs, scores)) < 0.15
+    assert good > 0.5
+    assert curves(lenet, *some, empty + 3).faithfulness.mean().item() == pytest.approx(scores[0])
+
+
+def test_the_gate_passes_methods_and_stops_a_picture_of_the_picture(lenet, some):
+    picture = Method("the image itself", lambda model, images, targets: images[:, 0])
+    found = gate(lenet, *some, ["lrp", "gradient x input", picture])
+    assert found["lrp"].passes
+    assert found["gradient x input"].passes
+    assert not found["the image itself"].passes
+    assert found["the image itself"].leads["re-initialised model"] == (0, 0, 0)
+    assert found["the image itself"].likeness == pytest.approx(1)
+    assert set(found["lrp"].curves) == {"lrp", "random", "reversed", "re-initialised model"}
+    assert "DOES NOT PASS" in repr(found["the image itself"])
+    assert "ahead of random" in repr(found["lrp"])
+
+
+def test_reinitialised_models_are_new_and_the_old_one_stays(lenet):
+    before = {name: value.clone() for name, value in lenet.state_dict().items()}
+    one, other, again = reinitialised(lenet, 0), reinitialised(lenet, 1), reinitialised(lenet, 0)
+    for name, value in lenet.state_dict().items():
+        assert torch.equal(before[name], value)
+        assert not torch.equal(one.state_dict()[name], value)
+        assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
+        assert torch.equal(one.state_dict()[name], again.state_dict()[name])
+    bare = reinitialised(Linear().eval())
+    assert torch.equal(bare.weight.flatten().sort().values, Linear().weight.flatten().sort().values)
+
+
+def test_scorecards_gain_drift_columns_and_say_when_a_method_is_not_to_be_trusted(lenet, some):
+    extra = drift_columns(lenet, *some)
+    [card] = scorecards({"itself": lenet}, some, ACCURACY, repeats=2, extra=extra)
+    title = "rank correlation of heatmaps (lrp)"
+    assert card[title] == pytest.approx(1)
+    assert f"{title}  " in str(card)
+    assert "↑" in next(line for line in str(card).splitlines() if "faithfulness" in line)
+    picture = Method("the image itself", lambda model, images, targets: images[:, 0])
+    titles = [column.title for column in drift_columns(lenet, *some, method=picture)]
+    assert "does not pass the sanity gate" in titles[0]
+
+
+def test_an_autoencoders_columns(digits):
+    model, split = zoo.load("mnist-autoencoder"), Split(digits, torch.zeros(len(digits), dtype=torch.long))
+    extra = drift_columns(model, digits, digits, method="integrated gradients")
+    [card] = scorecards({"itself": model}, split, PSNR, repeats=2, extra=extra)
+    assert next(value for key, value in card.values.items() if key.startswith("rank")) == pytest.approx(1)
+
+
+def test_tags_go_where_they_are_said_to(some):
+    mask = tag_mask()
+    assert mask.sum() == 16
+    own, others = tagged(some, 8, "own"), tagged(some, 8, "others")
+    is_8 = some.labels == 8
+    assert torch.equal(own.images[:, 0, mask].mean(1) == 1, is_8)
+    assert torch.equal(others.images[:, 0, mask].mean(1) == 1, ~is_8)
+    assert torch.equal(own.images[:, 0, ~mask], some.images[:, 0, ~mask])
+    assert torch.equal(tagged(some, 8, "none").images, some.images)
+    half = tagged(data.mnist("validation"), 8, "others", share=0.5)
+    assert 0.45 < (half.images[:, 0, mask].mean(1) == 1).double().mean() < 0.55
+    assert torch.equal(stamp(some.images, torch.zeros(40, dtype=torch.bool)), some.images)
+    for arguments, message in (
+        ((8, "all"), "placement must be one of"),
+        ((12, "own"), "label must be a class"),
+        ((8, "own", 2), "share must be from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tagged(some, *arguments)
+
+
+def test_mass_is_the_part_on_the_mask():
+    heat = torch.zeros(2, 28, 28)
+    heat[:, 2, 2], heat[:, 20, 20] = -3, 1
+    assert mass(heat, tag_mask()).tolist() == [0.75, 0.75]
+    assert mass(torch.ones(1, 28, 28), tag_mask()).item() == pytest.approx(16 / 784)
+    with pytest.raises(ValueError, match="mask must fit"):
+        mass(heat, tag_mask(14, 14))
+    with pytest.raises(ValueError, match="heatmap 0 is zero everywhere"):
+        mass(0 * heat, tag_mask())
+
+
+def test_watching_shifts(lenet):
+    split = data.mnist("validation", 100)
+    rows = watch(lenet, split, "rotation", [0, 20, 60], scores=lambda some: heatmaps(lenet, *some).mean(0))
+    assert rows[0]["heatmaps"] == pytest.approx(1)
+    assert rows[0]["scores"] == pytest.approx(1)
+    assert rows[0]["heatmaps"] > rows[1]["heatmaps"] > rows[2]["heatmaps"]
+    assert rows[0]["accuracy"] > rows[2]["accuracy"]
+    noise = watch(lenet, split, "noise", [0.0, 0.3], method="gradient x input")
+    assert noise[0]["heatmaps"] == pytest.approx(1)
+    assert "scores" not in noise[0]
+
+
+def test_class_means_have_one_map_per_class(some):
+    means = class_means(torch.ones(40, 28, 28) * some.labels[:, None, None], some.labels)
+    assert means[:, 0, 0].tolist() == sorted(set(some.labels.tolist()))

@@ -1,0 +1,173 @@
+"""Pictures of explanations: heatmaps, the ledger's waterfall, curves of faithfulness, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .base import BLACK, BLUE, GREEN, RED, SKY, montage
+
+#: Colours of evidence: red speaks for the answer, blue against it, white is none.
+EVIDENCE = "RdBu_r"
+#: The controls of the sanity gate look the same in every picture.
+CONTROL_STYLES = {"random": ("#999999", ":"), "reversed": (BLACK, "--"), "re-initialised model": (RED, "-.")}
+
+
+def scaled(heatmaps: np.ndarray) -> np.ndarray:
+    """Each heatmap over the 99.5th percentile of its sizes, so that maps of any unit share one range, -1 to 1.
+
+    Parameters
+    ----------
+    heatmaps : array
+        Shape ``(N, H, W)``.
+    """
+    heatmaps = np.asarray(heatmaps, dtype=float)
+    top = np.quantile(np.abs(heatmaps), 0.995, axis=(1, 2), keepdims=True)
+    return np.clip(heatmaps / np.maximum(top, 1e-30), -1, 1)
+
+
+def heatmap_rows(
+    images: np.ndarray, heatmaps: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = None
+) -> Figure:
+    """The images in a row, and a row of heatmaps per method below them, each map on its own scale.
+
+    Parameters
+    ----------
+    images : array
+        Shape ``(N, H, W)`` or ``(N, 1, H, W)``, values in [0, 1].
+    heatmaps : mapping of str to array
+        Method to heatmaps of shape ``(N, H, W)``.
+    title : str
+    ax : Axes, optional
+    """
+    size = np.shape(images)[-1] + 2
+    rows = len(heatmaps) + 1
+    ax = ax or plt.figure(figsize=(0.85 * len(images) + 1.8, 0.85 * rows + 0.5)).subplots()
+    grey = -np.asarray(images).reshape(len(images), *np.shape(images)[-2:])
+    cells = montage([0 * grey, *(scaled(maps) for maps in heatmaps.values())], fill=0)
+    ax.imshow(cells, cmap=EVIDENCE, vmin=-1, vmax=1)
+    pictures = montage([grey], fill=0)
+    ax.imshow(pictures, cmap="gray", vmin=-1, vmax=0, extent=(-0.5, pictures.shape[1] - 0.5, size - 2.5, -0.5))
+    ax.set(xlim=(-0.5, cells.shape[1] - 0.5), ylim=(cells.shape[0] - 0.5, -0.5))
+    ax.set_yticks([size * (place + 0.5) for place in range(rows)], ["image", *heatmaps])
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title)
+    ax.set_xlabel("red speaks for the answer, blue against it", fontsize=9)
+    return ax.figure
+
+
+def waterfall(rows: Sequence[dict], title: str, *, unit: str = "logit", ax: Axes | None = None) -> Figure:
+    """The ledger: what is left of the explained output after each layer has kept its part.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        From ``Ledger.rows``.
+    title : str
+    unit : str
+        Of relevance.
+    ax : Axes, optional
+    """
+    ax = ax or plt.figure(figsize=(0.7 * len(rows) + 2.2, 3.4)).subplots()
+    names = [row["layer"] for row in rows]
+    ends = [place for place, name in enumerate(names) if name in ("output", "input")]
+    ax.bar(ends, [rows[place]["left"] for place in ends], color=BLUE, label="explained output, and what pixels got")
+    for colour, key, label in ((RED, "bias", "kept by the bias"), (BLACK, "kept", "lost to epsilon or nowhere to go")):
+        base = [row["left"] + (row["kept"] if key == "bias" else 0) for row in rows]
+        ax.bar(range(len(rows)), [row[key] for row in rows], bottom=base, color=colour, label=label)
+    levels = [row["left"] for row in rows]
+    for place in range(len(rows) - 1):
+        ax.plot([place, place + 1], [levels[place]] * 2, color=BLACK, lw=0.6)
+    ax.axhline(0, color=BLACK, lw=0.8)
+    ax.set_xticks(range(len(rows)), names, rotation=30, ha="right")
+    ax.set(title=title, ylabel=f"relevance [{unit}]", xlabel="from the output back to the input")
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return ax.figure
+
+
+def faithfulness_curves(
+    shares: Sequence[float], curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
+) -> Figure:
+    """Mean deletion and insertion curves of a method and its controls, on the same axes.
+
+    Parameters
+    ----------
+    shares : sequence of float
+        Part of the pixels that is gone, or there.
+    curves : mapping of str to tuple of array
+        Name to deletion and insertion, each of shape ``(N, len(shares))``.
+    title : str
+    """
+    figure = plt.figure(figsize=(9.5, 3.5))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for name, (deletion, insertion) in curves.items():
+        colour, style = CONTROL_STYLES.get(name, (None, "-"))
+        width = 1.4 if name in CONTROL_STYLES else 2.2
+        left.plot(shares, np.mean(deletion, axis=0), style, color=colour, lw=width, label=name)
+        right.plot(shares, np.mean(insertion, axis=0), style, color=colour, lw=width, label=name)
+    left.set(
+        title="Deletion (↓ better)",
+        xlabel="share of the pixels gone, highest first",
+        ylabel="probability of the answer",
+    )
+    right.set(title="Insertion (↑ better)", xlabel="share of the pixels back, highest first")
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.suptitle(title, fontsize=11, fontweight="bold")
+    return figure
+
+
+def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | None = None, ax=None) -> Figure:
+    """Rank correlation and overlap per class, with their bootstrap intervals.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        From ``Drift.rows``.
+    title : str
+    names : sequence of str, optional
+        Names of the classes.
+    ax : Axes, optional
+    """
+    ax = ax or plt.figure(figsize=(8, 3.2)).subplots()
+    places = np.arange(len(rows))
+    for offset, colour, key, label in (
+        (-0.2, BLUE, "rank", "rank correlation"),
+        (0.2, SKY, "overlap", "overlap of the top 10 % of pixels"),
+    ):
+        values = np.array([row[key] for row in rows])
+        ends = np.array([[row[f"{key}_low"] for row in rows], [row[f"{key}_high"] for row in rows]])
+        ax.bar(places + offset, values, 0.4, color=colour, label=label)
+        ax.errorbar(places + offset, values, np.abs(ends - values), fmt="none", ecolor=BLACK, lw=1)
+    labels = [row["class"] if names is None or row["class"] == "all" else names[int(row["class"])] for row in rows]
+    ax.set_xticks(places, labels)
+    ax.axhline(0, color=BLACK, lw=0.8)
+    ax.set(title=title, xlabel="class", ylabel="likeness to the original (↑ better)", ylim=(None, 1.02))
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return ax.figure
+
+
+def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | None = None) -> Figure:
+    """Accuracy, and how far the explanations have moved, against the size of a shift.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        From ``watch``, of one shift.
+    title, xlabel : str
+    ax : Axes, optional
+    """
+    ax = ax or plt.figure(figsize=(7, 3.4)).subplots()
+    levels = [row["level"] for row in rows]
+    ax.plot(levels, [row["accuracy"] / 100 for row in rows], "o-", color=BLUE, label="accuracy (share)")
+    ax.plot(levels, [row["heatmaps"] for row in rows], "s--", color=RED, label="heatmaps: rank correlation")
+    if "scores" in rows[0]:
+        ax.plot(levels, [row["scores"] for row in rows], "^:", color=GREEN, label="unit scores: rank correlation")
+    ax.set(title=title, xlabel=xlabel, ylabel="against unshifted inputs (↑ better)", ylim=(0, 1.03))
+    ax.legend(loc="lower left")
+    return ax.figure
