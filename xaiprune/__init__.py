@@ -22,6 +22,7 @@ _SUBMODULES = (
     "metrics",
     "plots",
     "prune",
+    "samples",
     "sweeps",
     "tables",
     "train",

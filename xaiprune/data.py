@@ -122,41 +122,6 @@ def fashion_mnist(split: str, limit: int | None = None) -> Split:
     return _load("FashionMNIST", split, limit)
 
 
-def toy(name: str, points: int = 2000, seed: int = 0) -> Split:
-    """Points of the plane in two classes, as many of each: scikit-learn's ``make_moons`` and ``make_circles``.
-
-    Parameters
-    ----------
-    name : {"moons", "circles"}
-        With the noise (0.1) and the factor (0.3) of Yeom et al. 2021.
-    points : int
-        In all; even.
-    seed : int
-
-    Returns
-    -------
-    Split
-        ``images`` of shape (points, 2), float32, and ``labels`` of shape (points,), int64.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name or an odd number of points.
-    """
-    from sklearn import datasets
-
-    makers = {
-        "moons": lambda: datasets.make_moons(points, noise=0.1, random_state=seed),
-        "circles": lambda: datasets.make_circles(points, noise=0.1, factor=0.3, random_state=seed),
-    }
-    if name not in makers:
-        raise ValueError(f"name must be one of {', '.join(makers)}, got {name!r}.")
-    if points < 2 or points % 2:
-        raise ValueError(f"points must be an even number from 2, so that both classes have as many, got {points}.")
-    places, labels = makers[name]()
-    return Split(torch.from_numpy(places).float(), torch.from_numpy(labels).long())
-
-
 def check_images(images, name: str = "images", shape: tuple[int, ...] | None = None) -> torch.Tensor:
     """Return ``images`` if they are a batch of float images in [0, 1], and say what is wrong if not.
 

@@ -8,7 +8,7 @@ import time
 import joblib
 from torch import nn
 
-from xaiprune import data, tables, zoo
+from xaiprune import samples, tables, zoo
 from xaiprune.metrics import accuracy
 from xaiprune.prune import CRITERIA, find_units
 from xaiprune.prune.criteria.yeom import YEOM
@@ -32,19 +32,19 @@ def net(name: str, seed: int) -> nn.Module:
     """A trained network; 2,000 points, as the authors' data files have them."""
     seed_everything(seed)
     model = zoo.toy_mlp()
-    fit(model, data.toy(name), classification_loss, seed=seed, progress=False, **TRAINING)
+    fit(model, samples.toy(name), classification_loss, seed=seed, progress=False, **TRAINING)
     return model.eval()
 
 
 def rows_of(name: str, seed: int, sizes: tuple[int, ...], draws: int = DRAWS, criteria=None) -> list[dict]:
     """Training accuracy after 1,000 of the 3,000 hidden neurons are gone, for fresh reference samples in every draw."""
-    model, points = net(name, seed), data.toy(name)
+    model, points = net(name, seed), samples.toy(name)
     units = find_units(model, points.images[:1])
     found = reference_draws(
         model,
         units,
         ROWS if criteria is None else criteria,
-        lambda size, draw: data.toy(name, 2 * size, draw),
+        lambda size, draw: samples.toy(name, 2 * size, draw),
         lambda model: round(accuracy(model, points), 3),
         sizes=sizes,
         draws=draws,

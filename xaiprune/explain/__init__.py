@@ -1,7 +1,7 @@
 """Explanations: where the evidence is, whether a heatmap deserves trust, and how far it drifts under compression."""
 
 from . import relevance
-from .artefacts import mass, stamp, tag_mask, tagged
+from .artefacts import TESTS, decoupled, mass, stamp, tag_mask, tagged
 from .drift import Drift, bootstrap, drift, drift_columns, rank_correlation, top_overlap
 from .faithful import Curves, curves
 from .gradients import (
@@ -11,17 +11,17 @@ from .gradients import (
     saliency,
     smoothgrad,
 )
-from .methods import METHODS, Method, heatmaps
+from .methods import IMAGE, METHODS, Method, heatmaps
 from .perturbation import occlusion, shapley
 from .relevance import lrp
 from .sanity import CONTROLS, Verdict, gate, reinitialised
 from .shifts import SHIFTS, Shift, answers, class_means, watch
 
 __all__ = [
-    *("CONTROLS", "METHODS", "SHIFTS"),
+    *("CONTROLS", "IMAGE", "METHODS", "SHIFTS", "TESTS"),
     *("Curves", "Drift", "Method", "Shift", "Verdict"),
-    *("answers", "bootstrap", "class_means", "completeness", "curves", "drift", "drift_columns", "gate"),
-    *("gradient_x_input", "heatmaps", "integrated_gradients", "lrp", "mass", "occlusion", "rank_correlation"),
+    *("answers", "bootstrap", "class_means", "completeness", "curves", "decoupled", "drift", "drift_columns"),
+    *("gate", "gradient_x_input", "heatmaps", "integrated_gradients", "lrp", "mass", "occlusion", "rank_correlation"),
     *("reinitialised", "relevance", "saliency", "shapley", "smoothgrad", "stamp", "tag_mask", "tagged"),
     *("top_overlap", "watch"),
 ]

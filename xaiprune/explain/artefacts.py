@@ -8,6 +8,8 @@ from ..data import Split
 
 #: Which images of a split carry the tag.
 PLACEMENTS = ("none", "own", "others")
+#: Three tests of a network that may have learned the tag, with the placement of each.
+TESTS = {"no tag": "none", "as in training": "own", "tag on the others": "others"}
 
 
 def tag_mask(height: int = 28, width: int = 28, size: int = 4, margin: int = 1) -> torch.Tensor:
@@ -75,6 +77,42 @@ def tagged(split: Split, label: int, placement: str, share: float = 1.0, seed: i
     drawn = torch.rand(len(split.labels), generator=torch.Generator().manual_seed(seed)) < share
     chosen = {"none": drawn & False, "own": split.labels == label, "others": split.labels != label}[placement]
     return Split(stamp(split.images, chosen & drawn), split.labels)
+
+
+def decoupled(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int = 0) -> Split:
+    """A copy of a split in which what lies on a spot no longer goes with the suspect images.
+
+    Half of the suspect images, drawn at random, lose what is on the spot: it becomes what the other images have there on
+    average. And half of the others get the spot of a suspect image that is drawn for each.
+
+    Parameters
+    ----------
+    split : Split
+    suspect : torch.Tensor
+        Shape ``(N,)``, bool.
+    mask : torch.Tensor
+        Shape ``(H, W)``, bool: the spot.
+    seed : int
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError
+        If no image is suspect, or all are.
+    """
+    if not 0 < int(suspect.sum()) < len(suspect):
+        raise ValueError(f"suspect must be some of the {len(suspect)} images, got {int(suspect.sum())}.")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(len(suspect), generator=generator) < 0.5
+    sources = suspect.nonzero()[:, 0]
+    donors = sources[torch.randint(len(sources), (len(suspect),), generator=generator)]
+    usual = split.images[~suspect].mean(0)
+    replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.images)
+    images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.images[donors], replaced)
+    return Split(images, split.labels)
 
 
 def mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from .target import check_request, explained
 
 
 def saliency(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
-    """Size of the gradient, the largest over the image's channels (Simonyan, Vedaldi and Zisserman 2013, arXiv 1312.6034).
+    """Size of the gradient, the largest over the image's channels (Simonyan et al. 2013, arXiv 1312.6034).
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def integrated_gradients(
 ) -> torch.Tensor:
     """The gradient's mean on the straight path from a baseline to the image, times their difference.
 
-    Sundararajan, Taly and Yan 2017 (arXiv 1703.01365), with Gauss-Legendre steps. The values add up to the difference of what
-    is explained, but for the error of so many steps: :func:`completeness` measures it.
+    Sundararajan, Taly and Yan 2017 (arXiv 1703.01365), with Gauss-Legendre steps. The values add up to the difference
+    of what is explained, but for the error of so many steps: :func:`completeness` measures it.
 
     Parameters
     ----------

@@ -52,6 +52,14 @@ METHODS: dict[str, Method] = {
 }
 
 
+def _first_channel(model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+    return images[:, 0]
+
+
+#: Not an explanation: the picture as its own heatmap, for comparison. It never looks at the model.
+IMAGE = Method("the image itself", _first_channel, signed=False)
+
+
 def find_method(method: Method | str) -> Method:
     """The method itself, or the one of that name."""
     if isinstance(method, Method):

@@ -30,8 +30,9 @@ class Verdict:
     leads : dict of str to tuple of float
         Control to the method's mean lead in faithfulness, with the ends of its 95 % bootstrap interval over images.
     likeness : float
-        Mean rank correlation of the heatmaps with those of the re-initialised model (Adebayo et al. 2018, arXiv 1810.03292): near 1 says
-        that the heatmap shows the image, not what the model learned. ``nan`` if such a heatmap is constant.
+        Mean rank correlation of the heatmaps with those of the re-initialised model (Adebayo et al. 2018, arXiv
+        1810.03292): near 1 says that the heatmap shows the image, not what the model learned. ``nan`` if such a
+        heatmap is constant.
     """
 
     method: str

@@ -5,7 +5,16 @@ axis that has a better side says which.
 """
 
 from .base import METHODS, RED, bands, bars, histories, image_rows, lines, montage, use_style
-from .explain import EVIDENCE, drift_by_class, faithfulness_curves, heatmap_rows, scaled, watch_lines, waterfall
+from .explain import (
+    EVIDENCE,
+    draws_against_size,
+    drift_by_class,
+    faithfulness_curves,
+    heatmap_rows,
+    scaled,
+    watch_lines,
+    waterfall,
+)
 from .soft import (
     coefficients_per_group,
     loss_against_saving,
@@ -18,7 +27,7 @@ from .soft import (
 from .weights import histogram, sensitivity_curves, weight_histograms
 
 __all__ = [
-    *("EVIDENCE", "METHODS", "RED", "bands", "bars", "coefficients_per_group", "drift_by_class"),
+    *("EVIDENCE", "METHODS", "RED", "bands", "bars", "coefficients_per_group", "draws_against_size", "drift_by_class"),
     *("faithfulness_curves", "heatmap_rows", "histogram", "histories", "image_rows"),
     *("lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "montage"),
     *("psnr_against_sparsity", "scaled", "search_path", "sensitivity_curves", "sparsity_curve", "use_style"),

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, GREEN, RED, SKY, montage
+from .base import BLACK, BLUE, GREEN, RED, SKY, by, montage
 
 #: Colours of evidence: red speaks for the answer, blue against it, white is none.
 EVIDENCE = "RdBu_r"
@@ -150,6 +150,35 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
     ax.set(title=title, xlabel="class", ylabel="likeness to the original (↑ better)", ylim=(None, 1.02))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax.figure
+
+
+def draws_against_size(rows: Sequence[dict], title: str, ylabel: str) -> Figure:
+    """What a criterion's plan keeps, and how alike its plans are, against the reference samples that it saw.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        From ``reference_draws``.
+    title, ylabel : str
+        The label is that of the measure.
+    """
+    figure = plt.figure(figsize=(10, 3.4))
+    left, right = figure.subplots(1, 2)
+    for place, (name, mine) in enumerate(by(rows, "criterion").items()):
+        sizes, style = [row["per_class"] for row in mine], ("o-", "s--", "^:", "D-.")[place % 4]
+        (line,) = left.plot(sizes, [np.mean(row["values"]) for row in mine], style, label=name)
+        ends = [[f(row["values"]) for row in mine] for f in (min, max)]
+        left.fill_between(sizes, *ends, color=line.get_color(), alpha=0.15, linewidth=0)
+        right.plot(sizes, [row["overlap"] for row in mine], style, label=name)
+    for ax in (left, right):
+        ax.set(xscale="log", xlabel="reference samples per class")
+        ax.set_xticks(sizes, [str(size) for size in sizes])
+        ax.minorticks_off()
+    left.set(title="What is kept (band: all draws)", ylabel=ylabel)
+    right.set(title="Do two draws remove the same?", ylabel="shared part of what goes (↑ better)", ylim=(None, 1.02))
+    right.legend(loc="lower right")
+    figure.suptitle(title, fontsize=11, fontweight="bold")
+    return figure
 
 
 def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | None = None) -> Figure:

@@ -14,7 +14,7 @@ from .apply import masked
 from .criteria import CRITERIA, Criterion
 from .planning import plan
 from .plans import Plan
-from .scores import score
+from .scores import Scores, score
 from .units import UnitGroup
 
 
@@ -82,6 +82,52 @@ def reference_draws(
         rows.append(row | {"overlap": shared.mean().item(), "least": shared.min().item()})
     bar.close()
     return rows
+
+
+def unit_scores(
+    model: nn.Module, units: list[UnitGroup], criterion: str | Criterion = "relevance"
+) -> Callable[[Split], torch.Tensor]:
+    """A function of data that gives the scores of all units in one row: what ``watch`` takes to see them move.
+
+    Parameters
+    ----------
+    model : nn.Module
+    units : list of UnitGroup
+    criterion : Criterion or str
+
+    Returns
+    -------
+    callable
+        ``Split -> scores of shape (units,)``.
+    """
+
+    def function(split: Split) -> torch.Tensor:
+        return torch.cat(list(score(model, units, criterion, split).values.values()))
+
+    return function
+
+
+def carriers(
+    model: nn.Module, units: list[UnitGroup], present: Split, absent: Split, criterion: str | Criterion = "relevance"
+) -> Scores:
+    """Scores by which those units go first that matter more when something is in the images than when it is not.
+
+    Parameters
+    ----------
+    model : nn.Module
+    units : list of UnitGroup
+    present, absent : Split
+        The same images with and without it; the labels say which answer is explained.
+    criterion : Criterion or str
+
+    Returns
+    -------
+    Scores
+        Minus the gain: the lowest carry most of it.
+    """
+    one, other = (score(model, units, criterion, split) for split in (present, absent))
+    gains = {name: other[name] - one[name] for name in one.values}
+    return Scores(f"carriers by {one.criterion}", one.groups, gains)
 
 
 def overlaps(plans: Sequence[Plan]) -> torch.Tensor:

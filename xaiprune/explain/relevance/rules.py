@@ -8,7 +8,7 @@ negative have been weighted by two factors. That is all that tells the rules apa
 rule                  weight of positive, negative parts       source
 ====================  =======================================  ==========================================
 epsilon               1, 1                                     Bach et al. 2015
-gamma                 1 + gamma, 1 (for outputs above zero)    Montavon et al. 2019
+gamma                 1 + gamma, 1 (for outputs above zero)    Montavon et al. 2019, section 10.2.1
 z-plus                1, 0                                     Montavon et al. 2017, deep Taylor decomposition
 alpha-beta            alpha times (1, 0) less beta times (0, 1)  Bach et al. 2015
 ====================  =======================================  ==========================================

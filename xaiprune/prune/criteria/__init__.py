@@ -10,6 +10,7 @@ from __future__ import annotations
 from . import attribution, slices, weights
 from .evidence import Criterion, Evidence, at_random
 from .reading import apart
+from .yeom import YEOM
 
 _DATA, _GRADIENTS = frozenset({"data"}), frozenset({"data", "gradients"})
 
@@ -32,4 +33,4 @@ CRITERIA: dict[str, Criterion] = {
     )
 }
 
-__all__ = ["CRITERIA", "Criterion", "Evidence"]
+__all__ = ["CRITERIA", "YEOM", "Criterion", "Evidence"]
