@@ -28,6 +28,13 @@ def keep(weights, k):
 
 SOLUTIONS = {"neuron": 1601, "mask": 834_577, "psnr": right_psnr, "step": 1 / 32}
 SOLUTIONS |= {"csr": 0.5, "cubic": 0.7, "keep": keep, "fisher": 5, "probes": 4, "surgeon": 2}
+SOLUTIONS |= {"z-plus": 3, "complete": 5, "shared": lambda one, other, k: len(top(one, k) & top(other, k)) / k}
+
+
+def top(values, k):
+    return set(np.argsort(-values.ravel())[:k])
+
+
 MISTAKES = [
     ("neuron", 33, "What reads it goes too"),
     ("neuron", 32, "Its bias goes"),
@@ -83,6 +90,21 @@ MISTAKES = [
     ("surgeon", 1, "for all three"),
     ("surgeon", 3, "count from 0"),
     ("surgeon", 7, "the index, from 0"),
+    ("z-plus", 6, "the epsilon rule"),
+    ("z-plus", 2, "sum of the sizes"),
+    ("z-plus", 0.75, "that is the share"),
+    ("z-plus", 1, "positive contributions alone"),
+    ("complete", 0.05, "as a share"),
+    ("complete", 0.3, "the difference itself"),
+    ("complete", 130 / 7, "logit of 1 has to be taken off"),
+    ("complete", 30 / 7, "relative to what the image adds"),
+    ("complete", 50, "in per cent"),
+    ("shared", 0.5, "write a function"),
+    ("shared", lambda a, b, k: len(top(abs(a), k) & top(abs(b), k)) / k, "absolute values"),
+    ("shared", lambda a, b, k: len(top(-a, k) & top(-b, k)) / k, "the lowest pixels"),
+    ("shared", lambda a, b, k: len(top(a, k) & top(b, k)) / a.size, "divide by k"),
+    ("shared", lambda a, b, k: len(top(a, k) & top(b, k)), "Which part of k"),
+    ("shared", lambda a, b, k: 0.123, "these two maps share"),
 ]
 
 

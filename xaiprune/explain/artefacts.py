@@ -82,8 +82,8 @@ def tagged(split: Split, label: int, placement: str, share: float = 1.0, seed: i
 def decoupled(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int = 0) -> Split:
     """A copy of a split in which what lies on a spot no longer goes with the suspect images.
 
-    Half of the suspect images, drawn at random, lose what is on the spot: it becomes what the other images have there on
-    average. And half of the others get the spot of a suspect image that is drawn for each.
+    Half of the suspect images, drawn at random, lose what is on the spot: it becomes what the other images have there
+    on average. And half of the others get the spot of a suspect image that is drawn for each.
 
     Parameters
     ----------

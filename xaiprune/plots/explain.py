@@ -74,7 +74,7 @@ def waterfall(rows: Sequence[dict], title: str, *, unit: str = "logit", ax: Axes
         Of relevance.
     ax : Axes, optional
     """
-    ax = ax or plt.figure(figsize=(0.7 * len(rows) + 2.2, 3.4)).subplots()
+    ax = ax or plt.figure(figsize=(max(8.5, 0.6 * len(rows) + 4), 3.4)).subplots()
     names = [row["layer"] for row in rows]
     ends = [place for place, name in enumerate(names) if name in ("output", "input")]
     ax.bar(ends, [rows[place]["left"] for place in ends], color=BLUE, label="explained output, and what pixels got")
@@ -182,12 +182,12 @@ def draws_against_size(rows: Sequence[dict], title: str, ylabel: str) -> Figure:
 
 
 def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | None = None) -> Figure:
-    """Accuracy, and how far the explanations have moved, against the size of a shift.
+    """Accuracy, and how far the explanations have moved, against the size of a change.
 
     Parameters
     ----------
     rows : sequence of dict
-        From ``watch``, of one shift.
+        From ``watch``, of one shift; or others with ``level``, ``accuracy`` in per cent and ``heatmaps``.
     title, xlabel : str
     ax : Axes, optional
     """
@@ -197,6 +197,6 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
     ax.plot(levels, [row["heatmaps"] for row in rows], "s--", color=RED, label="heatmaps: rank correlation")
     if "scores" in rows[0]:
         ax.plot(levels, [row["scores"] for row in rows], "^:", color=GREEN, label="unit scores: rank correlation")
-    ax.set(title=title, xlabel=xlabel, ylabel="against unshifted inputs (↑ better)", ylim=(0, 1.03))
+    ax.set(title=title, xlabel=xlabel, ylabel="accuracy, rank correlation (↑ better)", ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax.figure

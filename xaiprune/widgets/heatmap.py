@@ -113,7 +113,7 @@ class Picture:
         second.set_xlabel("red for, blue against", fontsize=8)
         places = range(len(self.layers))
         self.left = third.bar(places, [1.0] * len(self.layers), color="#56B4E9", label="left")
-        self.took = third.bar(places, [0.0] * len(self.layers), color=RED, label="kept by bias, epsilon")
+        self.took = third.bar(places, [0.0] * len(self.layers), color=RED, label="kept or given by bias, epsilon")
         third.set_xticks(places, self.layers, rotation=45, ha="right", fontsize=8)
         third.axhline(0, color="black", lw=0.8)
         third.set(title="Ledger (relevance rules only)", ylabel="share of the output", ylim=(-1.0, 2.0))
