@@ -279,6 +279,25 @@ def test_a_dead_model_is_said_to_be_so(lenet, some):
         drift(lenet, dead, some.images, method="saliency")
 
 
+def test_images_without_evidence_left_are_counted(lenet, some):
+    """A model that still answers, but not to the images of one class."""
+
+    class Deaf(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.bright = zoo.load("lenet-5"), some.images[3].sum()
+
+        def forward(self, images):
+            heard = (images.sum((1, 2, 3), keepdim=True) - self.bright).abs() > 1e-3
+            return self.inner(images * heard)
+
+    found = drift(lenet, Deaf().eval(), *some, method="saliency")
+    assert found.silent.nonzero().flatten().tolist() == [3]
+    assert found.rank[3] == 0
+    assert found.rank[[0, 1, 2]].min() == pytest.approx(1)
+    assert "1 of 40 images have a constant heatmap" in repr(found)
+
+
 def test_curves_take_the_pixels_in_order(some):
     """A model that counts bright pixels of the upper half: deletion and insertion follow by hand."""
 

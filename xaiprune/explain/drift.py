@@ -119,12 +119,16 @@ class Drift:
         Shape ``(N,)``: overlap of the highest pixels.
     classes : torch.Tensor
         Shape ``(N,)``: the class of each image.
+    silent : torch.Tensor
+        Shape ``(N,)``, bool: where the compressed model's heatmap is constant, because nothing in the image speaks for
+        the answer any more. Rank correlation is not defined there; in ``rank`` it counts as 0.
     """
 
     method: str
     rank: torch.Tensor
     overlap: torch.Tensor
     classes: torch.Tensor
+    silent: torch.Tensor
 
     def rows(self) -> list[dict]:
         """A row per class and one for all: ``class``, ``images``, and both measures with ``low`` and ``high`` ends."""
@@ -145,6 +149,10 @@ class Drift:
         for row in self.rows():
             cells = [f"{row[m]:.3f} [{row[f'{m}_low']:.3f}, {row[f'{m}_high']:.3f}]" for m in ("rank", "overlap")]
             lines.append(f"{row['class']:<6}{row['images']:>7}  {cells[0]:<22}{cells[1]}")
+        if count := int(self.silent.sum()):
+            lines.append(
+                f"{count} of {len(self.silent)} images have a constant heatmap: their rank correlation counts as 0"
+            )
         return "\n".join(lines)
 
 
@@ -183,7 +191,8 @@ def drift(
     Raises
     ------
     TypeError, ValueError
-        As ``check_request`` and the method raise them, and for a heatmap that is constant.
+        As ``check_request`` and the method raise them; for a heatmap of the original that is constant, and if all those
+        of the compressed model are.
     """
     images, targets = check_request(original, images, targets)
     return _compare(
@@ -258,7 +267,13 @@ def _compare(method: Method, model, images, targets, reference, classes, share) 
     if classes is None:
         classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
     found = _heat(method, model, images, targets)
-    return Drift(method.name, rank_correlation(reference, found), top_overlap(reference, found, share), classes)
+    flat = found.flatten(1)
+    silent = flat.amax(1) == flat.amin(1)
+    rank = torch.zeros(len(found), dtype=torch.float64)
+    if silent.all():
+        rank_correlation(reference, found)  # says so
+    rank[~silent] = rank_correlation(reference[~silent], found[~silent])
+    return Drift(method.name, rank, top_overlap(reference, found, share), classes, silent)
 
 
 def _check_pair(one: torch.Tensor, other: torch.Tensor) -> None:
