@@ -54,6 +54,20 @@ digits = xp.data.mnist("calibration")
 diagonal = xp.prune.curvature.hessian_diagonal(model, digits, xp.train.classification_loss, probes=10)""",
         "xp.widgets.CurvatureExplorer(model, digits, diagonal, '2.weight')",
     ),
+    "heatmap": (
+        """import xaiprune as xp
+xp.setup()
+model, digits = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20)
+explorer = xp.widgets.HeatmapExplorer(model, digits, {"epsilon": (0, "lrp", "epsilon", 0.5)})
+view = explorer.set(0, "lrp", "gamma", 0.1)""",
+        "explorer",
+    ),
+    "noise": (
+        """import xaiprune as xp
+xp.setup()
+model, digits = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20)""",
+        "xp.widgets.NoiseExplorer(model, digits)",
+    ),
 }
 
 
@@ -171,6 +185,17 @@ def test_dragging_the_threshold_takes_weights_away(lab, page):
     assert more > 30
     assert fewer < whole
     assert lower < accuracy
+
+
+def test_dragging_gamma_changes_what_the_pixels_get(lab, page):
+    (label, got, whole, *_), (same, less, also, *_) = drag(lab, page, "heatmap", handle=1, pixels=120)
+    assert (label, whole) == (same, also)
+    assert less != got
+
+
+def test_dragging_sigma_makes_two_draws_differ(lab, page):
+    (alike, _), (less, _) = drag(lab, page, "noise", handle=1, pixels=90)
+    assert less < alike
 
 
 def test_dragging_to_another_weight_shows_its_landscape(lab, page):

@@ -40,6 +40,23 @@ def test_a_montage_places_every_image():
     assert (plots.montage([np.zeros((3, 1, 4, 5))]) == plots.montage([np.zeros((3, 4, 5))])).all()
 
 
+LEDGER = [
+    {"layer": "output", "rule": "", "bias": 0.0, "kept": 0.0, "left": 4.0},
+    {"layer": "fc", "rule": "epsilon", "bias": 1.0, "kept": 0.5, "left": 2.5},
+    {"layer": "input", "rule": "", "bias": 0.0, "kept": 0.0, "left": 2.5},
+]
+ENDS = {
+    f"{key}{end}": value for key in ("rank", "overlap") for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.7))
+}
+DRIFT = [{"class": name, "images": 9, **ENDS} for name in ("0", "3", "all")]
+DRAWS = [
+    {"criterion": c, "per_class": n, "values": [90.0, 91.0], "overlap": 0.9, "least": 0.8}
+    for c in ("relevance", "taylor")
+    for n in (1, 5)
+]
+WATCHED = [{"level": n, "accuracy": 90.0, "heatmaps": 0.8, "scores": 0.9} for n in (0, 10)]
+
+
 def drawn():
     plt.close("all")
     landscape = np.add.outer(np.arange(4.0), np.arange(5.0))
@@ -55,6 +72,14 @@ def drawn():
             (range(5), range(4)), landscape, landscape / 7, 0.5, {"p": [(0, 0), (1, 1)]}, ("x", "y"), "Path"
         ),
         "histories": plots.histories({"a": [{"evaluations": 1, "psnr": 2}]}, "History", guess=3),
+        "heatmaps": plots.heatmap_rows(np.zeros((2, 1, 4, 4)), {"lrp": np.ones((2, 4, 4))}, "Heatmaps"),
+        "waterfall": plots.waterfall(LEDGER, "Ledger"),
+        "faithfulness": plots.faithfulness_curves(
+            [0, 0.5, 1], {"lrp": (np.ones((4, 3)), np.zeros((4, 3))), "random": (np.ones((4, 3)),) * 2}, "Gate"
+        ),
+        "drift": plots.drift_by_class(DRIFT, "Drift", names=list("abcd")),
+        "draws": plots.draws_against_size(DRAWS, "Draws", "accuracy [%] (↑ better)"),
+        "watch": plots.watch_lines(WATCHED, "Watch", "rotation [degrees]"),
         "bars": plots.bars({"a": 1.0, "b": 2.0}, "Bars", "PSNR [dB]  (→ better)", guess=1.5),
         "lines": plots.lines(
             {"a": ([1, 2], [3, 4])}, "Lines", "x", "y  (↑ better)", marks={"m": 1}, levels={"l": 3}, guess=(1, 2)
@@ -74,7 +99,27 @@ def test_every_picture_has_a_title_and_says_what_is_on_its_axes(name):
     if name != "images":
         words = " ".join(label for ax in drawn()[name].axes for label in (ax.get_xlabel(), ax.get_ylabel()))
         assert words.strip()
-        assert "better" in words or name in ("coefficients", "histograms")
+        titles = " ".join(ax.get_title() for ax in drawn()[name].axes)
+        assert "better" in words + titles or name in ("coefficients", "histograms", "heatmaps", "waterfall")
+
+
+def test_heatmaps_share_one_range_whatever_their_units():
+    maps = np.random.default_rng(0).standard_normal((3, 8, 8)) * np.array([1e-6, 1, 1e6])[:, None, None]
+    scaled = plots.scaled(maps)
+    assert np.abs(scaled).max(axis=(1, 2)).tolist() == [1, 1, 1]
+    assert (np.sign(scaled) == np.sign(maps)).all()
+    assert plots.scaled(np.zeros((1, 8, 8))).max() == 0
+
+
+def test_a_waterfall_ends_where_the_ledger_ends():
+    ax = plots.waterfall(LEDGER, "Ledger").axes[0]
+    heights = {(bar.get_x() + bar.get_width() / 2): bar for bar in ax.patches}
+    assert heights
+    tops = [bar.get_y() + bar.get_height() for bar in ax.patches]
+    assert max(tops) == 4.0
+    bias = next(bar for bar in ax.patches if bar.get_height() == 1.0)
+    kept = next(bar for bar in ax.patches if bar.get_height() == 0.5)
+    assert (bias.get_y(), kept.get_y()) == (3.0, 2.5)
 
 
 def test_random_draws_are_one_line_with_their_band():

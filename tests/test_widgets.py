@@ -11,14 +11,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xaiprune import data, plots
+from xaiprune import data, plots, zoo
 from xaiprune.metrics import accuracy
 from xaiprune.prune import curvature, cut, find_units, find_weights, plan, scan, score
 from xaiprune.train import classification_loss
-from xaiprune.widgets import CoefficientExplorer, CurvatureExplorer, ThresholdExplorer
+from xaiprune.widgets import (
+    CoefficientExplorer,
+    CurvatureExplorer,
+    HeatmapExplorer,
+    NoiseExplorer,
+    ThresholdExplorer,
+)
 from xaiprune.widgets.canvas import png_bytes, strip
 from xaiprune.widgets.coefficients import Picture, compute
 from xaiprune.widgets.curvature import SHARES
+from xaiprune.widgets.heatmap import METHODS, RULES
+from xaiprune.widgets.heatmap import compute as heatmap_compute
+from xaiprune.widgets.noise import compute as noise_compute
 from xaiprune.widgets.threshold import compute as threshold_compute
 
 FRONTIER = [{"method": "descend", "sparsity": s, "psnr": 20 - 10 * s} for s in (0.2, 0.5, 0.7, 0.85)]
@@ -255,3 +264,95 @@ def test_the_curvature_explorer_draws_and_refuses(classifier, curvature_explorer
         curvature_explorer.set(0, 80)
     with pytest.raises(ValueError, match="name must be one of"):
         CurvatureExplorer(model, split, curvature_explorer.diagonal, "weight")
+
+
+@pytest.fixture(scope="module")
+def lenet():
+    plots.use_style()
+    return zoo.load("lenet-5"), data.mnist("validation", 6)
+
+
+def test_heatmaps_are_finite_and_the_books_balance_over_the_whole_grid(lenet):
+    for rule in RULES:
+        for parameter in np.linspace(0, 1, 21):
+            view = heatmap_compute(*lenet, 1, "lrp", rule, float(parameter))
+            assert np.isfinite(view.heatmap).all()
+            rows = view.ledger
+            assert rows[-2]["left"] == pytest.approx(rows[-1]["left"], rel=1e-3, abs=1e-3)
+            assert torch.isfinite(view.curves.faithfulness).all()
+    for method in METHODS:
+        views = [heatmap_compute(*lenet, image, method) for image in range(6)]
+        assert all(np.abs(view.heatmap).max() == 1 for view in views)
+        assert all((view.ledger is None) == (method != "lrp") for view in views)
+
+
+def test_gamma_takes_evidence_against_away(lenet):
+    against = [
+        -heatmap_compute(*lenet, 0, "lrp", "gamma", gamma).heatmap.clip(max=0).sum() for gamma in (0.0, 0.25, 1.0)
+    ]
+    assert against[0] > against[1] > against[2]
+
+
+def test_the_heatmap_explorer_follows_its_controls(lenet):
+    explorer = HeatmapExplorer(*lenet, {"one": (0, "lrp", "gamma", 0.25), "two": (3, "saliency", "gamma", 0.25)})
+    png, text = explorer.png.value, explorer.readout.value
+    explorer.parameter_slider.value = 0.75
+    assert explorer.png.value != png
+    assert explorer.readout.value != text
+    explorer.rule_menu.value = "z-plus"
+    assert explorer.parameter_slider.disabled
+    explorer.method_menu.value = "saliency"
+    assert explorer.rule_menu.disabled
+    assert explorer.view.ledger is None
+    view = explorer.set(2, "lrp", "epsilon", 0.33)
+    assert explorer.parameter_slider.value == pytest.approx(0.35)
+    assert view.text == explorer.view.text
+    shown = explorer._repr_mimebundle_()
+    assert shown["text/plain"].startswith("one: label")
+    height = pixels(explorer.png.value).shape[0]
+    assert pixels(base64.b64decode(shown["image/png"])).shape[0] == 2 * height
+
+
+def test_the_heatmap_explorer_refuses_what_is_not_there(lenet):
+    explorer = HeatmapExplorer(*lenet)
+    for setting, message in (
+        ((6,), "image must be from 0 to 5, got 6"),
+        ((0, "gradcam"), "method must be one of lrp"),
+        ((0, "lrp", "flat"), "rule must be one of epsilon"),
+        ((0, "lrp", "gamma", 2), "parameter must be from 0 to 1, got 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explorer.set(*setting)
+    model, split = lenet
+    with pytest.raises(ValueError, match="split is empty"):
+        HeatmapExplorer(model, data.Split(split.images[:0], split.labels[:0]))
+
+
+def test_noise_agrees_with_itself_more_the_less_there_is_and_the_more_samples(lenet):
+    likeness = {}
+    for sigma in (0, 10, 30, 60):
+        for samples in (1, 8, 64):
+            view = noise_compute(*lenet, 2, sigma, samples)
+            assert np.isfinite(view.heatmaps).all()
+            assert 0 <= view.noisy.min() <= view.noisy.max() <= 1
+            likeness[sigma, samples] = view.likeness
+    assert likeness[0, 1] == pytest.approx(1)
+    assert likeness[10, 8] > likeness[30, 8] > likeness[60, 8]
+    assert likeness[30, 64] > likeness[30, 8] > likeness[30, 1]
+
+
+def test_the_noise_explorer_follows_its_sliders(lenet):
+    explorer = NoiseExplorer(*lenet, {"one": (0, 15, 25), "two": (1, 0, 1)})
+    png, text = explorer.png.value, explorer.readout.value
+    explorer.sliders[1].value = 45
+    assert explorer.png.value != png
+    assert explorer.readout.value != text
+    assert explorer.set(1, 0, 1).likeness == pytest.approx(1)
+    assert explorer._repr_mimebundle_()["text/plain"].count("two draws agree") == 2
+    for setting, message in (
+        ((9, 15, 25), "image must be from 0 to 5"),
+        ((0, 61, 25), "sigma must be from 0 to 60 %"),
+        ((0, 15, 0), "samples must be from 1 to 64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explorer.set(*setting)
