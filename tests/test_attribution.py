@@ -12,6 +12,7 @@ from torch import nn
 
 from xaiprune import data, samples, zoo
 from xaiprune.data import Split
+from xaiprune.explain.relevance import Composite, Where, epsilon, z_plus
 from xaiprune.prune import (
     CRITERIA,
     YEOM,
@@ -175,7 +176,7 @@ def test_relevance_refuses_what_has_no_classes(digits):
 
 
 def test_the_authors_criteria_follow_their_formulas():
-    """Layer by layer with plain matrix products, as in the authors' description of z+ on dense layers."""
+    """Layer by layer with plain matrix products: positive weights, no bias, signed inputs, as in the authors' code."""
     torch.manual_seed(0)
     model, points = zoo.toy_mlp(30).double().eval(), samples.toy("moons", 20, 3)
     points = Split(points.images.double(), points.labels)
@@ -191,9 +192,8 @@ def test_the_authors_criteria_follow_their_formulas():
     layers, by_relevance = (model.hidden2, model.hidden3, model.output), []
     for layer, x in reversed(list(zip(layers, inputs))):
         positive = layer.weight.detach().clamp(min=0)
-        z = x.detach() @ positive.T + layer.bias.detach().clamp(min=0)
-        relevance = x.detach() * ((relevance / z) @ positive)
-        by_relevance.insert(0, relevance.sum(0).abs() / relevance.sum(0).abs().sum())
+        relevance = x.detach() * ((relevance / (x.detach() @ positive.T)) @ positive)
+        by_relevance.insert(0, relevance.sum(0))
     found = {name: list(score(model, units, YEOM[name], points).values.values()) for name in YEOM}
     for place, value in enumerate(outputs[:3]):
         weight = (model.hidden1, model.hidden2, model.hidden3)[place].weight.detach().abs().sum(1)
@@ -201,7 +201,9 @@ def test_the_authors_criteria_follow_their_formulas():
         assert torch.allclose(found["weight"][place], weight / weight.sum())
         assert torch.allclose(found["gradient"][place], gradient / gradient.norm(), atol=1e-9)
         assert torch.allclose(found["taylor"][place], product / product.norm(), atol=1e-9)
-        assert torch.allclose(found["lrp"][place], by_relevance[place], atol=1e-9)
+        signed = by_relevance[place]
+        assert torch.allclose(found["lrp"][place], signed / signed.sum(), atol=1e-9)
+        assert torch.allclose(found["lrp, sizes"][place], signed.abs() / signed.abs().sum(), atol=1e-9)
 
 
 def test_reference_draws_and_overlaps(net, few):
@@ -241,6 +243,18 @@ def test_carriers_of_something_go_first(net, few):
     assert found["1"].argmin() == 2
     with masked(net, plan(found.only("1"), k=1)):
         assert torch.allclose(net(present), net(absent))
+
+
+def test_layers_are_counted_anew_for_every_batch():
+    """A composite by depth must not change when the images come in several batches."""
+    composite = Composite("by depth", ((Where(depth=(0, 0.5)), z_plus()), (Where(), epsilon())))
+    model, split = zoo.load("lenet-5"), data.mnist("calibration", 300)
+    units, mine = find_units(model, split.images[:1]), Criterion("mine", attribution.relevance(composite))
+    whole = score(model, units, mine, split)
+    parts = [Split(*(values[rows] for values in split)) for rows in (slice(0, 256), slice(256, 300))]
+    first, second = (score(model, units, mine, part) for part in parts)
+    mixed = (256 * first["fc2"] + 44 * second["fc2"]) / 300
+    assert torch.allclose(whole["fc2"], mixed, atol=2e-3)
 
 
 def test_unit_scores_are_one_row(net, few):

@@ -351,6 +351,7 @@ def written(x):
     [
         (lambda x: nn.functional.layer_norm(x, x.shape[1:]), "layer_norm has no rule for relevance"),
         (lambda x: x * x, "multiplies or divides one signal by another"),
+        (lambda x: torch.mul(x, other=x), "multiplies or divides one signal by another"),
         (lambda x: 1 / x, "has no rule|one signal by another"),
         (stale, r"reads a tensor that relu of layer 'the model itself' changed in place"),
         (written, "changes a tensor in place"),
@@ -382,6 +383,40 @@ def test_in_place_activations_whose_value_is_used_are_fine():
     assert torch.equal(lrp(model, images), plain)
 
 
+class Skipping(nn.Module):
+    """The pixels are read by a convolution and by a sum beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(1, 1, 3, padding="same"), nn.Linear(784, 10)
+
+    def forward(self, images):
+        return self.head((self.layer(images) + images).flatten(1))
+
+
+class Keywords(nn.Module):
+    """Operands that are given by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(1, 2, 3, padding="same"), nn.Linear(1568, 3)
+
+    def forward(self, images):
+        x = self.layer(images)
+        x = torch.add(x, other=nn.functional.gelu(input=x), alpha=2)
+        return self.head(torch.rsub(torch.sub(x, other=0.2), other=0.1, alpha=3).flatten(1))
+
+
+def test_operands_by_name_are_seen():
+    torch.manual_seed(0)
+    model, images = Keywords().double().eval(), torch.rand(2, 1, 28, 28, dtype=torch.float64)
+    for composite in ("epsilon 0", "epsilon-plus-box"):
+        _, ledger = propagate(model, images, torch.tensor([0, 1]), composite=composite)
+        assert ledger.error.max() < 1e-12
+    with torch.no_grad():
+        assert torch.isfinite(lrp(model, images, torch.tensor([0, 1]))).all()
+
+
 def test_bad_requests_are_named():
     model, images = zoo.load("lenet-5"), torch.rand(2, 1, 28, 28)
     with pytest.raises(ValueError, match="composite must be a Composite or one of epsilon 0"):
@@ -399,8 +434,10 @@ def test_bad_requests_are_named():
         lrp(model, 2 * images, composite="epsilon-gamma-box")
     with pytest.raises(ValueError, match="targets must be classes"):
         lrp(model, images, torch.rand(2, 10))
-    with pytest.raises(ValueError, match="no layer reads the pixels themselves"):
+    with pytest.raises(ValueError, match="reads the pixels themselves, but composite 'epsilon-plus-box'"):
         lrp(Constants().eval(), images, composite="epsilon-plus-box")
+    with pytest.raises(ValueError, match="reads the pixels themselves"):
+        lrp(Skipping().eval(), images, composite="epsilon-plus-flat")
 
 
 def test_rules_and_composites_refuse_what_makes_no_sense():

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from ..data import Split
 from .apply import masked
-from .criteria import CRITERIA, Criterion
+from .criteria import Criterion
 from .planning import plan
 from .plans import Plan
 from .scores import Scores, score
@@ -67,7 +67,8 @@ def reference_draws(
         raise ValueError(f"sizes must be whole numbers of samples from 1, got {list(sizes)}.")
     if draws < 2:
         raise ValueError(f"draws must be at least 2, to be compared with each other, got {draws}.")
-    named = criteria if isinstance(criteria, Mapping) else {name: CRITERIA.get(name, name) for name in criteria}
+    criteria = (criteria,) if isinstance(criteria, str) else criteria
+    named = criteria if isinstance(criteria, Mapping) else {name: name for name in criteria}
     bar = tqdm(total=len(named) * len(sizes) * draws, disable=not progress, desc="reference samples")
     rows = []
     for (name, criterion), size in itertools.product(named.items(), sizes):
@@ -143,5 +144,7 @@ def overlaps(plans: Sequence[Plan]) -> torch.Tensor:
     torch.Tensor
         Shape ``(pairs,)``, float64.
     """
+    if len(plans) < 2 or not all(len(plan) for plan in plans):
+        raise ValueError(f"plans must be at least two that remove something, got {len(plans)}.")
     sets = [{(name, unit) for name, gone in plan.removed.items() for unit in gone.tolist()} for plan in plans]
     return torch.tensor([len(a & b) / len(a) for a, b in itertools.combinations(sets, 2)], dtype=torch.float64)

@@ -74,10 +74,10 @@ def propagate(
         Shape ``(N, C, H, W)``.
     ledger : Ledger
     """
-    with modified_gradients(model, composite) as trace:
+    with torch.enable_grad(), modified_gradients(model, composite) as trace:
         pixels = trace.watch(images)
-        chosen = _forward(model, pixels, targets, trace)
-    (gradient,) = torch.autograd.grad(chosen.sum(), pixels)
+        total, chosen = _forward(model, pixels, targets, trace)
+    (gradient,) = torch.autograd.grad(total, pixels)
     relevance = trace.relevance(pixels, gradient)
     return relevance, trace.ledger(chosen, relevance)
 
@@ -117,15 +117,16 @@ def inner_relevance(
     images, targets = check_request(model, images, targets)
     modules = dict(model.named_modules())
     if layer not in modules:
-        raise ValueError(f"layer must be the name of a module, such as {list(modules)[1]!r}, got {layer!r}.")
+        known = ", ".join(name for name in modules if name)
+        raise ValueError(f"layer must be the name of a module ({known}), got {layer!r}.")
     kept = []
-    with modified_gradients(model, composite) as trace:
+    with torch.enable_grad(), modified_gradients(model, composite) as trace:
         hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output))
         try:
-            chosen = _forward(model, trace.watch(images), targets, trace)
+            total, _ = _forward(model, trace.watch(images), targets, trace)
         finally:
             hook.remove()
-    found = torch.autograd.grad(chosen.sum(), kept, allow_unused=True) if kept else []
+    found = torch.autograd.grad(total, kept, allow_unused=True) if kept else []
     parts = [trace.relevance(value, gradient) for value, gradient in zip(kept, found) if gradient is not None]
     if not parts:
         raise ValueError(
@@ -135,7 +136,8 @@ def inner_relevance(
     return sum(parts)
 
 
-def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: Trace) -> torch.Tensor:
+def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: Trace) -> tuple:
+    """The sum over images of what is explained, as the end of a graph, and each image's value."""
     if targets.is_floating_point():
         raise ValueError(
             "targets must be classes: relevance divides a logit. Use a gradient method for wanted outputs."
@@ -152,4 +154,4 @@ def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trac
             f"composite {trace.composite.name!r} has a rule for pixels, but no layer reads the pixels themselves; "
             "normalise the images before they enter the model."
         )
-    return explained(outputs, targets)
+    return explained(outputs, targets).sum(), explained(outputs.detach(), targets)

@@ -108,8 +108,10 @@ def product(trace, function, args, kwargs):
         dilation, padding = each("dilation", 1), given.get("padding", 0)
         if isinstance(padding, str):
             total = [d * (size - 1) * (padding == "same") for d, size in zip(dilation, weight.shape[2:])]
-            sides = [side for n in reversed(total) for side in (n // 2, n - n // 2)]
-            x, given["padding"] = nn.functional.pad(x, sides), 0
+            given["padding"] = [n // 2 for n in total]
+            if any(n % 2 for n in total):
+                sides = [side for n in reversed(total) for side in (n // 2, n - n // 2)]
+                x, given["padding"] = nn.functional.pad(x, sides), 0
         settings = (each("stride", 1), each("padding", 0), dilation, "transpose" in name, each("output_padding", 0))
         kind, layer = "convolution", convolution(*settings, given.get("groups", 1))
     with torch.no_grad():
@@ -143,14 +145,15 @@ def normalisation(trace, function, args, kwargs):
 def addition(trace, function, args, kwargs):
     """A sum or a difference: of two signals as it is, of a signal and a constant with the constant's share noted."""
     result = function(*args, **kwargs)
-    operands = [value for value in args[:2] if isinstance(value, torch.Tensor) and value.requires_grad]
-    if len(operands) != 1:
+    pair = _pair(args, kwargs)
+    signals = [place for place, value in enumerate(pair) if _is_signal(value)]
+    if len(signals) != 1:
         return result
-    [x] = operands
-    scale = 1.0 if x is args[0] else kwargs.get("alpha", 1.0)
-    reverse = function.__name__ in ("rsub", "__rsub__")
-    if "sub" in function.__name__ and (x is args[0]) == reverse:
-        scale = -scale
+    [place], alpha = signals, kwargs.get("alpha", 1.0)
+    x, name = pair[place], function.__name__
+    scale = (1.0, alpha)[place]
+    if "sub" in name:
+        scale = (-alpha, 1.0)[place] if name in ("rsub", "__rsub__") else (1.0, -alpha)[place]
     shift = (result - scale * x).detach()
     entry = trace.entry("constant", x)
     return Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, result.detach(), entry)
@@ -158,9 +161,8 @@ def addition(trace, function, args, kwargs):
 
 def multiplication(trace, function, args, kwargs):
     """A signal times or over a constant or a gate: linear."""
-    signals = [value for value in args[:2] if isinstance(value, torch.Tensor) and value.requires_grad]
-    divides = "div" in function.__name__
-    if len(signals) > 1 or (divides and signals[0] is not args[0]):
+    first, second = (_is_signal(value) for value in _pair(args, kwargs))
+    if second and (first or "div" in function.__name__):
         trace.refuse(function, "multiplies or divides one signal by another; only gates (sigmoid, softmax) may")
     return function(*args, **kwargs)
 
@@ -169,7 +171,9 @@ def activation(trace, function, args, kwargs):
     """An activation function; the derivative of those made of straight lines through 0 is y / x already."""
     if function.__name__ in ("relu", "leaky_relu"):
         return function(*args, **kwargs)
-    return Pass.apply(args[0], ACTIVATIONS[function.__name__](args[0].detach(), *args[1:], **kwargs))
+    kwargs = dict(kwargs)
+    x, *others = args or (kwargs.pop("input"),)
+    return Pass.apply(x, ACTIVATIONS[function.__name__](x.detach(), *others, **kwargs))
 
 
 def gate(trace, function, args, kwargs):
@@ -183,6 +187,16 @@ def padding(trace, function, args, kwargs):
     if given.get("mode", "constant") == "constant" and given.get("value"):
         trace.refuse(function, "adds a constant; pad with zeros")
     return function(*args, **kwargs)
+
+
+def _pair(args, kwargs) -> tuple:
+    """Both operands, however they were given."""
+    first = args[0] if args else kwargs.get("input", kwargs.get("self"))
+    return first, args[1] if len(args) > 1 else kwargs.get("other")
+
+
+def _is_signal(value) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
 
 
 _ADD = "add sub __add__ __radd__ __sub__ __rsub__ rsub subtract"

@@ -147,7 +147,7 @@ def divide(part: Part, epsilon: float, product: Product, operands, relevance: to
         up, down = (_counting(weight, *pair) for pair in pairs)
         one_sided = not part.mirror or x.min() >= 0
         sides = [(x, *up)] if one_sided else [(x.clamp(min=0), *up), (x.clamp(max=0), *down)]
-        bias = None if bias is None else _counting(bias, *pairs[0])[0]
+        bias = _counting(bias, *pairs[0])[0] if part.bias and bias is not None else None
         total = product.push(sides[0][0], sides[0][1], bias)
         for side, counted, _ in sides[1:]:
             total += product.push(side, counted, None)
@@ -198,7 +198,7 @@ def pixels(rule: PixelRule, product: Product, operands, relevance: torch.Tensor)
 
 def _counting(weight: torch.Tensor, positive: float, negative: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights with their positive and negative entries multiplied, and the factors."""
-    factor = torch.where(weight > 0, positive, negative).to(weight)
+    factor = torch.where(weight > 0, weight.new_tensor(positive), weight.new_tensor(negative))
     return weight * factor, factor
 
 

@@ -39,6 +39,8 @@ class Part:
     mirror : bool
         Whether ``positive`` and ``negative`` are about contributions, so that a negative input times a negative weight
         is positive. If False they are about weights, whatever the sign of the input.
+    bias : bool
+        Whether the bias counts as a contribution.
     """
 
     positive: float
@@ -46,6 +48,7 @@ class Part:
     outputs: int = 0
     times: float = 1.0
     mirror: bool = True
+    bias: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ def z_plus() -> Rule:
 
 
 def w_plus() -> Rule:
-    """Only positive weights count, as z-plus is often written; on inputs below zero relevance changes its sign."""
-    return Rule("w-plus", (Part(1, 0, mirror=False),))
+    """Only positive weights count, and no bias, as z-plus is often written; below zero relevance changes its sign."""
+    return Rule("w-plus", (Part(1, 0, mirror=False, bias=False),))
 
 
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Rule:

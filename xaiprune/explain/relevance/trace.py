@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ..target import check_evaluating
 from .composites import COMPOSITES, Composite
 from .ledger import Entry, Ledger
-from .operations import ACTIVATIONS, HANDLERS, MOVES, PLAIN
+from .operations import ACTIVATIONS, HANDLERS, MOVES, PLAIN, product
 
 
 class Trace(TorchFunctionMode):
@@ -29,7 +29,7 @@ class Trace(TorchFunctionMode):
     Attributes
     ----------
     entries : list of Entry
-        The layers, from the input to the output.
+        The layers of the last forward pass, from the input to the output.
     """
 
     def __init__(self, composite: Composite):
@@ -67,9 +67,9 @@ class Trace(TorchFunctionMode):
 
     def entry(self, kind: str, x: torch.Tensor) -> Entry:
         """A line for the layer that is running, which reads x."""
-        place, first = len(self.entries), x in self._pixels
-        entry = Entry(self._name, kind, place, first, lambda: self.composite.rule(entry, len(self.entries)))
-        self.entries.append(entry)
+        mine, first = self.entries, x in self._pixels  # a later forward pass begins another list
+        entry = Entry(self._name, kind, len(mine), first, lambda: self.composite.rule(entry, len(mine)))
+        mine.append(entry)
         return entry
 
     def refuse(self, function, reason: str) -> None:
@@ -101,17 +101,32 @@ class Trace(TorchFunctionMode):
             result = function(*args, **kwargs)
             if any(isinstance(value, torch.Tensor) and value.requires_grad for value in tree_iter(result)):
                 self.refuse(function, "has no rule for relevance")
+        self._check_pixels(function, given, result)
         if changes:
             self._stale[args[0]] = f"{function.__name__} of layer {self._name!r}"
         if function.__name__ in MOVES and args[0] in self._pixels:
             self._pixels[result] = True
         return result
 
+    def _check_pixels(self, function, given: list[torch.Tensor], result) -> None:
+        """Rules for pixels give relevance and no gradient, which may not be mixed with what other layers pass back."""
+        if not self.composite.of_pixels or function.__name__ in MOVES or HANDLERS.get(function.__name__) is product:
+            return
+        reads = any(value in self._pixels for value in given)
+        if reads and any(isinstance(value, torch.Tensor) and value.requires_grad for value in tree_iter(result)):
+            self.refuse(
+                function,
+                f"reads the pixels themselves, but composite {self.composite.name!r} has a rule for pixels, which only "
+                "the first product with weights may read; normalise the images before they enter the model",
+            )
+
     @property
     def _name(self) -> str:
         return self._names[-1] if self._names else "the model itself"
 
     def _enter(self, name: str) -> None:
+        if not self._names:
+            self.entries = []
         self._names.append(name or "the model itself")
 
     def _leave(self) -> None:

@@ -1,8 +1,9 @@
 """The criteria of the toy experiment in Yeom et al. 2021 (arXiv 1912.08881), as the authors' code computes them.
 
 They differ from this kit's: each value is taken at the output of the layer that produces the unit, before its
-activation function; values are summed over the reference samples before their sign is dropped, so that samples can
-cancel each other; and each layer is scaled on its own. For stacks of dense layers.
+activation function; values are summed over the reference samples first, so that samples can cancel each other; and each
+layer is scaled on its own. ``lrp, sizes`` is ours: it drops the sign that the authors' code keeps. For stacks of dense
+layers.
 """
 
 from __future__ import annotations
@@ -36,10 +37,23 @@ def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 
 def lrp(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """Size of the relevance of the label's logit, only positive weights counting, as a share of the layer's total."""
+    """Relevance of the label's logit, only positive weights counting, as a share of the layer's total.
+
+    The sign stays, as in the authors' code: where a layer has no activation function, what speaks against the answer
+    goes first.
+    """
+    return {name: _share(values) for name, values in _relevance(evidence).items()}
+
+
+def lrp_sizes(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """The same without its sign."""
+    return {name: _share(values.abs()) for name, values in _relevance(evidence).items()}
+
+
+def _relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
     with modified_gradients(evidence.model, "w-plus"):
         found = _produced(evidence, lambda evidence: logits(evidence.model, *evidence.data).sum())
-    return {name: _share((value * gradient).sum(0).abs()) for name, (value, gradient) in found.items()}
+    return {name: (value * gradient).sum(0) for name, (value, gradient) in found.items()}
 
 
 def _loss(evidence: Evidence) -> torch.Tensor:
@@ -60,15 +74,15 @@ def _produced(evidence: Evidence, run) -> dict[str, tuple[torch.Tensor, torch.Te
 
 
 def _share(values: torch.Tensor) -> torch.Tensor:
-    return values / values.sum()
+    return values / values.sum() if values.any() else values
 
 
 def _unit(values: torch.Tensor) -> torch.Tensor:
-    return values / values.norm()
+    return values / values.norm() if values.any() else values
 
 
 _NEEDS = frozenset({"data", "gradients"})
-#: By the names of the paper's figure.
+#: By the names of the paper's figure, and one more.
 YEOM: dict[str, Criterion] = {
     row.name: row
     for row in (
@@ -76,5 +90,6 @@ YEOM: dict[str, Criterion] = {
         Criterion("gradient", gradient, _NEEDS),
         Criterion("taylor", taylor, _NEEDS),
         Criterion("lrp", lrp, _NEEDS),
+        Criterion("lrp, sizes", lrp_sizes, _NEEDS),
     )
 }
