@@ -175,6 +175,8 @@ def test_an_autoencoder_is_explained_by_its_error(digits):
         (lambda m, x, t: saliency(m, x, t + 10), "targets must be from 0 to 9, got 1"),
         (lambda m, x, t: saliency(m, x, t[:3]), r"targets must have shape \(40,\)"),
         (lambda m, x, t: saliency(m, x, [3] * 40), "targets must be a tensor"),
+        (lambda m, x, t: saliency(m, x, t > 4), "targets must be classes as int64"),
+        (lambda m, x, t: gate(m, x[:5], t[:5]), "images must be at least 10"),
         (lambda m, x, t: saliency(m, x[0], t), "add the batch axis"),
         (lambda m, x, t: saliency(m, x[:0], t[:0]), "images is empty"),
         (lambda m, x, t: saliency(m, (x * 255).byte(), t), "images must be a float tensor"),
@@ -233,6 +235,13 @@ def test_top_overlap_counts_shared_pixels():
     assert top_overlap(one, other, share=0.2).item() == 0
     assert top_overlap(one, other, share=0.3).item() == pytest.approx(1 / 3)
     assert top_overlap(one, one, share=0.4).item() == 1
+    # pixels that tie at the cut do not count: four against three, two of them shared; and no evidence shares nothing
+    assert top_overlap(one, other, share=0.9).item() == pytest.approx(2 / 4)
+    assert top_overlap(0 * one, other).item() == 0
+    torch.manual_seed(0)
+    drawn = [torch.rand(50, 20, 20) for _ in range(2)]
+    assert top_overlap(*drawn).mean().item() == pytest.approx(0.1, abs=0.02)
+    assert top_overlap(*drawn, share=1.0).min().item() == 1
     with pytest.raises(ValueError, match="share must be above 0 and at most 1, got 10"):
         top_overlap(one, other, share=10)
 
@@ -275,7 +284,7 @@ def test_drift_breaks_down_by_class(lenet, some):
 def test_a_dead_model_is_said_to_be_so(lenet, some):
     dead = zoo.load("lenet-5")
     dead.fc3.weight.data.zero_()
-    with pytest.raises(ValueError, match="Does the model still answer to its input"):
+    with pytest.raises(ValueError, match="does the model still answer to its input"):
         drift(lenet, dead, some.images, method="saliency")
 
 
@@ -339,6 +348,25 @@ def test_the_gate_passes_methods_and_stops_a_picture_of_the_picture(lenet, some)
     assert set(found["lrp"].curves) == {"lrp", "random", "reversed", "re-initialised model"}
     assert "DOES NOT PASS" in repr(found["the image itself"])
     assert "ahead of random" in repr(found["lrp"])
+
+
+def test_masks_and_parametrizations_are_not_taken_for_new_weights():
+    from torch.nn.utils import parametrizations, prune
+
+    masked = zoo.load("lenet-5")
+    prune.l1_unstructured(masked.fc1, "weight", 0.5)
+    with pytest.raises(ValueError, match="layer 'fc1' computes its weights from others"):
+        reinitialised(masked)
+    with pytest.raises(ValueError, match="layer '0' computes its weights from others"):
+        reinitialised(nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3))))
+
+
+def test_noise_follows_each_images_own_range(lenet, some):
+    dim = some.images.clone()
+    dim[1] *= 0.5
+    both = smoothgrad(lenet, dim[:2], some.labels[:2], samples=50)
+    alone = smoothgrad(lenet, dim[:1], some.labels[:1], samples=50)
+    assert torch.allclose(both[:1], alone)
 
 
 def test_reinitialised_models_are_new_and_the_old_one_stays(lenet):
@@ -414,6 +442,8 @@ def test_watching_shifts(lenet):
     noise = watch(lenet, split, "noise", [0.0, 0.3], method="gradient x input")
     assert noise[0]["heatmaps"] == pytest.approx(1)
     assert "scores" not in noise[0]
+    assert noise[0]["images"] == pytest.approx(1)
+    assert 0 < noise[1]["images"] < 1
 
 
 def test_class_means_have_one_map_per_class(some):

@@ -74,14 +74,14 @@ def balanced(split: Split, per_class: int, seed: int = 0) -> Split:
 
 
 def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20, 22, 24)) -> Split:
-    """The ten digits in printed fonts, centred as MNIST's are: other shapes for the same classes.
+    """The ten digits in printed fonts, their centre of mass in the middle as MNIST's: other shapes for the same classes.
 
     Parameters
     ----------
     fonts : tuple of str
         Names of font files that come with matplotlib.
     sizes : tuple of int
-        Heights of the letters in pixels.
+        Sizes of the font in pixels.
 
     Returns
     -------
@@ -105,7 +105,11 @@ def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20,
             for digit in range(10):
                 picture = Image.new("L", (28, 28))
                 ImageDraw.Draw(picture).text((14, 14), str(digit), fill=255, font=font, anchor="mm")
-                images.append(np.asarray(picture, np.float32) / 255)
+                pixels = np.asarray(picture, np.float32) / 255
+                middle = [
+                    int(np.rint(13.5 - (np.arange(28) * pixels.sum(1 - axis)).sum() / pixels.sum())) for axis in (0, 1)
+                ]
+                images.append(np.roll(pixels, middle, axis=(0, 1)))
                 labels.append(digit)
     return Split(torch.from_numpy(np.stack(images))[:, None], torch.tensor(labels))
 

@@ -51,7 +51,7 @@ def in_batches(
         found.append(reduce(attribute(forward, some.detach().clone().requires_grad_(), answers).detach()))
         bar.update(len(some))
     bar.close()
-    return torch.cat(found)
+    return torch.cat(found).to(images.dtype)
 
 
 def check_count(name: str, value: int) -> None:

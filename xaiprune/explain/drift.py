@@ -56,12 +56,14 @@ def top_overlap(one: torch.Tensor, other: torch.Tensor, share: float = 0.1) -> t
     one, other : torch.Tensor
         Shape ``(N, H, W)``.
     share : float
-        Which part of the pixels counts as the highest, above 0 and at most 1. Ties go to the earlier pixel.
+        Which part of the pixels counts as the highest, above 0 and at most 1. Pixels that tie at the cut do not count,
+        so that a map with fewer pixels above zero has fewer that are highest.
 
     Returns
     -------
     torch.Tensor
-        Shape ``(N,)``, float64, from 0 to 1. Two random maps share ``share`` of them.
+        Shape ``(N,)``, float64, from 0 to 1: shared pixels over those of the map that has more. Two random maps share
+        ``share`` of them; a map without any highest pixel shares none.
 
     Raises
     ------
@@ -71,12 +73,14 @@ def top_overlap(one: torch.Tensor, other: torch.Tensor, share: float = 0.1) -> t
     _check_pair(one, other)
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}.")
-    count = max(1, round(share * one[0].numel()))
+    pixels = one[0].numel()
+    count = max(1, round(share * pixels))
     chosen = []
-    for values in (one, other):
-        places = values.flatten(1).argsort(dim=1, descending=True, stable=True)[:, :count]
-        chosen.append(torch.zeros(values.flatten(1).shape, dtype=torch.bool).scatter(1, places, True))
-    return (chosen[0] & chosen[1]).sum(1).double() / count
+    for values in (one.flatten(1), other.flatten(1)):
+        cut = values.sort(dim=1, descending=True).values[:, min(count, pixels - 1), None]
+        chosen.append(values > cut if count < pixels else values >= cut)
+    most = torch.maximum(*(each.sum(1) for each in chosen)).clamp(min=1)
+    return (chosen[0] & chosen[1]).sum(1).double() / most
 
 
 def bootstrap(
@@ -211,7 +215,7 @@ def drift_columns(
 ) -> dict[Column, Callable[[nn.Module], float]]:
     """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
 
-    The method first has to pass the sanity gate on the original; if it does not, the columns' titles say so.
+    The method first has to pass the sanity gate on the original; if it does not, the titles of the columns say so.
 
     Parameters
     ----------
@@ -239,7 +243,7 @@ def drift_columns(
     images, targets = check_request(original, images, targets)
     reference = _heat(method, original, images, targets)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
-    label = method.name if verdict.passes else f"{method.name}, which does not pass the sanity gate here"
+    label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
 
     def compared(model: nn.Module) -> Drift:
         return _compare(method, model, images, targets, reference, None, share)
@@ -252,10 +256,10 @@ def drift_columns(
 
     return {
         Column(f"rank correlation of heatmaps ({label})", 1, three): lambda model: compared(model).rank.mean().item(),
-        Column(f"overlap of the top {share:.0%} of pixels", 1, three): lambda model: (
+        Column(f"overlap of the top {share:.0%} of pixels ({label})", 1, three): lambda model: (
             compared(model).overlap.mean().item()
         ),
-        Column("faithfulness: insertion less deletion", 1, three): own,
+        Column(f"faithfulness: insertion less deletion ({label})", 1, three): own,
     }
 
 
@@ -267,13 +271,44 @@ def _compare(method: Method, model, images, targets, reference, classes, share) 
     if classes is None:
         classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
     found = _heat(method, model, images, targets)
-    flat = found.flatten(1)
-    silent = flat.amax(1) == flat.amin(1)
-    rank = torch.zeros(len(found), dtype=torch.float64)
-    if silent.all():
-        rank_correlation(reference, found)  # says so
-    rank[~silent] = rank_correlation(reference[~silent], found[~silent])
+    rank, silent = likeness(reference, found, "the original's heatmap")
     return Drift(method.name, rank, top_overlap(reference, found, share), classes, silent)
+
+
+def likeness(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rank correlation in which a constant map, that has no evidence left, counts as 0; and which maps these are.
+
+    Parameters
+    ----------
+    reference, found : torch.Tensor
+        Shape ``(N, H, W)``.
+    name : str
+        What the reference is, for the message.
+
+    Returns
+    -------
+    rank, silent : torch.Tensor
+        Shape ``(N,)``, float64 and bool.
+
+    Raises
+    ------
+    ValueError
+        If a map of the reference is constant, or all those found are.
+    """
+    _check_pair(reference, found)
+    if len(constant := _constant(reference).nonzero()):
+        raise ValueError(f"{name} of image {constant[0].item()} is constant: it ranks no pixel above another.")
+    silent = _constant(found)
+    if silent.all():
+        raise ValueError("all heatmaps found are constant: does the model still answer to its input?")
+    rank = torch.zeros(len(found), dtype=torch.float64)
+    rank[~silent] = rank_correlation(reference[~silent], found[~silent])
+    return rank, silent
+
+
+def _constant(heatmaps: torch.Tensor) -> torch.Tensor:
+    flat = heatmaps.flatten(1)
+    return flat.amax(1) == flat.amin(1)
 
 
 def _check_pair(one: torch.Tensor, other: torch.Tensor) -> None:

@@ -83,7 +83,7 @@ def smoothgrad(
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
     sigma : float
-        Standard deviation of the noise in per cent of the range of the images, as in the paper: 15 is 15 %.
+        Standard deviation of the noise in per cent of each image's own range, as in the paper: 15 is 15 %.
     samples : int
         Noisy copies of each image.
     seed : int
@@ -108,12 +108,15 @@ def smoothgrad(
     check_count("samples", samples)
 
     def attribute(forward, some, targets):
+        spans = some.detach().flatten(1).amax(1) - some.detach().flatten(1).amin(1)
+        if len(spans.unique()) > 1:  # Captum takes one standard deviation for all
+            return torch.cat([attribute(forward, *pair) for pair in zip(some.split(1), targets.split(1))])
         return attr.NoiseTunnel(attr.Saliency(forward)).attribute(
             some,
             nt_type="smoothgrad",
             nt_samples=samples,
             nt_samples_batch_size=max(1, batch_size // len(some)),
-            stdevs=sigma / 100 * (images.max() - images.min()).item(),
+            stdevs=sigma / 100 * spans[0].item(),
             additional_forward_args=targets,
             abs=False,
         )
@@ -205,7 +208,7 @@ def completeness(
     Returns
     -------
     torch.Tensor
-        Shape ``(N,)``: ``|sum - (f(x) - f(x'))| / |f(x) - f(x')|``.
+        Shape ``(N,)``: ``|sum - (f(x) - f(x'))| / |f(x) - f(x')|``; not finite where the image adds nothing.
     """
     images, targets = check_request(model, images, targets)
     if len(heatmaps) != len(images):

@@ -44,7 +44,7 @@ def occlusion(
     Returns
     -------
     torch.Tensor
-        Shape ``(N, H, W)``, summed over the image's channels.
+        Shape ``(N, H, W)``, the mean over the image's channels, which are covered together.
 
     Raises
     ------

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .drift import bootstrap, rank_correlation
+from .drift import bootstrap, likeness
 from .faithful import Curves, curves
 from .methods import Method, find_method
 from .target import check_request
 
 #: Heatmaps that any method has to beat: no order, the opposite order, and the same method on an untrained model.
 CONTROLS = ("random", "reversed", "re-initialised model")
+
+#: Fewest images that a verdict may rest on.
+FEWEST = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +34,7 @@ class Verdict:
         Control to the method's mean lead in faithfulness, with the ends of its 95 % bootstrap interval over images.
     likeness : float
         Mean rank correlation of the heatmaps with those of the re-initialised model (Adebayo et al. 2018, arXiv
-        1810.03292): near 1 says that the heatmap shows the image, not what the model learned. ``nan`` if such a
-        heatmap is constant.
+        1810.03292): near 1 says that the heatmap shows the image, not what the model learned.
     """
 
     method: str
@@ -70,10 +72,10 @@ def gate(
     model : nn.Module
         In evaluation mode; all curves are of this model.
     images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+        Shape ``(N, C, H, W)``, at least 10.
     targets : torch.Tensor, optional
         Classes or wanted outputs; default the model's own answers.
-    methods : sequence of Method or str
+    methods : sequence of Method or str, or one of them
     steps : int
         Of the curves.
     baseline : float
@@ -91,6 +93,9 @@ def gate(
         As ``check_request`` and the methods raise them.
     """
     images, targets = check_request(model, images, targets)
+    if len(images) < FEWEST:
+        raise ValueError(f"images must be at least {FEWEST}, for an interval over images, got {len(images)}.")
+    methods = (methods,) if isinstance(methods, str | Method) else methods
     untrained = reinitialised(model, seed)
     options = {"steps": steps, "baseline": baseline, "seed": seed}
     empty = curves(model, images, targets, torch.zeros(len(images), *images.shape[2:]), **options)
@@ -102,11 +107,8 @@ def gate(
         rows["re-initialised model"] = curves(model, images, targets, blind, **options)
         mine = rows[method.name].faithfulness
         leads = {control: bootstrap(mine - rows[control].faithfulness) for control in CONTROLS}
-        try:
-            likeness = rank_correlation(own, blind).mean().item()
-        except ValueError:
-            likeness = float("nan")
-        found[method.name] = Verdict(method.name, rows, leads, likeness)
+        alike = likeness(own, blind, f"{method.name}: the heatmap")[0].mean().item()
+        found[method.name] = Verdict(method.name, rows, leads, alike)
     return found
 
 
@@ -123,7 +125,20 @@ def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
     model : nn.Module
         Layers with ``reset_parameters`` draw anew; parameters of no such layer are shuffled.
     seed : int
+
+    Raises
+    ------
+    ValueError
+        If a layer computes its weights from other parameters.
     """
+    for name, module in model.named_modules():
+        if hasattr(module, "parametrizations") or any(
+            key.endswith("_orig") for key, _ in module.named_parameters("", False)
+        ):
+            raise ValueError(
+                f"layer {name!r} computes its weights from others (a mask of torch.nn.utils.prune, a parametrization), "
+                "which new weights would not reach; make it permanent first, as with prune.remove."
+            )
     fresh = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

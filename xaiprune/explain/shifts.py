@@ -11,7 +11,7 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from ..data import Split
 from ..metrics import predict
-from .drift import rank_correlation
+from .drift import likeness, rank_correlation
 from .methods import Method, find_method
 
 
@@ -90,7 +90,8 @@ def watch(
     list of dict
         One row per level: ``shift``, ``level``, ``accuracy`` in per cent, ``confidence`` (mean probability of the
         answer), ``heatmaps`` (mean rank correlation with the unshifted images' heatmaps, moved along) and, with
-        ``scores``, ``scores`` (rank correlation with those of the unshifted images).
+        ``scores``, ``scores`` (rank correlation with those of the unshifted images). ``images`` is the control: the
+        same measure for the images themselves in place of heatmaps, which no model has seen.
 
     Raises
     ------
@@ -101,16 +102,23 @@ def watch(
         raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")
     shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, find_method(method)
     before, rows = method(model, split.images, split.labels), []
+    known = None if scores is None else scores(split).flatten()[None, None]
     for level in levels:
         moved = Split(shift.images(split.images, level), split.labels)
         found = method(model, *moved)
         row = {"shift": shift.name, "level": level, **answers(model, moved)}
-        row["heatmaps"] = rank_correlation(shift.heatmaps(before, level), found).mean().item()
+        row["heatmaps"] = likeness(shift.heatmaps(before, level), found, "the unshifted heatmap")[0].mean().item()
+        row["images"] = (
+            likeness(shift.heatmaps(_ink(split), level), _ink(moved), "the unshifted image")[0].mean().item()
+        )
         if scores is not None:
-            pair = [scores(some).flatten()[None, None] for some in (split, moved)]
-            row["scores"] = rank_correlation(*pair).item()
+            row["scores"] = rank_correlation(known, scores(moved).flatten()[None, None]).item()
         rows.append(row)
     return rows
+
+
+def _ink(split: Split) -> torch.Tensor:
+    return split.images.sum(1)
 
 
 def answers(model: nn.Module, split: Split) -> dict[str, float]:

@@ -69,6 +69,8 @@ def check_request(
             wanted = (len(images), *shape[1:])
             raise ValueError(f"targets, wanted outputs, must have shape {wanted}, got {tuple(targets.shape)}.")
         return images, targets
+    if targets.dtype in (torch.bool, torch.uint8) or targets.is_complex():
+        raise TypeError(f"targets must be classes as int64 or wanted outputs as floats, got {targets.dtype}.")
     if len(shape) != 2:
         raise ValueError(
             f"targets are classes, but the model's outputs have shape {tuple(shape)}: give wanted outputs."
@@ -78,7 +80,7 @@ def check_request(
     low, high = targets.min().item(), targets.max().item()
     if low < 0 or high >= shape[1]:
         raise ValueError(f"targets must be from 0 to {shape[1] - 1}, got {low if low < 0 else high}.")
-    return images, targets
+    return images, targets.long()
 
 
 def explained(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

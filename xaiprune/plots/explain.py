@@ -195,6 +195,8 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
     levels = [row["level"] for row in rows]
     ax.plot(levels, [row["accuracy"] / 100 for row in rows], "o-", color=BLUE, label="accuracy (share)")
     ax.plot(levels, [row["heatmaps"] for row in rows], "s--", color=RED, label="heatmaps: rank correlation")
+    if "images" in rows[0]:
+        ax.plot(levels, [row["images"] for row in rows], "x-.", color="#999999", label="control: the bare images")
     if "scores" in rows[0]:
         ax.plot(levels, [row["scores"] for row in rows], "^:", color=GREEN, label="unit scores: rank correlation")
     ax.set(title=title, xlabel=xlabel, ylabel="accuracy, rank correlation (↑ better)", ylim=(0, 1.03))
