@@ -74,7 +74,7 @@ def balanced(split: Split, per_class: int, seed: int = 0) -> Split:
 
 
 def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20, 22, 24)) -> Split:
-    """The ten digits in printed fonts, their centre of mass in the middle as MNIST's: other shapes for the same classes.
+    """The ten digits in printed fonts, centred by their mass as MNIST's are: other shapes for the same classes.
 
     Parameters
     ----------

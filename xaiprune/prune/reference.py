@@ -10,7 +10,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..data import Split
-from .apply import masked
+from .apply import cut
 from .criteria import Criterion
 from .planning import plan
 from .plans import Plan
@@ -42,7 +42,7 @@ def reference_draws(
     sample : callable
         ``(samples per class, draw) -> Split``.
     measure : callable
-        ``model -> float``, with the plan applied as a mask.
+        ``model -> float``, of the cut model; once for every plan.
     sizes : sequence of int
         Samples per class.
     draws : int
@@ -72,11 +72,13 @@ def reference_draws(
     bar = tqdm(total=len(named) * len(sizes) * draws, disable=not progress, desc="reference samples")
     rows = []
     for (name, criterion), size in itertools.product(named.items(), sizes):
-        plans, values = [], []
+        plans, values, known = [], [], {}
         for draw in range(draws):
-            plans.append(plan(score(model, units, criterion, sample(size, draw), seed=draw), **request))
-            with masked(model, plans[-1]):
-                values.append(measure(model))
+            chosen = plan(score(model, units, criterion, sample(size, draw), seed=draw), **request)
+            if chosen not in known:
+                known[chosen] = measure(cut(model, chosen))
+            plans.append(chosen)
+            values.append(known[chosen])
             bar.update()
         shared = overlaps(plans)
         row = {"criterion": name, "per_class": size, "values": values}
