@@ -12,6 +12,7 @@ from torch import nn
 
 from ..measure import Column
 from .methods import Method, find_method
+from .resampling import bootstrap
 from .target import check_request
 
 
@@ -81,33 +82,6 @@ def top_overlap(one: torch.Tensor, other: torch.Tensor, share: float = 0.1) -> t
         chosen.append(values > cut if count < pixels else values >= cut)
     most = torch.maximum(*(each.sum(1) for each in chosen)).clamp(min=1)
     return (chosen[0] & chosen[1]).sum(1).double() / most
-
-
-def bootstrap(
-    values: torch.Tensor, level: float = 0.95, draws: int = 1000, seed: int = 0
-) -> tuple[float, float, float]:
-    """Mean over images and its percentile bootstrap interval.
-
-    Parameters
-    ----------
-    values : torch.Tensor
-        Shape ``(N,)``.
-    level : float
-        Of the interval.
-    draws : int
-        How often N images are drawn again, with replacement.
-    seed : int
-
-    Returns
-    -------
-    mean, low, high : float
-    """
-    values = values.detach().double().numpy()
-    if len(values) == 0:
-        raise ValueError("values is empty: at least one image is needed.")
-    drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
 
 
 @dataclass(frozen=True, eq=False)

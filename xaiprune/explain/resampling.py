@@ -1,0 +1,33 @@
+"""Intervals over images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def bootstrap(
+    values: torch.Tensor, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean over images and its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : torch.Tensor
+        Shape ``(N,)``.
+    level : float
+        Of the interval.
+    draws : int
+        How often N images are drawn again, with replacement.
+    seed : int
+
+    Returns
+    -------
+    mean, low, high : float
+    """
+    values = values.detach().double().numpy()
+    if len(values) == 0:
+        raise ValueError("values is empty: at least one image is needed.")
+    drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(values.mean()), float(low), float(high)
