@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .. import data
+from ..augment import flip_and_shift
 from ..metrics import ACCURACY, PSNR, Metric
 from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
 from .autoencoder import ConvAutoencoder
 from .lenet import lenet_5, lenet_300_100
+from .mobilenet import mobilenet
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,15 @@ MODELS: dict[str, Recipe] = {
         epochs=12,
         lr=3e-3,
         augment=random_shift,
+    ),
+    "mobilenet-fashion-mnist": Recipe(
+        build=mobilenet,
+        dataset=data.fashion_mnist,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=20,
+        lr=3e-3,
+        augment=flip_and_shift,
     ),
 }
 
