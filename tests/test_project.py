@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Who may import whom: a module may import from its own row and from those before it.
 LAYERS = (
     ("checks", "data", "exercises", "memory", "metrics", "samples", "sweeps", "tables", "timing", "measure", "plots"),
-    ("train", "zoo", "doctor", "course"),
+    ("train", "augment", "zoo", "doctor", "course"),
     ("explain",),
     ("prune",),
     ("widgets",),
@@ -71,10 +71,10 @@ def test_environment_yml_takes_its_pins_from_the_same_file():
     assert environment["name"] == "xaiprune"
     *conda, pip = environment["dependencies"]
     assert conda == ["python=3.11", "pip"]
-    assert pip == {"pip": ["--constraint constraints.txt", "--editable .[course,test]"]}
+    assert pip == {"pip": ["--constraint constraints.txt", "--editable .[course,deploy,test]"]}
     assert pyproject()["project"]["requires-python"] == ">=3.11"
     makefile = (ROOT / "Makefile").read_text()
-    assert '--constraint constraints.txt --editable ".[course,test]"' in makefile
+    assert '--constraint constraints.txt --editable ".[course,deploy,test]"' in makefile
 
 
 def test_torch_comes_from_a_folder_of_wheels_where_make_is_told_so(tmp_path):

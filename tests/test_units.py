@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from xaiprune.prune import UnitGroup, find_units
+from xaiprune.prune import Plan, UnitGroup, cut, difference, find_units
 from xaiprune.prune.layers import block_size, is_depthwise, layer_of
 
 
@@ -162,10 +162,52 @@ def test_a_detached_layer_is_named():
 
 
 def test_a_layer_that_cannot_be_cut_is_named():
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 4, 1))
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=2), nn.Conv2d(16, 4, 1))
     with pytest.raises(ValueError, match="'1' is a grouped convolution, which cannot be cut"):
         find_units(model, torch.rand(1, 3, 8, 8))
     assert find_units(model, torch.rand(1, 3, 8, 8), ignore=["0", "1"]) == []
+
+
+def test_groups_of_a_convolution_go_as_a_whole():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.Conv2d(12, 12, 3, groups=4), nn.Conv2d(12, 5, 1)).eval()
+    (group,) = find_units(model, torch.rand(1, 3, 8, 8))
+    assert group.size == 4
+    assert group.members[1].index.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
+    chosen = Plan((group,), {group.name: [0, 2]})
+    assert difference(model, chosen, torch.rand(2, 3, 8, 8)) <= 1e-6
+    assert cut(model, chosen)[1].groups == 2
+
+
+def test_layers_that_take_no_part_in_evaluation_are_named():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head, self.extra = nn.Linear(4, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = self.body(x)
+            return (self.head(x), self.extra(x)) if self.training else self.head(x)
+
+    with pytest.raises(ValueError, match="'extra' has parameters but takes no part in evaluation"):
+        find_units(Two(), torch.rand(1, 4))
+
+
+def test_a_channel_shuffle_is_named():
+    class Shuffle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x):
+            x = self.one(x)
+            n, c, h, w = x.shape
+            halves = x.chunk(2, dim=1)
+            x = torch.cat([halves[0], halves[1] * 2], 1).view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+            return self.two(x)
+
+    with pytest.raises(ValueError, match="channel"):
+        find_units(Shuffle(), torch.rand(1, 3, 4, 4))
 
 
 def test_something_else_than_a_module_is_refused():

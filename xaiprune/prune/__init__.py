@@ -2,6 +2,7 @@
 
 from . import curvature
 from .apply import cut, difference, held, load_cut, masked, save_cut
+from .blocks import RESIDUAL, find_blocks
 from .cost import ParameterCount
 from .criteria import CRITERIA, YEOM, Criterion, Evidence
 from .layers import LAYERS
@@ -18,7 +19,7 @@ from .units import Member, UnitGroup, find_units
 from .weights import find_weights
 
 __all__ = [
-    *("CRITERIA", "LAYERS", "SCHEDULES", "YEOM"),
+    *("CRITERIA", "LAYERS", "RESIDUAL", "SCHEDULES", "YEOM"),
     *(
         "Criterion",
         "Evidence",
@@ -43,7 +44,7 @@ __all__ = [
         "cut",
         "difference",
     ),
-    *("find_units", "find_weights", "gradient_flow", "held", "load_cut", "lowest", "masked", "overlaps"),
+    *("find_blocks", "find_units", "find_weights", "gradient_flow", "held", "load_cut", "lowest", "masked", "overlaps"),
     *("plan", "prune_and_tune", "ratios", "read_masks", "reference_draws"),
     *(
         "save_cut",

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..data import save_atomically
+from .blocks import inside, passed_over, without
+from .layers import block_size
 from .plans import Plan
 from .trace import copied
 from .units import size_along
@@ -64,7 +66,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
         if member.counts:
             width = len(plan.stays[member.module][member.role])
             _recount(smaller.get_submodule(member.module), member.counts, width)
-    return smaller
+    return without(smaller, plan.blocks)
 
 
 def _zero(tensor: torch.Tensor, axis: int | None, gone: np.ndarray) -> None:
@@ -78,10 +80,12 @@ def _zero(tensor: torch.Tensor, axis: int | None, gone: np.ndarray) -> None:
 
 def _recount(module: nn.Module, counts: tuple[str, ...], width: int) -> None:
     """Tell a layer its new width."""
+    block = block_size(module)  # groups of channels go as a whole
     if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
-        module.num_groups = width * module.num_groups // module.num_channels  # its groups go as a whole
+        module.num_groups = width // block
     for count in counts:
-        setattr(module, count, (width,) if count == "normalized_shape" else width)
+        new = width // block if count == "groups" else width
+        setattr(module, count, (width,) if count == "normalized_shape" else new)
 
 
 @contextmanager
@@ -120,6 +124,7 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
             for name, axes in plan.slices.items():
                 for axis, gone in axes.items():
                     _zero(tensors[name], axis, gone)
+        stack.enter_context(passed_over(model, plan.blocks))
         yield model
 
 
@@ -147,8 +152,9 @@ def held(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     ValueError
         If the plan holds channels or neurons, or does not fit the model; nothing has been changed then.
     """
-    if several := [group.name for group in plan.groups if not group.single]:
-        raise ValueError(f"plan holds channels or neurons ({several[0]!r}): cut the model and train the smaller one.")
+    if several := [group for group in plan.groups if not group.single]:
+        kind = "blocks" if several[0].blocks else "channels or neurons"
+        raise ValueError(f"plan holds {kind} ({several[0].name!r}): cut the model and train the smaller one.")
     tensors = _check_fits(model, plan)
     with ExitStack() as stack, torch.no_grad():
         for name, axes in plan.slices.items():
@@ -166,7 +172,11 @@ def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
     Raises ValueError, and writes nothing, if the model is not the cut of this plan.
     """
     tensors = dict(smaller.named_parameters()) | dict(smaller.named_buffers())
-    for member, _ in plan.members:
+    for block in plan.blocks:
+        if list(smaller.get_submodule(block).parameters()):
+            raise ValueError(f"smaller is not the cut of this plan: it still has the block {block!r}.")
+    stay = [member for member, _ in plan.members if not inside(member.module, plan.blocks)]
+    for member in stay:
         for name, axis in member.axes.items():
             wanted = member.width - (0 if axis is None else len(plan.slices[name][axis]))
             if name not in tensors or size_along(tensors[name].shape, axis) != wanted:
@@ -233,6 +243,9 @@ def _check_fits(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
                     f"the plan does not fit the model: {name} should have {member.width} entries{where}, "
                     + ("but there is no such tensor." if found is None else f"but its shape is {found}.")
                 )
+    owned = [name.rpartition(".")[0] for name in tensors]
+    if lacking := [block for block in plan.blocks if not any(inside(name, [block]) for name in owned)]:
+        raise ValueError(f"the plan does not fit the model: there is no block {lacking[0]!r}.")
     names: dict[int, str] = {}
     for name in tensors:
         twin = names.setdefault(id(tensors[name]), name)
@@ -258,11 +271,13 @@ def _restricted(stay: np.ndarray) -> Callable:
 
     def hook(module, inputs, output):
         kept = torch.as_tensor(stay, device=output.device)
-        axis = -1 if isinstance(module, nn.LayerNorm) else 1
+        last = isinstance(module, nn.LayerNorm) and type(module).__name__ != "LayerNorm2d"  # ConvNeXt's turns axes
+        axis = -1 if last else 1
         weight, bias = (tensor if tensor is None else tensor[kept] for tensor in (module.weight, module.bias))
         values = inputs[0].index_select(axis, kept)
         if isinstance(module, nn.LayerNorm):
-            values = nn.functional.layer_norm(values, (len(stay),), weight, bias, module.eps)
+            values = nn.functional.layer_norm(values.movedim(axis, -1), (len(stay),), weight, bias, module.eps)
+            values = values.movedim(-1, axis)
         else:
             block = module.num_channels // module.num_groups if module.num_groups > 1 else len(stay)
             values = nn.functional.group_norm(values, len(stay) // block, weight, bias, module.eps)

@@ -1,9 +1,9 @@
 """What it means for a layer to lose units: a table, and nothing else.
 
 A layer takes part in a group of units in one of three roles. ``out``: it produces the units, one slice of its
-weight each. ``in``: it reads them. ``through``: the units pass it one by one (normalisation, depthwise
-convolution). For each role the table names the tensors that have an axis of units, which axis that is, and the
-attributes that count them. Cutting, masking and counting all read this one table.
+weight each. ``in``: it reads them. ``through``: the units pass it one by one (normalisation, depthwise convolution) or
+in blocks (grouped convolution). For each role the table names the tensors that have an axis of units, which axis that
+is, and the attributes that count them. Cutting, masking and counting all read this one table.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _TRANSPOSED = {
     "out": Role({"weight": 1, "bias": 0}, ("out_channels",)),
     "in": Role({"weight": 0}, ("in_channels",)),
 }
-_DEPTHWISE = {"through": Role(_OUT, ("in_channels", "out_channels", "groups"))}
+_GROUPED = {"through": Role(_OUT, ("in_channels", "out_channels", "groups"))}
 _LINEAR = {"out": Role(_OUT, ("out_features",)), "in": Role({"weight": 1}, ("in_features",))}
 _BATCHNORM = {"through": Role({**_OUT, "running_mean": 0, "running_var": 0}, ("num_features",))}
 
-#: Type of layer to the roles that it can play. Depthwise convolutions are told apart by :func:`layer_of`.
+#: Type of layer to the roles that it can play. Grouped convolutions are told apart by :func:`layer_of`.
 LAYERS: dict[type[nn.Module], dict[str, Role]] = {
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _CONV),
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _TRANSPOSED),
@@ -57,8 +57,17 @@ def layer_of(module: nn.Module) -> dict[str, Role] | None:
     """The row of ``LAYERS`` for a module, or None where the kit cannot cut a layer of its type."""
     for kind, layer in LAYERS.items():
         if isinstance(module, kind):
-            return _DEPTHWISE if is_depthwise(module) else layer
+            return _GROUPED if is_grouped(module) else layer
     return None
+
+
+def is_grouped(module: nn.Module) -> bool:
+    """True for a convolution in several groups, each of which maps some channels onto as many channels.
+
+    Such groups go as a whole. A depthwise convolution is the case of one channel to a group.
+    """
+    groups = getattr(module, "groups", 1)
+    return isinstance(module, nn.Module) and groups > 1 and module.in_channels == module.out_channels
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -67,16 +76,15 @@ def is_depthwise(module: nn.Module) -> bool:
     A one-channel convolution (``in_channels == 1``) is not one: it has ``groups == 1`` and its input channel
     is shared by all outputs.
     """
-    groups = getattr(module, "groups", 1)
-    return isinstance(module, nn.Module) and groups > 1 and groups == module.in_channels == module.out_channels
+    return is_grouped(module) and module.groups == module.in_channels
 
 
 def block_size(module: nn.Module) -> int:
     """How many neighbouring channels of a ``through`` layer can only go together.
 
-    More than 1 for a GroupNorm with several channels to a group: a group is normalised as a whole, so whole
-    groups go.
+    More than 1 for a GroupNorm or a grouped convolution with several channels to a group: a group is computed as a
+    whole, so whole groups go.
     """
     if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
         return module.num_channels // module.num_groups
-    return 1
+    return module.in_channels // module.groups if is_grouped(module) else 1

@@ -69,6 +69,13 @@ class Plan:
         ]
 
     @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the blocks that go."""
+        return tuple(
+            group.blocks[unit] for group in self.groups if group.blocks for unit in self.removed.get(group.name, ())
+        )
+
+    @cached_property
     def slices(self) -> dict[str, dict[int, np.ndarray]]:
         """Tensor name to axis to the slices that go, ascending, over all groups."""
         return {
@@ -112,6 +119,7 @@ class Plan:
         groups = [
             {"name": group.name, "size": group.size, "members": [_pack(member) for member in group.members]}
             | ({"shape": group.shape} if group.single else {})
+            | ({"blocks": group.blocks} if group.blocks else {})
             for group in self.groups
         ]
         sizes = {group.name: group.size for group in self.groups if group.single}
@@ -133,7 +141,7 @@ class Plan:
                     group["name"],
                     group["size"],
                     tuple(_unpack(m, group["size"]) for m in group["members"]),
-                    tuple(group["shape"]) if "shape" in group else None,
+                    *(tuple(group[key]) if key in group else None for key in ("shape", "blocks")),
                 )
                 for group in content["groups"]
             )

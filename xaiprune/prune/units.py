@@ -51,11 +51,6 @@ class Member:
     width: int
     index: np.ndarray
 
-    @property
-    def component(self) -> str:
-        """The model's child that holds this layer."""
-        return self.module.partition(".")[0]
-
     def __str__(self) -> str:
         each = self.index.shape[1]
         if self.role == "weight":
@@ -79,22 +74,31 @@ class UnitGroup:
         The chain of consequences, in the model's order.
     shape : tuple of int or None
         For units that are single weights, the shape of their tensor; None for channels and neurons.
+    blocks : tuple of str or None
+        For units that are whole blocks, their qualified names; they have no other members.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
     shape: tuple[int, ...] | None = None
+    blocks: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the units are: ``channels`` (neurons too), ``weights`` or ``blocks``."""
+        return "weights" if self.shape is not None else "blocks" if self.blocks is not None else "channels"
 
     @property
     def single(self) -> bool:
         """True if the units are single weights."""
-        return self.shape is not None
+        return self.kind == "weights"
 
     @cached_property
     def components(self) -> tuple[str, ...]:
         """Children of the model that take part, in order."""
-        return tuple(dict.fromkeys(member.component for member in self.members))
+        names = self.blocks or [member.module for member in self.members]
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in names))
 
     @property
     def crosses(self) -> bool:
@@ -105,11 +109,12 @@ class UnitGroup:
         return self.size
 
     def __repr__(self) -> str:
-        return f"UnitGroup({self.name!r}, {self.size} units, {len(self.members)} layers)"
+        return f"UnitGroup({self.name!r}, {self.size} units, {len(self.blocks or self.members)} layers)"
 
     def __str__(self) -> str:
         where = f"crosses {' | '.join(self.components)}" if self.crosses else f"inside {self.components[0]}"
         lines = [f"{self.name}: {self.size} units, {where}"]
+        lines += [f"  {block} can pass its input on" for block in self.blocks or ()]
         return "\n".join(lines + [f"  {member}" for member in self.members])
 
 
@@ -147,13 +152,13 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     names = {name for name, _ in model.named_modules()}
     if unknown := sorted(ignore - names):
         raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
-    graph, names, outputs = trace(model, example)
+    graph, names, outputs, grouped = trace(model, example)
     order = {name: position for position, name in enumerate(names.values())}
     groups = []
     for raw in raw_groups(graph):
         produced = [item.dep.target for item in raw if graph.is_out_channel_pruning_fn(item.dep.handler)]
         if outputs.isdisjoint(produced) and not {names.get(node.module) for node in produced} & ignore:
-            parts = sorted(_parts(graph, raw, names), key=lambda part: order[part[0].module])
+            parts = sorted(_parts(graph, raw, names, grouped), key=lambda part: order[part[0].module])
             groups.append(_group(parts))
     return sorted(groups, key=lambda group: order[group.name])
 
@@ -171,14 +176,15 @@ def check_groups(groups: Sequence[UnitGroup], name: str = "units") -> dict[str, 
     return {group.name: group for group in groups}
 
 
-def _parts(graph, raw, names) -> list[tuple[Member, int, np.ndarray]]:
+def _parts(graph, raw, names, grouped) -> list[tuple[Member, int, np.ndarray]]:
     """The layers that a group touches: members without an index yet, block sizes, and pairs (root, slice)."""
     parts = []
     for item in raw:
         module = item.dep.target.module
         if module in names and not (isinstance(module, nn.Module) and _is_transparent(module)):
             produces = graph.is_out_channel_pruning_fn(item.dep.handler)
-            member, block = _member(module, names[module], produces, item.dep.target.pruning_dim)
+            original = grouped.get(names[module], module)
+            member, block = _member(original, names[module], produces, item.dep.target.pruning_dim)
             parts.append((member, block, np.array([item.root_idxs, item.idxs])))
     return parts
 

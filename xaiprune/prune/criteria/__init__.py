@@ -7,29 +7,64 @@ group.
 
 from __future__ import annotations
 
-from . import attribution, slices, weights
+from . import attribution, blocks, slices, statistics, weights
 from .evidence import Criterion, Evidence, at_random
 from .reading import apart
 from .yeom import YEOM
 
+_OWNED, _READ = "over every slice that the unit owns", "summed over all places where the unit is read"
 _DATA, _GRADIENTS = frozenset({"data"}), frozenset({"data", "gradients"})
 
 CRITERIA: dict[str, Criterion] = {
     row.name: row
     for row in (
-        Criterion("l1", slices.norm(1), weights=weights.magnitude),
-        Criterion("l2", slices.norm(2), weights=weights.magnitude),
-        Criterion("magnitude", slices.norm(2), weights=weights.magnitude),
-        Criterion("activation", slices.activation, _DATA),
-        Criterion("gradient", attribution.gradient, _GRADIENTS, attribution.weight_gradient),
-        Criterion("taylor", apart(slices.taylor), _GRADIENTS, weights.taylor),
-        Criterion("fisher", apart(slices.fisher), _GRADIENTS, weights.fisher),
-        Criterion("relevance", attribution.relevance("epsilon-plus"), _GRADIENTS, attribution.weight_relevance),
-        Criterion("integrated-gradients", attribution.integrated_gradients, _GRADIENTS),
-        Criterion("shapley", attribution.shapley, _DATA),
+        Criterion("l1", slices.norm(1), frozenset(), weights.magnitude, blocks.norm(1), f"sum of |w| {_OWNED}"),
+        Criterion("l2", slices.norm(2), frozenset(), weights.magnitude, blocks.norm(2), f"norm of w {_OWNED}"),
+        Criterion("magnitude", slices.norm(2), frozenset(), weights.magnitude, blocks.norm(2), "the same as l2"),
+        Criterion("bn-scale", statistics.batch_norm_scale, stated="mean |scale| of the group's batch normalisations"),
+        Criterion("activation", slices.activation, _DATA, None, blocks.activation, f"mean over images of |a| {_READ}"),
+        Criterion("variance", statistics.variance, _DATA, stated=f"over images and positions, {_READ}"),
+        Criterion(
+            "gradient",
+            attribution.gradient,
+            _GRADIENTS,
+            attribution.weight_gradient,
+            stated=f"mean over images of |gradient| {_READ}",
+        ),
+        Criterion(
+            "taylor",
+            apart(slices.taylor),
+            _GRADIENTS,
+            weights.taylor,
+            blocks.taylor,
+            f"loss: mean over images of |d|, d = a x gradient {_READ}",
+        ),
+        Criterion(
+            "fisher",
+            apart(slices.fisher),
+            _GRADIENTS,
+            weights.fisher,
+            blocks.fisher,
+            "loss: half the mean over images of d squared, with taylor's d",
+        ),
+        Criterion(
+            "relevance",
+            attribution.relevance("epsilon-plus"),
+            _GRADIENTS,
+            attribution.weight_relevance,
+            stated=f"mean over images of |relevance| {_READ}, as a share of its group",
+        ),
+        Criterion(
+            "integrated-gradients",
+            attribution.integrated_gradients,
+            _GRADIENTS,
+            stated=f"mean over images of |integral| {_READ}, in logits",
+        ),
+        Criterion("shapley", attribution.shapley, _DATA, stated="loss taken off, mean over 10 orders"),
+        Criterion("ablation", None, _DATA, blocks=blocks.ablation, stated="loss gained by one block's absence"),
         Criterion("obd", None, _GRADIENTS, weights.obd),
         Criterion("obs", None, _GRADIENTS, weights.obs),
-        Criterion("random", at_random, weights=at_random),
+        Criterion("random", at_random, weights=at_random, blocks=at_random, stated="uniform in [0, 1)"),
     )
 }
 

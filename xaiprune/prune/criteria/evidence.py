@@ -23,6 +23,9 @@ class Evidence:
     seed: int
 
 
+#: Kinds of units, in words.
+KINDS = {"channels": "channels and neurons", "weights": "single weights", "blocks": "whole blocks"}
+
 #: ``Evidence -> {group name: tensor of shape (units,)}``.
 Rule = Callable[[Evidence], dict[str, torch.Tensor]]
 
@@ -38,25 +41,26 @@ class Criterion:
         ``Evidence -> {group name: tensor of shape (units,)}`` for channels and neurons; None if it does not rank them.
     needs : frozenset of {"data", "gradients"}
         What beside the weights it looks at.
-    weights : callable or None
-        The same for units that are single weights.
+    weights, blocks : callable or None
+        The same for units that are single weights, and for whole blocks.
+    stated : str
+        In words, for channels: what is added up over the places where a unit lives, and in which unit it comes.
     """
 
     name: str
     slices: Rule | None
     needs: frozenset = frozenset()
     weights: Rule | None = None
+    blocks: Rule | None = None
+    stated: str = ""
 
     def __call__(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores of all groups; ValueError if there is a kind of unit that the criterion does not rank."""
         found = {}
-        for rule, single, kind in (
-            (self.slices, False, "channels and neurons"),
-            (self.weights, True, "single weights"),
-        ):
-            groups = tuple(group for group in evidence.groups if group.single == single)
+        for kind, rule in zip(KINDS, (self.slices, self.weights, self.blocks)):
+            groups = tuple(group for group in evidence.groups if group.kind == kind)
             if groups and rule is None:
-                raise ValueError(f"criterion {self.name!r} does not rank {kind}, such as {groups[0].name!r}.")
+                raise ValueError(f"criterion {self.name!r} does not rank {KINDS[kind]}, such as {groups[0].name!r}.")
             if groups:
                 found |= rule(replace(evidence, groups=groups))
         return found
