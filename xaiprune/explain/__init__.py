@@ -2,7 +2,7 @@
 
 from . import relevance
 from .artefacts import TESTS, decoupled, mass, stamp, tag_mask, tagged
-from .drift import Drift, bootstrap, drift, drift_columns, rank_correlation, top_overlap
+from .drift import Drift, drift, drift_columns, drift_from, rank_correlation, top_overlap
 from .faithful import Curves, curves
 from .gradients import (
     completeness,
@@ -14,13 +14,15 @@ from .gradients import (
 from .methods import IMAGE, METHODS, Method, heatmaps
 from .perturbation import occlusion, shapley
 from .relevance import lrp
+from .resampling import bootstrap
 from .sanity import CONTROLS, Verdict, gate, reinitialised
 from .shifts import SHIFTS, Shift, answers, class_means, watch
 
 __all__ = [
     *("CONTROLS", "IMAGE", "METHODS", "SHIFTS", "TESTS"),
     *("Curves", "Drift", "Method", "Shift", "Verdict"),
-    *("answers", "bootstrap", "class_means", "completeness", "curves", "decoupled", "drift", "drift_columns"),
+    *("answers", "bootstrap", "class_means", "completeness", "curves", "decoupled", "drift"),
+    *("drift_columns", "drift_from"),
     *("gate", "gradient_x_input", "heatmaps", "integrated_gradients", "lrp", "mass", "occlusion", "rank_correlation"),
     *("reinitialised", "relevance", "saliency", "shapley", "smoothgrad", "stamp", "tag_mask", "tagged"),
     *("top_overlap", "watch"),

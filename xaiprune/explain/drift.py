@@ -172,10 +172,34 @@ def drift(
         As ``check_request`` and the method raise them; for a heatmap of the original that is constant, and if all those
         of the compressed model are.
     """
+    return drift_from(original, images, targets, classes=classes, method=method, share=share)(compressed)
+
+
+def drift_from(
+    original: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    *,
+    classes: torch.Tensor | None = None,
+    method: Method | str = "lrp",
+    share: float = 0.1,
+) -> Callable[[nn.Module], Drift]:
+    """Compare many models with one: the original's heatmaps are made once.
+
+    Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``.
+    """
+    method = find_method(method)
     images, targets = check_request(original, images, targets)
-    return _compare(
-        find_method(method), compressed, images, targets, _heat(method, original, images, targets), classes, share
-    )
+    if classes is None:
+        classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
+    reference = method(original, images, targets)
+
+    def compared(model: nn.Module) -> Drift:
+        found = method(model, images, targets)
+        rank, silent = likeness(reference, found, "the original's heatmap")
+        return Drift(method.name, rank, top_overlap(reference, found, share), classes, silent)
+
+    return compared
 
 
 def drift_columns(
@@ -215,15 +239,12 @@ def drift_columns(
 
     method = find_method(method)
     images, targets = check_request(original, images, targets)
-    reference = _heat(method, original, images, targets)
+    compared = drift_from(original, images, targets, method=method, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
     label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
 
-    def compared(model: nn.Module) -> Drift:
-        return _compare(method, model, images, targets, reference, None, share)
-
     def own(model: nn.Module) -> float:
-        return faithfulness(model, images, targets, _heat(method, model, images, targets), seed=seed).mean().item()
+        return faithfulness(model, images, targets, method(model, images, targets), seed=seed).mean().item()
 
     def three(value: float) -> str:
         return f"{value:.3f}"
@@ -235,18 +256,6 @@ def drift_columns(
         ),
         Column(f"faithfulness: insertion less deletion ({label})", 1, three): own,
     }
-
-
-def _heat(method: Method | str, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return find_method(method)(model, images, targets)
-
-
-def _compare(method: Method, model, images, targets, reference, classes, share) -> Drift:
-    if classes is None:
-        classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
-    found = _heat(method, model, images, targets)
-    rank, silent = likeness(reference, found, "the original's heatmap")
-    return Drift(method.name, rank, top_overlap(reference, found, share), classes, silent)
 
 
 def likeness(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[torch.Tensor, torch.Tensor]:

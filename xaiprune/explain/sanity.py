@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .drift import bootstrap, likeness
+from .drift import likeness
 from .faithful import Curves, curves
 from .methods import Method, find_method
+from .resampling import bootstrap
 from .target import check_request
 
 #: Heatmaps that any method has to beat: no order, the opposite order, and the same method on an untrained model.

@@ -3,58 +3,34 @@
 from . import curvature
 from .apply import cut, difference, held, load_cut, masked, save_cut
 from .blocks import RESIDUAL, find_blocks
+from .budget import Budget, Budgeted, within
 from .cost import ParameterCount
+from .costs import Costs, Layer, computing_layers, latency_costs, mac_costs
 from .criteria import CRITERIA, YEOM, Criterion, Evidence
 from .layers import LAYERS
 from .planning import counts_from, lowest, plan
 from .plans import Plan
 from .profile import FlowRecorder, candidate, gradient_flow, weight_profile
+from .recover import recalibrate, tune
 from .reference import carriers, overlaps, reference_draws, unit_scores
 from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
-from .scores import Scores, score
+from .scores import NORMALISATIONS, Scores, score
 from .sensitivity import allocate, cliffs, scan
+from .shrink import Shrunk, shrink
 from .sparse import SparseLinear, break_even, csr_latency, sparse_latency, to_sparse, two_of_four
+from .targets import to_target
 from .torch_masks import read_masks, write_masks
 from .units import Member, UnitGroup, find_units
 from .weights import find_weights
 
 __all__ = [
-    *("CRITERIA", "LAYERS", "RESIDUAL", "SCHEDULES", "YEOM"),
-    *(
-        "Criterion",
-        "Evidence",
-        "FlowRecorder",
-        "Member",
-        "ParameterCount",
-        "Plan",
-        "Scores",
-        "SparseLinear",
-        "Tuned",
-        "UnitGroup",
-    ),
-    *(
-        "allocate",
-        "break_even",
-        "candidate",
-        "carriers",
-        "cliffs",
-        "counts_from",
-        "csr_latency",
-        "curvature",
-        "cut",
-        "difference",
-    ),
-    *("find_blocks", "find_units", "find_weights", "gradient_flow", "held", "load_cut", "lowest", "masked", "overlaps"),
-    *("plan", "prune_and_tune", "ratios", "read_masks", "reference_draws"),
-    *(
-        "save_cut",
-        "scan",
-        "score",
-        "sparse_latency",
-        "to_sparse",
-        "two_of_four",
-        "unit_scores",
-        "weight_profile",
-        "write_masks",
-    ),
+    *("CRITERIA", "LAYERS", "NORMALISATIONS", "RESIDUAL", "SCHEDULES", "YEOM"),
+    *("Budget", "Budgeted", "Costs", "Criterion", "Evidence", "FlowRecorder", "Layer", "Member"),
+    *("ParameterCount", "Plan", "Scores", "Shrunk", "SparseLinear", "Tuned", "UnitGroup"),
+    *("allocate", "break_even", "candidate", "carriers", "cliffs", "computing_layers", "counts_from"),
+    *("csr_latency", "curvature", "cut", "difference", "find_blocks", "find_units", "find_weights"),
+    *("gradient_flow", "held", "latency_costs", "load_cut", "lowest", "mac_costs", "masked"),
+    *("overlaps", "plan", "prune_and_tune", "ratios", "read_masks", "recalibrate", "reference_draws"),
+    *("save_cut", "scan", "score", "shrink", "sparse_latency", "to_sparse", "to_target", "tune"),
+    *("two_of_four", "unit_scores", "weight_profile", "within", "write_masks"),
 ]

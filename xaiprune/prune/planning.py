@@ -9,8 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
+from .costs import Costs
 from .plans import Plan
+from .ranking import check_limits, chunks_of, ranked
 from .scores import Scores
+from .targets import to_target
 from .units import UnitGroup
 
 
@@ -22,13 +25,15 @@ def plan(
     coefficients: Mapping[str, float] | None = None,
     threshold: float | Mapping[str, float] | None = None,
     pattern: tuple[int, int] | None = None,
+    target: float | None = None,
+    costs: Costs | None = None,
     scope: str = "global",
     floor: int = 1,
     round_to: int = 1,
 ) -> Plan:
     """Decide which units go: the lowest-scored ones, exactly as many as asked for.
 
-    Exactly one of ``ratio``, ``k``, ``coefficients``, ``threshold`` and ``pattern`` says how many.
+    Exactly one of ``ratio``, ``k``, ``coefficients``, ``threshold``, ``pattern`` and ``target`` says how many.
 
     Parameters
     ----------
@@ -46,8 +51,12 @@ def plan(
     pattern : tuple of int, optional
         ``(n, m)``, such as (2, 4), for single weights: of every m neighbouring inputs of an output, the n with the
         highest scores stay.
+    target : float, optional
+        Share of ``costs`` that may be left, in (0, 1): as few units go as it takes.
+    costs : Costs, optional
+        What ``target`` is a share of: ``mac_costs(...)`` or ``latency_costs(...)`` of the same groups.
     scope : {"global", "uniform"}
-        For ``ratio`` and ``k``: rank all units together, or take the same share from every group.
+        For ``ratio``, ``k`` and ``target``: rank all units together, or take the same share from every group.
     floor : int
         Units that stay in every group, at least 1.
     round_to : int
@@ -65,15 +74,17 @@ def plan(
     """
     if not isinstance(scores, Scores):
         raise TypeError(f"scores must be a Scores, as score() returns it, got {type(scores).__name__}.")
-    if sum(value is not None for value in (ratio, k, coefficients, threshold, pattern)) != 1:
-        raise ValueError("give exactly one of ratio, k, coefficients, threshold and pattern.")
-    for name, value in (("floor", floor), ("round_to", round_to)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    if sum(value is not None for value in (ratio, k, coefficients, threshold, pattern, target)) != 1:
+        raise ValueError("give exactly one of ratio, k, coefficients, threshold, pattern and target.")
+    if (target is None) != (costs is None):
+        raise ValueError("target and costs go together: target is the share of costs that may be left.")
+    check_limits(scope, floor, round_to)
     if coefficients is not None:
         return lowest(scores, counts_from(scores.groups, coefficients, floor, round_to))
     if threshold is not None:
         return _below(scores, threshold, floor)
+    if target is not None:
+        return to_target(scores, costs, target, scope=scope, floor=floor, round_to=round_to)
     if pattern is not None:
         return n_of_m(scores, *pattern)
     total = sum(group.size for group in scores.groups)
@@ -84,9 +95,7 @@ def plan(
         k = int(ratio * total + 0.5)
     if not isinstance(k, int) or k < 0:
         raise ValueError(f"k must be a whole number of units, at least 0, got {k!r}.")
-    if scope not in ("global", "uniform"):
-        raise ValueError(f"scope must be 'global' or 'uniform', got {scope!r}.")
-    chunks = [_chunks(group.size, floor, round_to) for group in scores.groups]
+    chunks = [chunks_of(group.size, floor, round_to) for group in scores.groups]
     _check_feasible(k, chunks)
     return lowest(scores, _allocate(scores, k, chunks, scope))
 
@@ -116,7 +125,7 @@ def counts_from(
     counts = {}
     for name, size in sizes.items():
         wanted = int(coefficients.get(name, 0) * size + 0.5)
-        possible = np.cumsum([0, *_chunks(size, floor, round_to)])
+        possible = np.cumsum([0, *chunks_of(size, floor, round_to)])
         counts[name] = int(possible[possible <= wanted].max())
     return counts
 
@@ -187,12 +196,6 @@ def n_of_m(scores: Scores, n: int, m: int) -> Plan:
     return Plan(scores.groups, removed)
 
 
-def _chunks(size: int, floor: int, round_to: int) -> np.ndarray:
-    """Numbers of units that can go from a group one after another: what stays is a multiple of round_to."""
-    stays = np.arange((size - 1) // round_to * round_to, floor - 1, -round_to)
-    return -np.diff(np.concatenate([[size], stays]))
-
-
 def _check_feasible(k: int, chunks: list[np.ndarray]) -> None:
     if _single(chunks) and k <= sum(map(len, chunks)):
         return
@@ -222,25 +225,12 @@ def _reachable(chunks: list[np.ndarray]) -> int:
 
 def _allocate(scores: Scores, k: int, chunks: list[np.ndarray], scope: str) -> dict[str, int]:
     """Take chunks in the order of their rank while exactly k stays within reach."""
-    ranks = [
-        _ranks(scores[group.name], sizes) if scope == "global" else np.cumsum(sizes) / group.size
-        for group, sizes in zip(scores.groups, chunks)
-    ]
-    places = np.repeat(np.arange(len(chunks)), [len(sizes) for sizes in chunks])
-    steps = np.concatenate([np.arange(len(sizes)) for sizes in chunks])
-    order = np.argsort(np.concatenate(ranks), kind="stable")  # ties: by group, then by index
+    places, steps, order = ranked(scores, chunks, scope)
     if _single(chunks):
         taken = np.bincount(places[order[:k]], minlength=len(chunks)).tolist()
     else:
         taken = _take(zip(places[order].tolist(), steps[order].tolist()), k, chunks)
     return {group.name: int(sizes[:n].sum()) for group, sizes, n in zip(scores.groups, chunks, taken)}
-
-
-def _ranks(scores: torch.Tensor, sizes: np.ndarray) -> np.ndarray:
-    """Mean score of each chunk of units, the lowest units first; shape ``(chunks,)``."""
-    starts = np.cumsum(sizes) - sizes
-    lowest_first = scores.sort().values[: sizes.sum()].numpy()
-    return np.add.reduceat(lowest_first, starts) / sizes if len(sizes) else np.empty(0)
 
 
 def _take(ranked: Iterable[tuple[int, int]], k: int, chunks: list[np.ndarray]) -> list[int]:

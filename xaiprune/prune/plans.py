@@ -114,6 +114,30 @@ class Plan:
             lines.append(f"  {group.name}: {gone} of {group.size} go, {self.kept[group.name]} stay")
         return "\n".join(lines)
 
+    def then(self, plan: Plan) -> Plan:
+        """This plan and, after it, one that was made for the model that it leaves: both as one plan.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the units of the cut model: groups of the same names, with the units that are left.
+
+        Raises
+        ------
+        ValueError
+            If a group of ``plan`` does not exist here or does not have the size that this plan leaves.
+        """
+        groups, removed = {group.name: group for group in self.groups}, dict(self.removed)
+        for group in plan.groups:
+            if group.name not in groups:
+                raise ValueError(f"plan has group {group.name!r}, which the first plan does not know.")
+            first = groups[group.name]
+            stays = np.setdiff1d(np.arange(first.size), removed.get(group.name, ()))
+            if len(stays) != group.size or (group.blocks and group.blocks != tuple(first.blocks[i] for i in stays)):
+                raise ValueError(f"plan has {group.size} units in {group.name!r}, but {len(stays)} are left there.")
+            removed[group.name] = np.union1d(removed.get(group.name, ()), stays[plan.removed.get(group.name, [])])
+        return Plan(self.groups, removed)
+
     def to_json(self) -> str:
         """The plan as JSON text, the same for equal plans."""
         groups = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,6 +13,15 @@ from ..data import Split
 from ..train import classification_loss
 from .criteria import CRITERIA, Criterion, Evidence
 from .units import UnitGroup, check_groups
+
+#: Ways to bring groups to one scale before all units are ranked together: ``values of a group -> values``.
+NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": lambda values: values / values.abs().mean(),
+    "max": lambda values: values / values.abs().max(),
+    "norm": lambda values: values / values.norm(),
+    "sum": lambda values: values / values.abs().sum(),
+    "rank": lambda values: torch.argsort(torch.argsort(values, stable=True)).double() / len(values),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +68,46 @@ class Scores:
     def reversed(self) -> Scores:
         """The opposite ranking, as a control: what mattered most goes first."""
         return Scores(f"reversed {self.criterion}", self.groups, {name: -v for name, v in self.values.items()})
+
+    def normalised(self, how: str) -> Scores:
+        """The same order inside each group, with the groups brought to one scale for a global ranking.
+
+        Parameters
+        ----------
+        how : str
+            A key of ``NORMALISATIONS``: add a row there to have your own. A group of zeros stays as it is.
+        """
+        if how not in NORMALISATIONS:
+            raise ValueError(f"how must be one of {', '.join(NORMALISATIONS)}, got {how!r}.")
+        values = {name: NORMALISATIONS[how](v).double() if v.any() else v for name, v in self.values.items()}
+        return Scores(f"{self.criterion} by {how}", self.groups, values)
+
+    def per(self, costs: Mapping[str, np.ndarray], unit: str = "cost") -> Scores:
+        """Scores divided by what a unit costs, so that those go first whose removal saves most for what it loses.
+
+        Parameters
+        ----------
+        costs : mapping of str to numpy.ndarray
+            Group name to positive numbers of shape ``(units,)``, such as ``latency_costs(...).per_unit()``.
+        unit : str
+            For the name: ``"us"``.
+
+        Raises
+        ------
+        ValueError
+            If a group has no costs, a cost is not positive, or a score is negative, which no division can rank.
+        """
+        values = {}
+        for group in self.groups:
+            if group.name not in costs:
+                raise ValueError(f"costs lack group {group.name!r}: make them for the groups that are scored.")
+            divisor = torch.as_tensor(costs[group.name], dtype=torch.float64)
+            if not (divisor > 0).all():
+                raise ValueError(f"costs must be positive, got {divisor.min():.3g} for a unit of {group.name!r}.")
+            if (self[group.name] < 0).any():
+                raise ValueError(f"scores of {group.name!r} are partly negative: a cost would turn their order round.")
+            values[group.name] = self[group.name] / divisor
+        return Scores(f"{self.criterion} per {unit}", self.groups, values)
 
     def __repr__(self) -> str:
         lines = [f"Scores by {self.criterion}:"]

@@ -1,0 +1,158 @@
+"""Costs from a plan alone, targets that meet them, and runtimes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xaiprune import measure, runtimes, zoo
+from xaiprune.prune import (
+    Plan,
+    Scores,
+    cut,
+    find_blocks,
+    find_units,
+    latency_costs,
+    mac_costs,
+    plan,
+    score,
+)
+from xaiprune.prune.costs import Costs, Layer
+
+
+def separable(width: int = 12) -> nn.Module:
+    """Convolutions of all kinds, with batch normalisation."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU6(),
+        nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU6(),
+        nn.Conv2d(width, 8, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_macs_are_those_of_the_cut_model(seed):
+    torch.manual_seed(0)
+    model, example = zoo.mobilenet().eval(), torch.rand(1, 1, 28, 28)
+    units = find_units(model, example) + find_blocks(model, example)
+    costs = mac_costs(model, units, example)
+    assert costs.total == measure.macs(model, example)
+    chosen = plan(score(model, units, "random", seed=seed), ratio=0.1 + 0.15 * seed)
+    assert costs.of(chosen) == pytest.approx(measure.macs(cut(model, chosen), example), rel=1e-12)
+    assert costs.share(chosen) == pytest.approx(costs.of(chosen) / costs.total)
+
+
+def test_a_target_takes_as_few_units_as_it_needs(images):
+    model = separable()
+    units = find_units(model, images[:1])
+    costs, scores = mac_costs(model, units, images), score(model, units, "random")
+    chosen = plan(scores, target=0.6, costs=costs)
+    assert costs.share(chosen) <= 0.6
+    order = sorted((scores[g.name][u].item(), g.name, u) for g in units for u in chosen.removed.get(g.name, ()))
+    *_, (_, name, last) = order
+    fewer = {n: [u for u in us if (n, u) != (name, last)] for n, us in chosen.removed.items()}
+    assert costs.share(Plan(chosen.groups, fewer)) > 0.6
+    rounded = plan(scores, target=0.6, costs=costs, round_to=4, scope="uniform")
+    assert all(kept % 4 == 0 for kept in rounded.kept.values())
+
+
+def test_a_target_out_of_reach_names_the_nearest(images):
+    model = separable()
+    units = find_units(model, images[:1])
+    costs, scores = mac_costs(model, units, images), score(model, units, "l2")
+    with pytest.raises(ValueError, match=r"target 0\.01 is out of reach: .* at least 0\.\d+ of the cost is left"):
+        plan(scores, target=0.01, costs=costs)
+    with pytest.raises(ValueError, match=r"did you mean 0\.4\?"):
+        plan(scores, target=40.0, costs=costs)
+    with pytest.raises(ValueError, match="target and costs go together"):
+        plan(scores, target=0.4)
+    with pytest.raises(ValueError, match="costs were made without group"):
+        plan(scores, target=0.5, costs=mac_costs(model, units[:1], images))
+
+
+def test_latency_rises_with_the_width_and_a_unit_costs_something():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 4, 1)).eval()
+    example = torch.rand(8, 1, 24, 24)
+    units = find_units(model, example)
+    costs = latency_costs(model, units, example, repeats=10)
+    half = Plan(tuple(units), {group.name: range(group.size // 2) for group in units})
+    assert 0 < costs.of(half) < costs.total
+    assert all((each > 0).all() for each in costs.per_unit().values())
+    assert "us in 3 layers" in repr(costs)
+
+
+def test_scores_per_cost_and_normalised(images):
+    units = find_units(separable(), images[:1])
+    first, second = units
+    scores = Scores(
+        "mine", tuple(units), {first.name: torch.arange(1.0, 13.0).double(), second.name: torch.ones(8).double()}
+    )
+    costs = {first.name: np.full(12, 2.0), second.name: np.full(8, 0.5)}
+    assert scores.per(costs)[first.name].tolist() == (torch.arange(1.0, 13.0) / 2).tolist()
+    assert scores.per(costs, "us").criterion == "mine per us"
+    assert scores.normalised("mean")[first.name].mean() == pytest.approx(1)
+    assert scores.normalised("max")[first.name].max() == 1
+    assert scores.normalised("rank")[first.name].tolist() == (torch.arange(12).double() / 12).tolist()
+    with pytest.raises(ValueError, match="how must be one of mean, max, norm, sum, rank, got 'median'"):
+        scores.normalised("median")
+    with pytest.raises(ValueError, match="costs must be positive, got 0"):
+        scores.per(costs | {first.name: np.zeros(12)})
+    with pytest.raises(ValueError, match=f"costs lack group '{second.name}'"):
+        scores.per({first.name: np.ones(12)})
+    with pytest.raises(ValueError, match="partly negative"):
+        scores.reversed().per(costs)
+
+
+def test_a_block_costs_what_its_layers_cost():
+    model, example = zoo.mobilenet().eval(), torch.rand(1, 1, 28, 28)
+    (group,) = find_blocks(model, example)
+    costs = mac_costs(model, [group], example)
+    saved = costs.total - costs.of({"blocks": [3]})
+    assert costs.per_unit()["blocks"][3] == saved
+    assert saved == measure.macs(model, example) - measure.macs(cut(model, Plan((group,), {"blocks": [3]})), example)
+
+
+def test_costs_take_any_curve(images):
+    units = find_units(separable(), images[:1])
+    layers = [Layer("0", 1, 12, False, 0, (1, 6, 6))]
+    costs = Costs(units, layers, {"0": lambda reads, makes: reads + makes**2}, fixed=5.0, unit="fees")
+    assert costs.total == 5 + 1 + 144
+    assert costs.of({units[0].name: [0, 1]}) == 5 + 1 + 100
+
+
+@pytest.mark.parametrize("runtime", ["eager", "eager, channels last", "torch.compile", "ONNX Runtime"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_every_runtime_computes_the_model(runtime, batch):
+    model = separable()
+    example = torch.rand(batch, 1, 6, 6)
+    with torch.no_grad():
+        found = runtimes.RUNTIMES[runtime](model, example)(example)
+        assert torch.allclose(found, model(example), atol=1e-5)
+
+
+def test_runtimes_are_timed_in_turn(images):
+    model = separable()
+    found = runtimes.runtime_latencies({"a": model}, images, {"eager": runtimes.eager}, repeats=3)
+    assert found["a", "eager"].taken == 3
+    with pytest.raises(ValueError, match="model 'a' is in training mode"):
+        runtimes.runtime_latencies({"a": separable().train()}, images)
+
+
+def test_the_profile_names_every_convolution(images):
+    nodes = runtimes.node_times(runtimes.onnx_bytes(separable(), images), images, repeats=3)
+    assert sum(kind == "Conv" for _, kind, _ in nodes) == 3
+    assert all(time >= 0 for *_, time in nodes)

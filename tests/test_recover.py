@@ -1,0 +1,240 @@
+"""Recovery, budgets, and pruning and tuning in turn."""
+
+import pytest
+import torch
+from torch import nn
+
+from xaiprune.data import Split
+from xaiprune.distill import soft_targets
+from xaiprune.metrics import ACCURACY
+from xaiprune.prune import Budget, Plan, cut, find_units, mac_costs, recalibrate, score, shrink, tune, within
+from xaiprune.train import classification_loss, fit
+
+from .test_costs import separable
+
+
+def squares(count: int, seed: int) -> Split:
+    """A bright square at the top, in the middle or at the bottom: the class says where."""
+    generator = torch.Generator().manual_seed(seed)
+    images = 0.3 * torch.rand(count, 1, 6, 6, generator=generator)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    for place in range(3):
+        images[labels == place, :, 2 * place : 2 * place + 2, 1:5] += 0.6
+    return Split(images, labels)
+
+
+class Places(nn.Module):
+    """The separable net with a head that sees where things are."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = separable()[:8]
+        self.head = nn.Linear(8 * 36, 3)
+
+    def forward(self, images):
+        return self.head(self.body(images).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {"train": squares(512, 0), "validation": squares(200, 1), "calibration": squares(100, 2)}
+
+
+@pytest.fixture(scope="module")
+def model(splits):
+    model = Places()
+    fit(model, splits["train"], classification_loss, epochs=4, lr=1e-2, batch_size=64, progress=False)
+    return model.eval()
+
+
+def test_recalibration_gives_the_plain_means_over_batches(splits):
+    model = separable()
+    images = splits["train"].images
+    state = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    assert recalibrate(model, images, batch_size=128) is model
+    first = model[0](images)
+    assert torch.allclose(model[1].running_mean, first.mean((0, 2, 3)), atol=1e-5)
+    parts = torch.stack([model[0](part).var((0, 2, 3)) for part in images.split(128)])
+    assert torch.allclose(model[1].running_var, parts.mean(0), rtol=1e-4)
+    assert model[1].momentum == 0.1
+    assert not any(module.training for module in model.modules())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.named_parameters())
+
+
+def test_recalibration_needs_something_to_do(splits):
+    with pytest.raises(ValueError, match="no batch normalisation"):
+        recalibrate(nn.Linear(2, 2), torch.rand(4, 2))
+    with pytest.raises(ValueError, match="images is empty"):
+        recalibrate(separable(), splits["train"].images[:0])
+
+
+def test_soft_targets_are_the_published_sum(model, splits):
+    student, (images, labels) = Places().eval(), splits["calibration"]
+    with torch.no_grad():
+        loss = soft_targets(model, temperature=3.0, alpha=0.7)(student, images, labels)
+        p, q = (torch.softmax(net(images).double() / 3, 1) for net in (model, student))
+        distance = (p * (p / q).log()).sum(1).mean()
+        hard = classification_loss(student, images, labels)
+    assert loss.item() == pytest.approx(0.3 * hard.item() + 0.7 * 9 * distance.item(), rel=1e-4)
+    alone = soft_targets(model, alpha=0.0)(student, images, labels)
+    assert alone.item() == pytest.approx(hard.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"temperature": 0.0}, "temperature must be positive, got 0"), ({"alpha": 1.5}, r"alpha must be in \[0, 1\]")],
+)
+def test_soft_targets_refuse_what_makes_no_sense(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        soft_targets(model, **options)
+    with pytest.raises(ValueError, match="teacher is in training mode"):
+        soft_targets(Places().train())
+
+
+def test_tuning_ends_with_the_best_state(splits):
+    model = Places().eval()
+    data = (splits["train"], splits["validation"])
+    rows = tune(model, *data, epochs=3, lr=1e-2, batch_size=64, progress=False)
+    (best,) = [row for row in rows if row["best"]]
+    assert best["validation"] == max(row["validation"] for row in rows)
+    assert ACCURACY(model, splits["validation"]) == best["validation"]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    spoiled = tune(model, *data, epochs=1, lr=5.0, batch_size=64, progress=False)
+    assert spoiled[0]["best"]
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_an_interrupted_tuning_goes_on_with_its_best_state(splits, tmp_path):
+    data = (splits["train"], splits["validation"])
+    whole, broken = Places().eval(), Places().eval()
+    tune(whole, *data, epochs=3, lr=1e-2, batch_size=64, progress=False)
+    calls = []
+
+    def loss(model, images, labels):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return classification_loss(model, images, labels)
+
+    options = {"epochs": 3, "lr": 1e-2, "batch_size": 64, "progress": False, "resume": tmp_path / "run.pt"}
+    with pytest.raises(KeyboardInterrupt):
+        tune(broken, *data, loss=loss, **options)
+    tune(broken, *data, **options)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, broken.state_dict()[name])
+    assert list(tmp_path.iterdir()) == []
+
+
+def ranked(model, splits):
+    units = find_units(model, splits["validation"].images[:1])
+    return score(model, units, "taylor", splits["calibration"]), mac_costs(model, units, splits["validation"].images)
+
+
+def test_a_budget_says_what_is_spent(model, splits):
+    budget = Budget(model, splits["calibration"], max_drift=0.2, max_lost=1.0)
+    spent = budget.spent(model)
+    assert spent["drift"] == pytest.approx(0, abs=1e-6)
+    assert spent["lost"] == 0
+    assert spent["holds"]
+    other = budget.spent(Places().eval())
+    assert other["drift"] > 0.2
+    assert not other["holds"]
+    assert repr(budget) == "Budget: drift <= 0.2 and accuracy [%] lost <= 1, on 100 images"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({}, "give max_drift, max_lost or both"),
+        ({"max_drift": 2.5}, r"max_drift must be in \(0, 2\)"),
+        ({"max_lost": -1.0}, "max_lost must be at least 0"),
+    ],
+)
+def test_a_budget_needs_bounds(model, splits, bounds, message):
+    with pytest.raises(ValueError, match=message):
+        Budget(model, splits["calibration"], **bounds)
+
+
+def test_a_walk_within_a_budget_never_leaves_it(model, splits):
+    scores, costs = ranked(model, splits)
+    budget = Budget(model, splits["calibration"], max_drift=0.1)
+    done = within(model, scores, costs, 0.3, budget, steps=5)
+    assert budget.spent(cut(model, done.plan))["holds"]
+    closed = [row["closed"] for row in done.rows if row["closed"]]
+    assert closed
+    assert len(closed) == len(set(closed))
+    stopped = within(model, scores, costs, 0.3, budget, steps=5, trade=False)
+    assert not stopped.reached
+    assert not stopped.rows[-1]["holds"]
+    assert costs.share(done.plan) <= costs.share(stopped.plan)
+
+
+def test_a_wide_budget_is_the_plain_plan(model, splits):
+    scores, costs = ranked(model, splits)
+    done = within(model, scores, costs, 0.5, Budget(model, splits["calibration"], max_drift=1.99), steps=3)
+    assert done.reached
+    assert costs.share(done.plan) <= 0.5
+    with pytest.raises(ValueError, match="out of reach"):
+        within(model, scores, costs, 0.001, Budget(model, splits["calibration"], max_drift=1.9))
+
+
+def options(splits, **more):
+    small = {"target": 0.4, "calibration": splits["calibration"], "steps": 2, "lr": 5e-3, "progress": False}
+    return (splits["train"], splits["validation"]), small | more
+
+
+def test_shrinking_gives_one_plan_for_all_its_steps(model, splits):
+    data, more = options(splits)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    done = shrink(model, *data, **more)
+    example = splits["validation"].images[:1]
+    assert [row["step"] for row in done.rows] == [1, 2]
+    assert done.rows[-1]["share"] <= 0.4
+    by_plan = cut(model, done.plan)
+    assert {n: t.shape for n, t in by_plan.state_dict().items()} == {
+        n: t.shape for n, t in done.model.state_dict().items()
+    }
+    assert mac_costs(model, list(done.plan.groups), example).share(done.plan) <= 0.4
+    assert ACCURACY(done.model, splits["validation"]) == done.rows[-1]["tuned"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_shrinking_stops_at_a_budget_and_gives_the_step_before_back(model, splits):
+    data, more = options(splits, steps=3, epochs=0)
+    done = shrink(model, *data, **more, budget=Budget(model, splits["calibration"], max_drift=0.05))
+    assert done.stopped
+    assert not done.rows[-1]["holds"]
+    assert all(row["holds"] for row in done.rows[:-1])
+
+
+def test_an_interrupted_shrinking_goes_on(model, splits, tmp_path):
+    data, more = options(splits)
+    whole = shrink(model, *data, **more)
+    calls = []
+
+    def loss(net, images, labels):
+        calls.append(1)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return classification_loss(net, images, labels)
+
+    with pytest.raises(KeyboardInterrupt):
+        shrink(model, *data, **more, loss=loss, resume=tmp_path / "run.pt")
+    done = shrink(model, *data, **more, resume=tmp_path / "run.pt")
+    assert done.plan == whole.plan
+    assert all(torch.equal(t, whole.model.state_dict()[n]) for n, t in done.model.state_dict().items())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plans_follow_each_other():
+    model = separable()
+    example = torch.rand(1, 1, 6, 6)
+    units = find_units(model, example)
+    first = Plan(tuple(units), {"0": [1, 3]})
+    second = Plan(tuple(find_units(cut(model, first), example)), {"0": [0, 2], "6": [4]})
+    both = first.then(second)
+    assert {name: list(gone) for name, gone in both.removed.items()} == {"0": [0, 1, 3, 4], "6": [4]}
+    images = torch.rand(3, 1, 6, 6)
+    assert torch.equal(cut(model, both)(images), cut(cut(model, first), second)(images))
+    with pytest.raises(ValueError, match="plan has 12 units in '0', but 10 are left there"):
+        first.then(first)

@@ -1,0 +1,265 @@
+"""What the layers of a pruned model cost, told from the plan alone: operations, or measured microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.interpolate import RegularGridInterpolator
+from torch import nn
+
+from ..runtimes import node_times
+from .blocks import inside
+from .layers import is_grouped
+from .plans import Plan
+from .units import UnitGroup, check_groups
+
+_CONVS = nn.Conv1d | nn.Conv2d | nn.Conv3d
+#: Shares of a layer's width at which its time is measured.
+LEVELS = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that computes, at its full width.
+
+    Attributes
+    ----------
+    name : str
+    reads, makes : int
+        Channels in and out.
+    grouped : bool
+        Whether channels pass in groups: then ``reads`` and ``makes`` shrink together.
+    macs : int
+        Multiply-accumulate operations per image.
+    shape : tuple of int
+        Of the input, without the batch.
+    """
+
+    name: str
+    reads: int
+    makes: int
+    grouped: bool
+    macs: int
+    shape: tuple[int, ...]
+
+
+class Costs:
+    """A cost that adds up over layers, as a function of what a plan leaves of them.
+
+    Parameters
+    ----------
+    groups : sequence of UnitGroup
+        Units that plans may remove.
+    layers : sequence of Layer
+    curves : mapping of str to callable
+        Layer's name to ``(channels read, channels made) -> cost``.
+    fixed : float
+        Of everything else.
+    unit : str
+        As printed: ``MACs``, ``us``.
+
+    Attributes
+    ----------
+    total : float
+        Of the whole model.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[UnitGroup],
+        layers: Sequence[Layer],
+        curves: Mapping[str, Callable[[float, float], float]],
+        *,
+        fixed: float = 0.0,
+        unit: str = "MACs",
+    ):
+        self.groups = tuple(check_groups(groups).values())
+        self.layers = {layer.name: layer for layer in layers}
+        self.curves, self.fixed, self.unit = curves, fixed, unit
+        self._touched: dict[str, dict[str, dict[str, int]]] = {}  # layer to role to group to slices per unit
+        self._of_group: dict[str, set[str]] = {group.name: set() for group in self.groups}
+        for group in self.groups:
+            for member in group.members:
+                if member.module in self.layers:
+                    roles = self._touched.setdefault(member.module, {}).setdefault(member.role, {})
+                    roles[group.name] = member.index.shape[1]
+                    self._of_group[group.name].add(member.module)
+        self.total = self.of({})
+
+    def of(self, plan: Plan | Mapping[str, Sequence[int]]) -> float:
+        """Cost of the model that a plan leaves.
+
+        Parameters
+        ----------
+        plan : Plan or mapping of str to sequence of int
+            Group name to the units that go.
+        """
+        removed = plan.removed if isinstance(plan, Plan) else plan
+        counts = {name: len(units) for name, units in removed.items()}
+        gone = [g.blocks[unit] for g in self.groups if g.blocks for unit in removed.get(g.name, ())]
+        names = [name for name in self.layers if not inside(name, gone)] if gone else self.layers
+        return self.fixed + sum(self._layer(name, counts) for name in names)
+
+    def share(self, plan: Plan | Mapping[str, Sequence[int]]) -> float:
+        """Cost that is left, as a share of the whole model's."""
+        return self.of(plan) / self.total
+
+    def by_layer(self, plan: Plan | Mapping[str, Sequence[int]] = {}) -> dict[str, float]:  # noqa: B006 - read only
+        """Cost of every layer that a plan leaves."""
+        removed = plan.removed if isinstance(plan, Plan) else plan
+        counts = {name: len(units) for name, units in removed.items()}
+        return {name: self._layer(name, counts) for name in self.layers}
+
+    def per_unit(self) -> dict[str, np.ndarray]:
+        """What one unit of each group costs in the whole model; shape ``(units,)``, the same for all but blocks.
+
+        Three quarters of the group are taken away in thought, and the difference shared out: a single unit is below
+        what can be measured. No unit costs less than a hundredth of its share in the layers that it touches.
+        """
+        found = {}
+        for group in self.groups:
+            if group.blocks:
+                costs = self.by_layer()
+                found[group.name] = np.array(
+                    [sum(cost for name, cost in costs.items() if inside(name, [block])) for block in group.blocks]
+                )
+            else:
+                count, names = max(1, 3 * group.size // 4), self._of_group[group.name]
+                whole = sum(self._layer(name, {}) for name in names)
+                saved = whole - sum(self._layer(name, {group.name: count}) for name in names)
+                found[group.name] = np.full(group.size, max(saved / count, 0.01 * whole / group.size))
+        return found
+
+    def __repr__(self) -> str:
+        return f"Costs: {self.total:,.0f} {self.unit} in {len(self.layers)} layers"
+
+    def _layer(self, name: str, counts: Mapping[str, int]) -> float:
+        layer, touched = self.layers[name], self._touched.get(name, {})
+        lost = {
+            role: sum(each * counts.get(group, 0) for group, each in groups.items()) for role, groups in touched.items()
+        }
+        reads = layer.reads - lost.get("through" if layer.grouped else "in", 0)
+        makes = layer.makes - lost.get("through" if layer.grouped else "out", 0)
+        return float(self.curves[name](reads, makes))
+
+
+def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
+    """Convolutions and dense layers in the order in which they run, from one pass of an example.
+
+    Transposed convolutions are not among them.
+    """
+    found: list[Layer] = []
+
+    def hook(name, module, inputs, output):
+        if isinstance(module, nn.Linear):
+            reads, makes, positions = module.in_features, module.out_features, output[0].numel() // output.shape[-1]
+            work = reads * makes * positions
+        else:
+            reads, makes = module.in_channels, module.out_channels
+            work = module.weight.numel() * output[0, 0].numel()
+        found.append(Layer(name, reads, makes, is_grouped(module), work, tuple(inputs[0].shape[1:])))
+
+    with ExitStack() as stack, torch.no_grad():
+        for name, module in model.named_modules():
+            if isinstance(module, _CONVS | nn.Linear):
+                stack.callback(module.register_forward_hook(lambda m, i, o, name=name: hook(name, m, i, o)).remove)
+        model(example[:1])
+    return found
+
+
+def mac_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tensor) -> Costs:
+    """Multiply-accumulate operations per image, exact for whole numbers of units.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    groups : sequence of UnitGroup
+    example : torch.Tensor
+        An input.
+    """
+    layers = computing_layers(model, example)
+
+    def curve(layer: Layer) -> Callable[[float, float], float]:
+        if layer.grouped:
+            return lambda reads, makes: layer.macs * makes / layer.makes
+        return lambda reads, makes: layer.macs * (reads / layer.reads) * (makes / layer.makes)
+
+    return Costs(groups, layers, {layer.name: curve(layer) for layer in layers})
+
+
+def latency_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tensor, *, repeats: int = 20) -> Costs:
+    """Measured microseconds of each layer in ONNX Runtime, from a table of widths.
+
+    Every layer is timed alone at a quarter, half, three quarters and all of its channels in and out, for the batch of
+    the example; between these the times are interpolated. What is not a convolution or a dense layer is left out, so
+    that the sum is below the latency of the whole model: a lesson compares both.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    groups : sequence of UnitGroup
+    example : torch.Tensor
+        The batch to time with.
+    repeats : int
+        Timed runs of each layer and width.
+    """
+    layers, curves, known = computing_layers(model, example), {}, {}
+    for layer in layers:
+        module = model.get_submodule(layer.name)
+        key = (layer.reads, layer.makes, layer.shape, str(module))
+        if key not in known:
+            known[key] = _measured(module, layer, len(example), repeats)
+        curves[layer.name] = known[key]
+    return Costs(groups, layers, curves, unit="us")
+
+
+def _measured(module: nn.Module, layer: Layer, batch: int, repeats: int) -> Callable[[float, float], float]:
+    """Time of a layer as a function of its widths."""
+    block = layer.reads // module.groups if layer.grouped else 1
+    makes = sorted({max(block, round(share * layer.makes / block) * block) for share in LEVELS})
+    if layer.grouped:
+        times = [_time(module, layer, width, width, batch, repeats) for width in makes]
+        return lambda _, width: np.interp(width, makes, times)
+    reads = sorted({max(1, round(share * layer.reads)) for share in LEVELS})
+    times = [[_time(module, layer, r, m, batch, repeats) for m in makes] for r in reads]
+    if len(reads) == 1:
+        return lambda _, made: np.interp(made, makes, times[0])
+    table = RegularGridInterpolator((reads, makes), np.array(times), bounds_error=False, fill_value=None)
+    return lambda read, made: max(0.0, float(table((read, made))))
+
+
+def _time(module: nn.Module, layer: Layer, reads: int, makes: int, batch: int, repeats: int) -> float:
+    """Median microseconds of one layer at some width in ONNX Runtime."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    if isinstance(module, nn.Linear):
+        weight, kind, options = np.ones((makes, reads), np.float32), "Gemm", {"transB": 1}
+        shape = (int(np.prod(layer.shape[:-1])) * batch, reads)
+    else:
+        groups = module.groups * makes // layer.makes if layer.grouped else 1
+        weight = np.ones((makes, reads // groups, *module.kernel_size), np.float32)
+        shape, kind = (batch, reads, *layer.shape[1:]), "Conv"
+        options = {
+            "strides": list(module.stride),
+            "pads": [*module.padding, *module.padding],
+            "dilations": list(module.dilation),
+            "group": groups,
+        }
+    weight = weight * np.random.default_rng(0).normal(size=weight.shape).astype(np.float32)
+    bias = np.zeros(makes, np.float32)
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x", "w", "b"], ["y"], name="layer", **options)],
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
+    nodes = node_times(content, torch.rand(shape), repeats)
+    return sum(time for _, kind, time in nodes if kind in ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul"))

@@ -1,0 +1,213 @@
+"""Prune and tune in turn: a model that really gets smaller, step by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..data import Split, save_atomically
+from ..metrics import ACCURACY, Metric
+from ..train import classification_loss
+from .apply import cut
+from .budget import Budget
+from .costs import Costs, mac_costs
+from .planning import plan
+from .plans import Plan
+from .recover import recalibrate, tune
+from .schedules import ratios
+from .scores import Scores, score
+from .units import UnitGroup, find_units
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What :func:`shrink` leaves.
+
+    Attributes
+    ----------
+    model : nn.Module
+        The cut and tuned model.
+    plan : Plan
+        Against the model that came in: all steps as one.
+    rows : list of dict
+        Per step: ``step``, ``share`` of the cost that is left, ``cut``, ``recalibrated`` and ``tuned`` (the metric on
+        the validation split after each of these), and with a budget ``drift`` and ``holds``.
+    stopped : bool
+        Whether the run ended early since a step overspent the budget.
+    """
+
+    model: nn.Module
+    plan: Plan
+    rows: list[dict] = field(default_factory=list)
+    stopped: bool = False
+
+
+def shrink(
+    model: nn.Module,
+    train: Split,
+    validation: Split,
+    *,
+    target: float,
+    calibration: Split,
+    steps: int = 4,
+    schedule: str = "linear",
+    criterion: str = "taylor",
+    rescale: Callable[[Scores, Costs], Scores] = lambda scores, costs: scores,
+    units: Callable[[nn.Module, torch.Tensor], list[UnitGroup]] = find_units,
+    costs: Callable[[nn.Module, list[UnitGroup], torch.Tensor], Costs] = mac_costs,
+    floor: int = 1,
+    round_to: int = 1,
+    epochs: int = 1,
+    last_epochs: int | None = None,
+    lr: float = 1e-3,
+    loss: Callable = classification_loss,
+    metric: Metric = ACCURACY,
+    budget: Budget | None = None,
+    augment: Callable | None = None,
+    seed: int = 0,
+    resume: Path | None = None,
+    progress: bool = True,
+) -> Shrunk:
+    """Cut, re-calibrate and tune in turn, until a share of the cost is left.
+
+    Every step scores the units of the model as it is by then. The model that came in is not changed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    train, validation : Split
+        To tune on, and to judge by.
+    target : float
+        Share of the cost that is left at the end, in (0, 1).
+    calibration : Split
+        To score on, and to re-calibrate with.
+    steps, schedule
+        As for :func:`ratios`: how the cost falls.
+    criterion : str
+        Key of ``CRITERIA``.
+    rescale : callable
+        ``(scores, costs) -> scores`` before they are ranked, such as ``lambda s, c: s.per(c.per_unit())``.
+    units, costs : callable
+        What may go, and what counts.
+    floor, round_to
+        As for :func:`plan`.
+    epochs, last_epochs : int
+        Of tuning after each step, and after the last one (by default the same). 0 is no tuning.
+    lr, loss, augment
+        As for :func:`tune`; ``soft_targets(model)`` distils from the model that came in.
+    metric : Metric
+    budget : Budget, optional
+        A step that overspends it ends the run, and the step before is given back.
+    seed : int
+    resume : Path, optional
+        File that keeps the state after each step; a call that finds it goes on from there. It is deleted at the end.
+    progress : bool
+
+    Returns
+    -------
+    Shrunk
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or ``resume`` holds another run.
+    """
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    goals = [1 - ratio for ratio in ratios(schedule, 1 - target, steps)]
+    example = validation.images[:1]
+    run = {"target": target, "steps": steps, "schedule": schedule, "criterion": criterion, "seed": seed, "lr": lr}
+    run |= {"epochs": epochs, "last_epochs": last_epochs, "floor": floor, "round_to": round_to}
+    state = _State(Plan(tuple(units(model, example)), {}), run, resume)
+    whole = costs(model, list(state.plan.groups), example).total
+    smaller = state.build(model)
+    for step in range(len(state.rows), steps):
+        if state.stopped:
+            break
+        groups = units(smaller, example)
+        now = costs(smaller, groups, example)
+        share = goals[step] * whole / now.total
+        scores = rescale(score(smaller, groups, criterion, calibration, seed=seed + step), now)
+        chosen = plan(scores, target=share, costs=now, floor=floor, round_to=round_to)
+        next_model = cut(smaller, chosen)
+        row = {"step": step + 1, "share": now.of(chosen) / whole, "cut": metric(next_model, validation)}
+        recalibrate(next_model, calibration.images)
+        row["recalibrated"] = metric(next_model, validation)
+        rounds = last_epochs if last_epochs is not None and step == steps - 1 else epochs
+        if rounds:
+            tune(
+                next_model,
+                train,
+                validation,
+                epochs=rounds,
+                lr=lr,
+                loss=loss,
+                metric=metric,
+                augment=augment,
+                seed=seed + step,
+                resume=None if resume is None else Path(f"{resume}.step{step + 1}"),
+                progress=progress,
+            )
+        row["tuned"] = metric(next_model, validation)
+        if budget is not None:
+            spent = budget.spent(next_model)
+            row |= {"drift": spent["drift"], "holds": spent["holds"]}
+        if row.get("holds", True):
+            smaller = next_model
+            state.add(row, state.plan.then(chosen), smaller)
+        else:
+            state.stop(row)
+    state.finish()
+    return Shrunk(smaller, state.plan, state.rows, state.stopped)
+
+
+class _State:
+    """Plan, rows and weights of the last step that held, in a file too if one is given."""
+
+    def __init__(self, plan: Plan, run: dict, path: Path | None):
+        self.plan, self.run, self.path = plan, run, None if path is None else Path(path)
+        self.rows: list[dict] = []
+        self.stopped = False
+        self._weights: dict | None = None
+        if self.path is not None and self.path.exists():
+            state = torch.load(self.path, weights_only=True)
+            kept = json.loads(state["kept"])
+            if kept["run"] != run:
+                raise ValueError(f"resume holds another run, {kept['run']}; give another file name.")
+            self.rows, self.stopped, self._weights = kept["rows"], kept["stopped"], state["weights"]
+            self.plan = Plan.from_json(kept["plan"])
+
+    def build(self, model: nn.Module) -> nn.Module:
+        """The model as the last step left it."""
+        if self._weights is None:
+            return model
+        smaller = cut(model, self.plan)
+        smaller.load_state_dict(self._weights)
+        return smaller.eval()
+
+    def add(self, row: dict, plan: Plan, model: nn.Module) -> None:
+        self.rows.append(row)
+        self.plan = plan
+        self._weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        self._save()
+
+    def stop(self, row: dict) -> None:
+        self.rows.append(row)
+        self.stopped = True
+        self._save()
+
+    def finish(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _save(self) -> None:
+        if self.path is not None and self._weights is not None:
+            kept = {"run": self.run, "rows": self.rows, "stopped": self.stopped, "plan": self.plan.to_json()}
+            state = {"kept": json.dumps(kept), "weights": self._weights}
+            save_atomically(self.path, lambda temporary: torch.save(state, temporary))

@@ -1,0 +1,176 @@
+"""Runtimes: what a model is run by, so that a latency can be told for each.
+
+A runtime is a row of data: ``RUNTIMES["mine"] = function`` with ``function(model, example) -> callable``, where the
+callable takes a batch of the example's shape and gives back the model's output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .timing import Latency, latencies
+
+#: ONNX operator set that is written.
+OPSET = 18
+
+
+def eager(model: nn.Module, example: torch.Tensor) -> Callable:
+    """torch, one operator after another, as the model is."""
+    return model
+
+
+def channels_last(model: nn.Module, example: torch.Tensor) -> Callable:
+    """torch, with weights and images laid out in memory channels last."""
+    laid_out = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    return lambda images: laid_out(images.contiguous(memory_format=torch.channels_last))
+
+
+def compiled(model: nn.Module, example: torch.Tensor) -> Callable:
+    """torch.compile, for the batch size of the example; it needs a C++ compiler."""
+    function = torch.compile(copy.deepcopy(model), dynamic=False)
+    with torch.no_grad():
+        function(example)
+    return function
+
+
+def onnxruntime(model: nn.Module, example: torch.Tensor) -> Callable:
+    """ONNX Runtime on the CPU, with as many threads as torch has now."""
+    session = onnx_session(onnx_bytes(model, example))
+    name = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+
+
+RUNTIMES: dict[str, Callable] = {
+    "eager": eager,
+    "eager, channels last": channels_last,
+    "torch.compile": compiled,
+    "ONNX Runtime": onnxruntime,
+}
+
+
+def runtime_latencies(
+    models: Mapping[str, nn.Module],
+    example: torch.Tensor,
+    runtimes: Mapping[str, Callable] | None = None,
+    *,
+    repeats: int = 40,
+) -> dict[tuple[str, str], Latency]:
+    """Time every model in every runtime, all in turn, so that a drift of the machine's speed meets all of them.
+
+    Parameters
+    ----------
+    models : mapping of str to nn.Module
+        In evaluation mode.
+    example : torch.Tensor
+        The batch.
+    runtimes : mapping of str to callable, optional
+        Default ``RUNTIMES``.
+    repeats : int
+
+    Returns
+    -------
+    dict of (str, str) to Latency
+        By model and runtime.
+
+    Raises
+    ------
+    ValueError
+        If a model is in training mode.
+    """
+    if training := [name for name, model in models.items() if model.training]:
+        raise ValueError(f"model {training[0]!r} is in training mode; call model.eval() first.")
+    ready = {
+        (name, runtime): prepare(model, example)
+        for runtime, prepare in (runtimes or RUNTIMES).items()
+        for name, model in models.items()
+    }
+    return latencies(ready, example, repeats=repeats, runtime="each in its runtime")
+
+
+def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
+    """The model as ONNX, for any batch size.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    example : torch.Tensor
+        Any batch; only its shape beside the first axis matters.
+    """
+    import onnx
+
+    pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            model,
+            (pair,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+        )
+    stream = io.BytesIO()
+    onnx.save(program.model_proto, stream)
+    return stream.getvalue()
+
+
+def onnx_session(content: bytes, profile: Path | None = None):
+    """An inference session on the CPU with torch's number of threads; with ``profile``, times of nodes go there."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def node_times(content: bytes, example: torch.Tensor, repeats: int = 30) -> list[tuple[str, str, float]]:
+    """What each node of an ONNX model takes, by ONNX Runtime's own profile.
+
+    Returns
+    -------
+    list of (str, str, float)
+        Name, operator and median microseconds, in order of execution.
+    """
+    import json
+    import statistics
+
+    with tempfile.TemporaryDirectory() as folder:
+        session = onnx_session(content, Path(folder) / "profile")
+        name = session.get_inputs()[0].name
+        for _ in range(repeats + 5):
+            session.run(None, {name: example.numpy()})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    found: dict[tuple[str, str], list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            key = (event["name"].removesuffix("_kernel_time"), event["args"]["op_name"])
+            found.setdefault(key, []).append(event["dur"])
+    return [(name, kind, statistics.median(times[5:])) for (name, kind), times in found.items()]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter from the lesson."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
