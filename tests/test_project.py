@@ -22,10 +22,11 @@ import xaiprune
 ROOT = Path(__file__).resolve().parents[1]
 #: Who may import whom: a module may import from its own row and from those before it.
 LAYERS = (
-    ("checks", "data", "exercises", "memory", "metrics", "samples", "sweeps", "tables", "timing", "measure", "plots"),
+    ("checks", "data", "exercises", "memory", "metrics", "samples", "sweeps", "tables", "timing"),
+    ("measure", "plots", "runtimes"),
     ("train", "augment", "zoo", "doctor", "course"),
     ("explain",),
-    ("prune",),
+    ("prune", "distill"),
     ("widgets",),
 )
 MODULES = sorted(

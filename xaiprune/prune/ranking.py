@@ -41,6 +41,7 @@ def ranked_chunks(scores: Scores, scope: str, floor: int, round_to: int) -> tupl
 
 
 def check_limits(scope: str, floor: int, round_to: int) -> None:
+    """Raise ValueError for a scope that does not exist, or limits that are not whole numbers of at least 1."""
     for name, value in (("floor", floor), ("round_to", round_to)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")

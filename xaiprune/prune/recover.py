@@ -92,11 +92,16 @@ def tune(
         In evaluation mode.
     train, validation : Split
         To train on, and to choose by.
-    epochs, lr, batch_size, augment, seed, resume, progress
-        As for ``fit``. ``resume`` names a file; beside it lies ``NAME.best`` with the best state so far.
+    epochs, lr
+        As for ``fit``.
     loss : callable
         ``(model, images, labels) -> scalar``: ``soft_targets(teacher)`` distils.
     metric : Metric
+    batch_size, augment, seed
+        As for ``fit``.
+    resume : Path, optional
+        As for ``fit``; beside the file lies ``NAME.best`` with the best state so far.
+    progress : bool
 
     Returns
     -------

@@ -99,11 +99,12 @@ def shrink(
         As for :func:`plan`.
     epochs, last_epochs : int
         Of tuning after each step, and after the last one (by default the same). 0 is no tuning.
-    lr, loss, augment
-        As for :func:`tune`; ``soft_targets(model)`` distils from the model that came in.
-    metric : Metric
+    lr, loss, metric
+        As for :func:`tune`; the loss ``soft_targets(model)`` distils from the model that came in.
     budget : Budget, optional
         A step that overspends it ends the run, and the step before is given back.
+    augment : callable, optional
+        As for :func:`tune`.
     seed : int
     resume : Path, optional
         File that keeps the state after each step; a call that finds it goes on from there. It is deleted at the end.
