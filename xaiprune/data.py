@@ -219,6 +219,11 @@ def _parse_idx(raw: bytes) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
+def packed(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy whose values lie in memory in the order of its axes, as a file of tensors wants them."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
 def save_atomically(path: Path, write) -> None:
     """Call ``write(temporary_path)`` and move the result to ``path``: never a half-written file."""
     path = Path(path)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from .data import Split
+from .data import Split, packed
 from .memory import peak_activation_bytes
 from .metrics import Metric
 from .timing import latencies
@@ -187,7 +187,7 @@ def sizes(model: nn.Module) -> dict[str, float]:
         if tensor.ndim > 1:
             size = csr_bytes(int(tensor.count_nonzero()), tensor.shape[0], tensor.element_size())
         sparse += size
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
     return {
         "parameters": sum(parameter.numel() for parameter in parameters),
         "nonzeros": sum(int(parameter.count_nonzero()) for parameter in parameters),

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..data import save_atomically
+from ..data import packed, save_atomically
 from .blocks import inside, passed_over, without
 from .layers import block_size
 from .plans import Plan
@@ -181,7 +181,7 @@ def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
             wanted = member.width - (0 if axis is None else len(plan.slices[name][axis]))
             if name not in tensors or size_along(tensors[name].shape, axis) != wanted:
                 raise ValueError(f"smaller is not the cut of this plan: {name} should keep {wanted} of {member.width}.")
-    state = {name: tensor.clone() for name, tensor in smaller.state_dict().items()}  # tied tensors twice
+    state = {name: packed(tensor) for name, tensor in smaller.state_dict().items()}  # tied tensors twice
     plan.save(_sibling(path, ".json"))
     save_atomically(_sibling(path, ".safetensors"), lambda temporary: save_file(state, temporary))
 

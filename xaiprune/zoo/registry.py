@@ -6,17 +6,19 @@ import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .. import data
+from .. import data, downloads
 from ..augment import flip_and_shift
 from ..metrics import ACCURACY, PSNR, Metric
 from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
 from .autoencoder import ConvAutoencoder
+from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
 from .mobilenet import mobilenet
 
@@ -39,6 +41,8 @@ class Recipe:
     lr : float
     augment : callable, optional
         ``(images, generator) -> images``, for the training images.
+    start : callable
+        ``model -> model``: weights to start from, where these are not random.
     """
 
     build: Callable[[], nn.Module]
@@ -48,6 +52,7 @@ class Recipe:
     epochs: int
     lr: float
     augment: Callable | None = None
+    start: Callable[[nn.Module], nn.Module] = lambda model: model
 
 
 MODELS: dict[str, Recipe] = {
@@ -85,6 +90,16 @@ MODELS: dict[str, Recipe] = {
         epochs=20,
         lr=3e-3,
         augment=flip_and_shift,
+    ),
+    "mobilenet-cifar10": Recipe(
+        build=partial(mobilenet, channels=3),
+        dataset=downloads.cifar10,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=10,
+        lr=1e-3,
+        augment=flip_and_shift,
+        start=with_imagenet_body,
     ),
 }
 
@@ -148,11 +163,11 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
     recipe = _recipe(name)
     epochs = recipe.epochs if epochs is None else epochs
     seed_everything(seed)
-    model = recipe.build()
-    validation = recipe.dataset("validation")
+    model = recipe.start(recipe.build())
+    train_split, validation = recipe.dataset("train"), recipe.dataset("validation")
     history = fit(
         model,
-        recipe.dataset("train"),
+        train_split,
         recipe.loss,
         epochs=epochs,
         lr=recipe.lr,
@@ -162,12 +177,13 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         resume=data.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )
     weights = _path(name, seed, out)
-    data.save_atomically(weights, lambda path: save_file(model.state_dict(), path))
+    state = {name: data.packed(tensor) for name, tensor in model.state_dict().items()}
+    data.save_atomically(weights, lambda path: save_file(state, path))
     result = {
         "name": name,
         "command": f"python -m xaiprune.zoo train {name} --seed {seed} --epochs {epochs}",
         "data": recipe.dataset.__name__,
-        "train_images": data.SPLIT_SIZES["train"],
+        "train_images": len(train_split.images),
         "epochs": epochs,
         "seed": seed,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
