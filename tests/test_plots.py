@@ -154,3 +154,47 @@ def test_bands_reach_from_the_least_to_the_most_and_lines_follow_the_mean():
     assert axes.lines[0].get_ydata().tolist() == [2, 5]
     ends = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (ends.min(), ends.max()) == (1, 5)
+
+
+WIDTHS = [
+    {"layer": "a", "makes": 32, "kept": 20, "gone": False},
+    {"layer": "b", "makes": 96, "kept": 96, "gone": True},
+    {"layer": "c", "makes": 24, "kept": 7, "gone": False},
+]
+STEPS = [{"share": 1 - 0.2 * n, "cut": 80 - 20 * n, "recalibrated": 85 - 5 * n, "tuned": 93 - n} for n in (1, 2, 3)]
+FRONTIER = [
+    {"method": m, "accuracy": 93 - n - d, "drift": 0.1 * n, "latency": 4 - n}
+    for d, m in enumerate(("plain", "budget"))
+    for n in (1, 2, 3)
+]
+
+
+def test_the_flow_is_as_wide_as_the_channels():
+    ax = plots.flow(WIDTHS, "Flow").axes[0]
+    whole, kept = (part.get_paths()[0].get_extents() for part in ax.collections)
+    assert whole.height == 96
+    assert kept.height == 20
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"removed", "kept", "block passed over"}
+
+
+def test_the_cliff_draws_every_step_and_the_original():
+    ax = plots.cliff(STEPS, "Cliff", intact=93.5).axes[0]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["cut", "recalibrated", "tuned", "original"]
+    assert ax.xaxis_inverted()
+    assert "↑ better" in ax.get_ylabel()
+
+
+def test_the_frontier_colours_by_drift():
+    figure = plots.frontier(FRONTIER, "Frontier")
+    ax, bar = figure.axes
+    assert len(ax.collections) == 2
+    assert ax.collections[0].get_array().tolist() == sorted((0.1, 0.2, 0.30000000000000004), reverse=True)
+    assert "↓ better" in bar.get_ylabel()
+
+
+def test_runtime_bars_show_every_pair():
+    times = {(m, r): (1.0, 2.0, 3.0) for m in ("original", "cut") for r in ("eager", "ONNX Runtime")}
+    ax = plots.runtime_bars(times, "Latency").axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["eager", "ONNX Runtime"]
+    assert sum(patch.get_height() == 2 for patch in ax.patches) == 4

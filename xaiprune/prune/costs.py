@@ -114,6 +114,19 @@ class Costs:
         counts = {name: len(units) for name, units in removed.items()}
         return {name: self._layer(name, counts) for name in self.layers}
 
+    def widths(self, plan: Plan) -> list[dict]:
+        """A row per layer: ``layer``, ``makes`` (channels of the original), ``kept``, and ``gone`` with its block."""
+        counts = {name: len(units) for name, units in plan.removed.items()}
+        return [
+            {
+                "layer": name,
+                "makes": layer.makes,
+                "kept": layer.makes - self._lost(name, counts)[1],
+                "gone": inside(name, plan.blocks),
+            }
+            for name, layer in self.layers.items()
+        ]
+
     def per_unit(self) -> dict[str, np.ndarray]:
         """What one unit of each group costs in the whole model; shape ``(units,)``, the same for all but blocks.
 
@@ -138,13 +151,17 @@ class Costs:
         return f"Costs: {self.total:,.0f} {self.unit} in {len(self.layers)} layers"
 
     def _layer(self, name: str, counts: Mapping[str, int]) -> float:
-        layer, touched = self.layers[name], self._touched.get(name, {})
+        layer, (less_in, less_out) = self.layers[name], self._lost(name, counts)
+        return float(self.curves[name](layer.reads - less_in, layer.makes - less_out))
+
+    def _lost(self, name: str, counts: Mapping[str, int]) -> tuple[int, int]:
+        """Channels in and out that a layer loses."""
         lost = {
-            role: sum(each * counts.get(group, 0) for group, each in groups.items()) for role, groups in touched.items()
+            role: sum(each * counts.get(group, 0) for group, each in groups.items())
+            for role, groups in self._touched.get(name, {}).items()
         }
-        reads = layer.reads - lost.get("through" if layer.grouped else "in", 0)
-        makes = layer.makes - lost.get("through" if layer.grouped else "out", 0)
-        return float(self.curves[name](reads, makes))
+        grouped = self.layers[name].grouped
+        return lost.get("through" if grouped else "in", 0), lost.get("through" if grouped else "out", 0)
 
 
 def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
