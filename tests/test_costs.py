@@ -13,8 +13,10 @@ from xaiprune.prune import (
     find_blocks,
     find_units,
     latency_costs,
+    load_cut,
     mac_costs,
     plan,
+    save_cut,
     score,
 )
 from xaiprune.prune.costs import Costs, Layer
@@ -55,6 +57,33 @@ def test_macs_are_those_of_the_cut_model(seed):
     assert costs.share(chosen) == pytest.approx(costs.of(chosen) / costs.total)
 
 
+def test_costs_and_widths_per_layer_know_which_block_went():
+    model, example = zoo.mobilenet().eval(), torch.rand(1, 1, 28, 28)
+    units = find_units(model, example) + find_blocks(model, example)
+    costs = mac_costs(model, units, example)
+    chosen = Plan(tuple(units), {"blocks": [0], "features.2.conv.0.0": range(40)})
+    assert sum(costs.by_layer().values()) == costs.total
+    assert sum(costs.by_layer(chosen).values()) == pytest.approx(costs.of(chosen))
+    rows = {row["layer"]: row for row in costs.widths(chosen)}
+    assert rows["features.2.conv.0.0"] == {"layer": "features.2.conv.0.0", "makes": 96, "kept": 56, "gone": False}
+    assert rows["features.2.conv.1.0"]["kept"] == 56
+    assert rows["features.3.conv.2"]["gone"]
+
+
+def test_a_cut_mobilenet_is_exported_and_loads_bit_for_bit(tmp_path):
+    torch.manual_seed(0)
+    model, example = zoo.mobilenet().eval(), torch.rand(2, 1, 28, 28)
+    units = find_units(model, example) + find_blocks(model, example)
+    chosen = plan(score(model, units, "random"), k=4568, round_to=2)
+    smaller = cut(model, chosen)
+    save_cut(smaller, chosen, tmp_path / "small")
+    with torch.no_grad():
+        assert torch.equal(load_cut(zoo.mobilenet, tmp_path / "small")(example), smaller(example))
+        exported = torch.export.export(smaller, (example,)).module()
+        assert torch.allclose(exported(example), smaller(example), atol=1e-5)
+        assert torch.allclose(runtimes.onnxruntime(smaller, example)(example), smaller(example), atol=1e-5)
+
+
 def test_a_target_takes_as_few_units_as_it_needs(images):
     model = separable()
     units = find_units(model, images[:1])
@@ -77,6 +106,8 @@ def test_a_target_out_of_reach_names_the_nearest(images):
         plan(scores, target=0.01, costs=costs)
     with pytest.raises(ValueError, match=r"did you mean 0\.4\?"):
         plan(scores, target=40.0, costs=costs)
+    with pytest.raises(ValueError, match="round_to = 9 is larger than group '6' of 8 units"):
+        plan(scores, target=0.4, costs=costs, round_to=9)
     with pytest.raises(ValueError, match="target and costs go together"):
         plan(scores, target=0.4)
     with pytest.raises(ValueError, match="costs were made without group"):

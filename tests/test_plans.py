@@ -49,7 +49,10 @@ def test_floors_and_multiples_are_met_or_the_nearest_feasible_k_is_named(sizes, 
     feasible = {sum(sizes) - sum(stay) for stay in itertools.product(*options)}
     generator = torch.Generator().manual_seed(seed)
     scores = scores_of(*[torch.rand(size, generator=generator).tolist() for size in sizes])
-    if k in feasible:
+    if round_to > min(sizes):
+        with pytest.raises(ValueError, match=rf"round_to = {round_to} is larger than group '\w' of \d units"):
+            plan(scores, k=k, floor=floor, round_to=round_to)
+    elif k in feasible:
         chosen = plan(scores, k=k, floor=floor, round_to=round_to)
         assert len(chosen) == k
         assert all(n in option for n, option in zip(chosen.kept.values(), options))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from xaiprune.data import Split
-from xaiprune.distill import soft_targets
+from xaiprune.distill import attention_transfer, soft_targets
 from xaiprune.metrics import ACCURACY
 from xaiprune.prune import Budget, Plan, cut, find_units, mac_costs, recalibrate, score, shrink, tune, within
 from xaiprune.train import classification_loss, fit
@@ -89,6 +89,35 @@ def test_soft_targets_refuse_what_makes_no_sense(model, options, message):
         soft_targets(model, **options)
     with pytest.raises(ValueError, match="teacher is in training mode"):
         soft_targets(Places().train())
+
+
+def test_attention_transfer_is_the_distance_of_scaled_maps(model, splits):
+    student, (images, labels) = Places().eval(), splits["calibration"]
+    layers = ["body.2", "body.5"]
+    with torch.no_grad():
+        found = attention_transfer(model, layers, weight=3.0)(student, images, labels)
+        distance = 0.0
+        for stop in (3, 6):
+            one, other = (net.body[:stop](images).double().pow(2).sum(1).flatten(1) for net in (student, model))
+            one, other = (maps / maps.norm(dim=1, keepdim=True) for maps in (one, other))
+            distance += (one - other).pow(2).sum(1).mean()
+        expected = classification_loss(student, images, labels) + 3 * distance
+        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert attention_transfer(model, layers)(model, images, labels) == classification_loss(model, images, labels)
+    assert not any(module._forward_hooks for net in (model, student) for module in net.modules())
+
+
+@pytest.mark.parametrize(
+    ("layers", "weight", "message"),
+    [
+        (["body.99"], 1.0, r"layers must name modules of the teacher, got \['body.99'\]"),
+        ([], 1.0, "got none"),
+        (["body.2"], -1.0, "weight must be at least 0, got -1"),
+    ],
+)
+def test_attention_transfer_refuses_what_it_cannot_do(model, layers, weight, message):
+    with pytest.raises(ValueError, match=message):
+        attention_transfer(model, layers, weight)
 
 
 def test_tuning_ends_with_the_best_state(splits):
@@ -238,3 +267,25 @@ def test_plans_follow_each_other():
     assert torch.equal(cut(model, both)(images), cut(cut(model, first), second)(images))
     with pytest.raises(ValueError, match="plan has 12 units in '0', but 10 are left there"):
         first.then(first)
+
+
+def test_shrinking_trades_before_it_stops(model, splits):
+    data, more = options(splits, steps=1, target=0.5)
+    tried = []
+
+    def remembered(name):
+        def loss(net, images, labels):
+            tried.append(name)
+            return classification_loss(net, images, labels)
+
+        return loss
+
+    losses = [remembered("first"), remembered("second")]
+    wide = shrink(model, *data, **more, loss=losses, budget=Budget(model, splits["calibration"], max_drift=1.9))
+    assert set(tried) == {"first"}
+    assert wide.rows[-1]["loss"] == 0
+    tight = shrink(model, *data, **more, loss=losses, budget=Budget(model, splits["calibration"], max_drift=1e-6))
+    assert set(tried) == {"first", "second"}
+    assert tight.stopped
+    assert len(tight.plan) == 0
+    assert tight.rows[-1]["loss"] == 1

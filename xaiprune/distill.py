@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+
+from .train import classification_loss
 
 
 def soft_targets(teacher: nn.Module, temperature: float = 4.0, alpha: float = 0.9) -> Callable:
@@ -46,3 +49,68 @@ def soft_targets(teacher: nn.Module, temperature: float = 4.0, alpha: float = 0.
         return (1 - alpha) * nn.functional.cross_entropy(answers, labels) + alpha * temperature**2 * distance
 
     return loss
+
+
+def attention_transfer(
+    teacher: nn.Module, layers: Sequence[str], weight: float = 10.0, loss: Callable = classification_loss
+) -> Callable:
+    """A loss for ``fit`` that asks a student to be active where its teacher is.
+
+    After Zagoruyko and Komodakis 2017 (arXiv 1612.03928): a layer's map is the sum over channels of its squared
+    activations, scaled to length one; ``weight`` times the squared distance of the maps, summed over layers and
+    averaged over images, is added to another loss. Maps have no channels, so that the student may have fewer.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        In evaluation mode; it sees the batch that the student sees.
+    layers : sequence of str
+        Names of modules with outputs (N, C, H, W), in both models, of the same H and W.
+    weight : float
+        0 is the other loss alone.
+    loss : callable
+        ``(student, images, labels) -> scalar``, what is added to.
+
+    Returns
+    -------
+    callable
+        ``(student, images, labels) -> scalar``.
+
+    Raises
+    ------
+    ValueError
+        If ``weight`` is negative, ``layers`` is empty or names a module that the teacher lacks, or the teacher is in
+        training mode.
+    """
+    if not weight >= 0:
+        raise ValueError(f"weight must be at least 0, got {weight:g}.")
+    known = dict(teacher.named_modules())
+    if not layers or any(name not in known for name in layers):
+        unknown = [name for name in layers if name not in known]
+        raise ValueError(f"layers must name modules of the teacher, got {unknown or 'none'}.")
+    if teacher.training:
+        raise ValueError("teacher is in training mode; call teacher.eval() first.")
+
+    def total(student: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad(), _maps(teacher, layers) as wanted:
+            teacher(images)
+        with _maps(student, layers) as found:
+            value = loss(student, images, labels)
+        return value + weight * sum((found[name] - wanted[name]).square().sum(1).mean() for name in layers)
+
+    return total
+
+
+@contextmanager
+def _maps(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Collect the attention maps (N, H W) of layers while the model runs."""
+    found: dict[str, torch.Tensor] = {}
+
+    def hook(name: str, output: torch.Tensor) -> None:
+        found[name] = nn.functional.normalize(output.square().sum(1).flatten(1), dim=1)
+
+    with ExitStack() as stack:
+        for name in layers:
+            handle = model.get_submodule(name).register_forward_hook(lambda m, i, o, name=name: hook(name, o))
+            stack.callback(handle.remove)
+        yield found

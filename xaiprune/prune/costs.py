@@ -99,7 +99,7 @@ class Costs:
             Group name to the units that go.
         """
         removed = plan.removed if isinstance(plan, Plan) else plan
-        counts = {name: len(units) for name, units in removed.items()}
+        counts = _counts(removed)
         gone = [g.blocks[unit] for g in self.groups if g.blocks for unit in removed.get(g.name, ())]
         names = [name for name in self.layers if not inside(name, gone)] if gone else self.layers
         return self.fixed + sum(self._layer(name, counts) for name in names)
@@ -108,15 +108,14 @@ class Costs:
         """Cost that is left, as a share of the whole model's."""
         return self.of(plan) / self.total
 
-    def by_layer(self, plan: Plan | Mapping[str, Sequence[int]] = {}) -> dict[str, float]:  # noqa: B006 - read only
-        """Cost of every layer that a plan leaves."""
-        removed = plan.removed if isinstance(plan, Plan) else plan
-        counts = {name: len(units) for name, units in removed.items()}
-        return {name: self._layer(name, counts) for name in self.layers}
+    def by_layer(self, plan: Plan | None = None) -> dict[str, float]:
+        """Cost of every layer of the whole model, or of what a plan leaves of it."""
+        counts, gone = ({}, ()) if plan is None else (_counts(plan.removed), plan.blocks)
+        return {name: 0.0 if inside(name, gone) else self._layer(name, counts) for name in self.layers}
 
     def widths(self, plan: Plan) -> list[dict]:
         """A row per layer: ``layer``, ``makes`` (channels of the original), ``kept``, and ``gone`` with its block."""
-        counts = {name: len(units) for name, units in plan.removed.items()}
+        counts = _counts(plan.removed)
         return [
             {
                 "layer": name,
@@ -162,6 +161,11 @@ class Costs:
         }
         grouped = self.layers[name].grouped
         return lost.get("through" if grouped else "in", 0), lost.get("through" if grouped else "out", 0)
+
+
+def _counts(removed: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Units that go from each group."""
+    return {name: len(units) for name, units in removed.items()}
 
 
 def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:

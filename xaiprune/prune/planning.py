@@ -95,7 +95,7 @@ def plan(
         k = int(ratio * total + 0.5)
     if not isinstance(k, int) or k < 0:
         raise ValueError(f"k must be a whole number of units, at least 0, got {k!r}.")
-    chunks = [chunks_of(group.size, floor, round_to) for group in scores.groups]
+    chunks = [chunks_of(group, floor, round_to) for group in scores.groups]
     _check_feasible(k, chunks)
     return lowest(scores, _allocate(scores, k, chunks, scope))
 
@@ -123,10 +123,10 @@ def counts_from(
             hint = f"; did you mean {alpha / 100:g}?" if 1 < alpha <= 100 else ""
             raise ValueError(f"coefficients must lie in [0, 1], got {alpha:g} for group {name!r}{hint}.")
     counts = {}
-    for name, size in sizes.items():
-        wanted = int(coefficients.get(name, 0) * size + 0.5)
-        possible = np.cumsum([0, *chunks_of(size, floor, round_to)])
-        counts[name] = int(possible[possible <= wanted].max())
+    for group in groups:
+        wanted = int(coefficients.get(group.name, 0) * group.size + 0.5)
+        possible = np.cumsum([0, *chunks_of(group, floor, round_to)])
+        counts[group.name] = int(possible[possible <= wanted].max())
     return counts
 
 

@@ -6,12 +6,22 @@ import numpy as np
 import torch
 
 from .scores import Scores
+from .units import UnitGroup
 
 
-def chunks_of(size: int, floor: int, round_to: int) -> np.ndarray:
-    """Numbers of units that can go from a group one after another: what stays is a multiple of round_to."""
-    stays = np.arange((size - 1) // round_to * round_to, floor - 1, -round_to)
-    return -np.diff(np.concatenate([[size], stays]))
+def chunks_of(group: UnitGroup, floor: int, round_to: int) -> np.ndarray:
+    """Numbers of units that can go from a group one after another: what stays is a multiple of round_to.
+
+    Blocks go one by one: they have no width. ValueError if the group is smaller than round_to.
+    """
+    round_to = 1 if group.blocks else round_to
+    if round_to > group.size:
+        raise ValueError(
+            f"round_to = {round_to} is larger than group {group.name!r} of {group.size} units, which could lose "
+            "nothing: take a smaller one, or leave the group out with scores.only(...)."
+        )
+    stays = np.arange((group.size - 1) // round_to * round_to, floor - 1, -round_to)
+    return -np.diff(np.concatenate([[group.size], stays]))
 
 
 def ranked(scores: Scores, chunks: list[np.ndarray], scope: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,7 +41,7 @@ def ranked_chunks(scores: Scores, scope: str, floor: int, round_to: int) -> tupl
     A group whose chunks do not rise in rank gives them up in its own order all the same.
     """
     check_limits(scope, floor, round_to)
-    chunks = [chunks_of(group.size, floor, round_to) for group in scores.groups]
+    chunks = [chunks_of(group, floor, round_to) for group in scores.groups]
     places, _, order = ranked(scores, chunks, scope)
     seen, sizes = [0] * len(chunks), []
     for place in places[order]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class Shrunk:
         Against the model that came in: all steps as one.
     rows : list of dict
         Per step: ``step``, ``share`` of the cost that is left, ``cut``, ``recalibrated`` and ``tuned`` (the metric on
-        the validation split after each of these), and with a budget ``drift`` and ``holds``.
+        the validation split after each of these), and with a budget ``drift``, ``holds`` and ``loss``, the number of
+        the loss that the step ended with.
     stopped : bool
         Whether the run ended early since a step overspent the budget.
     """
@@ -65,7 +67,7 @@ def shrink(
     epochs: int = 1,
     last_epochs: int | None = None,
     lr: float = 1e-3,
-    loss: Callable = classification_loss,
+    loss: Callable | Sequence[Callable] = classification_loss,
     metric: Metric = ACCURACY,
     budget: Budget | None = None,
     augment: Callable | None = None,
@@ -99,10 +101,15 @@ def shrink(
         As for :func:`plan`.
     epochs, last_epochs : int
         Of tuning after each step, and after the last one (by default the same). 0 is no tuning.
-    lr, loss, metric
-        As for :func:`tune`; the loss ``soft_targets(model)`` distils from the model that came in.
+    lr : float
+        As for :func:`tune`.
+    loss : callable or sequence of callable
+        As for :func:`tune`; ``soft_targets(model)`` distils from the model that came in. Several losses are a trade:
+        where a step overspends the budget it is tuned again with the next one, such as ``attention_transfer(model,
+        layers)`` with a rising weight.
+    metric : Metric
     budget : Budget, optional
-        A step that overspends it ends the run, and the step before is given back.
+        A step that overspends it with every loss ends the run, and the step before is given back.
     augment : callable, optional
         As for :func:`tune`.
     seed : int
@@ -121,6 +128,7 @@ def shrink(
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
+    losses = (loss,) if callable(loss) else tuple(loss)
     goals = [1 - ratio for ratio in ratios(schedule, 1 - target, steps)]
     example = validation.images[:1]
     run = {"target": target, "steps": steps, "schedule": schedule, "criterion": criterion, "seed": seed, "lr": lr}
@@ -141,26 +149,30 @@ def shrink(
         recalibrate(next_model, calibration.images)
         row["recalibrated"] = metric(next_model, validation)
         rounds = last_epochs if last_epochs is not None and step == steps - 1 else epochs
-        if rounds:
-            tune(
-                next_model,
-                train,
-                validation,
-                epochs=rounds,
-                lr=lr,
-                loss=loss,
-                metric=metric,
-                augment=augment,
-                seed=seed + step,
-                resume=None if resume is None else Path(f"{resume}.step{step + 1}"),
-                progress=progress,
-            )
-        row["tuned"] = metric(next_model, validation)
-        if budget is not None:
-            spent = budget.spent(next_model)
-            row |= {"drift": spent["drift"], "holds": spent["holds"]}
+        for place, one in enumerate(losses):
+            candidate = copy.deepcopy(next_model)
+            if rounds:
+                tune(
+                    candidate,
+                    train,
+                    validation,
+                    epochs=rounds,
+                    lr=lr,
+                    loss=one,
+                    metric=metric,
+                    augment=augment,
+                    seed=seed + step,
+                    resume=None if resume is None else Path(f"{resume}.step{step + 1}.loss{place}"),
+                    progress=progress,
+                )
+            row["tuned"] = metric(candidate, validation)
+            if budget is not None:
+                spent = budget.spent(candidate)
+                row |= {"drift": spent["drift"], "holds": spent["holds"], "loss": place}
+            if row.get("holds", True):
+                break
         if row.get("holds", True):
-            smaller = next_model
+            smaller = candidate
             state.add(row, state.plan.then(chosen), smaller)
         else:
             state.stop(row)
