@@ -38,7 +38,7 @@ def channels_last(model: nn.Module, example: torch.Tensor) -> Callable:
 def compiled(model: nn.Module, example: torch.Tensor) -> Callable:
     """torch.compile, for the batch size of the example; it needs a C++ compiler."""
     function = torch.compile(copy.deepcopy(model), dynamic=False)
-    with torch.no_grad():
+    with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=1000):  # it counts over all models of one class
         function(example)
     return function
 
@@ -65,7 +65,9 @@ def runtime_latencies(
     *,
     repeats: int = 40,
 ) -> dict[tuple[str, str], Latency]:
-    """Time every model in every runtime, all in turn, so that a drift of the machine's speed meets all of them.
+    """Time models in one runtime after another; inside a runtime they take turns (A B A B ...).
+
+    A runtime's threads would otherwise wait on those of another one, busily.
 
     Parameters
     ----------
@@ -89,12 +91,12 @@ def runtime_latencies(
     """
     if training := [name for name, model in models.items() if model.training]:
         raise ValueError(f"model {training[0]!r} is in training mode; call model.eval() first.")
-    ready = {
-        (name, runtime): prepare(model, example)
-        for runtime, prepare in (runtimes or RUNTIMES).items()
-        for name, model in models.items()
-    }
-    return latencies(ready, example, repeats=repeats, runtime="each in its runtime")
+    found = {}
+    for runtime, prepare in (runtimes or RUNTIMES).items():
+        ready = {name: prepare(model, example) for name, model in models.items()}
+        times = latencies(ready, example, repeats=repeats, runtime=runtime)
+        found |= {(name, runtime): times[name] for name in models}
+    return found
 
 
 def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
@@ -132,6 +134,7 @@ def onnx_session(content: bytes, profile: Path | None = None):
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # sessions must not disturb each other
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
