@@ -184,6 +184,16 @@ def test_a_budget_needs_bounds(model, splits, bounds, message):
         Budget(model, splits["calibration"], **bounds)
 
 
+def test_a_model_without_any_evidence_has_spent_everything(model, splits):
+    dead = Places().eval()
+    with torch.no_grad():
+        for parameter in dead.parameters():
+            parameter.zero_()
+    spent = Budget(model, splits["calibration"], max_drift=0.5).spent(dead)
+    assert spent["drift"] == 1
+    assert not spent["holds"]
+
+
 def test_a_walk_within_a_budget_never_leaves_it(model, splits):
     scores, costs = ranked(model, splits)
     budget = Budget(model, splits["calibration"], max_drift=0.1)

@@ -37,8 +37,7 @@ def soft_targets(teacher: nn.Module, temperature: float = 4.0, alpha: float = 0.
         raise ValueError(f"temperature must be positive, got {temperature:g}.")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be in [0, 1], got {alpha:g}.")
-    if teacher.training:
-        raise ValueError("teacher is in training mode; call teacher.eval() first.")
+    _check_teacher(teacher)
 
     def loss(student: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         answers = student(images)
@@ -88,8 +87,7 @@ def attention_transfer(
     if not layers or any(name not in known for name in layers):
         unknown = [name for name in layers if name not in known]
         raise ValueError(f"layers must name modules of the teacher, got {unknown or 'none'}.")
-    if teacher.training:
-        raise ValueError("teacher is in training mode; call teacher.eval() first.")
+    _check_teacher(teacher)
 
     def total(student: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), _maps(teacher, layers) as wanted:
@@ -99,6 +97,11 @@ def attention_transfer(
         return value + weight * sum((found[name] - wanted[name]).square().sum(1).mean() for name in layers)
 
     return total
+
+
+def _check_teacher(teacher: nn.Module) -> None:
+    if teacher.training:
+        raise ValueError("teacher is in training mode; call teacher.eval() first.")
 
 
 @contextmanager

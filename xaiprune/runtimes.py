@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import logging
+import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -148,9 +150,6 @@ def node_times(content: bytes, example: torch.Tensor, repeats: int = 30) -> list
     list of (str, str, float)
         Name, operator and median microseconds, in order of execution.
     """
-    import json
-    import statistics
-
     with tempfile.TemporaryDirectory() as folder:
         session = onnx_session(content, Path(folder) / "profile")
         name = session.get_inputs()[0].name

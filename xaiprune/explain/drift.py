@@ -16,6 +16,10 @@ from .resampling import bootstrap
 from .target import check_request
 
 
+class NoEvidence(ValueError):
+    """All heatmaps of a model are constant: nothing in the images speaks for its answers."""
+
+
 def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Spearman's rank correlation of each pair of heatmaps; pixels of equal value share the mean of their ranks.
 
@@ -283,7 +287,7 @@ def likeness(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[t
         raise ValueError(f"{name} of image {constant[0].item()} is constant: it ranks no pixel above another.")
     silent = _constant(found)
     if silent.all():
-        raise ValueError("all heatmaps found are constant: does the model still answer to its input?")
+        raise NoEvidence("all heatmaps found are constant: does the model still answer to its input?")
     rank = torch.zeros(len(found), dtype=torch.float64)
     rank[~silent] = rank_correlation(reference[~silent], found[~silent])
     return rank, silent

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..data import Split
-from ..explain import drift_from
+from ..explain.drift import NoEvidence, drift_from
 from ..metrics import ACCURACY, Metric
 from .apply import cut
 from .costs import Costs
@@ -63,8 +63,14 @@ class Budget:
         self._compared = drift_from(original, split.images, method=method)
 
     def spent(self, model: nn.Module) -> dict[str, float | bool]:
-        """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``."""
-        drift = 1 - self._compared(model).rank.mean().item()
+        """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``.
+
+        A model that no longer answers to its input has a drift of 1.
+        """
+        try:
+            drift = 1 - self._compared(model).rank.mean().item()
+        except NoEvidence:
+            drift = 1.0
         value = self.metric(model, self.split)
         lost = self.metric.better * (self.intact - value)
         holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_lost is None or lost <= self.max_lost)

@@ -86,7 +86,7 @@ class Costs:
             for member in group.members:
                 if member.module in self.layers:
                     roles = self._touched.setdefault(member.module, {}).setdefault(member.role, {})
-                    roles[group.name] = member.index.shape[1]
+                    roles[group.name] = roles.get(group.name, 0) + member.index.shape[1]
                     self._of_group[group.name].add(member.module)
         self.total = self.of({})
 
@@ -132,10 +132,9 @@ class Costs:
         Three quarters of the group are taken away in thought, and the difference shared out: a single unit is below
         what can be measured. No unit costs less than a hundredth of its share in the layers that it touches.
         """
-        found = {}
+        found, costs = {}, self.by_layer()
         for group in self.groups:
             if group.blocks:
-                costs = self.by_layer()
                 found[group.name] = np.array(
                     [sum(cost for name, cost in costs.items() if inside(name, [block])) for block in group.blocks]
                 )
@@ -260,11 +259,11 @@ def _time(module: nn.Module, layer: Layer, reads: int, makes: int, batch: int, r
     from onnx import TensorProto, helper, numpy_helper
 
     if isinstance(module, nn.Linear):
-        weight, kind, options = np.ones((makes, reads), np.float32), "Gemm", {"transB": 1}
+        filters, kind, options = (makes, reads), "Gemm", {"transB": 1}
         shape = (int(np.prod(layer.shape[:-1])) * batch, reads)
     else:
         groups = module.groups * makes // layer.makes if layer.grouped else 1
-        weight = np.ones((makes, reads // groups, *module.kernel_size), np.float32)
+        filters = (makes, reads // groups, *module.kernel_size)
         shape, kind = (batch, reads, *layer.shape[1:]), "Conv"
         options = {
             "strides": list(module.stride),
@@ -272,7 +271,7 @@ def _time(module: nn.Module, layer: Layer, reads: int, makes: int, batch: int, r
             "dilations": list(module.dilation),
             "group": groups,
         }
-    weight = weight * np.random.default_rng(0).normal(size=weight.shape).astype(np.float32)
+    weight = np.random.default_rng(0).normal(size=filters).astype(np.float32)
     bias = np.zeros(makes, np.float32)
     graph = helper.make_graph(
         [helper.make_node(kind, ["x", "w", "b"], ["y"], name="layer", **options)],

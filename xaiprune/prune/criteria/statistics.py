@@ -22,11 +22,11 @@ def batch_norm_scale(evidence: Evidence) -> dict[str, torch.Tensor]:
     ValueError
         If a group has no batch normalisation with a scale.
     """
-    found = {}
+    found, modules = {}, dict(evidence.model.named_modules())
     for group in evidence.groups:
         scales = []
         for member in group.members:
-            module = dict(evidence.model.named_modules()).get(member.module)
+            module = modules.get(member.module)
             if isinstance(module, _NORMS) and module.weight is not None:
                 scales.append(module.weight.detach().abs()[torch.tensor(member.index)].mean(1))
         if not scales:
