@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torchvision
@@ -172,6 +174,7 @@ def test_groups_of_a_convolution_go_as_a_whole():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 12, 1), nn.Conv2d(12, 12, 3, groups=4), nn.Conv2d(12, 5, 1)).eval()
     (group,) = find_units(model, torch.rand(1, 3, 8, 8))
+    assert len(find_units(copy.deepcopy(model).double(), torch.rand(1, 3, 8, 8).double())[0]) == 4
     assert group.size == 4
     assert group.members[1].index.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
     chosen = Plan((group,), {group.name: [0, 2]})
@@ -206,7 +209,7 @@ def test_a_channel_shuffle_is_named():
             x = torch.cat([halves[0], halves[1] * 2], 1).view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
             return self.two(x)
 
-    with pytest.raises(ValueError, match="channel"):
+    with pytest.raises(ValueError, match=r"channels are split over two axes after 'one' .* as a channel shuffle does"):
         find_units(Shuffle(), torch.rand(1, 3, 4, 4))
 
 

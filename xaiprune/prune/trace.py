@@ -96,7 +96,7 @@ def _as_depthwise(model: nn.Module) -> dict[str, nn.Module]:
             key: getattr(module, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
         }
         width = module.in_channels
-        stand_in = type(module)(width, width, groups=width, bias=module.bias is not None, **options)
+        stand_in = type(module)(width, width, groups=width, bias=module.bias is not None, **options).to(module.weight)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, stand_in)
     return grouped
