@@ -197,20 +197,23 @@ def test_a_model_without_any_evidence_has_spent_everything(model, splits):
 def test_a_walk_within_a_budget_never_leaves_it(model, splits):
     scores, costs = ranked(model, splits)
     budget = Budget(model, splits["calibration"], max_drift=0.1)
-    done = within(model, scores, costs, 0.3, budget, steps=5)
+    done = within(model, scores, costs, 0.3, budget)
     assert budget.spent(cut(model, done.plan))["holds"]
-    closed = [row["closed"] for row in done.rows if row["closed"]]
-    assert closed
-    assert len(closed) == len(set(closed))
-    stopped = within(model, scores, costs, 0.3, budget, steps=5, trade=False)
+    closed = [row["closed"] for row in done.rows]
+    assert closed[0] == ()
+    assert closed[1] == (max(done.prices, key=done.prices.get),)
+    assert all(not done.plan.removed.get(name, ()) for name in closed[-1])
+    stopped = within(model, scores, costs, 0.3, budget, trade=False)
     assert not stopped.reached
-    assert not stopped.rows[-1]["holds"]
+    assert not stopped.prices
+    assert budget.spent(cut(model, stopped.plan))["holds"]
+    assert 0.3 < costs.share(stopped.plan) < 1
     assert costs.share(done.plan) <= costs.share(stopped.plan)
 
 
 def test_a_wide_budget_is_the_plain_plan(model, splits):
     scores, costs = ranked(model, splits)
-    done = within(model, scores, costs, 0.5, Budget(model, splits["calibration"], max_drift=1.99), steps=3)
+    done = within(model, scores, costs, 0.5, Budget(model, splits["calibration"], max_drift=1.99))
     assert done.reached
     assert costs.share(done.plan) <= 0.5
     with pytest.raises(ValueError, match="out of reach"):

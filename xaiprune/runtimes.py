@@ -52,6 +52,27 @@ def onnxruntime(model: nn.Module, example: torch.Tensor) -> Callable:
     return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
 
+class Frozen(nn.Module):
+    """A model that only answers, run by ONNX Runtime: a teacher for distillation that costs less than half the time.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; later changes of it are not seen.
+    example : torch.Tensor
+        Any batch; only its shape beside the first axis matters.
+    """
+
+    def __init__(self, model: nn.Module, example: torch.Tensor):
+        super().__init__()
+        self._run = onnxruntime(model, example)
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Outputs of the model, without a graph."""
+        return self._run(images.detach().contiguous())
+
+
 RUNTIMES: dict[str, Callable] = {
     "eager": eager,
     "eager, channels last": channels_last,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
 from torch import nn
 
 from ..data import Split
@@ -18,9 +16,15 @@ from .plans import Plan
 from .scores import Scores
 from .targets import walk
 
+#: Halvings of the way between the target and the whole cost, where the target cannot be had within the budget.
+STOPS = 6
+
 
 class Budget:
     """Bounds on what a smaller model may lose, with the original to measure against.
+
+    The drift is that of the typical image: the median. A few images whose answer turns round have a drift near 2 each
+    and would decide a mean alone; they are the matter of ``max_lost``.
 
     Parameters
     ----------
@@ -29,7 +33,7 @@ class Budget:
     split : Split
         Images and labels to measure on: validation or calibration, never test.
     max_drift : float, optional
-        Largest drift, 1 less the mean rank correlation of heatmaps, in (0, 2).
+        Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
     max_lost : float, optional
         Largest loss of the metric, in its own unit.
     method : str
@@ -68,7 +72,7 @@ class Budget:
         A model that no longer answers to its input has a drift of 1.
         """
         try:
-            drift = 1 - self._compared(model).rank.mean().item()
+            drift = 1 - self._compared(model).rank.median().item()
         except NoEvidence:
             drift = 1.0
         value = self.metric(model, self.split)
@@ -89,16 +93,19 @@ class Budgeted:
     Attributes
     ----------
     plan : Plan
-        The last one that held the budget.
+        The smallest one that was found to hold the budget.
     rows : list of dict
         A row for each plan that was tried: ``share`` of the cost, ``drift``, ``value``, ``lost``, ``holds``, and
-        ``closed``, the group that was closed since it cost most of the budget, if any.
+        ``closed``, the groups that could lose nothing.
+    prices : dict of str to float
+        Group to the drift, or without a bound on it the loss, that it spends for each share of the cost it saves.
     reached : bool
         Whether the target was met.
     """
 
     plan: Plan
     rows: list[dict] = field(default_factory=list)
+    prices: dict[str, float] = field(default_factory=dict)
     reached: bool = False
 
 
@@ -110,16 +117,16 @@ def within(
     budget: Budget,
     *,
     recover: Callable[[nn.Module], nn.Module] = lambda model: model,
-    steps: int = 10,
     floor: int = 1,
     round_to: int = 1,
     trade: bool = True,
 ) -> Budgeted:
-    """Walk down the ranking towards a cost, and stop or trade where the budget would be overspent.
+    """Find a plan for a cost that holds a budget: trade where the ranking's own does not, and stop where none does.
 
-    The cost falls in equal steps. Where a step overspends, every group that would lose units in it is tried alone, the
-    one that spends most is closed, and the step is taken with what is left of the ranking. Where no group is left that
-    can pay, the walk ends.
+    The ranking's plan for the target comes first. If it overspends, every group is priced: cut alone, as that plan cuts
+    it, what does it spend for each share of the cost that it saves? The dearest group is closed and the others lose
+    more in its stead, then the next, until the budget holds. If it never does, the walk stops early: of the
+    rankings that were tried the one that spent least is followed, by halving, as far as it holds.
 
     Parameters
     ----------
@@ -133,56 +140,47 @@ def within(
     budget : Budget
     recover : callable
         ``cut model -> model`` before it is judged, such as a re-calibration of its batch normalisation.
-    steps : int
-        From the whole cost to the target.
     floor, round_to
         As for :func:`plan`.
     trade : bool
-        Whether groups are closed, or the first overspent step ends the walk.
+        Whether groups are closed; without, the ranking is followed as far as it holds.
 
     Returns
     -------
     Budgeted
     """
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
-    walk(scores, costs, floor=floor, round_to=round_to)(target)  # the target is in reach without a budget
-    best, rows, open_scores, closed = Plan(scores.groups, {}), [], scores, set()
+    rows: list[dict] = []
 
     def judge(plan: Plan) -> dict:
-        return budget.spent(recover(cut(model, plan)))
+        return {"share": costs.share(plan), **budget.spent(recover(cut(model, plan)))}
 
-    for share in np.linspace(1, target, steps + 1)[1:].tolist():
-        while True:
+    def attempt(share: float, closed: Sequence[str]) -> tuple[Plan, dict]:
+        names = [group.name for group in scores.groups if group.name not in closed]
+        found = Plan(scores.groups, walk(scores.only(*names), costs, floor=floor, round_to=round_to)(share).removed)
+        rows.append({**judge(found), "closed": tuple(closed)})
+        return found, rows[-1]
+
+    goal, row = attempt(target, ())
+    if row["holds"]:
+        return Budgeted(goal, rows, reached=True)
+    prices = {}
+    if trade:
+        key = "lost" if budget.max_drift is None else "drift"
+        for name in goal.removed:
+            alone = judge(Plan(goal.groups, {name: goal.removed[name]}))
+            prices[name] = alone[key] / (1 - alone["share"])
+        dearest = sorted(prices, key=prices.get, reverse=True)
+        for count in range(1, len(dearest)):
             try:
-                candidate = walk(open_scores, costs, floor=floor, round_to=round_to)(share)
-            except ValueError:
-                return Budgeted(best, rows)
-            row = {"share": costs.share(candidate), **judge(candidate), "closed": None}
-            rows.append(row)
-            if row["holds"]:
-                best = candidate
+                found, row = attempt(target, dearest[:count])
+            except ValueError:  # the groups that are left cannot pay for the target
                 break
-            grown = [name for name, kept in candidate.kept.items() if kept < best.kept[name]]
-            if not trade or not grown or closed & set(grown):
-                return Budgeted(best, rows)
-            alone = {name: judge(_with(best, candidate, name)) for name in grown}
-            row["closed"] = max(grown, key=lambda name: (alone[name]["drift"], alone[name]["lost"]))
-            closed.add(row["closed"])
-            open_scores = _closed(open_scores, best, row["closed"])
-    return Budgeted(best, rows, reached=True)
-
-
-def _with(plan: Plan, other: Plan, name: str) -> Plan:
-    """A plan that removes what another does from one group."""
-    return Plan(plan.groups, {**plan.removed, name: other.removed[name]})
-
-
-def _closed(scores: Scores, plan: Plan, name: str) -> Scores:
-    """Scores in which what a plan leaves of a group goes last."""
-    values = scores[name].clone()
-    stays = torch.ones(len(values), dtype=torch.bool)
-    stays[torch.as_tensor(np.array(plan.removed.get(name, ()), int))] = False
-    top = max(value.max().item() for value in scores.values.values())
-    values[stays] += 10 * (abs(top) + 1)
-    return Scores(scores.criterion, scores.groups, {**scores.values, name: values})
+            if row["holds"]:
+                return Budgeted(found, rows, prices, reached=True)
+    cheapest = min(rows, key=lambda row: (row["drift"], row["lost"]))["closed"]
+    best, low, high = Plan(scores.groups, {}), target, 1.0
+    for _ in range(STOPS):
+        middle = (low + high) / 2
+        found, row = attempt(middle, cheapest)
+        best, low, high = (found, low, middle) if row["holds"] else (best, middle, high)
+    return Budgeted(best, rows, prices)

@@ -1,0 +1,331 @@
+"""The stored runs behind lesson 05: pruned checkpoints, peers, criteria, and the explanation budget.
+
+``run_all`` writes ``data/checkpoints/mobilenet-pruned-seed*`` and the tables ``mobilenet_*``.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import time
+from collections.abc import Callable
+
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from xaiprune import data, distill, measure, runtimes, tables, zoo
+from xaiprune.augment import flip_and_shift
+from xaiprune.data import Split, fashion_mnist
+from xaiprune.explain import drift_from
+from xaiprune.metrics import accuracy
+from xaiprune.prune import (
+    Budget,
+    Plan,
+    cut,
+    find_blocks,
+    find_units,
+    load_cut,
+    mac_costs,
+    plan,
+    recalibrate,
+    save_cut,
+    score,
+    shrink,
+    tune,
+    within,
+)
+from xaiprune.train import classification_loss
+
+COMMAND = "python -m tests.benchmarks.mobilenet --full"
+MODEL, PRUNED, SEEDS = "mobilenet-fashion-mnist", "mobilenet-pruned", (0, 1, 2)
+#: Of the training images, for all that is compared by many runs.
+SUBSET = 10_000
+
+#: The shipped models: whole blocks first, then widths in steps.
+BLOCKS = 5
+HEADLINE = {"target": 0.38, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 8}
+
+CRITERIA = (
+    *("l1", "l2", "bn-scale", "taylor", "fisher"),
+    *("activation", "variance", "relevance", "integrated-gradients", "random"),
+)
+RATIOS, DRAWS = (0.1, 0.2, 0.3, 0.5), 20
+
+#: Share of the operations that is left, for the comparison with the peers.
+PEERS_AT = 0.5
+OURS = {"taylor": None, "taylor, ranks": "rank", "relevance": None}
+#: torch-pruning's Hessian keeps the gradient of the last image alone; mended, it gets the mean over all.
+PEERS = {
+    "GroupMagnitude": tp.importance.GroupMagnitudeImportance,
+    "GroupTaylor": tp.importance.GroupTaylorImportance,
+    "GroupHessian": tp.importance.GroupHessianImportance,
+    "GroupHessian mended": tp.importance.GroupHessianImportance,
+}
+SCOPES = ("uniform", "global")
+TUNING = {"epochs": 3, "lr": 2e-3, "augment": flip_and_shift, "progress": False}
+
+#: The explanation budget: on how many validation images it is judged, the frontier's targets, and the one with seeds.
+JUDGED, TARGETS, AT = 200, (0.6, 0.4, 0.25), 0.4
+METHODS = ("labels", "distilled", "distilled, budget")
+
+MODULES = {
+    "mobilenet_pruned": ("xaiprune.prune.shrink", "xaiprune.prune.recover"),
+    "mobilenet_criteria": tuple(
+        f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "statistics")
+    ),
+    "mobilenet_peers": ("xaiprune.prune.criteria.slices", "xaiprune.prune.recover", "xaiprune.prune.targets"),
+    "mobilenet_budget": ("xaiprune.prune.budget", "xaiprune.prune.criteria.slices", "xaiprune.prune.recover"),
+}
+
+
+def stored(name: str) -> list[dict]:
+    """Rows of a stored table, refused if the code or a checkpoint is another."""
+    return tables.read(name)
+
+
+def splits() -> tuple[nn.Module, Split, Split, Split]:
+    """The model, and its calibration, validation and test splits."""
+    return zoo.load(MODEL), *(fashion_mnist(name) for name in ("calibration", "validation", "test"))
+
+
+@functools.cache
+def subset() -> Split:
+    """The first training images."""
+    return fashion_mnist("train", limit=SUBSET)
+
+
+def state_file(name: str):
+    """Where an unfinished run keeps what it has."""
+    return data.cache_dir() / "training" / f"{name}.pt"
+
+
+def pruned(seed: int) -> list[dict]:
+    """One of the shipped models: five blocks by ablation, then two steps of width, distilled."""
+    start = time.perf_counter()
+    model, calibration, validation, test = splits()
+    units, blocks = (find(model, calibration.images[:1]) for find in (find_units, find_blocks))
+    shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS)
+    shallow = Plan(tuple(units + blocks), shallow.removed)
+    shorter = recalibrate(cut(model, shallow), calibration.images)
+    done = shrink(
+        shorter,
+        fashion_mnist("train"),
+        validation,
+        calibration=calibration,
+        criterion="taylor",
+        rescale=lambda scores, costs: scores.normalised("rank"),
+        loss=distill.soft_targets(runtimes.Frozen(model, calibration.images)),
+        lr=3e-3,
+        augment=flip_and_shift,
+        seed=seed,
+        resume=state_file(f"{PRUNED}-{seed}"),
+        progress=False,
+        **HEADLINE,
+    )
+    save_cut(done.model, shallow.then(done.plan), checkpoint(seed))
+    row = {"seed": seed, "blocks": round(accuracy(shorter, validation), 3), "macs": share_of_macs(done.model, model)}
+    row |= {"validation": round(accuracy(done.model, validation), 3), "test": round(accuracy(done.model, test), 3)}
+    return [row | {"minutes": round((time.perf_counter() - start) / 60, 1), "steps": done.rows}]
+
+
+def checkpoint(seed: int):
+    """Path of a shipped pruned model, without its ending."""
+    return data.data_dir() / "checkpoints" / f"{PRUNED}-seed{seed}"
+
+
+def load_pruned(seed: int) -> nn.Module:
+    """A shipped pruned model."""
+    return load_cut(zoo.mobilenet, checkpoint(seed))
+
+
+def share_of_macs(smaller: nn.Module, model: nn.Module) -> float:
+    """Operations that are left."""
+    image = torch.zeros(1, 1, 28, 28)
+    return round(measure.macs(smaller, image) / measure.macs(model, image), 4)
+
+
+def criterion_rows(criterion: str, seed: int = 0) -> list[dict]:
+    """Validation accuracy of cuts without tuning, the same share of every group; ``seed`` is for random alone."""
+    model, calibration, validation, _ = splits()
+    scores = score(model, find_units(model, calibration.images[:1]), criterion, calibration, seed=seed)
+    rows = []
+    for ratio in RATIOS:
+        smaller = cut(model, plan(scores, ratio=ratio, scope="uniform"))
+        row = {"criterion": criterion, "seed": seed, "ratio": ratio, "macs": share_of_macs(smaller, model)}
+        row["cut"] = round(accuracy(smaller, validation), 3)
+        row["recalibrated"] = round(accuracy(recalibrate(smaller, calibration.images), validation), 3)
+        rows.append(row)
+    return rows
+
+
+def peer_row(method: str, seed: int) -> list[dict]:
+    """Accuracy at half the operations, before and after the same tuning, of one of our criteria or of a peer."""
+    model, _, validation, test = splits()
+    train = subset()
+    drawn = torch.randperm(SUBSET, generator=torch.Generator().manual_seed(seed))[:1000]
+    evidence = Split(train.images[drawn], train.labels[drawn])
+    smaller = (ours_at if method in OURS else peer_at)(model, method, evidence)
+    row = {"seed": seed, "method": method, "macs": share_of_macs(smaller, model)}
+    row |= {"cut": round(accuracy(smaller, validation), 3), "cut, test": round(accuracy(smaller, test), 3)}
+    recalibrate(smaller, evidence.images)
+    row["recalibrated"] = round(accuracy(smaller, validation), 3)
+    row["recalibrated, test"] = round(accuracy(smaller, test), 3)
+    tune(smaller, train, validation, seed=seed, **TUNING)
+    return [row | {"tuned": round(accuracy(smaller, validation), 3), "tuned, test": round(accuracy(smaller, test), 3)}]
+
+
+def ours_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
+    """Cut to the same operations by one of our criteria."""
+    units = find_units(model, evidence.images[:1])
+    scores = score(model, units, method.partition(",")[0], evidence)
+    how = OURS[method]
+    scope = "uniform" if how is None else "global"
+    scores = scores if how is None else scores.normalised(how)
+    return cut(model, plan(scores, target=PEERS_AT, costs=mac_costs(model, units, evidence.images), scope=scope))
+
+
+def peer_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
+    """Cut to the same operations by torch-pruning: its share of channels is found by halving an interval."""
+    name, _, scope = method.partition(", ")
+    low, high, best = 0.0, 0.95, None
+    gradients = _gradients(model, name, evidence)
+    for _ in range(10):
+        middle = (low + high) / 2
+        candidate = zoo.load(MODEL)
+        for parameter, gradient in zip(candidate.parameters(), gradients):
+            parameter.grad = gradient.clone()
+        tp.pruner.MetaPruner(
+            candidate,
+            torch.zeros(1, 1, 28, 28),
+            importance=PEERS[name](),
+            pruning_ratio=middle,
+            global_pruning=scope == "global",
+            ignored_layers=[candidate.classifier[1]],
+        ).step()
+        if share_of_macs(candidate, model) <= PEERS_AT:
+            high, best = middle, candidate
+        else:
+            low = middle
+    return best.eval()
+
+
+def _gradients(model: nn.Module, name: str, evidence: Split) -> list[torch.Tensor]:
+    """What Taylor and Hessian importance read of each parameter: the mean gradient, or its square by images."""
+    found = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    size = 1 if name.startswith("GroupHessian") else 200
+    for images, labels in zip(evidence.images.split(size), evidence.labels.split(size)):
+        value = classification_loss(model, images, labels)
+        gradients = torch.autograd.grad(value, list(model.parameters()))
+        for total, gradient in zip(found, gradients):
+            if name == "GroupHessian":
+                total.copy_(gradient.square())  # what remains of accumulate_grad
+            elif name == "GroupHessian mended":
+                total += gradient.square() / len(evidence.labels)
+            else:
+                total += gradient * len(labels) / len(evidence.labels)
+    return found
+
+
+def budget_row(method: str, target: float, seed: int) -> list[dict]:
+    """One point of the frontier: Taylor by ranks, tuned on the subset, with or without a bound on the drift.
+
+    The bound is half of what the ranking's own plan spends before it is tuned.
+    """
+    model, calibration, validation, test = splits()
+    units = find_units(model, calibration.images[:1])
+    scores = score(model, units, "taylor", calibration).normalised("rank")
+    costs = mac_costs(model, units, calibration.images)
+    chosen = plan(scores, target=target, costs=costs, round_to=16)
+    row = {"seed": seed, "method": method, "target": target}
+    if method == "distilled, budget":
+        judged = Split(validation.images[:JUDGED], validation.labels[:JUDGED])
+        spent = Budget(model, judged, max_drift=1.0).spent(recalibrate(cut(model, chosen), calibration.images))
+        budget = Budget(model, judged, max_drift=spent["drift"] / 2)
+        done = within(
+            model,
+            scores,
+            costs,
+            target,
+            budget,
+            recover=lambda smaller: recalibrate(smaller, calibration.images[:400]),
+            round_to=16,
+        )
+        chosen = done.plan
+        row |= {"bound": budget.max_drift, "reached": done.reached, "rows": done.rows, "prices": done.prices}
+    smaller = recalibrate(cut(model, chosen), calibration.images)
+    row |= {"macs": share_of_macs(smaller, model), "recalibrated": round(accuracy(smaller, test), 3)}
+    teacher = runtimes.Frozen(model, calibration.images)
+    loss = classification_loss if method == "labels" else distill.soft_targets(teacher)
+    tune(smaller, subset(), validation, loss=loss, seed=seed, **TUNING)
+    drift = 1 - drift_from(model, test.images[:1000])(smaller).rank
+    save_cut(smaller, chosen, _frontier_file(method, target, seed))
+    row |= {"accuracy": round(accuracy(smaller, test), 3), "drift": round(drift.mean().item(), 5)}
+    return [row | {"median": round(drift.median().item(), 5), "drifts": [round(d, 4) for d in drift.tolist()]}]
+
+
+def _frontier_file(method: str, target: float, seed: int):
+    folder = data.cache_dir() / "frontier"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{method.replace(', ', '-')}-{target}-{seed}"
+
+
+def timed(rows: list[dict]) -> list[dict]:
+    """The rows of the frontier with the latency of one image in ONNX Runtime, in ms, all models in turn."""
+    model = zoo.load(MODEL)
+    models = {"original": model}
+    for row in rows:
+        key = row["method"], row["target"], row["seed"]
+        models[key] = load_cut(zoo.mobilenet, _frontier_file(*key))
+    image = fashion_mnist("calibration").images[:1]
+    times = runtimes.runtime_latencies(models, image, {"ONNX Runtime": runtimes.onnxruntime}, repeats=60)
+    latency = {name: round(times[name, "ONNX Runtime"].median, 4) for name in models}
+    whole = {"method": "original", "target": 1.0, "macs": 1.0, "drift": 0.0, "latency": latency["original"]}
+    whole["accuracy"] = round(accuracy(model, fashion_mnist("test")), 3)
+    return [whole] + [row | {"latency": latency[row["method"], row["target"], row["seed"]]} for row in rows]
+
+
+def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
+    """The parts of each table: a function and its arguments."""
+    criteria = [(name, 0) for name in CRITERIA if name != "random"] + [("random", seed) for seed in range(DRAWS)]
+    peers = list(itertools.product([*OURS, *(f"{name}, uniform" for name in PEERS)], SEEDS))
+    peers += [(f"{name}, global", 0) for name in PEERS]
+    points = [(method, target, 0) for method, target in itertools.product(METHODS, TARGETS)]
+    points += [(method, AT, seed) for method, seed in itertools.product(METHODS[1:], SEEDS[1:])]
+    return {
+        "mobilenet_pruned": (pruned, [(seed,) for seed in SEEDS]),
+        "mobilenet_budget": (budget_row, points),
+        "mobilenet_peers": (peer_row, peers),
+        "mobilenet_criteria": (criterion_rows, criteria),
+    }
+
+
+def run_all() -> None:
+    """Measure everything and write the tables: one part after another, with all threads."""
+    for name in MODULES:
+        run(name)
+
+
+def run(name: str) -> list[dict]:
+    """Measure one table and write it; an interrupted run goes on with the part that it was at."""
+    function, parts = jobs()[name]
+    unfinished = data.cache_dir() / "training" / f"{name}.json"
+    known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
+    for part in parts:
+        key = json.dumps(part)
+        if key not in known:
+            start = time.perf_counter()
+            known[key] = [function(*part), time.perf_counter() - start]
+            unfinished.write_text(json.dumps(known))
+            about = {key: value for key, value in known[key][0][0].items() if key != "steps"}
+            print(f"{known[key][1]:.0f} s: {about}", flush=True)
+    rows = [row for part in parts for row in known[json.dumps(part)][0]]
+    files = [f"{MODEL}-seed0.safetensors"]
+    if name == "mobilenet_pruned":
+        files += [f"{PRUNED}-seed{seed}.safetensors" for seed in SEEDS]
+    rows = timed(rows) if name == "mobilenet_budget" else rows
+    seconds = sum(seconds for _, seconds in known.values())
+    tables.write(name, rows, command=COMMAND, modules=MODULES[name], checkpoints=files, seconds=seconds)
+    unfinished.unlink()
+    return rows
