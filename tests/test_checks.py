@@ -29,6 +29,7 @@ def keep(weights, k):
 SOLUTIONS = {"neuron": 1601, "mask": 834_577, "psnr": right_psnr, "step": 1 / 32}
 SOLUTIONS |= {"csr": 0.5, "cubic": 0.7, "keep": keep, "fisher": 5, "probes": 4, "surgeon": 2}
 SOLUTIONS |= {"z-plus": 3, "complete": 5, "shared": lambda one, other, k: len(top(one, k) & top(other, k)) / k}
+SOLUTIONS |= {"hidden": 6713, "rounded": 80, "statistics": lambda a: (a.mean((0, 2, 3)), a.var((0, 2, 3)))}
 
 
 def top(values, k):
@@ -105,6 +106,22 @@ MISTAKES = [
     ("shared", lambda a, b, k: len(top(a, k) & top(b, k)) / a.size, "divide by k"),
     ("shared", lambda a, b, k: len(top(a, k) & top(b, k)), "Which part of k"),
     ("shared", lambda a, b, k: 0.123, "these two maps share"),
+    ("hidden", 49 * 128, "it goes too"),
+    ("hidden", 49 * 73, "what reads the channel"),
+    ("hidden", 137, "these are its weights"),
+    ("hidden", 49 * (128 + 9 * 384), "its own channel alone"),
+    ("hidden", 49 * (128 * 384 + 9 * 384), "the whole block"),
+    ("hidden", 7, "times the 49 positions"),
+    ("rounded", 72, "no multiple of 16"),
+    ("rounded", 64, "more than half"),
+    ("rounded", 4.5, "how many times"),
+    ("rounded", 96, "the smallest multiple"),
+    ("statistics", 0.5, "write a function"),
+    ("statistics", lambda a: a.mean((0, 2, 3)), "two tensors"),
+    ("statistics", lambda a: (a.mean(0), a.var(0)), "one number per channel"),
+    ("statistics", lambda a: (a.amax((0, 2, 3)), a.var((0, 2, 3))), "the means are off"),
+    ("statistics", lambda a: (a.mean((0, 2, 3)), a.std((0, 2, 3))), "standard deviations"),
+    ("statistics", lambda a: (a.mean((0, 2, 3)), a.mean((0, 2, 3)) ** 2), "the variances are off"),
 ]
 
 

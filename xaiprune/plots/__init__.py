@@ -4,7 +4,7 @@ Nothing here computes a result. Colours are Okabe and Ito's, which colour-blind 
 axis that has a better side says which.
 """
 
-from .base import METHODS, RED, bands, bars, histories, image_rows, lines, montage, use_style
+from .base import BLUE, METHODS, RED, bands, bars, histories, image_rows, lines, montage, use_style
 from .explain import (
     EVIDENCE,
     draws_against_size,
@@ -28,7 +28,7 @@ from .structure import cliff, flow, frontier, runtime_bars
 from .weights import histogram, sensitivity_curves, weight_histograms
 
 __all__ = [
-    *("EVIDENCE", "METHODS", "RED", "bands", "bars", "cliff", "coefficients_per_group"),
+    *("BLUE", "EVIDENCE", "METHODS", "RED", "bands", "bars", "cliff", "coefficients_per_group"),
     *("draws_against_size", "drift_by_class", "faithfulness_curves", "flow", "frontier"),
     *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
     *("loss_curves", "loss_per_parameter", "montage", "psnr_against_sparsity", "runtime_bars"),

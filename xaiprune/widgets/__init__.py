@@ -4,6 +4,10 @@ from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer
 from .heatmap import HeatmapExplorer
 from .noise import NoiseExplorer
+from .structure import StructureExplorer
 from .threshold import ThresholdExplorer
 
-__all__ = ["CoefficientExplorer", "CurvatureExplorer", "HeatmapExplorer", "NoiseExplorer", "ThresholdExplorer"]
+__all__ = [
+    *("CoefficientExplorer", "CurvatureExplorer", "HeatmapExplorer"),
+    *("NoiseExplorer", "StructureExplorer", "ThresholdExplorer"),
+]

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..data import Split
 from ..explain import heatmaps
-from ..explain.drift import likeness
+from ..explain.drift import NoEvidence, likeness
 from ..metrics import ACCURACY, Metric
 from ..plots import BLUE, EVIDENCE, scaled
 from ..prune import Costs, Scores, cut, find_units, lowest, mac_costs, plan, recalibrate, score
@@ -95,7 +95,10 @@ def compute(
     with torch.no_grad():
         answer = model(one).argmax(1)
     maps = [heatmaps(net, one, answer, "lrp") for net in (model, smaller)]
-    alike = likeness(*maps, "the original's heatmap")[0].item()
+    try:
+        alike = likeness(*maps, "the original's heatmap")[0].item()
+    except NoEvidence:
+        alike = 0.0
     share = macs.share(chosen)
     text = f"{metric.name} {value:.1f} ({before:.1f} before re-calibration), {100 * share:.0f} % of the MACs"
     predicted = None
@@ -270,9 +273,7 @@ class StructureExplorer:
 
     def _compute(self, kept: Mapping[str, int], criterion: str) -> View:
         scores = self.scores(criterion)
-        return compute(
-            self.model, scores, kept, self.split, self.image.value, self.macs, self.latency, self.metric
-        )
+        return compute(self.model, scores, kept, self.split, self.image.value, self.macs, self.latency, self.metric)
 
     def _spread(self, change) -> None:
         """All bars follow the ratio, the criterion and the scope."""
