@@ -68,6 +68,12 @@ xp.setup()
 model, digits = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20)""",
         "xp.widgets.NoiseExplorer(model, digits)",
     ),
+    "structure": (
+        """import xaiprune as xp
+xp.setup()
+model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
+        "xp.widgets.StructureExplorer(model, clothes, clothes, criteria=('l1',), stops=((0, 'l1', 'uniform'),))",
+    ),
 }
 
 
@@ -139,8 +145,8 @@ def readout(page) -> tuple[str, list[float]]:
     return text, [float(number.replace(",", "")) for number in re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)]
 
 
-def drag(lab, page, name: str, handle: int, pixels: int) -> list[list[float]]:
-    """Open a notebook, run it, drag the handle of a slider; the numbers before and after."""
+def drag(lab, page, name: str, handle: int, pixels: int, down: int = 0) -> list[list[float]]:
+    """Open a notebook, run it, drag the handle of a slider to the right or down; the numbers before and after."""
     address, token = lab
     page.goto(f"{address}/lab/tree/{name}.ipynb?token={token}&reset")
     page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # a cell that is run before its kernel is there is lost
@@ -154,8 +160,10 @@ def drag(lab, page, name: str, handle: int, pixels: int) -> list[list[float]]:
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(x + pixels, y, steps=12)
+    page.mouse.move(x + pixels, y + down, steps=12)
     page.mouse.up()
+    changed = "text => document.querySelector('.xaiprune-readout').innerText !== text"
+    page.wait_for_function(changed, arg=before[0], timeout=15_000)
     settle(page)
     after = readout(page)
     assert after[0] != before[0]
@@ -196,6 +204,12 @@ def test_dragging_gamma_changes_what_the_pixels_get(lab, page):
 def test_dragging_sigma_makes_two_draws_differ(lab, page):
     (alike, _), (less, _) = drag(lab, page, "noise", handle=1, pixels=90)
     assert less < alike
+
+
+def test_dragging_a_bar_takes_channels_from_one_group(lab, page):
+    (_, _, whole, *_), (_, _, less, *_) = drag(lab, page, "structure", handle=2, pixels=0, down=60)
+    assert whole == 100
+    assert less < whole
 
 
 def test_dragging_to_another_weight_shows_its_landscape(lab, page):

@@ -175,6 +175,16 @@ def test_every_runtime_computes_the_model(runtime, batch):
         assert torch.allclose(found, model(example), atol=1e-5)
 
 
+def test_a_frozen_model_answers_as_it_was(images):
+    model = separable()
+    frozen, before = runtimes.Frozen(model, images), model(images).detach()
+    assert not frozen.training
+    assert torch.allclose(frozen(images), before, atol=1e-5)
+    nn.init.zeros_(next(model.parameters()))
+    assert torch.allclose(frozen(images[:3]), before[:3], atol=1e-5)
+    assert not list(frozen.parameters())
+
+
 def test_runtimes_are_timed_in_turn(images):
     model = separable()
     found = runtimes.runtime_latencies({"a": model}, images, {"eager": runtimes.eager}, repeats=3)

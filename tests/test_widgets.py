@@ -20,6 +20,7 @@ from xaiprune.widgets import (
     CurvatureExplorer,
     HeatmapExplorer,
     NoiseExplorer,
+    StructureExplorer,
     ThresholdExplorer,
 )
 from xaiprune.widgets.canvas import png_bytes, strip
@@ -28,6 +29,7 @@ from xaiprune.widgets.curvature import SHARES
 from xaiprune.widgets.heatmap import METHODS, RULES
 from xaiprune.widgets.heatmap import compute as heatmap_compute
 from xaiprune.widgets.noise import compute as noise_compute
+from xaiprune.widgets.structure import SCOPES
 from xaiprune.widgets.threshold import compute as threshold_compute
 
 FRONTIER = [{"method": "descend", "sparsity": s, "psnr": 20 - 10 * s} for s in (0.2, 0.5, 0.7, 0.85)]
@@ -356,3 +358,82 @@ def test_the_noise_explorer_follows_its_sliders(lenet):
     ):
         with pytest.raises(ValueError, match=message):
             explorer.set(*setting)
+
+
+@pytest.fixture(scope="module")
+def structure_explorer():
+    clothes = data.fashion_mnist("validation", 40)
+    stops = ((0, "taylor", "uniform"), (50, "taylor", "global"))
+    model = zoo.load("mobilenet-fashion-mnist")
+    return StructureExplorer(model, clothes, clothes, criteria=("taylor", "l1"), stops=stops)
+
+
+def test_a_higher_ratio_costs_less_by_every_criterion_and_scope(structure_explorer):
+    explorer = structure_explorer
+    state = {name: tensor.clone() for name, tensor in explorer.model.state_dict().items()}
+    for criterion in explorer.criteria:
+        for scope in SCOPES:
+            views = [explorer.set(ratio, criterion, scope) for ratio in (0, 45, 90)]
+            assert views[0].macs == 1
+            assert [view.macs for view in views] == sorted((view.macs for view in views), reverse=True)
+            for view in views:
+                assert np.isfinite(view.heatmaps).all()
+                assert view.heatmaps.shape == (2, 28, 28)
+                assert -1 <= view.likeness <= 1
+                assert min(view.kept.values()) >= 1
+    assert all(torch.equal(tensor, state[name]) for name, tensor in explorer.model.state_dict().items())
+
+
+def test_nothing_removed_is_the_original(structure_explorer):
+    view = structure_explorer.set(0, image=3)
+    assert view.likeness > 0.99
+    assert view.before == accuracy(structure_explorer.model, structure_explorer.split)
+
+
+def test_one_bar_moves_one_group(structure_explorer):
+    explorer = structure_explorer
+    explorer.set(0)
+    picture = explorer.png.value
+    explorer.bars["features.2.conv.0.0"].value = 48
+    assert explorer.view.kept["features.2.conv.0.0"] == 48
+    assert sum(bar.value < bar.max for bar in explorer.bars.values()) == 1
+    assert explorer.view.macs < 1
+    assert explorer.png.value != picture
+    explorer.ratio.value = 30
+    assert explorer.view.kept == explorer.kept_at(30, "taylor", "uniform")
+    explorer.image.value = 5
+    assert explorer.view.kept == explorer.kept_at(30, "taylor", "uniform")
+    explorer.set(30, kept={"features.0.0": 8})
+    assert explorer.view.kept["features.0.0"] == explorer.bars["features.0.0"].value == 8
+
+
+def test_the_structure_explorer_leaves_a_strip_and_refuses(structure_explorer):
+    explorer = structure_explorer
+    before = explorer.set(30)
+    bundle = explorer._repr_mimebundle_()
+    one = pixels(explorer.png.value)
+    assert pixels(base64.b64decode(bundle["image/png"])).shape == (2 * one.shape[0], one.shape[1], 3)
+    assert bundle["text/plain"].count("% of the MACs") == 2
+    for wrong, message in (
+        ({"ratio": 33}, "ratio must be a multiple of 5"),
+        ({"ratio": 0.3}, "ratio must be a multiple of 5"),
+        ({"ratio": 30, "criterion": "beauty"}, "criterion must be one of taylor, l1"),
+        ({"ratio": 30, "scope": "local"}, "scope must be one of uniform, global"),
+        ({"ratio": 30, "image": 40}, "image must be from 0 to 39"),
+        ({"ratio": 30, "kept": {"nothing": 3}}, "kept names group 'nothing'"),
+        ({"ratio": 30, "kept": {"features.0.0": 0}}, "kept must be from 1 to 32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explorer.set(**wrong)
+    assert explorer.view is before
+    empty = data.Split(torch.zeros(0, 1, 28, 28), torch.zeros(0, dtype=torch.int64))
+    with pytest.raises(ValueError, match="split is empty"):
+        StructureExplorer(explorer.model, explorer.split, empty)
+
+
+def test_a_predicted_latency_is_shown_where_there_is_a_table(structure_explorer):
+    explorer = structure_explorer
+    clothes = explorer.split
+    timed = StructureExplorer(explorer.model, clothes, clothes, latency=explorer.macs, criteria=("l1",), stops=())
+    assert timed.set(50, "l1").latency < timed.set(0, "l1").latency
+    assert "predicted" in timed.view.text

@@ -47,9 +47,7 @@ def compiled(model: nn.Module, example: torch.Tensor) -> Callable:
 
 def onnxruntime(model: nn.Module, example: torch.Tensor) -> Callable:
     """ONNX Runtime on the CPU, with as many threads as torch has now."""
-    session = onnx_session(onnx_bytes(model, example))
-    name = session.get_inputs()[0].name
-    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+    return runnable(onnx_bytes(model, example))
 
 
 class Frozen(nn.Module):
@@ -147,6 +145,13 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     stream = io.BytesIO()
     onnx.save(program.model_proto, stream)
     return stream.getvalue()
+
+
+def runnable(content: bytes) -> Callable:
+    """A function from images (N, ...) to outputs that runs an ONNX model in ONNX Runtime."""
+    session = onnx_session(content)
+    name = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
 
 def onnx_session(content: bytes, profile: Path | None = None):

@@ -14,7 +14,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 import warnings
 
 import numpy as np
@@ -22,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xaiprune import course, data, explain, tables, zoo
+from xaiprune import data, explain, tables, zoo
 from xaiprune.data import Split
 from xaiprune.explain import relevance
 from xaiprune.metrics import accuracy
@@ -31,7 +30,7 @@ from xaiprune.train import classification_loss, fit, seed_everything
 from xaiprune.widgets import HeatmapExplorer, NoiseExplorer
 
 from . import toy_sweep as sweep
-from .report import Figure, main
+from .report import Figure, lesson_figures, main, percentile_95
 
 #: What Yeom et al. 2021 logged: training accuracy after pruning, in per cent, on moons and circles.
 PUBLISHED = {"weight": (99.60, 97.10), "gradient": (91.27, 83.89), "taylor": (91.33, 90.47), "lrp": (99.85, 99.99)}
@@ -49,7 +48,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
     figures = completeness_figures(200 if arguments.quick else 1000) + conservation_figures()
     figures += zennit_figures(runs=3 if arguments.quick else 6) + toy_figures(rows) + wrong_reason_figures()
     figures += explorer_figures(moves=20 if arguments.quick else 120)
-    return figures if arguments.quick else figures + notebook_figures()
+    return figures if arguments.quick else figures + lesson_figures({"02": 100})
 
 
 def completeness_figures(images: int) -> list[Figure]:
@@ -254,24 +253,9 @@ def explorer_figures(moves: int) -> list[Figure]:
     settings = [(int(draw.integers(20)), draw.choice(methods), draw.choice(rules), draw.random()) for _ in range(moves)]
     noises = [(int(draw.integers(20)), int(draw.integers(61)), int(draw.integers(1, 65))) for _ in range(moves)]
     return [
-        Figure("HeatmapExplorer, 95th percentile", 100, _percentile(heat, settings), "<=", "ms"),
-        Figure("NoiseExplorer, 95th percentile", 100, _percentile(noise, noises), "<=", "ms"),
+        Figure("HeatmapExplorer, 95th percentile", 100, percentile_95(heat.set, settings), "<=", "ms"),
+        Figure("NoiseExplorer, 95th percentile", 100, percentile_95(noise.set, noises), "<=", "ms"),
     ]
-
-
-def _percentile(explorer, settings) -> float:
-    times = []
-    for setting in settings:
-        start = time.perf_counter()
-        explorer.set(*setting)
-        times.append(1e3 * (time.perf_counter() - start))
-    return float(np.percentile(times, 95))
-
-
-def notebook_figures() -> list[Figure]:
-    """Seconds of the lesson in a kernel of its own."""
-    [path] = [path for path in course.lessons() if path.name.startswith("02")]
-    return [Figure("lesson 02", 100, course.execute(path)[1], "<=", "s")]
 
 
 if __name__ == "__main__":

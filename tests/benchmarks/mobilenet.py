@@ -1,12 +1,15 @@
-"""Structured pruning of MobileNet: what is measured so far, side by side with torch-pruning.
+"""Structured pruning of MobileNet: accuracy, latency, drift, and torch-pruning beside us.
 
-``python -m tests.benchmarks.mobilenet`` prints the figures; ``--quick`` looks at fewer architectures.
+``python -m tests.benchmarks.mobilenet`` measures the shipped models live and reads the tuned runs from
+``data/tables/mobilenet_*.json``; ``--full`` makes the models and the tables again, in about two hours on two cores;
+``--quick`` looks at fewer architectures and runtimes.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import statistics
 import time
 import warnings
 from collections.abc import Iterable
@@ -16,7 +19,7 @@ import torch_pruning as tp
 import torchvision
 from torch import nn
 
-from xaiprune import measure, runtimes, zoo
+from xaiprune import explain, measure, runtimes, tables, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.metrics import accuracy
 from xaiprune.prune import (
@@ -30,10 +33,12 @@ from xaiprune.prune import (
     recalibrate,
     score,
 )
+from xaiprune.widgets import StructureExplorer
 
-from .report import Figure, main
+from . import mobilenet_sweep as sweep
+from .report import Figure, lesson_figures, main, percentile_95
 
-MODEL = "mobilenet-fashion-mnist"
+MODEL = sweep.MODEL
 ARCHITECTURES = (
     *("mobilenet_v2", "mobilenet_v3_large", "resnet50", "densenet121", "efficientnet_b0"),
     *("regnet_y_400mf", "mnasnet1_0", "shufflenet_v2_x1_0", "googlenet", "convnext_tiny"),
@@ -44,13 +49,109 @@ OPTIONS = {"googlenet": {"aux_logits": False, "init_weights": True}}
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    figures = checkpoint_figures() + architecture_figures(ARCHITECTURES[:3] if arguments.quick else ARCHITECTURES)
-    return figures + fisher_figures(4 if arguments.quick else 16) + latency_figures(10 if arguments.quick else 40)
+    if arguments.full:
+        sweep.run_all()
+    figures = checkpoint_figures() + pruned_figures(arguments.quick) + peer_figures() + budget_figures()
+    print_criteria()
+    figures += architecture_figures(ARCHITECTURES[:3] if arguments.quick else ARCHITECTURES)
+    figures += fisher_figures(4 if arguments.quick else 16) + latency_figures(10 if arguments.quick else 40)
+    figures += explorer_figures(10 if arguments.quick else 40)
+    return figures if arguments.quick else figures + lesson_figures({"05": 100})
 
 
 def checkpoint_figures() -> list[Figure]:
     """Accuracy of the shipped model on the whole test set."""
     return [Figure(f"{MODEL}: test accuracy", 93.5, accuracy(zoo.load(MODEL), fashion_mnist("test")), ">=", "%")]
+
+
+def pruned_figures(quick: bool) -> list[Figure]:
+    """The shipped pruned models: what they lose on the whole test set, and their latency in every runtime."""
+    test, model = fashion_mnist("test"), zoo.load(MODEL)
+    models = {"original": model} | {f"seed {seed}": sweep.load_pruned(seed) for seed in sweep.SEEDS}
+    right = {name: accuracy(net, test) for name, net in models.items()}
+    print("test accuracy:", {name: f"{value:.2f}" for name, value in right.items()})
+    print("MACs left:", {name: sweep.share_of_macs(net, model) for name, net in models.items()}, end="\n\n")
+    lost = right["original"] - statistics.fmean(right[f"seed {seed}"] for seed in sweep.SEEDS)
+    figures = [Figure("pruned: test accuracy lost, mean of 3 seeds", 0.5, lost, "<=", "points")]
+    for batch in (1, 64):
+        example = fashion_mnist("calibration").images[:batch]
+        names = ("ONNX Runtime",) if quick else tuple(runtimes.RUNTIMES)
+        times = {}
+        for runtime in names:
+            some = dict(list(models.items())[:2]) if runtime == "torch.compile" else models
+            times |= runtimes.runtime_latencies(some, example, {runtime: runtimes.RUNTIMES[runtime]})
+        for (name, runtime), time_taken in times.items():
+            print(f"batch {batch:>2}  {name:<9}{runtime:<21}{time_taken}")
+        fastest = min(names, key=lambda runtime: times["original", runtime].median)
+        whole = times["original", fastest].median
+        mean = statistics.fmean(t.median for (name, r), t in times.items() if r == fastest and name != "original")
+        saved = 100 * (1 - mean / whole)
+        figures.append(Figure(f"pruned: latency saved, batch {batch}, {fastest}", 40, saved, ">=", "%", 60))
+    print()
+    return figures
+
+
+def peer_figures() -> list[Figure]:
+    """Ours against torch-pruning's criteria at equal MACs, from the table."""
+    rows = sweep.stored("mobilenet_peers")
+    keys = ("cut, test", "recalibrated, test", "tuned, test")
+    print(f"{'half of the MACs, mean of the seeds':<34}{'seeds':>6}{'MACs':>8}" + "".join(f"{key:>20}" for key in keys))
+    means = {}
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = tables.where(rows, method=method)
+        means[method] = {key: statistics.fmean(row[key] for row in mine) for key in ("macs", *keys)}
+        print(f"{method:<34}{len(mine):>6}{means[method]['macs']:>8.3f}" + "".join(
+            f"{means[method][key]:>20.2f}" for key in keys
+        ))  # fmt: skip
+    print()
+    figures, theirs = [], [name for name in means if name not in sweep.OURS and name.endswith("uniform")]
+    ours = max(sweep.OURS, key=lambda name: statistics.fmean(tables.column(rows, "tuned", method=name)))
+    for key, when in (("recalibrated, test", "before tuning"), ("tuned, test", "after tuning")):
+        ahead = means[ours][key] - max(means[name][key] for name in theirs)
+        figures.append(Figure(f"{ours}, {when}: ahead of torch-pruning's best", 0, ahead, ">=", "points"))
+    return figures
+
+
+def budget_figures() -> list[Figure]:
+    """The explanation budget at work, from the table: three seeds, 1,000 test images."""
+    rows = tables.where(sweep.stored("mobilenet_budget"), target=sweep.AT)
+    found = {}
+    for method in sweep.METHODS[1:]:
+        mine = tables.where(rows, method=method)
+        images = torch.tensor([row["drifts"] for row in mine], dtype=torch.float64).mean(0)
+        found[method] = {key: statistics.fmean(row[key] for row in mine) for key in ("macs", "accuracy")}
+        found[method]["drift"] = explain.bootstrap(images)
+        print(f"{method}: {found[method]}")
+    print()
+    plain, held = (found[method] for method in sweep.METHODS[1:])
+    return [
+        Figure("drift with the budget / without", 2 / 3, held["drift"][0] / plain["drift"][0], "<="),
+        Figure("gap between the intervals of drift", 0, plain["drift"][1] - held["drift"][2], ">="),
+        Figure("accuracy with the budget less without", -0.3, held["accuracy"] - plain["accuracy"], ">=", "points"),
+        Figure("MACs with the budget less without", 0.01, held["macs"] - plain["macs"], "<="),
+    ]
+
+
+def print_criteria() -> None:
+    """The table of criteria: accuracy after re-calibration; random has the mean and the best of its draws."""
+    rows = sweep.stored("mobilenet_criteria")
+    print(f"{'validation accuracy, re-calibrated':<36}" + "".join(f"{ratio:>14}" for ratio in sweep.RATIOS))
+    for name in sweep.CRITERIA:
+        cells = []
+        for ratio in sweep.RATIOS:
+            found = tables.column(rows, "recalibrated", criterion=name, ratio=ratio)
+            best = f" ({max(found):.1f})" if len(found) > 1 else ""
+            cells.append(f"{statistics.fmean(found):.1f}{best}")
+        print(f"{name:<36}" + "".join(f"{cell:>14}" for cell in cells))
+    print()
+
+
+def explorer_figures(moves: int) -> list[Figure]:
+    """What follows a slider of the StructureExplorer once it is released."""
+    calibration, few = fashion_mnist("calibration", 300), fashion_mnist("validation", 200)
+    explorer = StructureExplorer(zoo.load(MODEL), calibration, few, criteria=("taylor",), stops=())
+    slow = percentile_95(lambda move: explorer.set(5 * (move % 15), image=move), zip(range(moves)))
+    return [Figure("StructureExplorer, 95th percentile after release", 1000, slow, "<=", "ms")]
 
 
 def architecture_figures(names: tuple[str, ...]) -> list[Figure]:

@@ -72,6 +72,7 @@ METHODS = ("labels", "distilled", "distilled, budget")
 
 MODULES = {
     "mobilenet_pruned": ("xaiprune.prune.shrink", "xaiprune.prune.recover"),
+    "mobilenet_runtimes": ("xaiprune.timing",),
     "mobilenet_criteria": tuple(
         f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "statistics")
     ),
@@ -286,6 +287,17 @@ def timed(rows: list[dict]) -> list[dict]:
     return [whole] + [row | {"latency": latency[row["method"], row["target"], row["seed"]]} for row in rows]
 
 
+def runtime_rows(batch: int) -> list[dict]:
+    """Latency of the original and of the first shipped model in every runtime, in ms."""
+    models = {"original": zoo.load(MODEL), "pruned": load_pruned(0)}
+    times = runtimes.runtime_latencies(models, fashion_mnist("calibration").images[:batch])
+    return [
+        {"model": name, "runtime": runtime, "batch": batch, "median": round(taken.median, 3)}
+        | dict(zip(("low", "high"), (round(value, 3) for value in taken.quartiles)))
+        for (name, runtime), taken in times.items()
+    ]
+
+
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     """The parts of each table: a function and its arguments."""
     criteria = [(name, 0) for name in CRITERIA if name != "random"] + [("random", seed) for seed in range(DRAWS)]
@@ -295,6 +307,7 @@ def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     points += [(method, AT, seed) for method, seed in itertools.product(METHODS[1:], SEEDS[1:])]
     return {
         "mobilenet_pruned": (pruned, [(seed,) for seed in SEEDS]),
+        "mobilenet_runtimes": (runtime_rows, [(1,), (64,)]),
         "mobilenet_budget": (budget_row, points),
         "mobilenet_peers": (peer_row, peers),
         "mobilenet_criteria": (criterion_rows, criteria),
@@ -322,7 +335,7 @@ def run(name: str) -> list[dict]:
             print(f"{known[key][1]:.0f} s: {about}", flush=True)
     rows = [row for part in parts for row in known[json.dumps(part)][0]]
     files = [f"{MODEL}-seed0.safetensors"]
-    if name == "mobilenet_pruned":
+    if name in ("mobilenet_pruned", "mobilenet_runtimes"):
         files += [f"{PRUNED}-seed{seed}.safetensors" for seed in SEEDS]
     rows = timed(rows) if name == "mobilenet_budget" else rows
     seconds = sum(seconds for _, seconds in known.values())

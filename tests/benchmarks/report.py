@@ -6,12 +6,16 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
+
+from xaiprune import course
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,22 @@ def main(measure: Callable[[argparse.Namespace], list[Figure]], description: str
         content = {"figures": rows, "versions": versions, "threads": torch.get_num_threads()}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
     sys.exit(0 if all(figure.holds for figure in figures) else 1)
+
+
+def percentile_95(follow: Callable, settings: Iterable[tuple]) -> float:
+    """95th percentile of the milliseconds that a call takes, over settings: an explorer's ``set``."""
+    times = []
+    for setting in settings:
+        start = time.perf_counter()
+        follow(*setting)
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(np.percentile(times, 95))
+
+
+def lesson_figures(asked: dict[str, float]) -> list[Figure]:
+    """Seconds of lessons, by number, each in a kernel of its own."""
+    paths = [path for path in course.lessons() if path.name[:2] in asked]
+    return [Figure(f"lesson {p.name[:2]}", asked[p.name[:2]], course.execute(p)[1], "<=", "s") for p in paths]
 
 
 def table(figures: list[Figure]) -> str:

@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -21,14 +20,14 @@ import torch
 import torch_pruning as tp
 import torchvision
 
-from xaiprune import course, data, tables, zoo
+from xaiprune import data, tables, zoo
 from xaiprune.metrics import predict
 from xaiprune.prune import cut, difference, find_units, plan, score
 from xaiprune.train import reconstruction_loss
 from xaiprune.widgets import CoefficientExplorer
 
 from . import soft_sweep
-from .report import Figure, main
+from .report import Figure, lesson_figures, main, percentile_95
 
 TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "efficientnet_b0")
 
@@ -46,7 +45,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
     figures = search_figures(rows)
     figures += agreement_figures(plans=20 if arguments.quick else 200)
     figures += speed_figures(repeats=5 if arguments.quick else 15)
-    return figures if arguments.quick else figures + notebook_figures()
+    return figures if arguments.quick else figures + lesson_figures({"00": 60, "04": 90})
 
 
 def quick_rows() -> list[dict]:
@@ -173,12 +172,9 @@ def explorer_milliseconds(moves: int) -> float:
     scores = score(model, units, "fisher", data.mnist("calibration"), loss=reconstruction_loss)
     frontier = [{"method": "descend", "sparsity": rho, "psnr": 20 - 10 * rho} for rho in soft_sweep.CURVE]
     explorer = CoefficientExplorer(model, scores, validation.images, frontier)
-    generator, names, times = np.random.default_rng(0), list(explorer.sliders), []
-    for move in range(moves):
-        start = time.perf_counter()
-        explorer.sliders[names[move % len(names)]].value = round(generator.random(), 2)
-        times.append(1e3 * (time.perf_counter() - start))
-    return float(np.percentile(times, 95))
+    generator, sliders = np.random.default_rng(0), list(explorer.sliders.values())
+    settings = [(sliders[move % len(sliders)], "value", round(generator.random(), 2)) for move in range(moves)]
+    return percentile_95(setattr, settings)
 
 
 def units_and_cut_figures(repeats: int) -> list[Figure]:
@@ -218,13 +214,6 @@ def import_seconds(repeats: int, use: str) -> float:
     code = f"import time, torch, torchvision; start = time.perf_counter(); import xaiprune; {use}; "
     code += "print(time.perf_counter() - start)"
     return statistics.median(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(repeats))
-
-
-def notebook_figures() -> list[Figure]:
-    """Seconds of the lessons, each in a kernel of its own."""
-    asked = {"00": 60, "04": 90}
-    paths: list[Path] = [path for path in course.lessons() if path.name[:2] in asked]
-    return [Figure(f"lesson {p.name[:2]}", asked[p.name[:2]], course.execute(p)[1], "<=", "s") for p in paths]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from xaiprune import course, data, tables, zoo
+from xaiprune import data, tables, zoo
 from xaiprune.data import Split
 from xaiprune.metrics import accuracy
 from xaiprune.prune import (
@@ -37,7 +37,7 @@ from xaiprune.train import classification_loss, fit, seed_everything
 from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
 
 from . import weights_sweep as sweep
-from .report import Figure, main
+from .report import Figure, lesson_figures, main, percentile_95
 
 
 def measure(arguments: argparse.Namespace) -> list[Figure]:
@@ -49,7 +49,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
     print(ledger(), end="\n\n")
     figures = zoo_figures() + pruning_figures(rows) + estimate_figures()
     figures += speed_figures(loops=200 if arguments.quick else 2000, moves=30 if arguments.quick else 150)
-    return figures if arguments.quick else figures + notebook_figures()
+    return figures if arguments.quick else figures + lesson_figures({"01": 90, "03": 60})
 
 
 def check_against_live(rows: list[dict], methods: tuple[str, ...] | None) -> None:
@@ -227,7 +227,7 @@ def threshold_milliseconds(moves: int) -> float:
     rows = scan(model, score(model, find_weights(model), "l1"), split, progress=False)
     explorer = ThresholdExplorer(model, split, rows)
     places = np.random.default_rng(0).random(moves) * explorer.slider.max
-    return _follow(explorer.slider, places)
+    return percentile_95(setattr, [(explorer.slider, "value", place) for place in places.tolist()])
 
 
 def curvature_milliseconds(moves: int) -> float:
@@ -236,17 +236,8 @@ def curvature_milliseconds(moves: int) -> float:
     model, split = model.float(), Split(split.images.float(), split.labels)
     diagonal = curvature.hessian_diagonal(model, split, classification_loss, probes=30)
     explorer = CurvatureExplorer(model, split, diagonal, "2.weight")
-    return _follow(explorer.sliders[0], np.random.default_rng(0).permutation(784)[:moves])
-
-
-def _follow(slider, values) -> float:
-    """95th percentile of milliseconds from setting a slider to the finished picture."""
-    times = []
-    for value in values:
-        start = time.perf_counter()
-        slider.value = type(slider.value)(value)
-        times.append(1e3 * (time.perf_counter() - start))
-    return float(np.percentile(times, 95))
+    places = np.random.default_rng(0).permutation(784)[:moves].tolist()
+    return percentile_95(setattr, [(explorer.sliders[0], "value", place) for place in places])
 
 
 def scan_seconds() -> float:
@@ -274,13 +265,6 @@ def ledger() -> str:
     with masked(model, pruned):
         lines.append(f"  2:4 by magnitude: {accuracy(model, data.mnist('validation')):.2f} % on validation")
     return "\n".join([*lines, f"  {two_of_four()}"])
-
-
-def notebook_figures() -> list[Figure]:
-    """Seconds of the lessons, each in a kernel of its own."""
-    asked = {"01": 90, "03": 60}
-    paths = [path for path in course.lessons() if path.name[:2] in asked]
-    return [Figure(f"lesson {p.name[:2]}", asked[p.name[:2]], course.execute(p)[1], "<=", "s") for p in paths]
 
 
 if __name__ == "__main__":
