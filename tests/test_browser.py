@@ -156,14 +156,16 @@ def drag(lab, page, name: str, handle: int, pixels: int, down: int = 0) -> list[
     page.locator(".xaiprune-readout").wait_for(timeout=90_000)
     settle(page)
     before, picture = readout(page), page.locator(".jp-OutputArea img").first.get_attribute("src")
-    box = page.locator(".noUi-handle").nth(handle).bounding_box()
+    slider = page.locator(".noUi-handle").nth(handle)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + pixels, y + down, steps=12)
     page.mouse.up()
     changed = "text => document.querySelector('.xaiprune-readout').innerText !== text"
-    page.wait_for_function(changed, arg=before[0], timeout=15_000)
+    page.wait_for_function(changed, arg=before[0], timeout=60_000)
     settle(page)
     after = readout(page)
     assert after[0] != before[0]

@@ -202,7 +202,11 @@ class StructureExplorer:
         self.criterion = widgets.Dropdown(options=self.criteria, description="criterion")
         self.scope = widgets.Dropdown(options=SCOPES, description="scope")
         self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **released)
-        bar = {"orientation": "vertical", "continuous_update": False, "layout": {"width": "36px", "height": "130px"}}
+        bar = {
+            "orientation": "vertical",
+            "continuous_update": False,
+            "layout": {"width": "34px", "height": "170px", "margin": "0"},
+        }
         self.bars = {
             name: widgets.IntSlider(value=size, min=1, max=size, description=str(place), tooltip=name, **bar)
             for place, (name, size) in enumerate(sizes.items())
@@ -214,7 +218,9 @@ class StructureExplorer:
             control.observe(self._moved, "value")
         self._picture = Picture(split.images, sizes)
         rows = [widgets.HBox([self.ratio, self.criterion, self.scope]), self.image]
-        self.box = widgets.VBox([*rows, widgets.HBox(list(self.bars.values())), self.readout, self.png])
+        self.box = widgets.VBox(
+            [*rows, widgets.HBox(list(self.bars.values()), layout={"min_height": "180px"}), self.readout, self.png]
+        )
         self.update()
 
     def update(self) -> View:
