@@ -84,6 +84,13 @@ def test_mask_and_cut_agree_alone_and_beside_channels(images):
         assert torch.allclose(model(images), by_hand, atol=1e-6)
 
 
+def test_what_stands_in_for_a_block_is_in_its_mode(images):
+    model = small()
+    chosen = Plan(tuple(blocks_of(model, images)), {"blocks": [1]})
+    assert not any(module.training for module in cut(model, chosen).modules())
+    assert all(module.training for module in cut(model.train(), chosen).modules())
+
+
 def test_a_cut_with_blocks_is_kept_bit_for_bit(images, tmp_path):
     model = small()
     units = find_units(model, images[:1]) + blocks_of(model, images)

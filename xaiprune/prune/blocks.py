@@ -81,7 +81,7 @@ def without(model: nn.Module, blocks: Iterable[str]) -> nn.Module:
     """Put an identity in the place of each block, in place."""
     for name in blocks:
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, nn.Identity())
+        setattr(model.get_submodule(parent), child, nn.Identity().train(model.get_submodule(name).training))
     return model
 
 
