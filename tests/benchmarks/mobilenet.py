@@ -2,7 +2,8 @@
 
 ``python -m tests.benchmarks.mobilenet`` measures the shipped models live and reads the tuned runs from
 ``data/tables/mobilenet_*.json``; ``--full`` makes the models and the tables again, in about two hours on two cores;
-``--quick`` looks at fewer architectures and runtimes.
+``--quick`` looks at fewer architectures and runtimes. The models and three of the tables are still to be made: until
+then only ``--full`` runs.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def budget_figures() -> list[Figure]:
         Figure("drift with the budget / without", 2 / 3, held["drift"][0] / plain["drift"][0], "<="),
         Figure("gap between the intervals of drift", 0, plain["drift"][1] - held["drift"][2], ">="),
         Figure("accuracy with the budget less without", -0.3, held["accuracy"] - plain["accuracy"], ">=", "points"),
-        Figure("MACs with the budget less without", 0.01, held["macs"] - plain["macs"], "<="),
+        Figure("MACs with the budget and without, apart", 0.01, abs(held["macs"] - plain["macs"]), "<="),
     ]
 
 

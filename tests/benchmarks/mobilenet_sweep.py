@@ -65,7 +65,6 @@ PEERS = {
     "GroupHessian": tp.importance.GroupHessianImportance,
     "GroupHessian mended": tp.importance.GroupHessianImportance,
 }
-SCOPES = ("uniform", "global")
 TUNING = {"epochs": 3, "lr": 2e-3, "augment": flip_and_shift, "progress": False}
 
 #: The explanation budget: on how many validation images it is judged, the frontier's targets, and the one with seeds.
