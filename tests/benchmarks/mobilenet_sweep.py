@@ -131,7 +131,7 @@ def pruned(seed: int) -> list[dict]:
         lr=3e-3,
         augment=flip_and_shift,
         seed=seed,
-        resume=state_file(f"{PRUNED}-{seed}"),
+        resume=state_file(f"{PRUNED}-{seed}-{tables.code_version(__name__)}"),
         progress=False,
         **HEADLINE,
     )
@@ -344,9 +344,10 @@ def run_all() -> None:
 
 
 def run(name: str) -> list[dict]:
-    """Measure one table and write it; an interrupted run goes on with the part that it was at."""
+    """Measure one table and write it; an interrupted run of the same code goes on with the part that it was at."""
     function, parts = jobs()[name]
-    unfinished = data.cache_dir() / "training" / f"{name}.json"
+    code = tables.code_version(__name__, *MODULES[name])  # rows of other settings are not mixed in
+    unfinished = data.cache_dir() / "training" / f"{name}-{code}.json"
     known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
     for part in parts:
         key = json.dumps(part)
