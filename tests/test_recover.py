@@ -1,5 +1,7 @@
 """Recovery, budgets, and pruning and tuning in turn."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from xaiprune.data import Split
 from xaiprune.distill import attention_transfer, soft_targets
 from xaiprune.metrics import ACCURACY
-from xaiprune.prune import Budget, Plan, cut, find_units, mac_costs, recalibrate, score, shrink, tune, within
+from xaiprune.prune import Budget, Costs, Plan, cut, find_units, mac_costs, recalibrate, score, shrink, tune, within
 from xaiprune.train import classification_loss, fit
 
 from .test_costs import separable
@@ -218,6 +220,30 @@ def test_a_wide_budget_is_the_plain_plan(model, splits):
     assert costs.share(done.plan) <= 0.5
     with pytest.raises(ValueError, match="out of reach"):
         within(model, scores, costs, 0.001, Budget(model, splits["calibration"], max_drift=1.9))
+
+
+def test_a_group_whose_cut_saves_nothing_is_the_dearest(model, splits):
+    scores, costs = ranked(model, splits)
+    flat = dict.fromkeys(costs.curves, lambda read, made: 1.0)
+    last = next(reversed(costs.curves))
+    priced = Costs(costs.groups, costs.layers.values(), flat | {last: costs.curves[last]}, fixed=0.0)
+    done = within(model, scores, priced, 0.5, Budget(model, splits["calibration"], max_drift=1e-4))
+    assert math.inf in done.prices.values()
+    assert not done.reached
+
+
+def test_an_error_of_the_judge_is_not_taken_for_the_end_of_the_groups(model, splits):
+    scores, costs = ranked(model, splits)
+    budget, calls = Budget(model, splits["calibration"], max_drift=1e-4), []
+
+    def breaks_in_the_end(smaller):
+        calls.append(smaller)
+        if len(calls) > 1 + len(costs.groups):
+            raise ValueError("no statistics")
+        return smaller
+
+    with pytest.raises(ValueError, match="no statistics"):
+        within(model, scores, costs, 0.3, budget, recover=breaks_in_the_end)
 
 
 def options(splits, **more):

@@ -72,7 +72,7 @@ JUDGED, TARGETS, AT = 200, (0.6, 0.4, 0.25), 0.4
 METHODS = ("labels", "distilled", "distilled, budget")
 
 MODULES = {
-    "mobilenet_pruned": ("xaiprune.prune.shrink", "xaiprune.prune.recover"),
+    "mobilenet_pruned": ("xaiprune.prune.budget", "xaiprune.prune.recover", "xaiprune.prune.shrink"),
     "mobilenet_runtimes": ("xaiprune.timing",),
     "mobilenet_criteria": tuple(
         f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "statistics")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -154,33 +155,36 @@ def within(
     def judge(plan: Plan) -> dict:
         return {"share": costs.share(plan), **budget.spent(recover(cut(model, plan)))}
 
-    def attempt(share: float, closed: Sequence[str]) -> tuple[Plan, dict]:
+    def planned(share: float, closed: Sequence[str]) -> Plan:
         names = [group.name for group in scores.groups if group.name not in closed]
-        found = Plan(scores.groups, walk(scores.only(*names), costs, floor=floor, round_to=round_to)(share).removed)
-        rows.append({**judge(found), "closed": tuple(closed)})
-        return found, rows[-1]
+        return Plan(scores.groups, walk(scores.only(*names), costs, floor=floor, round_to=round_to)(share).removed)
 
-    goal, row = attempt(target, ())
-    if row["holds"]:
+    def holds(found: Plan, closed: Sequence[str]) -> bool:
+        rows.append({**judge(found), "closed": tuple(closed)})
+        return rows[-1]["holds"]
+
+    goal = planned(target, ())
+    if holds(goal, ()):
         return Budgeted(goal, rows, reached=True)
     prices = {}
     if trade:
         key = "lost" if budget.max_drift is None else "drift"
         for name in goal.removed:
             alone = judge(Plan(goal.groups, {name: goal.removed[name]}))
-            prices[name] = alone[key] / (1 - alone["share"])
+            saved = 1 - alone["share"]
+            prices[name] = alone[key] / saved if saved > 0 else math.inf
         dearest = sorted(prices, key=prices.get, reverse=True)
         for count in range(1, len(dearest)):
             try:
-                found, row = attempt(target, dearest[:count])
+                found = planned(target, dearest[:count])
             except ValueError:  # the groups that are left cannot pay for the target
                 break
-            if row["holds"]:
+            if holds(found, dearest[:count]):
                 return Budgeted(found, rows, prices, reached=True)
     cheapest = min(rows, key=lambda row: (row["drift"], row["lost"]))["closed"]
     best, low, high = Plan(scores.groups, {}), target, 1.0
     for _ in range(STOPS):
         middle = (low + high) / 2
-        found, row = attempt(middle, cheapest)
-        best, low, high = (found, low, middle) if row["holds"] else (best, middle, high)
+        found = planned(middle, cheapest)
+        best, low, high = (found, low, middle) if holds(found, cheapest) else (best, middle, high)
     return Budgeted(best, rows, prices)
