@@ -47,7 +47,7 @@ SUBSET = 10_000
 
 #: The shipped models: whole blocks first, then widths in steps.
 BLOCKS = 5
-HEADLINE = {"target": 0.45, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 12}
+HEADLINE = {"target": 0.45, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 16}
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),

@@ -58,6 +58,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
             else:
                 stay = np.delete(np.arange(kept.shape[axis]), gone)
                 kept = kept.index_select(axis, torch.as_tensor(stay, device=kept.device))
+        kept = _laid_out_as(tensors[name], kept)
         if isinstance(tensors[name], nn.Parameter):
             kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
         memo[id(tensors[name])] = kept
@@ -67,6 +68,15 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
             width = len(plan.stays[member.module][member.role])
             _recount(smaller.get_submodule(member.module), member.counts, width)
     return without(smaller, plan.blocks)
+
+
+def _laid_out_as(tensor: torch.Tensor, smaller: torch.Tensor) -> torch.Tensor:
+    """The smaller one with channels last in memory, if they are so in the other: convolutions follow that order."""
+    if tensor.ndim != 4:
+        return smaller
+    _, channels, height, width = tensor.shape
+    last = tensor.stride() == (channels * height * width, 1, width * channels, channels)  # also where sizes are 1
+    return smaller.to(memory_format=torch.channels_last) if last else smaller
 
 
 def _zero(tensor: torch.Tensor, axis: int | None, gone: np.ndarray) -> None:
@@ -171,7 +181,8 @@ def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
 
     Raises ValueError, and writes nothing, if the model is not the cut of this plan.
     """
-    tensors = dict(smaller.named_parameters()) | dict(smaller.named_buffers())
+    tensors = dict(smaller.named_parameters(remove_duplicate=False))
+    tensors |= dict(smaller.named_buffers(remove_duplicate=False))
     for block in plan.blocks:
         if list(smaller.get_submodule(block).parameters()):
             raise ValueError(f"smaller is not the cut of this plan: it still has the block {block!r}.")

@@ -166,22 +166,21 @@ def within(
     goal = planned(target, ())
     if holds(goal, ()):
         return Budgeted(goal, rows, reached=True)
-    prices = {}
+    prices, key = {}, "lost" if budget.max_drift is None else "drift"
     if trade:
-        key = "lost" if budget.max_drift is None else "drift"
         for name in goal.removed:
             alone = judge(Plan(goal.groups, {name: goal.removed[name]}))
             saved = 1 - alone["share"]
             prices[name] = alone[key] / saved if saved > 0 else math.inf
         dearest = sorted(prices, key=prices.get, reverse=True)
-        for count in range(1, len(dearest)):
+        for count in range(1, min(len(dearest) + 1, len(scores.groups))):
             try:
                 found = planned(target, dearest[:count])
             except ValueError:  # the groups that are left cannot pay for the target
                 break
             if holds(found, dearest[:count]):
                 return Budgeted(found, rows, prices, reached=True)
-    cheapest = min(rows, key=lambda row: (row["drift"], row["lost"]))["closed"]
+    cheapest = min(rows, key=lambda row: (row[key], row["drift"], row["lost"]))["closed"]
     best, low, high = Plan(scores.groups, {}), target, 1.0
     for _ in range(STOPS):
         middle = (low + high) / 2

@@ -30,6 +30,11 @@ class Role:
     counts: tuple[str, ...] = ()
 
 
+#: What stores running statistics of its channels.
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 _OUT = {"weight": 0, "bias": 0}
 _CONV = {"out": Role(_OUT, ("out_channels",)), "in": Role({"weight": 1}, ("in_channels",))}
 _TRANSPOSED = {
@@ -42,10 +47,10 @@ _BATCHNORM = {"through": Role({**_OUT, "running_mean": 0, "running_var": 0}, ("n
 
 #: Type of layer to the roles that it can play. Grouped convolutions are told apart by :func:`layer_of`.
 LAYERS: dict[type[nn.Module], dict[str, Role]] = {
-    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _CONV),
-    **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _TRANSPOSED),
+    **dict.fromkeys(_CONVOLUTIONS, _CONV),
+    **dict.fromkeys(_TRANSPOSED_CONVOLUTIONS, _TRANSPOSED),
     nn.Linear: _LINEAR,
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _BATCHNORM),
+    **dict.fromkeys(BATCH_NORMS, _BATCHNORM),
     nn.LayerNorm: {"through": Role(_OUT, ("normalized_shape",))},
     nn.GroupNorm: {"through": Role(_OUT, ("num_channels",))},
     nn.PReLU: {"through": Role({"weight": 0}, ("num_parameters",))},
@@ -66,8 +71,8 @@ def is_grouped(module: nn.Module) -> bool:
 
     Such groups go as a whole. A depthwise convolution is the case of one channel to a group.
     """
-    groups = getattr(module, "groups", 1)
-    return isinstance(module, nn.Module) and groups > 1 and module.in_channels == module.out_channels
+    convolution = isinstance(module, (*_CONVOLUTIONS, *_TRANSPOSED_CONVOLUTIONS))  # a ResNet has groups too
+    return convolution and module.groups > 1 and module.in_channels == module.out_channels
 
 
 def is_depthwise(module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +13,19 @@ from torch import nn
 from ..data import Split, save_atomically
 from ..metrics import ACCURACY, Metric
 from ..train import classification_loss, fit
+from .layers import BATCH_NORMS
 
-_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+
+def running_norms(model: nn.Module) -> list[nn.Module]:
+    """The batch normalisations that store running statistics: what :func:`recalibrate` measures anew."""
+    return [module for module in model.modules() if isinstance(module, BATCH_NORMS) and module.track_running_stats]
 
 
 def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -> nn.Module:
     """Measure the statistics of every batch normalisation anew, in place, without labels.
 
     After a cut the activations have other means and variances than those stored. Running statistics become plain means
-    over the batches; weights stay as they are.
+    over batches of equal size, to one image; weights stay as they are. If a batch fails, the old statistics come back.
 
     Parameters
     ----------
@@ -28,6 +33,7 @@ def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -
     images : torch.Tensor
         Training or calibration images, shape ``(N, ...)``; a thousand are enough.
     batch_size : int
+        At most.
 
     Returns
     -------
@@ -39,13 +45,13 @@ def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -
     ValueError
         If the model has no batch normalisation with running statistics, or there is no image.
     """
-    norms = [m for m in model.modules() if isinstance(m, _NORMS) and m.track_running_stats]
+    norms = running_norms(model)
     if not norms:
         raise ValueError("model has no batch normalisation with running statistics: nothing can be re-calibrated.")
     if len(images) == 0:
         raise ValueError("images is empty: at least one image is needed.")
     with _accumulating(model, norms), torch.no_grad():
-        for batch in images.split(batch_size):
+        for batch in images.tensor_split(math.ceil(len(images) / batch_size)):
             model(batch)
     return model
 
@@ -55,6 +61,7 @@ def _accumulating(model: nn.Module, norms: list[nn.Module]) -> Iterator[None]:
     """Batch normalisations alone in training mode, with fresh statistics that become means over batches."""
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
+    before = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     try:
         model.eval()
         for norm in norms:
@@ -62,6 +69,11 @@ def _accumulating(model: nn.Module, norms: list[nn.Module]) -> Iterator[None]:
             norm.momentum = None
             norm.train()
         yield
+    except BaseException:
+        for norm, buffers in zip(norms, before):
+            for name, buffer in norm.named_buffers():
+                buffer.copy_(buffers[name])
+        raise
     finally:
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum

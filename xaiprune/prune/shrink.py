@@ -19,7 +19,7 @@ from .budget import Budget
 from .costs import Costs, mac_costs
 from .planning import plan
 from .plans import Plan
-from .recover import recalibrate, tune
+from .recover import recalibrate, running_norms, tune
 from .schedules import ratios
 from .scores import Scores, score
 from .units import UnitGroup, find_units
@@ -128,7 +128,12 @@ def shrink(
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
+    if not 0 < target < 1:
+        hint = f"; did you mean {target / 100:g}?" if 1 < target < 100 else ""
+        raise ValueError(f"target must be in (0, 1), the share of the cost that is left, got {target:g}{hint}.")
     losses = (loss,) if callable(loss) else tuple(loss)
+    if not losses:
+        raise ValueError("loss is empty: give one loss, or several in the order in which they are tried.")
     goals = [1 - ratio for ratio in ratios(schedule, 1 - target, steps)]
     example = validation.images[:1]
     run = {"target": target, "steps": steps, "schedule": schedule, "criterion": criterion, "seed": seed, "lr": lr}
@@ -143,10 +148,14 @@ def shrink(
         now = costs(smaller, groups, example)
         share = goals[step] * whole / now.total
         scores = rescale(score(smaller, groups, criterion, calibration, seed=seed + step), now)
-        chosen = plan(scores, target=share, costs=now, floor=floor, round_to=round_to)
+        enough = share >= 1  # the step before went further than it had to
+        chosen = (
+            Plan(tuple(groups), {}) if enough else plan(scores, target=share, costs=now, floor=floor, round_to=round_to)
+        )
         next_model = cut(smaller, chosen)
         row = {"step": step + 1, "share": now.of(chosen) / whole, "cut": metric(next_model, validation)}
-        recalibrate(next_model, calibration.images)
+        if running_norms(next_model):
+            recalibrate(next_model, calibration.images)
         row["recalibrated"] = metric(next_model, validation)
         rounds = last_epochs if last_epochs is not None and step == steps - 1 else epochs
         for place, one in enumerate(losses):
@@ -195,11 +204,13 @@ class _State:
                 raise ValueError(f"resume holds another run, {kept['run']}; give another file name.")
             self.rows, self.stopped, self._weights = kept["rows"], kept["stopped"], state["weights"]
             self.plan = Plan.from_json(kept["plan"])
+        else:
+            self._save()  # so that what the first step leaves unfinished is known as this run's
 
     def build(self, model: nn.Module) -> nn.Module:
         """The model as the last step left it."""
         if self._weights is None:
-            return model
+            return copy.deepcopy(model)
         smaller = cut(model, self.plan)
         smaller.load_state_dict(self._weights)
         return smaller.eval()
@@ -220,7 +231,7 @@ class _State:
             self.path.unlink(missing_ok=True)
 
     def _save(self) -> None:
-        if self.path is not None and self._weights is not None:
+        if self.path is not None:
             kept = {"run": self.run, "rows": self.rows, "stopped": self.stopped, "plan": self.plan.to_json()}
             state = {"kept": json.dumps(kept), "weights": self._weights}
             save_atomically(self.path, lambda temporary: torch.save(state, temporary))

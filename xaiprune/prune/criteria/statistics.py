@@ -7,9 +7,8 @@ from contextlib import ExitStack
 import torch
 from torch import nn
 
+from ..layers import BATCH_NORMS
 from .evidence import Evidence
-
-_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def batch_norm_scale(evidence: Evidence) -> dict[str, torch.Tensor]:
@@ -27,7 +26,7 @@ def batch_norm_scale(evidence: Evidence) -> dict[str, torch.Tensor]:
         scales = []
         for member in group.members:
             module = modules.get(member.module)
-            if isinstance(module, _NORMS) and module.weight is not None:
+            if isinstance(module, BATCH_NORMS) and module.weight is not None:
                 scales.append(module.weight.detach().abs()[torch.tensor(member.index)].mean(1))
         if not scales:
             raise ValueError(f"criterion 'bn-scale' needs a batch normalisation, and {group.name!r} has none.")
