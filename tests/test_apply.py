@@ -233,3 +233,34 @@ def test_a_cut_model_can_be_exported(tiny, digits):
 def test_an_empty_plan_changes_nothing(tiny, digits):
     groups = tuple(find_units(tiny, digits[:1]))
     assert difference(tiny, Plan(groups, {}), digits) == 0
+
+
+def test_a_cut_keeps_channels_last_where_the_model_has_them():
+    model = zoo.mobilenet().eval()
+    units = find_units(model, torch.rand(1, 1, 28, 28))
+    chosen = plan(score(model, units, "l1"), ratio=0.3)
+    smaller, usual = cut(model, chosen), cut(model.to(memory_format=torch.contiguous_format), chosen)
+    for name, tensor in smaller.state_dict().items():
+        if tensor.ndim == 4:
+            _, channels, height, width = tensor.shape
+            assert tensor.stride() == (channels * height * width, 1, width * channels, channels), name
+            assert torch.equal(tensor, usual.state_dict()[name])
+    assert all(t.stride()[1] == t.shape[2] * t.shape[3] for t in usual.state_dict().values() if t.ndim == 4)
+
+
+def test_a_cut_with_a_tensor_in_two_places_can_be_kept(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(6, 2)
+            self.b.weight = self.a.weight
+
+        def forward(self, values):
+            return self.c(torch.relu(self.a(values) + self.b(values)))
+
+    model = Tied().eval()
+    chosen = plan(score(model, find_units(model, torch.rand(1, 4)), "l1"), k=2)
+    smaller = cut(model, chosen)
+    save_cut(smaller, chosen, tmp_path / "tied")
+    values = torch.rand(3, 4)
+    assert torch.equal(load_cut(Tied, tmp_path / "tied")(values), smaller(values))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from xaiprune import zoo
@@ -146,3 +147,10 @@ def test_a_criterion_that_does_not_rank_blocks_says_so(images, split):
     model = small()
     with pytest.raises(ValueError, match="'relevance' does not rank whole blocks, such as 'blocks'"):
         score(model, blocks_of(model, images), "relevance", split)
+
+
+def test_shuffle_nets_blocks_are_no_corrections_and_one_kind_may_be_a_string(images):
+    with pytest.raises(ValueError, match="model has 0 residual blocks"):
+        find_blocks(torchvision.models.shufflenet_v2_x0_5(), torch.rand(1, 3, 64, 64))
+    model = zoo.mobilenet().eval()
+    assert find_blocks(model, images[:1], "InvertedResidual") == find_blocks(model, images[:1])

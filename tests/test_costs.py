@@ -197,3 +197,49 @@ def test_the_profile_names_every_convolution(images):
     nodes = runtimes.node_times(runtimes.onnx_bytes(separable(), images), images, repeats=3)
     assert sum(kind == "Conv" for _, kind, _ in nodes) == 3
     assert all(time >= 0 for *_, time in nodes)
+
+
+class Twice(nn.Module):
+    """One convolution that runs twice, one that is transposed, and a product that is no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.up = nn.ConvTranspose2d(4, 2, 2, stride=2)
+        self.head = nn.Conv2d(2, 3, 1)
+
+    def forward(self, images):
+        found = self.head(self.up(self.conv(self.conv(images.expand(-1, 4, -1, -1)))))
+        return found @ found.transpose(2, 3)
+
+
+def test_macs_count_layers_that_run_twice_transposed_ones_and_what_is_no_layer(images):
+    model = Twice().eval()
+    costs = mac_costs(model, find_units(model, images[:1]), images)
+    assert costs.total == measure.macs(model, images[:1])
+    assert costs.by_layer() == {"conv": 2 * 4 * 4 * 9 * 36, "up": 4 * 2 * 4 * 36, "head": 2 * 3 * 144}
+    assert costs.fixed == 3 * 12**3
+
+
+def test_costs_refuse_groups_that_they_do_not_know_and_models_in_training(images):
+    model = separable()
+    units = find_units(model, images[:1])
+    costs = mac_costs(model, units[:1], images)
+    with pytest.raises(ValueError, match=f"units of '{units[1].name}', a group that these costs"):
+        costs.share({units[1].name: [0]})
+    assert costs.share({units[1].name: []}) == 1
+    with pytest.raises(ValueError, match=r"model.eval\(\)"):
+        mac_costs(separable().train(), units, images)
+    with pytest.raises(ValueError, match=r"model.eval\(\)"):
+        runtimes.Frozen(separable().train(), images)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(8, 8, 3, padding="same"), nn.ConvTranspose2d(8, 8, 2, stride=2), nn.Conv2d(8, 8, 3, padding="valid")],
+)
+def test_every_kind_of_layer_can_be_timed(layer):
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), layer, nn.Conv2d(8, 2, 1)).eval()
+    example = torch.rand(2, 1, 9, 9)
+    costs = latency_costs(model, find_units(model, example[:1]), example, repeats=2)
+    assert costs.by_layer()["1"] > 0

@@ -1,5 +1,6 @@
 """Recovery, budgets, and pruning and tuning in turn."""
 
+import copy
 import math
 
 import pytest
@@ -9,7 +10,20 @@ from torch import nn
 from xaiprune.data import Split
 from xaiprune.distill import attention_transfer, soft_targets
 from xaiprune.metrics import ACCURACY
-from xaiprune.prune import Budget, Costs, Plan, cut, find_units, mac_costs, recalibrate, score, shrink, tune, within
+from xaiprune.prune import (
+    Budget,
+    Costs,
+    Plan,
+    Scores,
+    cut,
+    find_units,
+    mac_costs,
+    recalibrate,
+    score,
+    shrink,
+    tune,
+    within,
+)
 from xaiprune.train import classification_loss, fit
 
 from .test_costs import separable
@@ -328,3 +342,78 @@ def test_shrinking_trades_before_it_stops(model, splits):
     assert tight.stopped
     assert len(tight.plan) == 0
     assert tight.rows[-1]["loss"] == 1
+
+
+def test_recalibration_that_fails_gives_the_statistics_back(model, splits):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(RuntimeError):
+        recalibrate(model, torch.rand(4, 3, 6, 6))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
+
+
+def test_recalibration_weighs_all_images_alike(model, splits):
+    images = splits["calibration"].images[:41]
+    odd, whole = copy.deepcopy(model), copy.deepcopy(model)
+    recalibrate(odd, images, batch_size=40)  # 21 and 20 images, not 40 and 1
+    recalibrate(whole, images, batch_size=41)
+    norm = next(module for module in whole.modules() if isinstance(module, nn.BatchNorm2d))
+    first = next(module for module in odd.modules() if isinstance(module, nn.BatchNorm2d))
+    assert torch.allclose(first.running_mean, norm.running_mean, atol=2e-3)
+
+
+def test_shrinking_skips_a_step_that_is_reached_already_and_models_without_norms(splits):
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 3)).eval()
+    data, more = options(splits, target=0.5, steps=3, schedule="one-shot", epochs=0)
+    done = shrink(model, *data, **more)
+    assert [row["share"] <= 0.5 for row in done.rows] == [True] * 3
+    assert done.rows[1]["cut"] == done.rows[0]["tuned"]
+    assert done.rows[0]["recalibrated"] == done.rows[0]["cut"]
+
+
+def test_what_comes_of_shrinking_is_never_the_model_itself(model, splits):
+    data, more = options(splits, epochs=0)
+    done = shrink(model, *data, **more, budget=Budget(model, splits["calibration"], max_drift=1e-6))
+    assert done.stopped
+    assert done.model is not model
+    with pytest.raises(ValueError, match="loss is empty"):
+        shrink(model, *data, **more, loss=[])
+    with pytest.raises(ValueError, match=r"did you mean 0\.4"):
+        shrink(model, *data, **(more | {"target": 40}))
+
+
+def test_another_run_may_not_go_on_with_an_unfinished_first_step(model, splits, tmp_path, monkeypatch):
+    data, more = options(splits, epochs=2, resume=tmp_path / "run")
+    calls = []
+
+    def breaks(*arguments):
+        calls.append(1)
+        if len(calls) > 5:
+            raise KeyboardInterrupt
+        return classification_loss(*arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        shrink(model, *data, **more, loss=breaks)
+    with pytest.raises(ValueError, match="resume holds another run"):
+        shrink(model, *data, **(more | {"lr": 1e-2}))
+
+
+def test_a_budget_on_the_loss_alone_follows_the_loss(model, splits):
+    scores, costs = ranked(model, splits)
+    budget = Budget(model, splits["calibration"], max_lost=0.5)
+    done = within(model, scores, costs, 0.2, budget)
+    if not done.reached:
+        tried = [row for row in done.rows if row["share"] <= 0.2]
+        followed = done.rows[-1]["closed"]
+        assert min(tried, key=lambda row: row["lost"])["closed"] == followed
+    assert budget.spent(cut(model, done.plan))["holds"]
+
+
+def test_the_only_group_that_a_plan_touches_can_be_closed(model, splits):
+    scores, costs = ranked(model, splits)
+    first = scores.groups[0]
+    values = {group.name: scores[group.name] + 100 * (group != first) for group in scores.groups}
+    done = within(
+        model, Scores("mine", scores.groups, values), costs, 0.9, Budget(model, splits["calibration"], max_drift=1e-6)
+    )
+    assert (first.name,) in [row["closed"] for row in done.rows]

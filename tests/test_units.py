@@ -227,3 +227,8 @@ def test_groups_are_values():
     group = UnitGroup("one", 2, ())
     with pytest.raises(AttributeError):
         group.size = 3
+
+
+def test_a_resnext_has_an_attribute_groups_and_is_no_convolution():
+    model = torchvision.models.resnext50_32x4d(num_classes=4).eval()
+    assert sum(group.size for group in find_units(model, torch.rand(1, 3, 64, 64))) > 0

@@ -129,8 +129,16 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
         In evaluation mode.
     example : torch.Tensor
         Any batch; only its shape beside the first axis matters.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode.
     """
     import onnx
+
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
 
     pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
     with _quiet(), torch.no_grad():

@@ -21,7 +21,8 @@ class Latency:
     quartiles : tuple of float
         First and third.
     kept, taken : int
-        Samples used, and samples taken: those during which the machine's steal counter moved are dropped.
+        Undisturbed samples, and samples taken: those during which the machine's steal counter moved are dropped, but
+        where it moved during all of them all are used, and 0 are called undisturbed.
     threads : int
     runtime : str
         What ran it, such as ``eager``.
@@ -73,13 +74,15 @@ def latencies(
     Raises
     ------
     ValueError
-        If a model is in training mode, or ``repeats`` is less than 1.
+        If a model is in training mode, or ``repeats`` or ``threads`` is less than 1.
     """
     for name, model in models.items():
         if isinstance(model, nn.Module) and model.training:
             raise ValueError(f"model {name!r} is in training mode; call model.eval() first.")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}.")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}.")
     before = torch.get_num_threads()
     threads = threads or before
     samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in models}
@@ -100,8 +103,8 @@ def latencies(
 
 
 def _summary(samples: list[tuple[float, bool]], threads: int, runtime: str) -> Latency:
-    kept = [value for value, clean in samples if clean] or [value for value, _ in samples]
-    low, median, high = np.percentile(kept, [25, 50, 75])
+    kept = [value for value, clean in samples if clean]
+    low, median, high = np.percentile(kept or [value for value, _ in samples], [25, 50, 75])
     return Latency(float(median), (float(low), float(high)), len(kept), len(samples), threads, runtime)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -50,6 +51,7 @@ def main(measure: Callable[[argparse.Namespace], list[Figure]], description: str
     print(table(figures))
     if arguments.json:
         rows = [asdict(figure) | {"value": float(figure.value), "holds": figure.holds} for figure in figures]
+        rows = [{key: None if value in (math.inf, -math.inf) else value for key, value in row.items()} for row in rows]
         packages = ("torch", "torchvision", "torch-pruning", "numpy")
         versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
         content = {"figures": rows, "versions": versions, "threads": torch.get_num_threads()}

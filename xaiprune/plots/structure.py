@@ -52,7 +52,14 @@ def flow(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> Figure:
     return ax.figure
 
 
-def cliff(rows: Sequence[dict], title: str, *, intact: float | None = None, ax: Axes | None = None) -> Figure:
+def cliff(
+    rows: Sequence[dict],
+    title: str,
+    *,
+    intact: float | None = None,
+    ylabel: str = "accuracy [%]  (↑ better)",
+    ax: Axes | None = None,
+) -> Figure:
     """The metric after each step's cut, re-calibration and tuning, against the share of the cost that is left.
 
     Parameters
@@ -62,6 +69,8 @@ def cliff(rows: Sequence[dict], title: str, *, intact: float | None = None, ax: 
     title : str
     intact : float, optional
         Of the original, drawn as a line.
+    ylabel : str
+        Of the metric.
     ax : Axes, optional
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
@@ -72,8 +81,8 @@ def cliff(rows: Sequence[dict], title: str, *, intact: float | None = None, ax: 
         ax.plot([share, share], [row["cut"], row["tuned"]], color=_GONE, lw=1, zorder=0)
     if intact is not None:
         ax.axhline(intact, color=BLACK, ls=":", lw=1, label="original")
-    ax.invert_xaxis()
-    ax.set(title=title, xlabel="cost that is left [%]  (→ smaller)", ylabel="accuracy [%]  (↑ better)")
+    ax.xaxis.set_inverted(True)
+    ax.set(title=title, xlabel="cost that is left [%]  (→ smaller)", ylabel=ylabel)
     ax.legend()
     return ax.figure
 
@@ -116,7 +125,7 @@ def runtime_bars(
     Parameters
     ----------
     times : mapping of (model, runtime) to (low, median, high)
-        In milliseconds.
+        In milliseconds; a pair that was not timed is left out.
     title : str
     ax : Axes, optional
     """
@@ -125,10 +134,10 @@ def runtime_bars(
     width, colours = 0.8 / len(models), (BLACK, BLUE, SKY, GREEN, ORANGE)
     for place, model in enumerate(models):
         at = np.arange(len(runtimes)) + (place - (len(models) - 1) / 2) * width
-        low, middle, high = np.array([times[model, runtime] for runtime in runtimes]).T
+        low, middle, high = np.array([times.get((model, runtime), 3 * (np.nan,)) for runtime in runtimes]).T
         ax.bar(at, middle, width * 0.92, color=colours[place % 5], label=model)
         ax.errorbar(at, middle, [middle - low, high - middle], fmt="none", ecolor=RED, elinewidth=1, capsize=2)
-        for x, value in zip(at, middle):
+        for x, value in zip(at[np.isfinite(middle)], middle[np.isfinite(middle)]):
             ax.annotate(f"{value:.3g}", (x, value), (0, 3), textcoords="offset points", ha="center", fontsize=8)
     ax.set_xticks(range(len(runtimes)), runtimes)
     ax.set(title=title, ylabel="median latency [ms]  (↓ better)")

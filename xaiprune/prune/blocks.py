@@ -16,9 +16,11 @@ RESIDUAL = {
     *("InvertedResidual", "_InvertedResidual", "MBConv", "FusedMBConv"),
     *("BasicBlock", "Bottleneck", "ResBottleneckBlock", "CNBlock"),
 }
+#: Where such a name means something else: the inverted residual of ShuffleNet puts halves side by side.
+_OTHERS = {"torchvision.models.shufflenetv2"}
 
 
-def find_blocks(model: nn.Module, example: torch.Tensor, kinds: Iterable[str] = RESIDUAL) -> list[UnitGroup]:
+def find_blocks(model: nn.Module, example: torch.Tensor, kinds: str | Iterable[str] = RESIDUAL) -> list[UnitGroup]:
     """Find the residual blocks that a model could do without.
 
     Parameters
@@ -26,7 +28,7 @@ def find_blocks(model: nn.Module, example: torch.Tensor, kinds: Iterable[str] = 
     model : nn.Module
     example : torch.Tensor
         An input of the model; batch size 1 is enough.
-    kinds : iterable of str
+    kinds : str or iterable of str
         Names of the blocks' classes.
 
     Returns
@@ -41,7 +43,7 @@ def find_blocks(model: nn.Module, example: torch.Tensor, kinds: Iterable[str] = 
         If the model has fewer than two such blocks, of which one has to stay.
     """
     found: list[str] = []
-    kinds = set(kinds)
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
 
     def hook(name, module, inputs, output):
         if len(inputs) == 1 and isinstance(output, torch.Tensor) and output.shape == inputs[0].shape:
@@ -49,7 +51,7 @@ def find_blocks(model: nn.Module, example: torch.Tensor, kinds: Iterable[str] = 
 
     with ExitStack() as stack, torch.no_grad():
         for name, module in model.named_modules():
-            if type(module).__name__ in kinds:
+            if type(module).__name__ in kinds and type(module).__module__ not in _OTHERS:
                 handle = module.register_forward_hook(lambda m, i, o, name=name: hook(name, m, i, o))
                 stack.callback(handle.remove)
         modes = {module: module.training for module in model.modules()}

@@ -11,13 +11,16 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
+from ..measure import macs
 from ..runtimes import node_times
 from .blocks import inside
 from .layers import is_grouped
 from .plans import Plan
 from .units import UnitGroup, check_groups
 
-_CONVS = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_COMPUTING = {"Conv", "ConvTranspose", "FusedConv", "Gemm", "FusedGemm", "MatMul"}
 #: Shares of a layer's width at which its time is measured.
 LEVELS = (0.25, 0.5, 0.75, 1.0)
 
@@ -97,8 +100,15 @@ class Costs:
         ----------
         plan : Plan or mapping of str to sequence of int
             Group name to the units that go.
+
+        Raises
+        ------
+        ValueError
+            If units go from a group that these costs were not made for.
         """
         removed = plan.removed if isinstance(plan, Plan) else plan
+        if unknown := [name for name, units in removed.items() if len(units) and name not in self._of_group]:
+            raise ValueError(f"plan removes units of {unknown[0]!r}, a group that these costs were not made for.")
         counts = _counts(removed)
         gone = [g.blocks[unit] for g in self.groups if g.blocks for unit in removed.get(g.name, ())]
         names = [name for name in self.layers if not inside(name, gone)] if gone else self.layers
@@ -168,31 +178,37 @@ def _counts(removed: Mapping[str, Sequence[int]]) -> dict[str, int]:
 
 
 def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
-    """Convolutions and dense layers in the order in which they run, from one pass of an example.
+    """Convolutions and dense layers in the order in which they first run, from one pass of an example.
 
-    Transposed convolutions are not among them.
+    A layer that runs several times has the operations of all its runs.
     """
-    found: list[Layer] = []
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    found: dict[str, Layer] = {}
 
     def hook(name, module, inputs, output):
         if isinstance(module, nn.Linear):
-            reads, makes, positions = module.in_features, module.out_features, output[0].numel() // output.shape[-1]
-            work = reads * makes * positions
+            reads, makes = module.in_features, module.out_features
+            work = inputs[0].numel() * makes
         else:
             reads, makes = module.in_channels, module.out_channels
-            work = module.weight.numel() * output[0, 0].numel()
-        found.append(Layer(name, reads, makes, is_grouped(module), work, tuple(inputs[0].shape[1:])))
+            passed, channels = (inputs[0], reads) if isinstance(module, _TRANSPOSED) else (output, makes)
+            work = module.weight.numel() * (passed.numel() // channels)
+        before = found[name].macs if name in found else 0
+        found[name] = Layer(name, reads, makes, is_grouped(module), before + work, tuple(inputs[0].shape[1:]))
 
     with ExitStack() as stack, torch.no_grad():
         for name, module in model.named_modules():
-            if isinstance(module, _CONVS | nn.Linear):
+            if isinstance(module, _CONVOLUTIONS | _TRANSPOSED | nn.Linear):
                 stack.callback(module.register_forward_hook(lambda m, i, o, name=name: hook(name, m, i, o)).remove)
         model(example[:1])
-    return found
+    return list(found.values())
 
 
 def mac_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tensor) -> Costs:
     """Multiply-accumulate operations per image, exact for whole numbers of units.
+
+    What is computed outside of convolutions and dense layers is a fixed cost.
 
     Parameters
     ----------
@@ -201,6 +217,11 @@ def mac_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tens
     groups : sequence of UnitGroup
     example : torch.Tensor
         An input.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode.
     """
     layers = computing_layers(model, example)
 
@@ -209,7 +230,8 @@ def mac_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tens
             return lambda reads, makes: layer.macs * makes / layer.makes
         return lambda reads, makes: layer.macs * (reads / layer.reads) * (makes / layer.makes)
 
-    return Costs(groups, layers, {layer.name: curve(layer) for layer in layers})
+    elsewhere = macs(model, example[:1]) - sum(layer.macs for layer in layers)
+    return Costs(groups, layers, {layer.name: curve(layer) for layer in layers}, fixed=elsewhere)
 
 
 def latency_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tensor, *, repeats: int = 20) -> Costs:
@@ -263,14 +285,17 @@ def _time(module: nn.Module, layer: Layer, reads: int, makes: int, batch: int, r
         shape = (int(np.prod(layer.shape[:-1])) * batch, reads)
     else:
         groups = module.groups * makes // layer.makes if layer.grouped else 1
-        filters = (makes, reads // groups, *module.kernel_size)
-        shape, kind = (batch, reads, *layer.shape[1:]), "Conv"
-        options = {
-            "strides": list(module.stride),
-            "pads": [*module.padding, *module.padding],
-            "dilations": list(module.dilation),
-            "group": groups,
-        }
+        shape = (batch, reads, *layer.shape[1:])
+        options = {"strides": list(module.stride), "dilations": list(module.dilation), "group": groups}
+        if isinstance(module.padding, str):
+            options["auto_pad"] = {"same": "SAME_UPPER", "valid": "VALID"}[module.padding]
+        else:
+            options["pads"] = [*module.padding, *module.padding]
+        if isinstance(module, _TRANSPOSED):
+            filters, kind = (reads, makes // groups, *module.kernel_size), "ConvTranspose"
+            options["output_padding"] = list(module.output_padding)
+        else:
+            filters, kind = (makes, reads // groups, *module.kernel_size), "Conv"
     weight = np.random.default_rng(0).normal(size=filters).astype(np.float32)
     bias = np.zeros(makes, np.float32)
     graph = helper.make_graph(
@@ -282,4 +307,4 @@ def _time(module: nn.Module, layer: Layer, reads: int, makes: int, batch: int, r
     )
     content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
     nodes = node_times(content, torch.rand(shape), repeats)
-    return sum(time for _, kind, time in nodes if kind in ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul"))
+    return sum(time for _, kind, time in nodes if kind in _COMPUTING)

@@ -79,6 +79,8 @@ def plan(
     if (target is None) != (costs is None):
         raise ValueError("target and costs go together: target is the share of costs that may be left.")
     check_limits(scope, floor, round_to)
+    if round_to != 1 and (threshold is not None or pattern is not None):
+        raise ValueError("round_to does not go with threshold and pattern: these say by themselves what stays.")
     if coefficients is not None:
         return lowest(scores, counts_from(scores.groups, coefficients, floor, round_to))
     if threshold is not None:
@@ -101,7 +103,17 @@ def plan(
 
 
 def lowest(scores: Scores, counts: Mapping[str, int]) -> Plan:
-    """The plan that removes the ``counts[name]`` lowest-scored units of each group, ties by index."""
+    """The plan that removes the ``counts[name]`` lowest-scored units of each group, ties by index.
+
+    Raises
+    ------
+    ValueError
+        For a group that does not exist, or a count that it cannot lose.
+    """
+    check_names(counts, scores.values, "counts")
+    for name, count in counts.items():
+        if not 0 <= count <= len(scores[name]):
+            raise ValueError(f"counts must be from 0 to {len(scores[name])} for group {name!r}, got {count}.")
     removed = {name: scores.order(name)[:count].sort().values.numpy() for name, count in counts.items() if count}
     return Plan(scores.groups, removed)
 

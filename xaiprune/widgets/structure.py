@@ -17,6 +17,8 @@ from ..explain.drift import NoEvidence, likeness
 from ..metrics import ACCURACY, Metric
 from ..plots import BLUE, EVIDENCE, scaled
 from ..prune import Costs, Scores, cut, find_units, lowest, mac_costs, plan, recalibrate, score
+from ..prune.planning import check_names
+from ..prune.recover import running_norms
 from .canvas import LiveFigure, bundle, strip
 
 SCOPES = ("uniform", "global")
@@ -84,11 +86,12 @@ def compute(
         Of the same groups; latency in microseconds.
     metric : Metric
     """
+    check_names(kept, scores.values, "kept")
     kept = {group.name: int(kept.get(group.name, group.size)) for group in scores.groups}
     chosen = lowest(scores, {group.name: group.size - kept[group.name] for group in scores.groups})
     smaller = cut(model, chosen)
     before = metric(smaller, split)
-    if any(isinstance(module, nn.BatchNorm2d) for module in smaller.modules()):
+    if running_norms(smaller):
         recalibrate(smaller, split.images)
     value = metric(smaller, split)
     one = split.images[image : image + 1]
@@ -167,7 +170,7 @@ class StructureExplorer:
     criteria : sequence of str
         Keys of ``CRITERIA`` for the menu; each is scored when it is first chosen.
     metric : Metric
-    stops : sequence of (int, str, str)
+    stops : sequence of (int, str, str), optional
         ``(per cent, criterion, scope)`` of the stored pictures.
 
     Raises
@@ -185,14 +188,15 @@ class StructureExplorer:
         latency: Costs | None = None,
         criteria: Sequence[str] = ("taylor", "relevance", "l1", "random"),
         metric: Metric = ACCURACY,
-        stops: Sequence[tuple[int, str, str]] = ((0, "taylor", "uniform"), (30, "taylor", "uniform")),
+        stops: Sequence[tuple[int, str, str]] | None = None,
     ):
         if len(split.images) == 0:
             raise ValueError("split is empty: at least one image is needed.")
         self.model, self.calibration, self.split, self.metric = model, calibration, split, metric
         self.units = find_units(model, split.images[:1])
         self.macs, self.latency = mac_costs(model, self.units, split.images), latency
-        self.criteria, self.stops = tuple(criteria), tuple(stops)
+        self.criteria = tuple(criteria)
+        self.stops = tuple((ratio, self.criteria[0], "uniform") for ratio in (0, 30)) if stops is None else tuple(stops)
         for stop in self.stops:
             self._check(*stop)
         self._scores: dict[str, Scores] = {}
@@ -233,12 +237,13 @@ class StructureExplorer:
     def set(
         self,
         ratio: int,
-        criterion: str = "taylor",
+        criterion: str | None = None,
         scope: str = "uniform",
         image: int = 0,
         kept: Mapping[str, int] | None = None,
     ) -> View:
-        """Choose a setting; ``kept`` then moves the bars of single groups."""
+        """Choose a setting, by default with the criterion as it is; ``kept`` then moves the bars of single groups."""
+        criterion = self.criterion.value if criterion is None else criterion
         self._check(ratio, criterion, scope)
         if not 0 <= image < len(self.split.images):
             raise ValueError(f"image must be from 0 to {len(self.split.images) - 1}, got {image}.")
