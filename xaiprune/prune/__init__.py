@@ -5,8 +5,9 @@ from .apply import cut, difference, held, load_cut, masked, save_cut
 from .blocks import RESIDUAL, find_blocks
 from .budget import Budget, Budgeted, within
 from .cost import ParameterCount
-from .costs import Costs, Layer, computing_layers, latency_costs, mac_costs
+from .costs import Costs, Layer, computing_layers, mac_costs
 from .criteria import CRITERIA, YEOM, Criterion, Evidence
+from .latency import latency_costs
 from .layers import LAYERS
 from .planning import counts_from, lowest, plan
 from .plans import Plan

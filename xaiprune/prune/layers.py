@@ -30,10 +30,9 @@ class Role:
     counts: tuple[str, ...] = ()
 
 
-#: What stores running statistics of its channels.
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 _OUT = {"weight": 0, "bias": 0}
 _CONV = {"out": Role(_OUT, ("out_channels",)), "in": Role({"weight": 1}, ("in_channels",))}
@@ -47,8 +46,8 @@ _BATCHNORM = {"through": Role({**_OUT, "running_mean": 0, "running_var": 0}, ("n
 
 #: Type of layer to the roles that it can play. Grouped convolutions are told apart by :func:`layer_of`.
 LAYERS: dict[type[nn.Module], dict[str, Role]] = {
-    **dict.fromkeys(_CONVOLUTIONS, _CONV),
-    **dict.fromkeys(_TRANSPOSED_CONVOLUTIONS, _TRANSPOSED),
+    **dict.fromkeys(CONVOLUTIONS, _CONV),
+    **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _TRANSPOSED),
     nn.Linear: _LINEAR,
     **dict.fromkeys(BATCH_NORMS, _BATCHNORM),
     nn.LayerNorm: {"through": Role(_OUT, ("normalized_shape",))},
@@ -71,7 +70,7 @@ def is_grouped(module: nn.Module) -> bool:
 
     Such groups go as a whole. A depthwise convolution is the case of one channel to a group.
     """
-    convolution = isinstance(module, (*_CONVOLUTIONS, *_TRANSPOSED_CONVOLUTIONS))  # a ResNet has groups too
+    convolution = isinstance(module, (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS))  # a ResNet has groups too
     return convolution and module.groups > 1 and module.in_channels == module.out_channels
 
 
