@@ -228,7 +228,7 @@ def save_atomically(path: Path, write) -> None:
     """Call ``write(temporary_path)`` and move the result to ``path``: never a half-written file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{path.name}.part")
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -2,7 +2,8 @@
 
 ``python -m tests.benchmarks.mobilenet`` measures the shipped models live and reads the tuned runs from
 ``data/tables/mobilenet_*.json``; ``--full`` makes the models and the tables again, in about two hours on two cores;
-``--quick`` looks at fewer architectures and runtimes.
+``--quick`` looks at fewer architectures and runtimes. Three of the tables are still to be made: until then only
+``--full`` runs.
 """
 
 from __future__ import annotations
