@@ -169,3 +169,13 @@ def test_measuring_restores_the_mode(tiny, digits):
 def test_bad_requests_are_refused(tiny, digits, call, message):
     with pytest.raises(ValueError, match=message):
         call(tiny, Split(digits, None))
+
+
+def test_where_every_sample_lost_time_none_is_called_undisturbed(monkeypatch):
+    ticks = iter(range(6))
+    monkeypatch.setattr(timing, "_stolen", lambda: next(ticks))
+    [latency] = timing.latencies({"a": lambda x: x}, torch.rand(1), repeats=3, warmup=0).values()
+    assert (latency.kept, latency.taken) == (0, 3)
+    assert latency.median > 0
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        timing.latencies({"a": lambda x: x}, torch.rand(1), threads=0)

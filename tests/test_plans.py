@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xaiprune.prune import Plan, Scores, counts_from, find_units, plan, score
+from xaiprune.prune import Plan, Scores, counts_from, find_units, lowest, plan, score
 from xaiprune.prune.units import UnitGroup
 
 
@@ -178,3 +178,16 @@ def test_one_group_alone_is_enough():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).eval()
     [group] = find_units(model, torch.rand(1, 3))
     assert len(plan(score(model, group, "l1"), k=2)) == 2
+
+
+def test_lowest_refuses_counts_and_groups_that_cannot_be():
+    scores = scores_of([1.0, 2.0, 3.0, 4.0], [5.0, 6.0])
+    name = scores.groups[0].name
+    with pytest.raises(ValueError, match="counts must be from 0 to 4"):
+        lowest(scores, {name: -1})
+    with pytest.raises(ValueError, match="counts must be from 0 to 4"):
+        lowest(scores, {name: 5})
+    with pytest.raises(ValueError, match="counts names group 'nobody'"):
+        lowest(scores, {"nobody": 1})
+    with pytest.raises(ValueError, match="round_to does not go with threshold"):
+        plan(scores, threshold=0.5, round_to=2)

@@ -198,3 +198,16 @@ def test_runtime_bars_show_every_pair():
     ax = plots.runtime_bars(times, "Latency").axes[0]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["eager", "ONNX Runtime"]
     assert sum(patch.get_height() == 2 for patch in ax.patches) == 4
+
+
+def test_two_cliffs_share_an_axis_and_name_their_metric():
+    ax = plots.cliff(STEPS, "Cliff", ylabel="PSNR [dB]").axes[0]
+    plots.cliff(STEPS, "Cliff", ylabel="PSNR [dB]", ax=ax)
+    assert ax.xaxis_inverted()
+    assert ax.get_ylabel() == "PSNR [dB]"
+
+
+def test_a_pair_that_was_not_timed_has_no_bar():
+    times = {("a", "eager"): (1, 2, 3), ("a", "onnx"): (1, 2, 3), ("b", "eager"): (1, 2, 3)}
+    ax = plots.runtime_bars(times, "Latency").axes[0]
+    assert len(ax.texts) == 3

@@ -30,6 +30,7 @@ from xaiprune.widgets.heatmap import METHODS, RULES
 from xaiprune.widgets.heatmap import compute as heatmap_compute
 from xaiprune.widgets.noise import compute as noise_compute
 from xaiprune.widgets.structure import SCOPES
+from xaiprune.widgets.structure import compute as structure_compute
 from xaiprune.widgets.threshold import compute as threshold_compute
 
 FRONTIER = [{"method": "descend", "sparsity": s, "psnr": 20 - 10 * s} for s in (0.2, 0.5, 0.7, 0.85)]
@@ -437,3 +438,12 @@ def test_a_predicted_latency_is_shown_where_there_is_a_table(structure_explorer)
     timed = StructureExplorer(explorer.model, clothes, clothes, latency=explorer.macs, criteria=("l1",), stops=())
     assert timed.set(50, "l1").latency < timed.set(0, "l1").latency
     assert "predicted" in timed.view.text
+
+
+def test_the_structure_explorer_takes_any_criteria_and_knows_its_groups(structure_explorer):
+    explorer = structure_explorer
+    other = StructureExplorer(explorer.model, explorer.calibration, explorer.split, criteria=("l1",))
+    assert other.stops == ((0, "l1", "uniform"), (30, "l1", "uniform"))
+    assert other.set(30).macs < 1
+    with pytest.raises(ValueError, match="kept names group 'nobody'"):
+        structure_compute(other.model, other.scores("l1"), {"nobody": 1}, other.split, 0, other.macs)

@@ -139,7 +139,6 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
 
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-
     pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(

@@ -28,9 +28,8 @@ def latency_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.
 
     Parameters
     ----------
-    model : nn.Module
-        In evaluation mode.
-    groups : sequence of UnitGroup
+    model, groups
+        As for :func:`mac_costs`.
     example : torch.Tensor
         The batch to time with.
     repeats : int
