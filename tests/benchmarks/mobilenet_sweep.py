@@ -147,9 +147,7 @@ def pruned(seed: int) -> list[dict]:
 
 def held_plan(model: nn.Module, target: float, calibration: Split, validation: Split) -> dict:
     """Taylor by ranks within a budget: half of the drift that the ranking's own plan spends before it is tuned."""
-    units = find_units(model, calibration.images[:1])
-    scores = score(model, units, "taylor", calibration).normalised("rank")
-    costs = mac_costs(model, units, calibration.images)
+    scores, costs = ranked(model, calibration)
     plain = plan(scores, target=target, costs=costs, round_to=16)
     judged = Split(validation.images[:JUDGED], validation.labels[:JUDGED])
     spent = Budget(model, judged, max_drift=1.0).spent(recalibrate(cut(model, plain), calibration.images))
@@ -163,8 +161,15 @@ def held_plan(model: nn.Module, target: float, calibration: Split, validation: S
         recover=lambda smaller: recalibrate(smaller, calibration.images[:400]),
         round_to=16,
     )
-    found = {"plain": plain, "plan": done.plan, "bound": budget.max_drift, "reached": done.reached}
+    found = {"plan": done.plan, "bound": budget.max_drift, "reached": done.reached}
     return found | {"rows": done.rows, "prices": done.prices}
+
+
+def ranked(model: nn.Module, calibration: Split) -> tuple[Scores, Costs]:
+    """Taylor's scores of the widths by ranks, and what each unit costs in operations."""
+    units = find_units(model, calibration.images[:1])
+    scores = score(model, units, "taylor", calibration).normalised("rank")
+    return scores, mac_costs(model, units, calibration.images)
 
 
 def checkpoint(seed: int):
@@ -276,9 +281,7 @@ def budget_row(method: str, target: float, seed: int) -> list[dict]:
         chosen = found["plan"]
         row |= {key: found[key] for key in ("bound", "reached", "rows", "prices")}
     else:
-        units = find_units(model, calibration.images[:1])
-        scores = score(model, units, "taylor", calibration).normalised("rank")
-        costs = mac_costs(model, units, calibration.images)
+        scores, costs = ranked(model, calibration)
         chosen = plan(scores, target=target, costs=costs, round_to=16)
     smaller = recalibrate(cut(model, chosen), calibration.images)
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": round(accuracy(smaller, test), 3)}
