@@ -57,7 +57,7 @@ RATIOS, DRAWS = (0.1, 0.2, 0.3, 0.5), 20
 
 #: Share of the operations that is left, for the comparison with the peers.
 PEERS_AT = 0.5
-OURS = {"taylor": None, "taylor, ranks": "rank", "fisher": None, "relevance": None}
+OURS = {"integrated-gradients": None, "taylor": None, "taylor, ranks": "rank", "fisher": None, "relevance": None}
 #: How many of the calibration images a seed draws to score on: the net has hardly any gradient left on its own training
 #: images.
 EVIDENCE = 500
@@ -229,9 +229,8 @@ def ours_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
 
 def peer_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
     """Cut to the same operations by torch-pruning: its share of channels is found by halving an interval."""
-    name, _, scope = method.partition(", ")
     low, high, best = 0.0, 0.95, None
-    gradients = _gradients(model, name, evidence)
+    gradients = _gradients(model, method, evidence)
     for _ in range(10):
         middle = (low + high) / 2
         candidate = zoo.load(MODEL)
@@ -240,9 +239,8 @@ def peer_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
         tp.pruner.MetaPruner(
             candidate,
             torch.zeros(1, 1, 28, 28),
-            importance=PEERS[name](),
+            importance=PEERS[method](),
             pruning_ratio=middle,
-            global_pruning=scope == "global",
             ignored_layers=[candidate.classifier[1]],
         ).step()
         if share_of_macs(candidate, model) <= PEERS_AT:
@@ -329,8 +327,7 @@ def runtime_rows(batch: int) -> list[dict]:
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     """The parts of each table: a function and its arguments."""
     criteria = [(name, 0) for name in CRITERIA if name != "random"] + [("random", seed) for seed in range(DRAWS)]
-    peers = list(itertools.product([*OURS, *(f"{name}, uniform" for name in PEERS)], SEEDS))
-    peers += [(f"{name}, global", 0) for name in PEERS]
+    peers = list(itertools.product([*OURS, *PEERS], SEEDS))
     points = [(method, target, 0) for method, target in itertools.product(METHODS, TARGETS)]
     points += [(method, AT, seed) for method, seed in itertools.product(METHODS[1:], SEEDS[1:])]
     return {
