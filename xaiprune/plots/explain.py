@@ -145,7 +145,8 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
         ax.bar(places + offset, values, 0.4, color=colour, label=label)
         ax.errorbar(places + offset, values, np.abs(ends - values), fmt="none", ecolor=BLACK, lw=1)
     labels = [row["class"] if names is None or row["class"] == "all" else names[int(row["class"])] for row in rows]
-    ax.set_xticks(places, labels)
+    slanted = {} if names is None else {"rotation": 30, "ha": "right"}
+    ax.set_xticks(places, labels, **slanted)
     ax.axhline(0, color=BLACK, lw=0.8)
     ax.set(title=title, xlabel="class", ylabel="likeness to the original (↑ better)", ylim=(None, 1.02))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
