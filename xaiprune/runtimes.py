@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .folding import fold_batch_norm
 from .timing import Latency, latencies
 
 #: ONNX operator set that is written.
@@ -123,6 +124,9 @@ def runtime_latencies(
 def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     """The model as ONNX, for any batch size.
 
+    Batch normalisation is folded into the layers before it, where ``torch.fx`` can follow the model, and nothing is
+    computed in place: the outputs are the same up to rounding, and the export takes a third of the time.
+
     Parameters
     ----------
     model : nn.Module
@@ -142,7 +146,7 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            model,
+            _to_export(model),
             (pair,),
             dynamo=True,
             verbose=False,
@@ -152,6 +156,18 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     stream = io.BytesIO()
     onnx.save(program.model_proto, stream)
     return stream.getvalue()
+
+
+def _to_export(model: nn.Module) -> nn.Module:
+    """The same function for torch's exporter, which spends most of its time on layers that write in place."""
+    try:
+        model = fold_batch_norm(model)
+    except ValueError:  # control flow that depends on data; the runtime then folds what it can
+        model = copy.deepcopy(model)
+    for module in model.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
+    return model
 
 
 def runnable(content: bytes) -> Callable:

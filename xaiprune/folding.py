@@ -1,0 +1,81 @@
+"""Batch normalisation folded into the layer before it, as runtimes and quantizers do before anything else."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy of a model whose batch normalisations are part of the layers before them.
+
+    In evaluation, batch normalisation is y = g (x - m) / sqrt(v + e) + b for each channel, with x = w z + c from the
+    layer before it. So y = w' z + c' with w' = w g / sqrt(v + e) and c' = (c - m) g / sqrt(v + e) + b (Jacob et al.,
+    *Quantization and Training of Neural Networks*, CVPR 2018, eq. 14). ``nn.Identity`` takes the place of each
+    normalisation, so that names and order stay.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it stays as it is. Its normalisations are found by ``torch.fx``.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class. A normalisation stays where its layer feeds something else too or runs twice, where no
+        convolution or linear layer stands right before it, and where it has no stored mean and variance.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, or has batch normalisation and cannot be followed by ``torch.fx``.
+    """
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    folded = copy.deepcopy(model)
+    if not any(isinstance(module, _BATCH_NORMS) for module in model.modules()):
+        return folded
+    for layer, norm in _pairs(model):
+        folded.set_submodule(layer, _fused(model.get_submodule(layer), model.get_submodule(norm)))
+        folded.set_submodule(norm, nn.Identity())
+    return folded
+
+
+def _pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """Names of layers and of the batch normalisations that alone read them."""
+    try:
+        graph = torch.fx.Tracer().trace(model)
+    except Exception as error:
+        raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    times: dict[nn.Module, int] = {}
+    for node in calls:
+        times[modules[node.target]] = times.get(modules[node.target], 0) + 1
+    found = []
+    for node in calls:
+        norm, before = modules[node.target], node.args[0] if node.args else None
+        if not isinstance(norm, _BATCH_NORMS) or norm.running_mean is None or before not in calls:
+            continue
+        layer = modules[before.target]
+        alone = len(before.users) == 1 and times[norm] == times[layer] == 1
+        if alone and isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)):
+            found.append((before.target, node.target))
+    return found
+
+
+def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
+    if norm.weight is None:
+        norm = copy.deepcopy(norm)
+        norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
+        norm.bias = nn.Parameter(torch.zeros_like(norm.running_var))
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, norm)
+    return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
