@@ -41,6 +41,14 @@ def test_limit_takes_the_first_images():
     assert torch.equal(data.mnist("test", 7).images, data.mnist("test").images[:7])
 
 
+def test_the_first_of_a_split_are_images_and_their_labels():
+    split = data.mnist("test", 9)
+    assert all(torch.equal(few, many[:4]) for few, many in zip(split.first(4), split))
+    for count in (0, 10):
+        with pytest.raises(ValueError, match=rf"count must lie in 1 to 9, the images of the split, got {count}"):
+            split.first(count)
+
+
 def test_sixty_thousand_images_load_within_a_second_once_unpacked():
     data.mnist("train"), data.mnist("validation"), data.mnist("calibration")
     times = []

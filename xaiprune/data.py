@@ -62,6 +62,18 @@ class Split(NamedTuple):
     images: torch.Tensor
     labels: torch.Tensor
 
+    def first(self, count: int) -> Split:
+        """The first images and labels of the split.
+
+        Raises
+        ------
+        ValueError
+            If there are not that many.
+        """
+        if not 1 <= count <= len(self.images):
+            raise ValueError(f"count must lie in 1 to {len(self.images)}, the images of the split, got {count}.")
+        return Split(self.images[:count], self.labels[:count])
+
 
 def data_dir() -> Path:
     """Folder with the data and the checkpoints: ``$XAIPRUNE_DATA``, or ``data/`` of the checkout."""
