@@ -113,6 +113,31 @@ def test_what_cannot_be_folded_stays(build):
     torch.testing.assert_close(folded(x), model(x), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_masked_layer_is_not_folded(place):
+    model, x = lively(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))), torch.randn(2, 3, 4, 4).double()
+    plain = model(x)
+    mask = torch.tensor([0, 1, 1, 0])[:, None, None]
+    model[place].register_forward_hook(lambda module, inputs, output: output * mask)
+    folded = fold_batch_norm(model)
+    torch.testing.assert_close(folded(x), model(x), rtol=0, atol=0)
+    assert not torch.equal(folded(x), plain)
+
+
+def test_a_layer_that_computes_its_weight_is_not_folded():
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 1)), nn.BatchNorm2d(4)).eval()
+    x = torch.randn(2, 3, 4, 4)
+    folded = fold_batch_norm(model)
+    assert norms(folded) == 1
+    assert torch.equal(folded(x), model(x))
+
+
+def test_a_normalisation_in_training_mode_stays():
+    model = lively(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+    model[1].train()
+    assert norms(fold_batch_norm(model)) == 1
+
+
 def test_without_stored_statistics_a_normalisation_stays():
     model = lively(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)))
     assert norms(fold_batch_norm(model)) == 1

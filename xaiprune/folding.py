@@ -30,7 +30,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     -------
     nn.Module
         Of the same class. A normalisation stays where its layer feeds something else too or runs twice, where no
-        convolution or linear layer stands right before it, and where it has no stored mean and variance.
+        convolution or linear layer stands right before it, where it has no stored mean and variance, and where one of
+        the two has a hook (a mask), computes its weight from other tensors, or is in training mode.
 
     Raises
     ------
@@ -66,9 +67,15 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
             continue
         layer = modules[before.target]
         alone = len(before.users) == 1 and times[norm] == times[layer] == 1
-        if alone and isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)):
+        if alone and _plain(layer) and _plain(norm) and isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)):
             found.append((before.target, node.target))
     return found
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether a module computes what its own tensors say: no hook, no computed weight, evaluation mode."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not (hooked or module.training or hasattr(module, "parametrizations"))
 
 
 def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
