@@ -125,7 +125,7 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     """The model as ONNX, for any batch size.
 
     Batch normalisation is folded into the layers before it, where ``torch.fx`` can follow the model, and nothing is
-    computed in place: the outputs are the same up to rounding, and the export takes a third of the time.
+    computed in place: the outputs are the same up to rounding, and the export takes less than half the time.
 
     Parameters
     ----------
