@@ -44,7 +44,7 @@ def test_limit_takes_the_first_images():
 def test_the_first_of_a_split_are_images_and_their_labels():
     split = data.mnist("test", 9)
     assert all(torch.equal(few, many[:4]) for few, many in zip(split.first(4), split))
-    for count in (0, 10):
+    for count in (0, 10, 2.5, True):
         with pytest.raises(ValueError, match=rf"count must lie in 1 to 9, the images of the split, got {count}"):
             split.first(count)
 

@@ -7,6 +7,7 @@ from torch import nn
 
 import xaiprune as xp
 from xaiprune.folding import fold_batch_norm
+from xaiprune.kinds import BATCH_NORMS
 
 LAYERS = {
     "conv1d": (nn.Conv1d(3, 4, 3, bias=False), nn.BatchNorm1d(4), (5, 3, 9)),
@@ -21,7 +22,7 @@ def lively(model: nn.Module) -> nn.Module:
     """Float64, with normalisations that change scale and shift."""
     torch.manual_seed(0)
     for module in model.modules():
-        if isinstance(module, xp.folding._BATCH_NORMS) and module.running_mean is not None:
+        if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
             module.running_mean.normal_()
             module.running_var.uniform_(0.2, 3)
             if module.affine:
@@ -31,7 +32,7 @@ def lively(model: nn.Module) -> nn.Module:
 
 
 def norms(model: nn.Module) -> int:
-    return sum(isinstance(module, xp.folding._BATCH_NORMS) for module in model.modules())
+    return sum(isinstance(module, BATCH_NORMS) for module in model.modules())
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -153,6 +154,27 @@ def test_bad_input():
         fold_batch_norm(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
     with pytest.raises(ValueError, match=r"torch.fx cannot follow the model: TraceError"):
         fold_batch_norm(Branching().eval())
+
+
+class Sized(nn.Sequential):
+    """Its forward asks for the size of its images, which torch.fx cannot follow."""
+
+    def forward(self, x):
+        if x.shape[2] != 8:
+            raise ValueError("images must be 8 pixels high")
+        return super().forward(x)
+
+
+def test_onnx_takes_a_model_that_cannot_be_folded():
+    torch.manual_seed(0)
+    model = Sized(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4 * 36, 3)
+    ).eval()
+    with pytest.raises(ValueError, match=r"torch.fx cannot follow"):
+        fold_batch_norm(model)
+    x = torch.randn(7, 1, 8, 8)
+    torch.testing.assert_close(xp.runtimes.onnxruntime(model, x)(x), model(x).detach(), rtol=1e-5, atol=1e-5)
+    assert model[2].inplace
 
 
 def test_onnx_takes_models_with_and_without_what_can_be_folded():

@@ -63,14 +63,18 @@ class Split(NamedTuple):
     labels: torch.Tensor
 
     def first(self, count: int) -> Split:
-        """The first images and labels of the split.
+        """The first images and labels of the split, as ``limit`` gives them when it is loaded.
+
+        Parameters
+        ----------
+        count : int
 
         Raises
         ------
         ValueError
-            If there are not that many.
+            If ``count`` is no whole number from 1 to the number of images.
         """
-        if not 1 <= count <= len(self.images):
+        if not _within(count, len(self.images)):
             raise ValueError(f"count must lie in 1 to {len(self.images)}, the images of the split, got {count}.")
         return Split(self.images[:count], self.labels[:count])
 
@@ -174,7 +178,7 @@ def _load(dataset: str, split: str, limit: int | None) -> Split:
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
     size = SPLIT_SIZES[split]
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= size):
+    if limit is not None and not _within(limit, size):
         raise ValueError(f"limit must be a whole number from 1 to {size} for the {split} split, got {limit!r}.")
     part = "t10k" if split == "test" else "train"
     rows = _rows(split)[:limit]
@@ -182,6 +186,11 @@ def _load(dataset: str, split: str, limit: int | None) -> Split:
     labels = _unpacked(dataset, f"{part}-labels-idx1-ubyte")[rows]
     images = torch.from_numpy(pixels)[:, None].to(torch.float32).div_(255)
     return Split(images, torch.from_numpy(labels.astype(np.int64)))
+
+
+def _within(count: int, size: int) -> bool:
+    """Whether a count is a whole number from 1 to a size."""
+    return isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= size
 
 
 def _rows(split: str) -> np.ndarray:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+from .kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+
+#: Layers that a normalisation behind them can become a part of.
+FOLDABLE = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -41,7 +42,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
     folded = copy.deepcopy(model)
-    if not any(isinstance(module, _BATCH_NORMS) for module in model.modules()):
+    if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
         return folded
     for layer, norm in _pairs(model):
         folded.set_submodule(layer, _fused(model.get_submodule(layer), model.get_submodule(norm)))
@@ -63,11 +64,11 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     found = []
     for node in calls:
         norm, before = modules[node.target], node.args[0] if node.args else None
-        if not isinstance(norm, _BATCH_NORMS) or norm.running_mean is None or before not in calls:
+        if not isinstance(norm, BATCH_NORMS) or norm.running_mean is None or before not in calls:
             continue
         layer = modules[before.target]
         alone = len(before.users) == 1 and times[norm] == times[layer] == 1
-        if alone and _plain(layer) and _plain(norm) and isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)):
+        if alone and _plain(layer) and _plain(norm) and isinstance(layer, FOLDABLE):
             found.append((before.target, node.target))
     return found
 
@@ -85,4 +86,4 @@ def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
         norm.bias = nn.Parameter(torch.zeros_like(norm.running_var))
     if isinstance(layer, nn.Linear):
         return fuse_linear_bn_eval(layer, norm)
-    return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
+    return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, TRANSPOSED_CONVOLUTIONS))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ..kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+
 
 @dataclass(frozen=True)
 class Role:
@@ -29,10 +31,6 @@ class Role:
     axes: Mapping[str, int]
     counts: tuple[str, ...] = ()
 
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED_CONVOLUTIONS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 _OUT = {"weight": 0, "bias": 0}
 _CONV = {"out": Role(_OUT, ("out_channels",)), "in": Role({"weight": 1}, ("in_channels",))}
