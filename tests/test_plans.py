@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from xaiprune.prune import Plan, Scores, counts_from, find_units, lowest, plan, score
-from xaiprune.prune.units import UnitGroup
+from xaiprune.prune.groups import UnitGroup
 
 
 def scores_of(*values) -> Scores:

@@ -13,6 +13,6 @@ def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     return torch.where(mirrored, images.flip(-1), images)
 
 
-def flip_and_shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirrored at random, and moved by up to two pixels: for pictures that mean the same seen in a mirror."""
-    return random_shift(random_flip(images, generator), generator, pixels=2)
+def flip_and_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
+    """Mirrored at random, and moved by up to ``pixels``: for pictures that mean the same seen in a mirror."""
+    return random_shift(random_flip(images, generator), generator, pixels)

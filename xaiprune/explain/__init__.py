@@ -2,6 +2,7 @@
 
 from . import relevance
 from .artefacts import TESTS, decoupled, mass, stamp, tag_mask, tagged
+from .attention import attention_weights, gradient_rollout, rollout
 from .drift import Drift, drift, drift_columns, drift_from, rank_correlation, top_overlap
 from .faithful import Curves, curves
 from .gradients import (
@@ -19,11 +20,10 @@ from .sanity import CONTROLS, Verdict, gate, reinitialised
 from .shifts import SHIFTS, Shift, answers, class_means, watch
 
 __all__ = [
-    *("CONTROLS", "IMAGE", "METHODS", "SHIFTS", "TESTS"),
-    *("Curves", "Drift", "Method", "Shift", "Verdict"),
-    *("answers", "bootstrap", "class_means", "completeness", "curves", "decoupled", "drift"),
-    *("drift_columns", "drift_from"),
-    *("gate", "gradient_x_input", "heatmaps", "integrated_gradients", "lrp", "mass", "occlusion", "rank_correlation"),
-    *("reinitialised", "relevance", "saliency", "shapley", "smoothgrad", "stamp", "tag_mask", "tagged"),
-    *("top_overlap", "watch"),
+    *("CONTROLS", "Curves", "Drift", "IMAGE", "METHODS", "Method", "SHIFTS", "Shift", "TESTS", "Verdict"),
+    *("answers", "attention_weights", "bootstrap", "class_means", "completeness", "curves", "decoupled"),
+    *("drift", "drift_columns", "drift_from", "gate", "gradient_rollout", "gradient_x_input", "heatmaps"),
+    *("integrated_gradients", "lrp", "mass", "occlusion", "rank_correlation", "reinitialised", "relevance"),
+    *("rollout", "saliency", "shapley", "smoothgrad", "stamp", "tag_mask", "tagged", "top_overlap"),
+    *("watch",),
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from . import gradients, perturbation
+from . import attention, gradients, perturbation
 from .relevance import lrp
 
 
@@ -25,12 +25,15 @@ class Method:
         Passed to the function.
     signed : bool
         Whether its values tell evidence for from evidence against.
+    attention : bool
+        Whether it needs a model that shows its attention.
     """
 
     name: str
     function: Callable
     options: dict = field(default_factory=dict)
     signed: bool = True
+    attention: bool = False
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None, **options):
         """Heatmaps of shape ``(N, H, W)``."""
@@ -48,6 +51,11 @@ METHODS: dict[str, Method] = {
         Method("shapley", perturbation.shapley),
         Method("lrp", lrp),
         Method("lrp gamma-box", lrp, {"composite": "epsilon-gamma-box"}),
+        Method("attnlrp", lrp, {"composite": "attnlrp"}),
+        Method("attnlrp gamma", lrp, {"composite": "attnlrp-gamma"}),
+        Method("cp-lrp", lrp, {"composite": "cp-lrp"}),
+        Method("rollout", attention.rollout, signed=False, attention=True),
+        Method("gradient rollout", attention.gradient_rollout, signed=False, attention=True),
     )
 }
 

@@ -18,10 +18,10 @@ from torch import nn
 
 from ..data import packed, save_atomically
 from .blocks import inside, passed_over, without
+from .groups import size_along
 from .layers import block_size
 from .plans import Plan
 from .trace import copied
-from .units import size_along
 
 
 def cut(model: nn.Module, plan: Plan) -> nn.Module:

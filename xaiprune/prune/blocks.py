@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from .units import UnitGroup
+from .groups import UnitGroup
 
 #: Classes whose output is their input plus a correction, by name, as torchvision and timm spell them: a block of such a
 #: class can pass its input on if both have one shape. Add a name for a class of your own.
 RESIDUAL = {
     *("InvertedResidual", "_InvertedResidual", "MBConv", "FusedMBConv"),
-    *("BasicBlock", "Bottleneck", "ResBottleneckBlock", "CNBlock"),
+    *("BasicBlock", "Bottleneck", "ResBottleneckBlock", "CNBlock", "Block", "EncoderBlock"),
 }
 #: Where such a name means something else: the inverted residual of ShuffleNet puts halves side by side.
 _OTHERS = {"torchvision.models.shufflenetv2"}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from .units import UnitGroup
+from .groups import UnitGroup
 
 
 class ParameterCount:

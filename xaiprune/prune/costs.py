@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from ..measure import macs
+from ..zoo.vit import Attention
 from .blocks import inside
+from .groups import UnitGroup, check_groups
 from .layers import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, is_grouped
 from .plans import Plan
-from .units import UnitGroup, check_groups
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,20 @@ class Costs:
         names = [name for name in self.layers if not inside(name, gone)] if gone else self.layers
         return self.fixed + sum(self._layer(name, counts) for name in names)
 
+    def relaxed(self, counts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Cost as a function of how many units go from each group, which may be fractions and carry gradients.
+
+        Parameters
+        ----------
+        counts : mapping of str to torch.Tensor
+            Group name to a scalar. For costs whose curves are formulas, as those of :func:`mac_costs` are.
+        """
+        total = torch.zeros(()) + self.fixed
+        for name, layer in self.layers.items():
+            less_in, less_out = self._lost(name, counts)
+            total = total + self.curves[name](layer.reads - less_in, layer.makes - less_out)
+        return total
+
     def share(self, plan: Plan | Mapping[str, Sequence[int]]) -> float:
         """Cost that is left, as a share of the whole model's."""
         return self.of(plan) / self.total
@@ -170,9 +185,10 @@ def _counts(removed: Mapping[str, Sequence[int]]) -> dict[str, int]:
 
 
 def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
-    """Convolutions and dense layers in the order in which they first run, from one pass of an example.
+    """Convolutions, dense layers and attention in the order in which they first run, from one pass of an example.
 
-    A layer that runs several times has the operations of all its runs.
+    A layer that runs several times has the operations of all its runs. Those of an attention are its two products of
+    tokens with tokens; its dense layers are rows of their own.
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
@@ -182,16 +198,20 @@ def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
         if isinstance(module, nn.Linear):
             reads, makes = module.in_features, module.out_features
             work = inputs[0].numel() * makes
+        elif isinstance(module, Attention):
+            reads = makes = module.output.in_features
+            work = 2 * len(inputs[0]) * inputs[0].shape[1] ** 2 * makes
         else:
             reads, makes = module.in_channels, module.out_channels
             passed, channels = (inputs[0], reads) if isinstance(module, TRANSPOSED_CONVOLUTIONS) else (output, makes)
             work = module.weight.numel() * (passed.numel() // channels)
         before = found[name].macs if name in found else 0
-        found[name] = Layer(name, reads, makes, is_grouped(module), before + work, tuple(inputs[0].shape[1:]))
+        together = is_grouped(module) or isinstance(module, Attention)
+        found[name] = Layer(name, reads, makes, together, before + work, tuple(inputs[0].shape[1:]))
 
     with ExitStack() as stack, torch.no_grad():
         for name, module in model.named_modules():
-            if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)):
+            if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear, Attention)):
                 stack.callback(module.register_forward_hook(lambda m, i, o, name=name: hook(name, m, i, o)).remove)
         model(example[:1])
     return list(found.values())
@@ -200,7 +220,7 @@ def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
 def mac_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tensor) -> Costs:
     """Multiply-accumulate operations per image, exact for whole numbers of units.
 
-    What is computed outside of convolutions and dense layers is a fixed cost.
+    What is computed outside of convolutions, dense layers and the zoo's attention is a fixed cost.
 
     Parameters
     ----------

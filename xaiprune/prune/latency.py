@@ -10,9 +10,10 @@ from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
 from ..runtimes import node_times
+from ..zoo.vit import Attention
 from .costs import Costs, Layer, computing_layers
+from .groups import UnitGroup
 from .layers import TRANSPOSED_CONVOLUTIONS
-from .units import UnitGroup
 
 _COMPUTING = {"Conv", "ConvTranspose", "FusedConv", "Gemm", "FusedGemm", "MatMul"}
 #: Shares of a layer's width at which its time is measured.
@@ -35,9 +36,10 @@ def latency_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.
     repeats : int
         Timed runs of each layer and width.
     """
-    layers, curves, known = computing_layers(model, example), {}, {}
+    modules, curves, known = dict(model.named_modules()), {}, {}
+    layers = [layer for layer in computing_layers(model, example) if not isinstance(modules[layer.name], Attention)]
     for layer in layers:
-        module = model.get_submodule(layer.name)
+        module = modules[layer.name]
         key = (layer.reads, layer.makes, layer.shape, str(module))
         if key not in known:
             known[key] = _measured(module, layer, len(example), repeats)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from .costs import Costs
+from .groups import UnitGroup
 from .plans import Plan
 from .ranking import check_limits, chunks_of, ranked
 from .scores import Scores
 from .targets import to_target
-from .units import UnitGroup
 
 
 def plan(

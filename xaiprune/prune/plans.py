@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import save_atomically
-from .units import Member, UnitGroup
+from .groups import Member, UnitGroup
 
 _FORMAT = "xaiprune-plan-1"
 
@@ -45,7 +45,10 @@ class Plan:
             if len(units) and not 0 <= units[0] <= units[-1] < sizes[name]:
                 raise ValueError(f"removed holds units of {name!r} outside 0..{sizes[name] - 1}: {units}.")
             if len(units) == sizes[name]:
-                raise ValueError(f"removed empties group {name!r}: at least one of its {sizes[name]} units must stay.")
+                raise ValueError(
+                    f"removed empties group {name!r}: at least one of its {sizes[name]} units must stay. To do without "
+                    "all of them take the whole block, as a unit of find_blocks."
+                )
             if len(units):
                 clean[name] = units
         object.__setattr__(self, "removed", {name: clean[name] for name in sizes if name in clean})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .groups import UnitGroup
 from .scores import Scores
-from .units import UnitGroup
 
 
 def chunks_of(group: UnitGroup, floor: int, round_to: int) -> np.ndarray:

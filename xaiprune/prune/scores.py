@@ -12,7 +12,7 @@ from torch import nn
 from ..data import Split
 from ..train import classification_loss
 from .criteria import CRITERIA, Criterion, Evidence
-from .units import UnitGroup, check_groups
+from .groups import UnitGroup, check_groups
 
 #: Ways to bring groups to one scale before all units are ranked together: ``values of a group -> values``.
 NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

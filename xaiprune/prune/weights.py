@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from torch import nn
 
-from .units import Member, UnitGroup
+from .groups import Member, UnitGroup
 
 _KEPT = nn.Embedding | nn.LayerNorm
 

@@ -1,11 +1,13 @@
 """Small readable architectures and their shipped checkpoints."""
 
 from .autoencoder import ConvAutoencoder
+from .convert import from_timm, from_torchvision
 from .lenet import lenet_5, lenet_300_100
 from .mlp import toy_mlp
 from .mobilenet import mobilenet
 from .registry import MODELS, Recipe, card, load, train
 from .settings import SETTINGS, Setting, setting
+from .vit import VisionTransformer
 
 __all__ = [
     *(
@@ -14,7 +16,10 @@ __all__ = [
         "ConvAutoencoder",
         "Recipe",
         "Setting",
+        "VisionTransformer",
         "card",
+        "from_timm",
+        "from_torchvision",
         "lenet_5",
         "lenet_300_100",
         "load",

@@ -21,6 +21,7 @@ from .autoencoder import ConvAutoencoder
 from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
 from .mobilenet import mobilenet
+from .vit import VisionTransformer
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Recipe:
     lr : float
     augment : callable, optional
         ``(images, generator) -> images``, for the training images.
+    batch_size : int
     start : callable
         ``model -> model``: weights to start from, where these are not random.
     """
@@ -52,6 +54,7 @@ class Recipe:
     epochs: int
     lr: float
     augment: Callable | None = None
+    batch_size: int = 128
     start: Callable[[nn.Module], nn.Module] = lambda model: model
 
 
@@ -90,6 +93,16 @@ MODELS: dict[str, Recipe] = {
         epochs=20,
         lr=3e-3,
         augment=flip_and_shift,
+    ),
+    "vit-fashion-mnist": Recipe(
+        build=VisionTransformer,
+        dataset=data.fashion_mnist,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=28,
+        lr=1e-3,
+        augment=partial(flip_and_shift, pixels=1),
+        batch_size=64,
     ),
     "mobilenet-cifar10": Recipe(
         build=partial(mobilenet, channels=3),
@@ -171,6 +184,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         recipe.loss,
         epochs=epochs,
         lr=recipe.lr,
+        batch_size=recipe.batch_size,
         seed=seed,
         augment=recipe.augment,
         validate=lambda model: recipe.metric(model, validation),

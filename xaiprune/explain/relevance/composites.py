@@ -49,10 +49,14 @@ class Composite:
     name : str
     rows : tuple of (Where, Rule)
         The last row must be for all layers.
+    attention : bool
+        Whether relevance passes on to what attention compared, its queries and keys. If not, its weights count as
+        given, and all relevance goes to the values.
     """
 
     name: str
     rows: tuple[tuple[Where, Rule | PixelRule], ...]
+    attention: bool = False
 
     def __post_init__(self):
         if not self.rows or self.rows[-1][0] != Where():
@@ -88,6 +92,10 @@ COMPOSITES: dict[str, Composite] = {
         uniform(z_plus()),
         uniform(w_plus()),
         uniform(alpha_beta()),
+        Composite("cp-lrp", ((_ALL, epsilon()),)),
+        Composite("attnlrp", ((_ALL, epsilon()),), attention=True),
+        Composite("attnlrp-gamma", ((_CONVOLUTIONS, gamma(0.25)), (_ALL, gamma(0.05))), attention=True),
+        Composite("attnlrp-plus", ((_ALL, z_plus()),), attention=True),
         Composite("epsilon-plus", ((_CONVOLUTIONS, z_plus()), (_ALL, epsilon()))),
         Composite("epsilon-plus-flat", ((_FIRST, flat()), (_CONVOLUTIONS, z_plus()), (_ALL, epsilon()))),
         Composite("epsilon-plus-box", ((_FIRST, z_box()), (_CONVOLUTIONS, z_plus()), (_ALL, epsilon()))),

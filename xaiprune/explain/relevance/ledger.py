@@ -16,8 +16,9 @@ class Entry:
     ----------
     name : str
         Qualified name of the layer.
-    kind : {"convolution", "dense", "normalisation", "constant"}
-        ``constant``: a number that the model adds to its signal.
+    kind : {"convolution", "dense", "normalisation", "constant", "softmax"}
+        ``constant``: numbers that the model adds to its signal, or puts beside it, such as a transformer's positions
+        and its class token.
     place : int
         Position among the layers, from the input.
     first : bool
@@ -70,6 +71,23 @@ class Ledger:
     def kept(self) -> torch.Tensor:
         """What went nowhere, all layers; shape ``(N,)``."""
         return sum((entry.kept for entry in self.entries), torch.zeros_like(self.output))
+
+    def sums(self) -> dict[str, torch.Tensor]:
+        """The books by where relevance ended up, each of shape ``(N,)``; together they are the explained output.
+
+        ``input``; the name of every constant, such as ``position``; ``biases`` of all layers; ``softmax``, what
+        attention's softmax did not pass on; ``nowhere``, what epsilon or a rule of one sign kept.
+        """
+        found = {"input": self.inputs}
+        none = torch.zeros_like(self.output)
+        for entry in self.entries:
+            if entry.kind == "constant":
+                found[entry.name] = found.get(entry.name, none) + entry.bias
+        others = [entry for entry in self.entries if entry.kind != "constant"]
+        found["biases"] = sum((entry.bias for entry in others), none)
+        found["softmax"] = sum((entry.kept for entry in others if entry.kind == "softmax"), none)
+        found["nowhere"] = self.kept - found["softmax"]
+        return found
 
     @property
     def error(self) -> torch.Tensor:

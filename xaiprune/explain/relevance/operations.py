@@ -5,8 +5,12 @@ pooling by the maximum, reshaping) need no rule of their own: their gradient is 
 
 - products with weights, which follow the composite;
 - normalisation with fixed statistics and added constants, whose constant takes its share;
+- layer normalisation, whose standard deviation counts as a constant (the identity rule, Achtibat et al. 2024,
+  arXiv 2402.05602, proposition 3.4);
 - activation functions, which pass on what they get: y / x in place of the derivative;
-- gates (sigmoid, softmax), which are detached: a gate times a signal leaves all relevance to the signal.
+- gates (sigmoid, softmax), which are detached: a gate times a signal leaves all relevance to the signal;
+- attention, where the composite explains it: softmax keeps its own gradient, with a remainder (proposition 3.1 there),
+  and a product of two signals gives half to each (proposition 3.3).
 
 Everything else is refused by name.
 """
@@ -23,10 +27,10 @@ from .products import Propagate, convolution, dense, per_image
 
 _PLAIN = """
     __get__ __getitem__ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
-    adaptive_max_pool2d amax avg_pool1d avg_pool2d avg_pool3d cat channel_shuffle chunk clone concat concatenate
-    contiguous double dropout dropout1d dropout2d dropout3d expand flatten flip float gather index_select interpolate
-    max_pool1d max_pool2d max_pool3d mean movedim narrow neg permute pixel_shuffle repeat requires_grad_ reshape roll
-    select split squeeze stack sum swapaxes t to transpose unbind unflatten unfold unsqueeze upsample view view_as
+    adaptive_max_pool2d amax avg_pool1d avg_pool2d avg_pool3d channel_shuffle chunk clone contiguous double dropout
+    dropout1d dropout2d dropout3d expand flatten flip float gather index_select interpolate max_pool1d max_pool2d
+    max_pool3d mean movedim narrow neg permute pixel_shuffle repeat requires_grad_ reshape roll select split squeeze
+    stack sum swapaxes t to transpose unbind unflatten unfold unsqueeze upsample view view_as
 """
 _MOVES = "clone contiguous flatten movedim permute reshape squeeze to transpose unsqueeze view"
 #: Operations whose own gradient is right: linear without a constant, or a choice among values.
@@ -48,8 +52,10 @@ ACTIVATIONS = {
     "silu": nn.functional.silu,
     "tanh": torch.tanh,
 }
-#: Values between 0 and 1 that multiply a signal.
-GATES = frozenset({"hardsigmoid", "sigmoid", "softmax"})
+#: Values between 0 and 1 that multiply a signal; softmax is one where the composite takes attention as given.
+GATES = frozenset({"hardsigmoid", "sigmoid"})
+#: Attention that never shows its weights.
+HIDDEN = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention"})
 
 
 class Affine(torch.autograd.Function):
@@ -85,6 +91,41 @@ class Pass(torch.autograd.Function):
         """Gradient of the input."""
         x, output = ctx.saved_tensors
         return (output / x).nan_to_num_(0, 0, 0).mul_(gradient), None
+
+
+class Softmax(torch.autograd.Function):
+    """Softmax by its own gradient: what the inputs do not get is written to the ledger as kept."""
+
+    @staticmethod
+    def forward(ctx, x, output, dim: int, entry: Entry):
+        """Return ``output``, which has been computed already."""
+        ctx.dim, ctx.entry = dim, entry
+        ctx.save_for_backward(x, output)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradient of the input, and the line in the ledger."""
+        x, output = ctx.saved_tensors
+        relevance = output * gradient
+        total = per_image(relevance)
+        found = relevance - output * relevance.sum(ctx.dim, keepdim=True)
+        ctx.entry.write(total, torch.zeros_like(total), total - per_image(x * found))
+        return found, *(None,) * 3
+
+
+class Half(torch.autograd.Function):
+    """A signal as it is, with half of its gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        """Return the signal."""
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Half of the gradient."""
+        return gradient / 2
 
 
 def product(trace, function, args, kwargs):
@@ -140,6 +181,57 @@ def normalisation(trace, function, args, kwargs):
     x, weight, bias, layer, entry = folded
     bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
     return Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
+
+
+def layer_normalisation(trace, function, args, kwargs):
+    """Layer normalisation: linear, since its standard deviation counts as a constant; the bias takes its share."""
+    given = inspect.signature(nn.functional.layer_norm).bind(*args, **kwargs)
+    given.apply_defaults()
+    x, shape, weight, bias, eps = given.arguments.values()
+    axes = tuple(range(-len(shape), 0))
+    centred = x - x.mean(axes, keepdim=True)
+    with torch.no_grad():
+        scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps) * (1 if weight is None else weight)
+        shift = x.new_zeros(()) if bias is None else bias.detach()
+        output = centred * scale + shift
+    return Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x))
+
+
+def softmax(trace, function, args, kwargs):
+    """Softmax: a gate, or by its own gradient where the composite explains attention."""
+    if not trace.composite.attention:
+        return function(*args, **kwargs).detach()
+    x = args[0] if args else kwargs["input"]
+    with torch.no_grad():
+        output = function(*args, **kwargs)
+    dim = args[1] if len(args) > 1 else kwargs.get("dim")
+    return Softmax.apply(x, output, -1 if dim is None else dim, trace.entry("softmax", x))
+
+
+def matrices(trace, function, args, kwargs):
+    """A product of two matrices: linear in a signal and a constant, half to each of two signals."""
+    if all(map(_is_signal, _pair(args, kwargs))):
+        args = (*(Half.apply(value) for value in _pair(args, kwargs)), *args[2:])
+        kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "other", "mat2")}
+    return function(*args, **kwargs)
+
+
+def concatenation(trace, function, args, kwargs):
+    """Signals side by side as they are; of constants among them the share is noted."""
+    tensors = args[0] if args else kwargs["tensors"]
+    result = function(*args, **kwargs)
+    if all(map(_is_signal, tensors)):
+        return result
+    with torch.no_grad():
+        constants = [torch.zeros_like(value) if _is_signal(value) else value for value in tensors]
+        shift = function(constants, *args[1:], **{key: value for key, value in kwargs.items() if key != "tensors"})
+    entry = trace.entry("constant", next(filter(_is_signal, tensors)))
+    return Affine.apply(result, result.new_ones(()), shift, result.detach(), entry)
+
+
+def hidden(trace, function, args, kwargs):
+    """Fused attention, which cannot be explained."""
+    trace.refuse(function, "hides the weights of its attention; xp.zoo.from_torchvision lays them open")
 
 
 def addition(trace, function, args, kwargs):
@@ -204,7 +296,12 @@ _MULTIPLY = "mul div __mul__ __rmul__ __truediv__ __div__ multiply true_divide d
 _PRODUCT = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
 HANDLERS = {
     "batch_norm": normalisation,
+    "layer_norm": layer_normalisation,
+    "softmax": softmax,
     "pad": padding,
+    **dict.fromkeys(("matmul", "__matmul__", "bmm", "mm"), matrices),
+    **dict.fromkeys(("cat", "concat", "concatenate"), concatenation),
+    **dict.fromkeys(HIDDEN, hidden),
     **dict.fromkeys(_ADD.split(), addition),
     **dict.fromkeys(_MULTIPLY.split(), multiplication),
     **dict.fromkeys(_PRODUCT.split(), product),

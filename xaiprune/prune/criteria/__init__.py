@@ -7,7 +7,7 @@ group.
 
 from __future__ import annotations
 
-from . import attribution, blocks, slices, statistics, weights
+from . import attribution, blocks, heads, slices, statistics, weights
 from .evidence import Criterion, Evidence, at_random
 from .reading import apart
 from .yeom import YEOM
@@ -54,6 +54,12 @@ CRITERIA: dict[str, Criterion] = {
             attribution.weight_relevance,
             stated=f"mean over images of |relevance| {_READ}, as a share of its group",
         ),
+        *(
+            Criterion(name, attribution.relevance(name), _GRADIENTS, stated=f"relevance by the composite {name}")
+            for name in ("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus")
+        ),
+        Criterion("attention-entropy", heads.entropy, _DATA, stated="heads: log T less the entropy of a row, in nats"),
+        Criterion("confidence", heads.confidence, _DATA, stated="heads: largest weight of a row"),
         Criterion(
             "integrated-gradients",
             attribution.integrated_gradients,

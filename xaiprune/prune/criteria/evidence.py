@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ...data import Split
-from ..units import UnitGroup
+from ..groups import UnitGroup
 
 
 @dataclass(frozen=True)

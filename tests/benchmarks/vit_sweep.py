@@ -1,0 +1,170 @@
+"""The stored runs behind lesson 06: pruned transformers, and how long each ranking of heads and neurons holds.
+
+``run_all`` writes ``data/checkpoints/vit-pruned-*`` and the tables ``vit_*``; its parts run side by side, a core each.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+
+import joblib
+import torch
+from torch import nn
+
+from xaiprune import data, distill, tables, zoo
+from xaiprune.augment import flip_and_shift
+from xaiprune.data import fashion_mnist
+from xaiprune.metrics import accuracy
+from xaiprune.prune import (
+    Costs,
+    Plan,
+    UnitGroup,
+    cut,
+    find_heads,
+    find_neurons,
+    learn_masks,
+    load_cut,
+    mac_costs,
+    plan,
+    rate_curve,
+    save_cut,
+    score,
+    tune,
+)
+
+COMMAND = "python -m tests.benchmarks.vit --full"
+MODEL, SEEDS = "vit-fashion-mnist", (0, 1, 2)
+#: How the shipped models were pruned: by masks that were learned, or by relevance.
+METHODS = ("masks", "relevance")
+#: Share of the operations that is left; images that masks are learned on and that relevance is measured on.
+TARGET, LEARNED_ON, SCORED_ON = 0.5, 8000, 500
+TUNING = {"epochs": 6, "lr": 1e-3, "augment": partial(flip_and_shift, pixels=1), "progress": False}
+
+#: Rankings whose curves are stored; those of one group of units alone are in the second row.
+CRITERIA = ("attnlrp", "cp-lrp", "z-plus", "integrated-gradients", "taylor", "fisher", "l2", "activation", "random")
+OF_HEADS = ("attention-entropy", "confidence")
+KINDS: dict[str, Callable[[nn.Module], list[UnitGroup]]] = {"heads": find_heads, "neurons": find_neurons}
+DRAWS, JUDGED = 20, 1000
+
+MODULES = {
+    "vit_pruned": ("xaiprune.prune.masks", "xaiprune.prune.recover", "xaiprune.prune.targets"),
+    "vit_curves": (
+        *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "heads", "reading", "slices")),
+        "xaiprune.prune.rates",
+    ),
+}
+
+
+def units_and_costs(model: nn.Module) -> tuple[list[UnitGroup], Costs]:
+    """Heads and neurons, and what they cost in operations."""
+    units = find_heads(model) + find_neurons(model)
+    return units, mac_costs(model, units, fashion_mnist("calibration", 1).images)
+
+
+def planned(method: str, seed: int) -> Plan:
+    """The plan of one of the shipped models; that of relevance does not depend on the seed."""
+    model = zoo.load(MODEL)
+    units, costs = units_and_costs(model)
+    if method == "masks":
+        masks = learn_masks(
+            model, units, fashion_mnist("train", LEARNED_ON), costs, target=TARGET, seed=seed, progress=False
+        )
+        return plan(masks.scores, target=TARGET, costs=costs)
+    scores = score(model, units, "attnlrp", fashion_mnist("calibration", SCORED_ON))
+    return plan(scores.normalised("mean"), target=TARGET, costs=costs)
+
+
+def pruned(method: str, seed: int) -> list[dict]:
+    """One of the shipped models: cut to half of the operations at once, then tuned towards the original's answers."""
+    start = time.perf_counter()
+    model, validation, test = zoo.load(MODEL), fashion_mnist("validation"), fashion_mnist("test")
+    chosen = planned(method, seed)
+    smaller = cut(model, chosen)
+    row = {"method": method, "seed": seed, "macs": round(units_and_costs(model)[1].share(chosen), 4)}
+    row |= {"cut": round(accuracy(smaller, validation), 3)}
+    tune(
+        smaller,
+        fashion_mnist("train"),
+        validation,
+        loss=distill.soft_targets(model),
+        seed=seed,
+        resume=state_file(f"vit-pruned-{method}-{seed}"),
+        **TUNING,
+    )
+    save_cut(smaller, chosen, checkpoint(method, seed))
+    row |= {"validation": round(accuracy(smaller, validation), 3), "test": round(accuracy(smaller, test), 3)}
+    return [row | {"minutes": round((time.perf_counter() - start) / 60, 1)}]
+
+
+def state_file(name: str):
+    """Where an unfinished run keeps what it has."""
+    return data.cache_dir() / "training" / f"{name}-{tables.code_version(__name__, *MODULES['vit_pruned'])}.pt"
+
+
+def checkpoint(method: str, seed: int):
+    """Where a shipped model lies, without an ending."""
+    return data.data_dir() / "checkpoints" / f"vit-pruned-{method}-seed{seed}"
+
+
+def load_pruned(method: str, seed: int = 0) -> nn.Module:
+    """One of the shipped models."""
+    return load_cut(zoo.VisionTransformer, checkpoint(method, seed))
+
+
+def curve(kind: str, criterion: str, seed: int) -> list[dict]:
+    """Validation accuracy without tuning, at 20 pruning rates."""
+    model = zoo.load(MODEL)
+    scores = score(model, KINDS[kind](model), criterion, fashion_mnist("calibration", SCORED_ON), seed=seed)
+    found = rate_curve(model, scores, fashion_mnist("validation", JUDGED))
+    row = {"kind": kind, "criterion": criterion, "seed": seed, "a_pr": round(found.a_pr, 3), "top_pr": found.top_pr}
+    return [row | {"values": [round(value, 2) for value in found.values]}]
+
+
+def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
+    """The parts of each table: a function and its arguments."""
+    points = [(kind, name, 0) for kind in KINDS for name in CRITERIA if name != "random"]
+    points += [("heads", name, 0) for name in OF_HEADS]
+    points += [(kind, "random", seed) for kind in KINDS for seed in range(DRAWS)]
+    return {
+        "vit_pruned": (pruned, [(method, seed) for seed in SEEDS for method in METHODS]),
+        "vit_curves": (curve, points),
+    }
+
+
+def run_all() -> None:
+    """Measure everything and write the tables."""
+    for name in MODULES:
+        run(name)
+
+
+def run(name: str) -> list[dict]:
+    """Measure one table and write it; an interrupted run of the same code goes on with the parts that are missing."""
+    function, parts = jobs()[name]
+    code = tables.code_version(__name__, *MODULES[name])  # rows of other settings are not mixed in
+    unfinished = data.cache_dir() / "training" / f"{name}-{code}.json"
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
+    missing = [part for part in parts if json.dumps(part) not in known]
+    runner = joblib.Parallel(n_jobs=2, return_as="generator_unordered")
+    for part, rows, seconds in runner(joblib.delayed(_timed)(function, part) for part in missing):
+        known[json.dumps(part)] = [rows, seconds]
+        unfinished.write_text(json.dumps(known))
+        print(f"{seconds:.0f} s: { {key: value for key, value in rows[0].items() if key != 'values'} }", flush=True)
+    rows = [row for part in parts for row in known[json.dumps(part)][0]]
+    files = [f"{MODEL}-seed0.safetensors"]
+    if name == "vit_pruned":
+        files += [f"{checkpoint(*part).name}.safetensors" for part in parts]
+    seconds = sum(seconds for _, seconds in known.values())
+    tables.write(name, rows, command=COMMAND, modules=MODULES[name], checkpoints=files, seconds=seconds)
+    unfinished.unlink()
+    return rows
+
+
+def _timed(function: Callable, part: tuple) -> tuple[tuple, list[dict], float]:
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    rows = function(*part)
+    return part, rows, time.perf_counter() - start

@@ -1,0 +1,121 @@
+"""What a group of units is: data, with every layer that the removal of one of them touches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One layer's part in a group.
+
+    Attributes
+    ----------
+    module : str
+        Qualified name of the layer in the model; for a bare parameter, the parameter's name.
+    kind : str
+        Type of the layer, as printed: ``Conv2d``, ``Linear``, ``Parameter``.
+    role : {"out", "in", "through", "weight"}
+        Whether the layer produces the units, reads them, lets them pass one by one, or holds them as weights.
+    axes : dict of str to (int or None)
+        Qualified names of the tensors that lose slices, with the axis; None where single entries of the flattened
+        tensor are meant.
+    counts : tuple of str
+        Attributes of the module that hold the width.
+    width : int
+        Size of the axis before anything is removed.
+    index : numpy.ndarray
+        Shape ``(units, slices per unit)``: the slices along the axis that belong to each unit.
+    """
+
+    module: str
+    kind: str
+    role: str
+    axes: dict[str, int | None]
+    counts: tuple[str, ...]
+    width: int
+    index: np.ndarray
+
+    def __str__(self) -> str:
+        each = self.index.shape[1]
+        if self.role == "weight":
+            return f"{self.module} ({self.kind}) holds {self.width} weights, one per unit"
+        verb = {"out": "produces", "in": "reads", "through": "passes on"}[self.role]
+        noun = "features" if self.kind in ("Linear", "LayerNorm", "Embedding", "Parameter") else "channels"
+        return f"{self.module} ({self.kind}) {verb} {each} of its {self.width} {noun} per unit"
+
+
+@dataclass(frozen=True, eq=False)
+class UnitGroup:
+    """Units of one dimension of the model, with every layer that the removal of one of them touches.
+
+    Attributes
+    ----------
+    name : str
+        Name of the first layer that produces the units.
+    size : int
+        Number of units.
+    members : tuple of Member
+        The chain of consequences, in the model's order.
+    shape : tuple of int or None
+        For units that are single weights, the shape of their tensor; None for channels and neurons.
+    blocks : tuple of str or None
+        For units that are whole blocks, their qualified names; they have no other members.
+    """
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+    shape: tuple[int, ...] | None = None
+    blocks: tuple[str, ...] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the units are: ``channels`` (neurons too), ``weights`` or ``blocks``."""
+        return "weights" if self.shape is not None else "blocks" if self.blocks is not None else "channels"
+
+    @property
+    def single(self) -> bool:
+        """True if the units are single weights."""
+        return self.kind == "weights"
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """Children of the model that take part, in order."""
+        names = self.blocks or [member.module for member in self.members]
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in names))
+
+    @property
+    def crosses(self) -> bool:
+        """True if the group lies across the boundary between components, False if inside one."""
+        return len(self.components) > 1
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __repr__(self) -> str:
+        return f"UnitGroup({self.name!r}, {self.size} units, {len(self.blocks or self.members)} layers)"
+
+    def __str__(self) -> str:
+        where = f"crosses {' | '.join(self.components)}" if self.crosses else f"inside {self.components[0]}"
+        lines = [f"{self.name}: {self.size} units, {where}"]
+        lines += [f"  {block} can pass its input on" for block in self.blocks or ()]
+        return "\n".join(lines + [f"  {member}" for member in self.members])
+
+
+def size_along(shape: Sequence[int], axis: int | None) -> int:
+    """Entries of a tensor of this shape along an axis, or all of them where the axis is None."""
+    return math.prod(shape) if axis is None else shape[axis]
+
+
+def check_groups(groups: Sequence[UnitGroup], name: str = "units") -> dict[str, UnitGroup]:
+    """The groups by name, or an error that says what came instead."""
+    groups = [groups] if isinstance(groups, UnitGroup) else groups
+    if not groups or not all(isinstance(group, UnitGroup) for group in groups):
+        raise ValueError(f"{name} must be a non-empty list of UnitGroup, as find_units and find_weights return it.")
+    return {group.name: group for group in groups}

@@ -1,0 +1,138 @@
+"""A Vision Transformer whose every part is a layer with a name, so that it can be watched, explained and cut."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Prepend(nn.Module):
+    """The class token, a learned vector, put before the tokens of an image: (N, T, D) to (N, 1 + T, D)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, 1, dim))
+
+    def forward(self, tokens):
+        return torch.cat([self.weight.expand(tokens.shape[0], -1, -1), tokens], dim=1)
+
+
+class Position(nn.Module):
+    """A learned vector for every place, added to the token that stands there; shape (1, T, D)."""
+
+    def __init__(self, tokens: int, dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(0.5 * torch.randn(1, tokens, dim))
+
+    def forward(self, tokens):
+        return tokens + self.weight
+
+
+class Attention(nn.Module):
+    """Heads that look from every token at all tokens (Vaswani et al. 2017, equation 1).
+
+    The number of heads is what the layers' sizes say, so that a head is gone when its rows of ``query``, ``key`` and
+    ``value`` and its columns of ``output`` are. ``weights`` is where the attention can be watched: its output has the
+    shape (N, heads, T, T), a row of sum 1 for every token that looks.
+
+    Parameters
+    ----------
+    dim : int
+        Of a token.
+    heads, width : int
+        How many heads, and how many numbers each of them compares.
+    """
+
+    def __init__(self, dim: int, heads: int, width: int):
+        super().__init__()
+        self.width = width
+        self.query = nn.Linear(dim, heads * width)
+        self.key = nn.Linear(dim, heads * width)
+        self.value = nn.Linear(dim, heads * width)
+        self.weights = nn.Softmax(dim=-1)
+        self.output = nn.Linear(heads * width, dim)
+
+    @property
+    def heads(self) -> int:
+        """How many heads there are."""
+        return self.output.in_features // self.width
+
+    def forward(self, tokens):
+        query, key, value = (
+            layer(tokens).unflatten(-1, (-1, self.width)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        weights = self.weights(query @ key.transpose(-2, -1) * self.width**-0.5)
+        return self.output((weights @ value).transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Attention, then two dense layers on every token alone; each adds to what it reads (He et al. 2016)."""
+
+    def __init__(self, dim: int, heads: int, width: int, hidden: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attention = Attention(dim, heads, width)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+    def forward(self, tokens):
+        tokens = tokens + self.attention(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class VisionTransformer(nn.Module):
+    """Patches of an image as the words of a transformer (Dosovitskiy et al. 2021, arXiv 2010.11929, equations 1 to 4).
+
+    Input (N, channels, side, side), output logits (N, classes).
+
+    Parameters
+    ----------
+    side, patch, channels : int
+        The image's height and width, the patches', which must divide it, and the number of colours.
+    dim, depth, heads, width, hidden : int
+        Size of a token, number of blocks, heads in each and their width, neurons between the two dense layers.
+    classes : int
+
+    Raises
+    ------
+    ValueError
+        If the patches do not fill the image; on images of another shape.
+    """
+
+    def __init__(
+        self,
+        side: int = 28,
+        patch: int = 4,
+        channels: int = 1,
+        dim: int = 64,
+        depth: int = 6,
+        heads: int = 4,
+        width: int = 16,
+        hidden: int = 256,
+        classes: int = 10,
+    ):
+        super().__init__()
+        if patch < 1 or side % patch:
+            raise ValueError(f"patch must divide the image's side of {side} pixels, got {patch}.")
+        self.shape = (channels, side, side)
+        self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
+        nn.init.normal_(self.patches.weight, std=(channels * patch**2) ** -0.5)
+        self.class_token = Prepend(dim)
+        self.position = Position(1 + (side // patch) ** 2, dim)
+        self.blocks = nn.Sequential(*(Block(dim, heads, width, hidden) for _ in range(depth)))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.head = nn.Linear(dim, classes)
+
+    @property
+    def grid(self) -> int:
+        """How many patches lie along one side of the image."""
+        return self.shape[-1] // self.patches.stride[0]
+
+    def forward(self, images):
+        """Logits (N, classes) of images (N, channels, side, side)."""
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"images must be (N, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}.")
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = self.blocks(self.position(self.class_token(tokens)))
+        return self.head(self.norm(tokens)[:, 0])
