@@ -74,6 +74,12 @@ xp.setup()
 model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
         "xp.widgets.StructureExplorer(model, clothes, clothes, criteria=('l1',), stops=((0, 'l1', 'uniform'),))",
     ),
+    "heads": (
+        """import xaiprune as xp
+xp.setup()
+model, clothes = xp.zoo.load("vit-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
+        "xp.widgets.HeadExplorer(model, clothes, clothes, criteria=('l2',), stops=((24, 1536, 'l2'),))",
+    ),
 }
 
 
@@ -212,6 +218,17 @@ def test_dragging_a_bar_takes_channels_from_one_group(lab, page):
     (_, _, whole, *_), (_, _, less, *_) = drag(lab, page, "structure", handle=2, pixels=0, down=60)
     assert whole == 100
     assert less < whole
+
+
+def test_dragging_the_number_of_heads_and_clicking_one(lab, page):
+    (_, whole, off, *_), (_, less, more, *_) = drag(lab, page, "heads", handle=0, pixels=-120)
+    assert (whole, off) == (100, 0)
+    assert less < whole
+    assert more > 4
+    before = readout(page)[1][2]
+    page.locator(".jupyter-widgets.widget-toggle-button", has_text="%").first.click()
+    settle(page)
+    assert readout(page)[1][2] == before + 1
 
 
 def test_dragging_to_another_weight_shows_its_landscape(lab, page):

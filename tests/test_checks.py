@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from xaiprune.checks import ClaimError, claim, guess
 from xaiprune.exercises import EXERCISES, NotYet, exercise
@@ -30,6 +31,7 @@ SOLUTIONS = {"neuron": 1601, "mask": 834_577, "psnr": right_psnr, "step": 1 / 32
 SOLUTIONS |= {"csr": 0.5, "cubic": 0.7, "keep": keep, "fisher": 5, "probes": 4, "surgeon": 2}
 SOLUTIONS |= {"z-plus": 3, "complete": 5, "shared": lambda one, other, k: len(top(one, k) & top(other, k)) / k}
 SOLUTIONS |= {"hidden": 6713, "rounded": 80, "statistics": lambda a: (a.mean((0, 2, 3)), a.var((0, 2, 3)))}
+SOLUTIONS |= {"head": 4144, "remainder": 0.8, "rollout": lambda w: (w.mean(0) + torch.eye(w.shape[-1])) / 2}
 
 
 def top(values, k):
@@ -122,6 +124,24 @@ MISTAKES = [
     ("statistics", lambda a: (a.amax((0, 2, 3)), a.var((0, 2, 3))), "the means are off"),
     ("statistics", lambda a: (a.mean((0, 2, 3)), a.std((0, 2, 3))), "standard deviations"),
     ("statistics", lambda a: (a.mean((0, 2, 3)), a.mean((0, 2, 3)) ** 2), "the variances are off"),
+    ("head", 4096, "have a bias for each"),
+    ("head", 3120, "its columns go too"),
+    ("head", 4208, "belongs to no head"),
+    ("head", 1024, "one of four layers"),
+    ("head", 5, "rows of query, key and value"),
+    ("remainder", 0.0, "Put in the numbers"),
+    ("remainder", -0.8, "less what the inputs get"),
+    ("remainder", 0.6, "all outputs' relevance"),
+    ("remainder", 1.6, "is counted once"),
+    ("remainder", 7, "the sum of R less"),
+    ("rollout", 0.5, "write a function"),
+    ("rollout", lambda w: w, "one matrix of shape"),
+    ("rollout", lambda w: w.mean(0), "half of the step is the identity"),
+    ("rollout", lambda w: w.mean(0) + torch.eye(4), "rows have to sum to one"),
+    ("rollout", lambda w: (w.amax(0) + torch.eye(4)) / 2, "not the largest"),
+    ("rollout", lambda w: (w.sum(0) + torch.eye(4)) / 2, "not their sum"),
+    ("rollout", lambda w: (w.mean(0).T + torch.eye(4)) / 2, "do not transpose"),
+    ("rollout", lambda w: torch.zeros(4, 4), "half of the identity"),
 ]
 
 

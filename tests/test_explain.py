@@ -65,7 +65,7 @@ class Linear(nn.Module):
         return (images[:, None] * self.weight).sum((2, 3, 4))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name, row in METHODS.items() if not row.attention])
 def test_every_method_gives_one_finite_map_per_image_whatever_the_batches(lenet, some, name):
     found = heatmaps(lenet, *some, name)
     assert found.shape == (40, 28, 28)
@@ -78,7 +78,7 @@ def test_every_method_gives_one_finite_map_per_image_whatever_the_batches(lenet,
         assert found.min() >= 0
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name, row in METHODS.items() if not row.attention])
 def test_no_method_leaves_a_trace(lenet, some, name):
     before, state = torch.get_rng_state(), {k: v.clone() for k, v in lenet.state_dict().items()}
     images = some.images[:4].clone()

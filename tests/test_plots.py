@@ -211,3 +211,20 @@ def test_a_pair_that_was_not_timed_has_no_bar():
     times = {("a", "eager"): (1, 2, 3), ("a", "onnx"): (1, 2, 3), ("b", "eager"): (1, 2, 3)}
     ax = plots.runtime_bars(times, "Latency").axes[0]
     assert len(ax.texts) == 3
+
+
+def test_heads_are_drawn_each_on_its_own_scale_and_crossed_out_when_gone():
+    maps = np.arange(2 * 3 * 4).reshape(2, 3, 2, 2) + 1.0
+    ax = plots.head_maps(maps, "Heads", off={1: [0, 2]}).axes[0]
+    picture = ax.images[0].get_array()
+    assert picture.shape == (5, 8)
+    assert picture[:2, :2].max() == picture[3:, 6:].max() == 1
+    assert ax.lines[0].get_xdata().tolist() == [0.5, 6.5]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2"]
+
+
+def test_a_grid_of_heads_prints_every_number():
+    figure = plots.head_grid(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "Shares", "share [%]")
+    ax, bar = figure.axes
+    assert [text.get_text() for text in ax.texts] == ["1.0", "2.0", "3.0", "4.0", "5.0", "6.0"]
+    assert bar.get_ylabel() == "share [%]"

@@ -18,6 +18,7 @@ from xaiprune.train import classification_loss
 from xaiprune.widgets import (
     CoefficientExplorer,
     CurvatureExplorer,
+    HeadExplorer,
     HeatmapExplorer,
     NoiseExplorer,
     StructureExplorer,
@@ -447,3 +448,85 @@ def test_the_structure_explorer_takes_any_criteria_and_knows_its_groups(structur
     assert other.set(30).macs < 1
     with pytest.raises(ValueError, match="kept names group 'nobody'"):
         structure_compute(other.model, other.scores("l1"), {"nobody": 1}, other.split, 0, other.macs)
+
+
+@pytest.fixture(scope="module")
+def head_explorer():
+    from tests.test_vit import small
+
+    images, labels = data.fashion_mnist("validation", 12)
+    split = data.Split(torch.nn.functional.interpolate(images, 8), labels % 4)
+    return HeadExplorer(small(), split, split, criteria=("attnlrp", "l2"), stops=((6, 14, "attnlrp"), (2, 7, "l2")))
+
+
+def test_fewer_heads_and_neurons_cost_less_by_every_criterion(head_explorer):
+    explorer = head_explorer
+    state = {name: tensor.clone() for name, tensor in explorer.model.state_dict().items()}
+    for criterion in explorer.criteria:
+        grid = itertools.product((0, 5), (6, 3, 0), (14, 5, 0))
+        views = [explorer.set(heads, neurons, criterion, image) for image, heads, neurons in grid]
+        for view in views:
+            assert np.isfinite(view.heatmaps).all()
+            assert view.heatmaps.shape == (2, 8, 8)
+            assert view.shares.shape == (2, 3)
+            assert view.shares.sum() == pytest.approx(100)
+            assert 0 <= view.value <= 100
+            assert 0 <= view.probability <= 1
+        for some in (views[:9], views[9:]):
+            by_neurons = [some[place].macs for place in (0, 1, 2)]
+            by_heads = [some[place].macs for place in (0, 3, 6)]
+            assert some[0].macs == 1
+            assert by_neurons == sorted(by_neurons, reverse=True)
+            assert by_heads == sorted(by_heads, reverse=True)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in explorer.model.state_dict().items())
+
+
+def test_all_heads_on_is_the_original(head_explorer):
+    view = head_explorer.set(image=3)
+    assert np.array_equal(*view.heatmaps)
+    assert view.value == accuracy(head_explorer.model, head_explorer.split)
+    assert view.heads == {}
+
+
+def test_a_click_switches_one_head_off_and_all_of_a_block_may_go(head_explorer):
+    explorer = head_explorer
+    explorer.set(criterion="attnlrp")
+    picture = explorer.png.value
+    explorer.buttons["blocks.1.attention", 2].value = False
+    assert explorer.view.heads == {"blocks.1.attention": [2]}
+    assert explorer.buttons["blocks.1.attention", 2].description == "off"
+    assert "1 of 6 heads off" in explorer.view.text
+    assert explorer.png.value != picture
+    for unit in (0, 1):
+        explorer.buttons["blocks.1.attention", unit].value = False
+    assert explorer.view.heads == {"blocks.1.attention": [0, 1, 2]}
+    explorer.heads.value = 6
+    explorer.heads.value = 4
+    assert explorer.view.heads == explorer.off_at(4, "attnlrp")
+    explorer.neurons.value = 7
+    assert explorer.view.neurons == 7
+    explorer.image.value = 2
+    assert explorer.view.image == 2
+    view = explorer.set(off={"blocks.0.attention": [1]})
+    assert view.heads == {"blocks.0.attention": [1]}
+
+
+def test_the_head_explorer_leaves_a_strip_and_refuses(head_explorer):
+    explorer = head_explorer
+    before = explorer.set()
+    bundle = explorer._repr_mimebundle_()
+    assert pixels(base64.b64decode(bundle["image/png"])).shape[0] == 2 * pixels(explorer.png.value).shape[0]
+    assert "2 heads and 7 neurons on, l2" in bundle["text/plain"]
+    for setting, message in (
+        ({"heads": 7}, "heads must be a whole number from 0 to 6, got 7"),
+        ({"neurons": 1.5}, "neurons must be a whole number from 0 to 14, got 1.5"),
+        ({"criterion": "fate"}, "criterion must be one of attnlrp, l2"),
+        ({"image": 12}, "image must be from 0 to 11, got 12"),
+        ({"off": {"blocks.0.attention": [3]}}, r"off names head 3 of 'blocks.0.attention', which does not exist"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explorer.set(**setting)
+    assert explorer.view is before
+    empty = data.Split(explorer.split.images[:0], explorer.split.labels[:0])
+    with pytest.raises(ValueError, match="split is empty"):
+        HeadExplorer(explorer.model, explorer.split, empty)

@@ -18,6 +18,7 @@ _SUBMODULES = (
     "doctor",
     "exercises",
     "explain",
+    "fairness",
     "measure",
     "metrics",
     "plots",

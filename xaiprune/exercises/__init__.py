@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import curvature, explanations, soft, structure, weights
+from . import curvature, explanations, soft, structure, transformer, weights
 from .answers import NotYet
 
 
@@ -64,6 +64,9 @@ EXERCISES: dict[str, Exercise] = {
         Exercise("hidden", structure.hidden_channel, 3),
         Exercise("rounded", structure.rounded, 2),
         Exercise("statistics", structure.statistics, 5),
+        Exercise("head", transformer.head_weights, 3),
+        Exercise("remainder", transformer.softmax_remainder, 4),
+        Exercise("rollout", transformer.rollout_step, 4),
     )
 }
 

@@ -25,11 +25,13 @@ from .soft import (
     sparsity_curve,
 )
 from .structure import cliff, flow, frontier, runtime_bars
+from .transformer import head_grid, head_maps
 from .weights import histogram, sensitivity_curves, weight_histograms
 
 __all__ = [
     *("BLUE", "EVIDENCE", "METHODS", "RED", "bands", "bars", "cliff", "coefficients_per_group"),
     *("draws_against_size", "drift_by_class", "faithfulness_curves", "flow", "frontier"),
+    *("head_grid", "head_maps"),
     *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
     *("loss_curves", "loss_per_parameter", "montage", "psnr_against_sparsity", "runtime_bars"),
     *("scaled", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),

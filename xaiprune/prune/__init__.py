@@ -2,6 +2,7 @@
 
 from . import curvature
 from .apply import cut, difference, held, load_cut, masked, save_cut
+from .bias import against, entry_masks, entry_relevance, masked_entries
 from .blocks import RESIDUAL, find_blocks
 from .budget import Budget, Budgeted, within
 from .cost import ParameterCount
@@ -32,12 +33,12 @@ __all__ = [
     *("CRITERIA", "LAYERS", "NORMALISATIONS", "RATES", "RESIDUAL", "SCHEDULES", "YEOM", "Budget"),
     *("Budgeted", "Costs", "Criterion", "Evidence", "FlowRecorder", "Layer", "Masks", "Member"),
     *("ParameterCount", "Plan", "RateCurve", "Scores", "Shrunk", "SparseLinear", "Tuned", "UnitGroup"),
-    *("allocate", "break_even", "candidate", "carriers", "cliffs", "computing_layers", "counts_from"),
-    *("csr_latency", "curvature", "cut", "difference", "find_blocks", "find_dimensions", "find_heads"),
-    *("find_neurons", "find_units", "find_weights", "gated_by", "gradient_flow", "held"),
-    *("latency_costs", "learn_masks", "load_cut", "lowest", "lowest_units", "mac_costs", "masked"),
-    *("overlaps", "plan", "prune_and_tune", "rate_curve", "ratios", "read_masks", "recalibrate"),
-    *("reference_draws", "save_cut", "scan", "score", "shrink", "sparse_latency", "switched_off"),
-    *("to_sparse", "to_target", "tune", "two_of_four", "unit_scores", "weight_profile", "within"),
-    *("write_masks",),
+    *("against", "allocate", "break_even", "candidate", "carriers", "cliffs", "computing_layers"),
+    *("counts_from", "csr_latency", "curvature", "cut", "difference", "entry_masks"),
+    *("entry_relevance", "find_blocks", "find_dimensions", "find_heads", "find_neurons", "find_units"),
+    *("find_weights", "gated_by", "gradient_flow", "held", "latency_costs", "learn_masks", "load_cut"),
+    *("lowest", "lowest_units", "mac_costs", "masked", "masked_entries", "overlaps", "plan"),
+    *("prune_and_tune", "rate_curve", "ratios", "read_masks", "recalibrate", "reference_draws"),
+    *("save_cut", "scan", "score", "shrink", "sparse_latency", "switched_off", "to_sparse"),
+    *("to_target", "tune", "two_of_four", "unit_scores", "weight_profile", "within", "write_masks"),
 ]

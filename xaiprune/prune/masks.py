@@ -111,9 +111,10 @@ def learn_masks(
 ) -> Masks:
     """Learn which units can close, with the model's own weights as they are.
 
-    What is minimised is ``loss + sparsity mean(m) + smoothness mean((m - mean of its group)^2) + l c + p/2 c^2``, where
-    c is the share of the cost that is open, less the target; after every epoch the multiplier l rises by p times c. A
-    unit's gate is ``sigmoid((m - threshold) / T)``; T falls from 0.2 to 0.02, so that gates end open or closed.
+    What is minimised is the loss, ``sparsity mean(m) + smoothness mean((m - mean of its group)^2)``, and
+    ``p/2 max(0, c + l/p)^2``, where c is the share of the cost that is open, less the target: the augmented Lagrangian
+    of ``c <= 0``, whose multiplier l becomes ``max(0, l + p c)`` after every epoch. A unit's gate is
+    ``sigmoid((m - threshold) / T)``; T falls from 0.2 to 0.02, so that gates end open or closed.
 
     Parameters
     ----------
@@ -177,11 +178,11 @@ def learn_masks(
                 spread = torch.cat([(mask - mask.mean()).square().flatten() for mask in masks.values()])
                 terms = sparsity * every.mean() + smoothness * spread.mean()
                 optimizer.zero_grad()
-                (value + terms + multiplier * excess + penalty / 2 * excess.square()).backward()
+                (value + terms + penalty / 2 * (excess + multiplier / penalty).clamp(min=0).square()).backward()
                 optimizer.step()
                 total, spent = total + value.item() / steps, spent + excess.item() / steps
                 bar.update()
-            multiplier += penalty * spent
+            multiplier = max(0.0, multiplier + penalty * spent)
             rows.append({"epoch": epoch, "loss": total, "share": spent + target, "multiplier": multiplier})
             bar.set_postfix(loss=f"{total:.3f}", share=f"{spent + target:.3f}")
     finally:

@@ -2,12 +2,13 @@
 
 from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer
+from .heads import HeadExplorer
 from .heatmap import HeatmapExplorer
 from .noise import NoiseExplorer
 from .structure import StructureExplorer
 from .threshold import ThresholdExplorer
 
 __all__ = [
-    *("CoefficientExplorer", "CurvatureExplorer", "HeatmapExplorer"),
+    *("CoefficientExplorer", "CurvatureExplorer", "HeadExplorer", "HeatmapExplorer"),
     *("NoiseExplorer", "StructureExplorer", "ThresholdExplorer"),
 ]
