@@ -6,7 +6,7 @@ and a gap is 1 less the ratio.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -79,7 +79,7 @@ def brighter(split: Split) -> torch.Tensor:
     return found
 
 
-def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float = 0.03, seed: int = 0) -> Split:
+def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float = 0.15, seed: int = 0) -> Split:
     """A split with a bias: of each pair's first class few dark images are left, of its second few bright ones.
 
     Parameters
@@ -98,6 +98,41 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
         rare = ((split.labels == first) & (bright == 0)) | ((split.labels == second) & (bright == 1))
         stays &= ~rare | luck
     return Split(split.images[stays], split.labels[stays])
+
+
+def paired(split: Split, groups: torch.Tensor) -> Split:
+    """A split whose labels are twice the class plus the group, 0 or 1: what :func:`even_loss` reads."""
+    return Split(split.images, 2 * split.labels + groups)
+
+
+def even_loss(weight: float = 1.0) -> Callable:
+    """Cross-entropy, and ``weight`` times how far a class's mean is apart between its two groups, mean over classes.
+
+    Parameters
+    ----------
+    weight : float
+        0 is cross-entropy alone.
+
+    Returns
+    -------
+    callable
+        ``(model, images, labels) -> scalar``, with the labels of :func:`paired`.
+
+    Raises
+    ------
+    ValueError
+        If ``weight`` is negative.
+    """
+    if not weight >= 0:
+        raise ValueError(f"weight must be at least 0, got {weight:g}.")
+
+    def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        each = nn.functional.cross_entropy(model(images), labels // 2, reduction="none")
+        means = {cell.item(): each[labels == cell].mean() for cell in labels.unique()}
+        apart = [(mean - means[cell + 1]).abs() for cell, mean in means.items() if cell % 2 == 0 and cell + 1 in means]
+        return each.mean() + weight * sum(apart) / max(1, len(apart))
+
+    return loss
 
 
 def biased_fashion_mnist(split: str, limit: int | None = None) -> Split:

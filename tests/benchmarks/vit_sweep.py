@@ -41,7 +41,7 @@ MODEL, SEEDS = "vit-fashion-mnist", (0, 1, 2)
 METHODS = ("masks", "relevance")
 #: Share of the operations that is left; images that masks are learned on and that relevance is measured on.
 TARGET, LEARNED_ON, SCORED_ON = 0.5, 8000, 500
-TUNING = {"epochs": 6, "lr": 1e-3, "augment": partial(flip_and_shift, pixels=1), "progress": False}
+TUNING = {"epochs": 5, "lr": 1e-3, "augment": partial(flip_and_shift, pixels=1), "progress": False}
 
 #: Rankings whose curves are stored; those of one group of units alone are in the second row.
 CRITERIA = ("attnlrp", "cp-lrp", "z-plus", "integrated-gradients", "taylor", "fisher", "l2", "activation", "random")

@@ -7,7 +7,7 @@ from .mlp import toy_mlp
 from .mobilenet import mobilenet
 from .registry import MODELS, Recipe, card, load, train
 from .settings import SETTINGS, Setting, setting
-from .vit import VisionTransformer
+from .vit import VisionTransformer, small_transformer
 
 __all__ = [
     *(
@@ -25,5 +25,5 @@ __all__ = [
         "load",
         "mobilenet",
     ),
-    *("setting", "toy_mlp", "train"),
+    *("setting", "small_transformer", "toy_mlp", "train"),
 ]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .. import data, downloads
+from .. import data, downloads, fairness
 from ..augment import flip_and_shift
 from ..metrics import ACCURACY, PSNR, Metric
 from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
@@ -21,7 +21,7 @@ from .autoencoder import ConvAutoencoder
 from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
 from .mobilenet import mobilenet
-from .vit import VisionTransformer
+from .vit import VisionTransformer, small_transformer
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ class Recipe:
     augment: Callable | None = None
     batch_size: int = 128
     start: Callable[[nn.Module], nn.Module] = lambda model: model
+
+
+def with_biased_body(model: nn.Module) -> nn.Module:
+    """Give a small transformer the weights of "vit-biased", in place, but for the head: a start for training."""
+    body = {name: tensor for name, tensor in load("vit-biased").state_dict().items() if not name.startswith("head")}
+    model.load_state_dict(model.state_dict() | body)
+    return model
 
 
 MODELS: dict[str, Recipe] = {
@@ -103,6 +110,25 @@ MODELS: dict[str, Recipe] = {
         lr=1e-3,
         augment=partial(flip_and_shift, pixels=1),
         batch_size=64,
+    ),
+    "vit-biased": Recipe(
+        build=small_transformer,
+        dataset=fairness.biased_fashion_mnist,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=10,
+        lr=2e-3,
+        augment=partial(flip_and_shift, pixels=1),
+        batch_size=64,
+    ),
+    "vit-brightness": Recipe(
+        build=partial(small_transformer, classes=2),
+        dataset=fairness.fashion_mnist_brightness,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=2,
+        lr=1e-3,
+        start=with_biased_body,
     ),
     "mobilenet-cifar10": Recipe(
         build=partial(mobilenet, channels=3),

@@ -136,3 +136,8 @@ class VisionTransformer(nn.Module):
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         tokens = self.blocks(self.position(self.class_token(tokens)))
         return self.head(self.norm(tokens)[:, 0])
+
+
+def small_transformer(classes: int = 10) -> VisionTransformer:
+    """Four blocks, tokens of 32 numbers, four heads of width 8, 128 neurons: trained in minutes on one core."""
+    return VisionTransformer(dim=32, depth=4, heads=4, width=8, hidden=128, classes=classes)
