@@ -328,6 +328,25 @@ def test_curves_take_the_pixels_in_order(some):
     assert found.faithfulness.tolist() == pytest.approx((insertion - deletion).tolist())
 
 
+@pytest.mark.parametrize("batch_size", [3, 7, 1000])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_curves_of_many_images_are_those_of_a_loop_over_steps(lenet, some, batch_size, wanted):
+    images = some.images[:5]
+    with torch.no_grad():
+        outputs = lenet(images)
+    targets = outputs + 0.5 if wanted else some.labels[:5]
+    heat = torch.rand(5, 28, 28, generator=torch.Generator().manual_seed(0))  # no ties
+    found = curves(lenet, images, targets, heat, steps=6, batch_size=batch_size)
+    order = heat.flatten(1).argsort(1, descending=True)
+    for step, count in enumerate(torch.linspace(0, 784, 7).round().long()):
+        top = torch.zeros(5, 784).scatter(1, order[:, :count], 1.0).view(5, 1, 28, 28)
+        for kept, curve in ((1 - top, found.deletion), (top, found.insertion)):
+            with torch.no_grad():
+                answers = lenet(images * kept)
+            value = -(answers - targets).square().mean(1) if wanted else answers.softmax(1)[torch.arange(5), targets]
+            torch.testing.assert_close(curve[:, step], value, rtol=1e-4, atol=1e-5)
+
+
 def test_an_empty_map_is_a_random_order_and_does_not_win(lenet, some):
     empty = torch.zeros(40, 28, 28)
     scores = [curves(lenet, *some, empty, seed=seed).faithfulness.mean().item() for seed in range(3)]

@@ -14,9 +14,9 @@ import joblib
 import torch
 from torch import nn
 
-from xaiprune import data, distill, tables, zoo
+from xaiprune import data, distill, fairness, tables, zoo
 from xaiprune.augment import flip_and_shift
-from xaiprune.data import fashion_mnist
+from xaiprune.data import Split, fashion_mnist
 from xaiprune.metrics import accuracy
 from xaiprune.prune import (
     Costs,
@@ -28,6 +28,7 @@ from xaiprune.prune import (
     learn_masks,
     load_cut,
     mac_costs,
+    masked,
     plan,
     rate_curve,
     save_cut,
@@ -49,12 +50,18 @@ OF_HEADS = ("attention-entropy", "confidence")
 KINDS: dict[str, Callable[[nn.Module], list[UnitGroup]]] = {"heads": find_heads, "neurons": find_neurons}
 DRAWS, JUDGED = 20, 1000
 
+#: Masks against a planted bias: weights of the term that asks for evenness (0 is the control), share of the operations
+#: that is left, and how the masks are learned: on the calibration and the first validation images, which have no bias.
+BIASED, EVENNESS, EVEN_TARGET = "vit-biased", (0.0, 1.0), 0.75
+LEARNING, CHOSEN_ON = {"epochs": 10, "batch_size": 200, "progress": False}, 2500
+
 MODULES = {
     "vit_pruned": ("xaiprune.prune.masks", "xaiprune.prune.recover", "xaiprune.prune.targets"),
     "vit_curves": (
         *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "heads", "reading", "slices")),
         "xaiprune.prune.rates",
     ),
+    "vit_fairness": ("xaiprune.fairness", "xaiprune.prune.masks", "xaiprune.prune.targets"),
 }
 
 
@@ -123,6 +130,38 @@ def curve(kind: str, criterion: str, seed: int) -> list[dict]:
     return [row | {"values": [round(value, 2) for value in found.values]}]
 
 
+def even_masks(weight: float, seed: int) -> list[dict]:
+    """A plan for the biased model, by masks that were learned on images without the bias, and what it does on others."""
+    model, calibration, validation = zoo.load(BIASED), fashion_mnist("calibration"), fashion_mnist("validation")
+    bright = fairness.brighter(validation)
+    known, rest = (Split(*(part[rows] for part in validation)) for rows in (slice(CHOSEN_ON), slice(CHOSEN_ON, None)))
+    known = Split(*(torch.cat(parts) for parts in zip(calibration, known)))
+    groups = torch.cat([fairness.brighter(calibration), bright[:CHOSEN_ON]])
+    units, costs = units_and_costs(model)
+    masks = learn_masks(
+        model,
+        units,
+        fairness.paired(known, groups),
+        costs,
+        target=EVEN_TARGET,
+        loss=fairness.even_loss(weight),
+        seed=seed,
+        **LEARNING,
+    )
+    chosen = plan(masks.scores, target=EVEN_TARGET, costs=costs)
+    row = {"weight": weight, "seed": seed, "macs": round(costs.share(chosen), 4)}
+    with masked(model, chosen):
+        found = fairness.fairness_of(model, rest, bright[CHOSEN_ON:])
+    removed = {name: units.tolist() for name, units in chosen.removed.items()}
+    return [row | {name: round(value, 4) for name, value in found.items()} | {"removed": removed}]
+
+
+def even_plans(weight: float) -> list[Plan]:
+    """The stored plans against the bias, one per seed."""
+    units, _ = units_and_costs(zoo.load(BIASED))
+    return [Plan(tuple(units), row["removed"]) for row in tables.where(tables.read("vit_fairness"), weight=weight)]
+
+
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     """The parts of each table: a function and its arguments."""
     points = [(kind, name, 0) for kind in KINDS for name in CRITERIA if name != "random"]
@@ -131,6 +170,7 @@ def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     return {
         "vit_pruned": (pruned, [(method, seed) for seed in SEEDS for method in METHODS]),
         "vit_curves": (curve, points),
+        "vit_fairness": (even_masks, [(weight, seed) for weight in EVENNESS for seed in range(3)]),
     }
 
 
@@ -152,9 +192,12 @@ def run(name: str) -> list[dict]:
     for part, rows, seconds in runner(joblib.delayed(_timed)(function, part) for part in missing):
         known[json.dumps(part)] = [rows, seconds]
         unfinished.write_text(json.dumps(known))
-        print(f"{seconds:.0f} s: { {key: value for key, value in rows[0].items() if key != 'values'} }", flush=True)
+        print(
+            f"{seconds:.0f} s: { {key: value for key, value in rows[0].items() if key not in ('values', 'removed')} }",
+            flush=True,
+        )
     rows = [row for part in parts for row in known[json.dumps(part)][0]]
-    files = [f"{MODEL}-seed0.safetensors"]
+    files = [f"{BIASED if name == 'vit_fairness' else MODEL}-seed0.safetensors"]
     if name == "vit_pruned":
         files += [f"{checkpoint(*part).name}.safetensors" for part in parts]
     seconds = sum(seconds for _, seconds in known.values())

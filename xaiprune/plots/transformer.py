@@ -32,7 +32,7 @@ def head_maps(maps: np.ndarray, title: str, *, off: Mapping[int, list[int]] | No
     blocks, heads, size = maps.shape[:3]
     ax = ax or plt.figure(figsize=(0.9 * heads + 1.2, 0.9 * blocks + 0.6)).subplots()
     top = np.maximum(maps.max((2, 3), keepdims=True), 1e-30)
-    ax.imshow(montage(list(maps / top), gap=1, fill=0), cmap="Greys", vmin=0, vmax=1)
+    ax.imshow(montage(list(maps / top), gap=1, fill=0.2), cmap="Greys", vmin=0, vmax=1)
     step = size + 1
     for block, gone in (off or {}).items():
         centres = [step * head + size / 2 - 0.5 for head in gone]
