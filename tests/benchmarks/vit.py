@@ -126,7 +126,7 @@ def pruned_figures(quick: bool) -> list[Figure]:
         mine = [f"{method} {seed}" for seed in sweep.SEEDS]
         lost = right["original"] - statistics.fmean(right[name] for name in mine)
         left = max(work[name] for name in mine) / work["original"]
-        figures.append(Figure(f"by {method}: test accuracy lost, mean of 3 seeds", 1, lost, "<=", "points"))
+        figures.append(Figure(f"by {method}: test accuracy lost", 1, lost, "<=", "points"))
         figures.append(Figure(f"by {method}: MACs left", 0.52, left, "<="))
     timed = {name: models[name] for name in ("original", "masks 0", "relevance 0")}
     for batch, asked in ((1, 20), (64, 35)):
