@@ -16,7 +16,7 @@ from torch import nn
 
 from xaiprune import data, distill, fairness, tables, zoo
 from xaiprune.augment import flip_and_shift
-from xaiprune.data import Split, fashion_mnist
+from xaiprune.data import fashion_mnist
 from xaiprune.metrics import accuracy
 from xaiprune.prune import (
     Costs,
@@ -50,10 +50,10 @@ OF_HEADS = ("attention-entropy", "confidence")
 KINDS: dict[str, Callable[[nn.Module], list[UnitGroup]]] = {"heads": find_heads, "neurons": find_neurons}
 DRAWS, JUDGED = 20, 500
 
-#: Masks against a planted bias: weights of the term that asks for evenness (0 is the control), share of the operations
-#: that is left, and how the masks are learned: on the calibration and the first validation images, which have no bias.
-BIASED, EVENNESS, EVEN_TARGET = "vit-biased", (0.0, 1.0), 0.85
-LEARNING, CHOSEN_ON = {"epochs": 10, "batch_size": 200, "progress": False}, 2500
+#: Masks on neurons against a planted bias: weights of the term that asks for evenness (0 is the control), share of the
+#: operations that is left, and how the masks are learned: on training images without the bias.
+BIASED, EVENNESS, EVEN_TARGET, EVEN_ON = "vit-biased", (0.0, 1.0), 0.75, 9000
+LEARNING = {"epochs": 4, "batch_size": 128, "progress": False}
 
 MODULES = {
     "vit_pruned": ("xaiprune.prune.masks", "xaiprune.prune.recover", "xaiprune.prune.targets"),
@@ -131,17 +131,14 @@ def curve(kind: str, criterion: str, seed: int) -> list[dict]:
 
 
 def even_masks(weight: float, seed: int) -> list[dict]:
-    """A plan for the biased model, by masks learned on images without the bias, and what it does on others."""
-    model, calibration, validation = zoo.load(BIASED), fashion_mnist("calibration"), fashion_mnist("validation")
-    bright = fairness.brighter(validation)
-    known, rest = (Split(*(part[rows] for part in validation)) for rows in (slice(CHOSEN_ON), slice(CHOSEN_ON, None)))
-    known = Split(*(torch.cat(parts) for parts in zip(calibration, known)))
-    groups = torch.cat([fairness.brighter(calibration), bright[:CHOSEN_ON]])
-    units, costs = units_and_costs(model)
+    """A plan for the biased model, by masks learned without the bias, and what it does on validation images."""
+    model, known, validation = zoo.load(BIASED), fashion_mnist("train", EVEN_ON), fashion_mnist("validation")
+    units = find_neurons(model)
+    costs = mac_costs(model, units, known.images[:1])
     masks = learn_masks(
         model,
         units,
-        fairness.paired(known, groups),
+        fairness.paired(known, fairness.brighter(known)),
         costs,
         target=EVEN_TARGET,
         loss=fairness.even_loss(weight),
@@ -149,17 +146,17 @@ def even_masks(weight: float, seed: int) -> list[dict]:
         **LEARNING,
     )
     chosen = plan(masks.scores, target=EVEN_TARGET, costs=costs)
-    row = {"weight": weight, "seed": seed, "macs": round(costs.share(chosen), 4)}
     with masked(model, chosen):
-        found = fairness.fairness_of(model, rest, bright[CHOSEN_ON:])
+        found = fairness.fairness_of(model, validation, fairness.brighter(validation))
+    row = {"weight": weight, "seed": seed, "macs": round(costs.share(chosen), 4)}
     removed = {name: units.tolist() for name, units in chosen.removed.items()}
     return [row | {name: round(value, 4) for name, value in found.items()} | {"removed": removed}]
 
 
 def even_plans(weight: float) -> list[Plan]:
     """The stored plans against the bias, one per seed."""
-    units, _ = units_and_costs(zoo.load(BIASED))
-    return [Plan(tuple(units), row["removed"]) for row in tables.where(tables.read("vit_fairness"), weight=weight)]
+    units = tuple(find_neurons(zoo.load(BIASED)))
+    return [Plan(units, row["removed"]) for row in tables.where(tables.read("vit_fairness"), weight=weight)]
 
 
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
