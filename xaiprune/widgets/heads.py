@@ -221,7 +221,9 @@ class HeadExplorer:
             control.observe(self._spread if control in (self.heads, self.criterion) else self._moved, "value")
         self._picture = Picture(split.images, self.units["heads"])
         rows = [
-            widgets.HBox([widgets.HTML(f"block {place}&nbsp;"), *self._row(group.name)])
+            widgets.HBox(
+                [widgets.HTML(f"block {place}&nbsp;"), *(self.buttons[group.name, n] for n in range(group.size))]
+            )
             for place, group in enumerate(self.units["heads"])
         ]
         sliders = widgets.VBox([self.criterion, self.heads, self.neurons, self.image])
@@ -287,9 +289,6 @@ class HeadExplorer:
         if (kind, criterion) not in self._scores:
             self._scores[kind, criterion] = score(self.model, self.units[kind], criterion, self.calibration)
         return self._scores[kind, criterion]
-
-    def _row(self, name: str) -> list[widgets.ToggleButton]:
-        return [button for (group, _), button in self.buttons.items() if group == name]
 
     def _check(self, heads: int, neurons: int, criterion: str) -> None:
         for (name, total), count in zip(self.totals.items(), (heads, neurons)):
