@@ -140,9 +140,13 @@ def test_the_books_close(composite):
 
 
 def test_relevance_of_an_inner_layer_is_conserved_from_there():
-    model = small()
-    found = inner_relevance(model, IMAGES, torch.tensor([0, 1, 2]), "blocks.0", composite="cp-lrp")
+    model, targets = small(), torch.tensor([0, 1, 2])
+    found = inner_relevance(model, IMAGES, targets, "blocks.0", composite="cp-lrp")
     assert found.shape == (3, 5, 12)
+    _, ledger = propagate(model, IMAGES, targets, composite="cp-lrp")
+    behind = [entry for entry in ledger.entries if entry.name.startswith(("blocks.1", "norm", "head"))]
+    taken = sum(entry.bias + entry.kept for entry in behind)
+    torch.testing.assert_close(found.sum((1, 2)) + taken, ledger.output, rtol=1e-4, atol=1e-4)
 
 
 def test_a_token_model_without_weights_in_its_attention_has_its_softmax_as_a_gate():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -100,8 +100,7 @@ class Costs:
             If units go from a group that these costs were not made for.
         """
         removed = plan.removed if isinstance(plan, Plan) else plan
-        if unknown := [name for name, units in removed.items() if len(units) and name not in self._of_group]:
-            raise ValueError(f"plan removes units of {unknown[0]!r}, a group that these costs were not made for.")
+        self._check_known(name for name, units in removed.items() if len(units))
         counts = _counts(removed)
         gone = [g.blocks[unit] for g in self.groups if g.blocks for unit in removed.get(g.name, ())]
         names = [name for name in self.layers if not inside(name, gone)] if gone else self.layers
@@ -114,7 +113,13 @@ class Costs:
         ----------
         counts : mapping of str to torch.Tensor
             Group name to a scalar. For costs whose curves are formulas, as those of :func:`mac_costs` are.
+
+        Raises
+        ------
+        ValueError
+            For a group that these costs were not made for.
         """
+        self._check_known(counts)
         total = torch.zeros(()) + self.fixed
         for name, layer in self.layers.items():
             less_in, less_out = self._lost(name, counts)
@@ -164,6 +169,10 @@ class Costs:
 
     def __repr__(self) -> str:
         return f"Costs: {self.total:,.0f} {self.unit} in {len(self.layers)} layers"
+
+    def _check_known(self, names: Iterable[str]) -> None:
+        if unknown := [name for name in names if name not in self._of_group]:
+            raise ValueError(f"plan removes units of {unknown[0]!r}, a group that these costs were not made for.")
 
     def _layer(self, name: str, counts: Mapping[str, int]) -> float:
         layer, (less_in, less_out) = self.layers[name], self._lost(name, counts)

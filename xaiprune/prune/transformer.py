@@ -6,8 +6,6 @@ transformer of another library becomes this one by ``zoo.from_torchvision`` or `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from torch import nn
@@ -96,15 +94,11 @@ def find_dimensions(model: VisionTransformer) -> list[UnitGroup]:
     return [UnitGroup("patches", len(each), tuple(members))]
 
 
-def transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: Iterable[str] = ()) -> list[UnitGroup]:
+def transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: set[str]) -> list[UnitGroup]:
     """The dimensions, then heads and neurons block by block; the arguments are those of :func:`find_units`."""
-    names = dict(model.named_modules())
-    ignore = {ignore} if isinstance(ignore, str) else set(ignore)
-    if unknown := sorted(ignore - set(names)):
-        raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
     with torch.no_grad():
         model(*example) if isinstance(example, tuple | list) else model(example)
-    order = {name: place for place, name in enumerate(names)}
+    order = {name: place for place, (name, _) in enumerate(model.named_modules())}
     groups = find_dimensions(model) + find_heads(model) + find_neurons(model)
     return [group for group in sorted(groups, key=lambda group: order[group.name]) if not _produced(group) & ignore]
 

@@ -53,12 +53,12 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
     refuse_hidden(model)
-    if isinstance(model, VisionTransformer):
-        return transformer_units(model, example, ignore)
     ignore = {ignore} if isinstance(ignore, str) else set(ignore)
     names = {name for name, _ in model.named_modules()}
     if unknown := sorted(ignore - names):
         raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
+    if isinstance(model, VisionTransformer):
+        return transformer_units(model, example, ignore)
     graph, names, outputs, grouped = trace(model, example)
     order = {name: position for position, name in enumerate(names.values())}
     groups = []
