@@ -29,7 +29,7 @@ from xaiprune.prune import (
     unit_scores,
 )
 from xaiprune.prune.criteria import attribution
-from xaiprune.prune.criteria.reading import gated
+from xaiprune.prune.gates import gated_by
 from xaiprune.train import classification_loss, reconstruction_loss
 
 
@@ -84,7 +84,7 @@ def test_integrated_gradients_of_a_group_add_up_to_what_it_adds(net, few):
     rows = torch.arange(7)
     whole = net(few.images)[rows, few.labels]
     for group in units:
-        with gated(net, group, torch.zeros(group.size)):
+        with gated_by(net, [group], {group.name: torch.zeros(group.size)}):
             rest = net(few.images)[rows, few.labels]
         assert torch.allclose(found[group.name].sum(1), (whole - rest).detach(), atol=0.02)
     assert torch.allclose(found["3"].sum(1), (whole - net[5].bias[few.labels]).detach(), atol=1e-10)
@@ -95,7 +95,8 @@ def test_shapley_estimates_the_exact_values(net, few, monkeypatch):
     [group] = [group for group in find_units(net, few.images[:1]) if group.name == "3"]
 
     def loss(members):
-        with gated(net, group, torch.tensor([float(unit in members) for unit in range(5)])), torch.no_grad():
+        gates = torch.tensor([float(unit in members) for unit in range(5)])
+        with gated_by(net, [group], {group.name: gates}), torch.no_grad():
             return classification_loss(net, *few).item()
 
     exact = np.zeros(5)

@@ -27,7 +27,7 @@ from xaiprune.prune import (
     rate_curve,
     switched_off,
 )
-from xaiprune.prune.masks import gated_by
+from xaiprune.prune.gates import gated_by
 
 
 class OneMatters(nn.Module):

@@ -77,8 +77,9 @@ METHODS = ("labels", "distilled", "distilled, budget")
 MODULES = {
     "mobilenet_pruned": ("xaiprune.prune.budget", "xaiprune.prune.recover", "xaiprune.prune.shrink"),
     "mobilenet_runtimes": ("xaiprune.timing",),
-    "mobilenet_criteria": tuple(
-        f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "statistics")
+    "mobilenet_criteria": (
+        *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "statistics")),
+        "xaiprune.prune.gates",
     ),
     "mobilenet_peers": ("xaiprune.prune.criteria.slices", "xaiprune.prune.recover", "xaiprune.prune.targets"),
     "mobilenet_budget": ("xaiprune.prune.budget", "xaiprune.prune.criteria.slices", "xaiprune.prune.recover"),

@@ -22,7 +22,8 @@ KIT = ("gradient", "taylor", "fisher", "relevance", "integrated-gradients")
 ROWS = {**YEOM, **{f"{name}, this kit": CRITERIA[name] for name in KIT}}
 MODULES = (
     *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "yeom")),
-    *("xaiprune.explain.relevance", "xaiprune.prune.reference", "xaiprune.train", "xaiprune.zoo.mlp"),
+    *("xaiprune.explain.relevance", "xaiprune.prune.gates", "xaiprune.prune.reference"),
+    *("xaiprune.train", "xaiprune.zoo.mlp"),
 )
 #: Adam and one cycle in place of the authors' 10,000 epochs of gradient descent: the same training accuracy in seconds.
 TRAINING = {"epochs": 30, "lr": 1e-3, "batch_size": 100}

@@ -37,7 +37,7 @@ from xaiprune.prune import (
 )
 
 COMMAND = "python -m tests.benchmarks.vit --full"
-MODEL, SEEDS = "vit-fashion-mnist", (0,)
+MODEL, SEEDS = "vit-fashion-mnist", (0, 1, 2)
 #: How the shipped models were pruned: by masks that were learned, or by relevance.
 METHODS = ("masks", "relevance")
 #: Share of the operations that is left; images that masks are learned on and that relevance is measured on.
@@ -45,7 +45,10 @@ TARGET, LEARNED_ON, SCORED_ON = 0.5, 8000, 500
 TUNING = {"epochs": 5, "lr": 1e-3, "augment": partial(flip_and_shift, pixels=1), "progress": False}
 
 #: Rankings whose curves are stored; those of one group of units alone are in the second row.
-CRITERIA = ("attnlrp", "cp-lrp", "z-plus", "integrated-gradients", "taylor", "fisher", "l2", "activation", "random")
+CRITERIA = (
+    *("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus", "integrated-gradients", "taylor", "fisher"),
+    *("l2", "activation", "random"),
+)
 OF_HEADS = ("attention-entropy", "confidence")
 KINDS: dict[str, Callable[[nn.Module], list[UnitGroup]]] = {"heads": find_heads, "neurons": find_neurons}
 DRAWS, JUDGED = 20, 500
@@ -56,12 +59,12 @@ BIASED, EVENNESS, EVEN_TARGET, EVEN_ON = "vit-biased", (0.0, 1.0), 0.75, 9000
 LEARNING = {"epochs": 4, "batch_size": 128, "progress": False}
 
 MODULES = {
-    "vit_pruned": ("xaiprune.prune.masks", "xaiprune.prune.recover", "xaiprune.prune.targets"),
+    "vit_pruned": tuple(f"xaiprune.prune.{name}" for name in ("gates", "masks", "recover", "targets")),
     "vit_curves": (
         *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "heads", "reading", "slices")),
-        "xaiprune.prune.rates",
+        *("xaiprune.prune.gates", "xaiprune.prune.rates"),
     ),
-    "vit_fairness": ("xaiprune.fairness", "xaiprune.prune.masks", "xaiprune.prune.targets"),
+    "vit_fairness": ("xaiprune.fairness", *(f"xaiprune.prune.{name}" for name in ("gates", "masks", "targets"))),
 }
 
 

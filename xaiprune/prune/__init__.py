@@ -8,10 +8,11 @@ from .budget import Budget, Budgeted, within
 from .cost import ParameterCount
 from .costs import Costs, Layer, computing_layers, mac_costs
 from .criteria import CRITERIA, YEOM, Criterion, Evidence
+from .gates import gated_by
 from .groups import Member, UnitGroup
 from .latency import latency_costs
 from .layers import LAYERS
-from .masks import Masks, gated_by, learn_masks
+from .masks import Masks, learn_masks
 from .planning import counts_from, lowest, plan
 from .plans import Plan
 from .profile import FlowRecorder, candidate, gradient_flow, weight_profile

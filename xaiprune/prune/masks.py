@@ -10,8 +10,7 @@ show that trap, and :func:`learn_masks` learns one for all classes unless it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +20,7 @@ from tqdm.auto import tqdm
 from ..data import Split
 from ..train import classification_loss
 from .costs import Costs
+from .gates import gated_by
 from .groups import UnitGroup
 from .scores import Scores
 
@@ -191,42 +191,6 @@ def learn_masks(
     bar.close()
     values = {name: value.detach().sigmoid() for name, value in raw.items()}
     return Masks(tuple(units), values, {name: edge.sigmoid().item() for name, edge in edges.items()}, rows)
-
-
-@contextmanager
-def gated_by(model: nn.Module, groups: list[UnitGroup], gates: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Multiply every unit by its gate wherever a layer reads it, with gradients for the gates.
-
-    Parameters
-    ----------
-    model : nn.Module
-    groups : list of UnitGroup
-    gates : mapping of str to torch.Tensor
-        Group name to shape ``(units,)``, or ``(N, units)`` for gates that differ from image to image.
-    """
-
-    def hook(member, gate, module, inputs):
-        x = inputs[0]
-        factors = gate.new_ones(*gate.shape[:-1], member.width)
-        factors[..., torch.tensor(member.index)] = gate[..., None].expand(*gate.shape, member.index.shape[1])
-        axis = x.ndim - 1 if isinstance(module, nn.Linear) else 1
-        shape = [1] * x.ndim
-        shape[axis] = -1
-        if gate.ndim == 2:
-            shape[0] = len(x)
-        return x * factors.view(shape), *inputs[1:]
-
-    with ExitStack() as stack:
-        for group in groups:
-            for member in group.members:
-                if member.role == "in":
-
-                    def bound(module, inputs, member=member, gate=gates[group.name]):
-                        return hook(member, gate, module, inputs)
-
-                    module = model.get_submodule(member.module)
-                    stack.callback(module.register_forward_pre_hook(bound).remove)
-        yield
 
 
 def _check(model: nn.Module, units: list[UnitGroup], target: float) -> None:

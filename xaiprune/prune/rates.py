@@ -11,7 +11,7 @@ from torch import nn
 
 from ..data import Split
 from ..metrics import ACCURACY, Metric
-from .masks import gated_by
+from .gates import gated_by
 from .scores import Scores
 
 #: The pruning rates of Hatefi et al. 2024 (arXiv 2408.12568): 0 to 95 % in 20 steps.

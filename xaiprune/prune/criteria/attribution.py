@@ -15,8 +15,9 @@ from torch import nn
 from ...explain.relevance import Composite, modified_gradients
 from ...explain.target import explained
 from ..curvature import per_sample
+from ..gates import gated_by
 from .evidence import Evidence
-from .reading import apart, gated
+from .reading import apart
 from .slices import _per_image
 
 #: Points on the path of integrated gradients, and random orders of Shapley's sampling.
@@ -86,7 +87,7 @@ def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
             def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
                 return logits(model, images, labels).sum()
 
-            with gated(evidence.model, group, torch.full((group.size,), float(point))):
+            with gated_by(evidence.model, [group], {group.name: torch.full((group.size,), float(point))}):
                 total = total + weight / point * _per_image(mine, run, _products)[group.name]
         found[group.name] = total
     return found
@@ -104,7 +105,7 @@ def shapley(evidence: Evidence) -> dict[str, torch.Tensor]:
             values = torch.zeros(group.size, dtype=torch.float64)
             for _ in range(ORDERS):
                 gates = torch.zeros(group.size)
-                with gated(evidence.model, group, gates):
+                with gated_by(evidence.model, [group], {group.name: gates}):
                     before = _loss(evidence)
                     for unit in torch.randperm(group.size, generator=generator):
                         gates[unit] = 1
