@@ -27,6 +27,7 @@ LAYERS = (
     ("train", "augment", "zoo", "doctor", "course"),
     ("explain",),
     ("prune", "distill"),
+    ("quantize",),
     ("widgets",),
 )
 MODULES = sorted(

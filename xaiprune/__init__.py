@@ -23,6 +23,7 @@ _SUBMODULES = (
     "metrics",
     "plots",
     "prune",
+    "quantize",
     "samples",
     "sweeps",
     "tables",

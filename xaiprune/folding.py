@@ -50,12 +50,30 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return folded
 
 
-def _pairs(model: nn.Module) -> list[tuple[str, str]]:
-    """Names of layers and of the batch normalisations that alone read them."""
+class _Tracer(torch.fx.Tracer):
+    """Every module without parts is one step, whoever wrote it."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return super().is_leaf_module(module, name) or not any(module.children())
+
+
+def traced(model: nn.Module) -> torch.fx.Graph:
+    """What a model computes, as a graph of its layers.
+
+    Raises
+    ------
+    ValueError
+        If ``torch.fx`` cannot follow the model: its control flow depends on data, for example.
+    """
     try:
-        graph = torch.fx.Tracer().trace(model)
+        return _Tracer().trace(model)
     except Exception as error:
         raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
+
+
+def _pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """Names of layers and of the batch normalisations that alone read them."""
+    graph = traced(model)
     calls = [node for node in graph.nodes if node.op == "call_module"]
     modules = dict(model.named_modules(remove_duplicate=False))
     times: dict[nn.Module, int] = {}

@@ -131,11 +131,16 @@ class VisionTransformer(nn.Module):
 
     def forward(self, images):
         """Logits (N, classes) of images (N, channels, side, side)."""
-        if tuple(images.shape[1:]) != self.shape:
-            raise ValueError(f"images must be (N, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}.")
+        _check_shape(images, self.shape)
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         tokens = self.blocks(self.position(self.class_token(tokens)))
         return self.head(self.norm(tokens)[:, 0])
+
+
+@torch.fx.wrap  # one step of a graph, not to be looked into
+def _check_shape(images, shape):
+    if tuple(images.shape[1:]) != shape:
+        raise ValueError(f"images must be (N, {', '.join(map(str, shape))}), got {tuple(images.shape)}.")
 
 
 def small_transformer(classes: int = 10) -> VisionTransformer:

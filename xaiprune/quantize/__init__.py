@@ -1,0 +1,24 @@
+"""Quantization: networks in coarser numbers, from calibration to integer kernels."""
+
+from .bias import absorb_bias, correct_bias
+from .calibrate import calibrate, calibrating
+from .calibrators import CALIBRATORS, Calibrator
+from .equalize import ChannelClamp, equalize, pairs, relu_in_place_of_relu6, rescale_channels
+from .errors import layer_errors, sensitivity, sqnr
+from .formats import FORMATS, Cast, Config, Format, first_and_last, quantized_layers
+from .grid import Grid, grid_of
+from .integer import int8_bytes, observed
+from .mixed import (
+    allocate,
+    hessian_traces,
+    losses_by_relevance,
+    losses_by_trace,
+    noise,
+    relevance_shares,
+    with_bits,
+)
+from .rounding import adaround
+from .simulate import FakeQuantizer, simulate
+from .statistics import Statistics
+from .training import LearnedStep, learnable
+from .walk import Step, walk

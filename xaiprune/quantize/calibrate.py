@@ -1,0 +1,97 @@
+"""Calibration: a look at what layers read, before their numbers are made coarser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ..data import check_images
+from .formats import quantized_layers
+from .statistics import BINS, Statistics
+
+
+@contextmanager
+def calibrating(model: nn.Module, bins: int = BINS) -> Iterator[dict[str, Statistics]]:
+    """Inside the ``with``, every forward pass is added to the statistics of what layers read.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it is left as it was.
+    bins : int
+        Of the histograms; 0 keeps none, which is enough for "min-max" and "moving-average".
+
+    Yields
+    ------
+    dict of str to Statistics
+        For the input of every convolution and linear layer.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, has no such layer, or is quantized already; on the way, if a layer reads NaN
+        or infinite values (it is named); at the end, if no image came.
+    """
+    check_float(model)
+    layers = quantized_layers(model)
+    seen = {name: Statistics(bins) for name in layers}
+    handles = []
+    try:
+        for name, layer in layers.items():
+
+            def watch(module, inputs, name=name):
+                try:
+                    seen[name].update(inputs[0])
+                except ValueError as error:
+                    raise ValueError(f"layer {name!r} cannot be calibrated: {error} in what it reads.") from error
+
+            handles.append(layer.register_forward_pre_hook(watch))
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not any(statistics.batches for statistics in seen.values()):
+        raise ValueError("the calibration set is empty: no image went through the model.")
+
+
+def calibrate(
+    model: nn.Module, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 64
+) -> dict[str, Statistics]:
+    """Statistics of what layers read, over all images: one pass.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``; a few hundred are enough.
+    bins, batch_size : int
+
+    Returns
+    -------
+    dict of str to Statistics
+        As :func:`calibrating` gives them.
+    """
+    check_images(images)
+    with calibrating(model, bins) as seen, torch.no_grad():
+        for batch in images.split(batch_size):
+            model(batch)
+    return seen
+
+
+def check_float(model: nn.Module) -> None:
+    """Raise if a model is in training mode, has no layer to quantize, or has been quantized."""
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    if not quantized_layers(model):
+        raise ValueError(f"model ({type(model).__name__}) has no convolution and no linear layer to quantize.")
+    if done := [name for name, layer in quantized_layers(model).items() if is_quantized(layer)]:
+        raise ValueError(f"model is quantized already (layer {done[0]!r} is): pass the float model.")
+
+
+def is_quantized(layer: nn.Module) -> bool:
+    """Whether a layer computes on a grid."""
+    return hasattr(layer, "input_quantizer") or hasattr(layer, "parametrizations")

@@ -1,0 +1,189 @@
+"""Cross-layer equalization and high-bias absorption (Nagel et al. 2019, *Data-Free Quantization*, arXiv 1906.04721).
+
+One step for a whole tensor suits it badly if its channels are of different sizes. A channel between two layers can be
+made smaller in the first and larger in the second without a change of what the network computes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..folding import fold_batch_norm, traced
+from ..kinds import CONVOLUTIONS
+from .calibrate import check_float
+
+#: What may lie between two layers that are equalized: it commutes with a positive factor, or is replaced.
+_PASSED = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.ReLU)
+
+
+class ChannelClamp(nn.Module):
+    """``min(max(x, 0), maximum)`` with a maximum for every channel: ReLU6 after its channels were rescaled.
+
+    Parameters
+    ----------
+    maximum : torch.Tensor
+        Shape ``(channels, 1, 1)`` for images, ``(channels,)`` for vectors.
+    """
+
+    def __init__(self, maximum: torch.Tensor):
+        super().__init__()
+        self.register_buffer("maximum", maximum)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the same shape as x."""
+        return torch.minimum(x.clamp(min=0), self.maximum)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.maximum)} channels, {self.maximum.min():.3g} to {self.maximum.max():.3g}"
+
+
+def relu_in_place_of_relu6(model: nn.Module) -> nn.Module:
+    """A copy of a model with ReLU in the place of every ReLU6: no clamp, and no longer quite the same function."""
+    copy = fold_batch_norm(model)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ReLU6):
+            copy.set_submodule(name, nn.ReLU())
+    return copy
+
+
+def equalize(model: nn.Module, *, sweeps: int = 20) -> nn.Module:
+    """A copy of a model that computes the same, with channels of alike size (eq. 9 to 11).
+
+    For every two layers with nothing but an activation between them, output channel i of the first is divided by
+    ``s_i = sqrt(r1_i / r2_i)``, and input channel i of the second multiplied by it; r are the largest absolute weights
+    of the channel on either side. ReLU passes a positive factor on; a ReLU6 becomes a :class:`ChannelClamp` at 6 / s_i.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it stays as it is. Batch normalisation is folded first.
+    sweeps : int
+        How often to go over all pairs; it ends before when nothing moves by more than 0.1 %.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode or quantized, ``torch.fx`` cannot follow it, or no two of its layers follow
+        each other.
+    """
+    check_float(model)
+    equal = fold_batch_norm(model)
+    chains = pairs(equal)
+    if not chains:
+        raise ValueError("no two layers of the model follow each other with nothing but an activation between them.")
+    for _ in range(sweeps):
+        moved = 0.0
+        for first, between, second in chains:
+            factors = _factors(equal.get_submodule(first), equal.get_submodule(second))
+            _rescale(equal, first, between, second, factors)
+            moved = max(moved, (factors.log().abs().max()).item())
+        if moved < 1e-3:
+            break
+    return equal
+
+
+def rescale_channels(model: nn.Module, spread: float, seed: int = 0) -> nn.Module:
+    """A copy that computes the same, with channels made unequal: each between two layers by a random factor.
+
+    Factors are log-uniform between 1 / spread and spread. What training can do to a network unseen, since nothing in
+    its outputs tells.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; batch normalisation is folded first.
+    spread : float
+        At least 1.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        As for :func:`equalize`, or if ``spread`` is below 1.
+    """
+    check_float(model)
+    if spread < 1:
+        raise ValueError(f"spread must be at least 1, got {spread:g}.")
+    uneven, generator = fold_batch_norm(model), torch.Generator().manual_seed(seed)
+    for first, between, second in pairs(uneven):
+        channels = len(uneven.get_submodule(first).weight)
+        factors = spread ** (2 * torch.rand(channels, generator=generator) - 1)
+        _rescale(uneven, first, between, second, factors)
+    return uneven
+
+
+def pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
+    """Layers that follow each other: the first one's name, that of the activation between them if any, the second's.
+
+    Only the second reads what the first gives; both are convolutions, or both linear.
+    """
+    graph = traced(model)
+    modules = dict(model.named_modules())
+    found = []
+    for node in graph.nodes:
+        first = modules.get(node.target) if node.op == "call_module" else None
+        if not isinstance(first, (*CONVOLUTIONS, nn.Linear)):
+            continue
+        between, after = None, node
+        while len(after.users) == 1:
+            after = next(iter(after.users))
+            module = modules.get(after.target) if after.op == "call_module" else None
+            if isinstance(module, (nn.ReLU6, ChannelClamp)) and between is None:
+                between = after.target
+            elif not isinstance(module, _PASSED):
+                break
+        if isinstance(module, type(first)) and after is not node and _channelwise(first, module):
+            found.append((node.target, between, after.target))
+    return found
+
+
+def _channelwise(first: nn.Module, second: nn.Module) -> bool:
+    """Whether input channel i of the second is a slice of its weights that can be scaled alone."""
+    if isinstance(second, nn.Linear):
+        return True
+    return second.groups == 1 or second.groups == second.in_channels == second.out_channels
+
+
+def _inputs_axis(layer: nn.Module) -> int:
+    return 0 if isinstance(layer, CONVOLUTIONS) and layer.groups > 1 else 1
+
+
+def _sizes(weight: torch.Tensor, axis: int) -> torch.Tensor:
+    """Largest absolute weight of every slice along an axis."""
+    return weight.detach().abs().transpose(0, axis).flatten(1).amax(1)
+
+
+def _factors(first: nn.Module, second: nn.Module) -> torch.Tensor:
+    ours, theirs = _sizes(first.weight, 0), _sizes(second.weight, _inputs_axis(second))
+    factors = (ours / theirs).sqrt()
+    return torch.where((ours > 0) & (theirs > 0), factors, torch.ones_like(factors))
+
+
+@torch.no_grad()
+def _rescale(model: nn.Module, first: str, between: str | None, second: str, factors: torch.Tensor) -> None:
+    """Divide output channels of the first layer by factors, and multiply the second's input channels by them."""
+    one, two = model.get_submodule(first), model.get_submodule(second)
+    one.weight /= factors.view(-1, *[1] * (one.weight.ndim - 1))
+    if one.bias is not None:
+        one.bias /= factors
+    shape = [1] * two.weight.ndim
+    shape[_inputs_axis(two)] = -1
+    two.weight *= factors.view(shape)
+    if between is not None:
+        clamp = channel_clamp(model, between, one)
+        clamp.maximum /= factors.view(clamp.maximum.shape)
+
+
+def channel_clamp(model: nn.Module, name: str, layer: nn.Module) -> ChannelClamp:
+    """The clamp behind a layer: a ReLU6 is replaced in the model, in place."""
+    clamp = model.get_submodule(name)
+    if isinstance(clamp, nn.ReLU6):
+        clamp = ChannelClamp(torch.full((len(layer.weight), *[1] * (layer.weight.ndim - 2)), 6.0))
+        model.set_submodule(name, clamp)
+    return clamp

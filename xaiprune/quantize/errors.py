@@ -1,0 +1,97 @@
+"""What quantization does, layer by layer: error, saturation, sensitivity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..data import Split
+from ..folding import fold_batch_norm
+from ..metrics import ACCURACY, Metric, predict
+from .formats import Config, quantized_layers
+from .grid import Grid
+from .simulate import FakeQuantizer, simulate
+from .statistics import Statistics
+from .walk import walk
+
+
+def sqnr(signal: torch.Tensor, quantized: torch.Tensor) -> float:
+    """Signal-to-quantization-noise ratio in decibels: ``10 log10(sum s^2 / sum (s - q)^2)``; infinite without noise."""
+    signal = signal.detach().double()
+    noise = (signal - quantized.detach().double()).square().sum()
+    return float(10 * torch.log10(signal.square().sum() / noise))
+
+
+def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> list[dict]:
+    """Error of every layer of a quantized model, with all layers before it quantized too.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The float model.
+    quantized : nn.Module
+        From :func:`simulate`.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+
+    Returns
+    -------
+    list of dict
+        In order of execution: ``layer``; ``weights``, ``inputs`` and ``output``, SQNR in dB of the weights, of the step
+        that the inputs take on their way in, and of what the layer gives against the float model; ``saturated``, the
+        share of inputs outside of their grid.
+    """
+    weights = {name: layer.weight for name, layer in quantized_layers(fold_batch_norm(model)).items()}
+    rows = []
+    for step in walk(model, quantized, images):
+        quantizer = getattr(step.layer, "input_quantizer", None)
+        row = {"layer": step.name, "weights": sqnr(weights[step.name], step.layer.weight)}
+        row["inputs"] = sqnr(step.read, quantizer(step.read)) if quantizer else float("inf")
+        row["output"] = sqnr(step.wanted, torch.cat([step.layer(some) for some in step.read.split(256)]))
+        rows.append(row | {"saturated": _saturated(quantizer, step.read)})
+    return rows
+
+
+def _saturated(quantizer: FakeQuantizer | None, values: torch.Tensor) -> float:
+    if quantizer is None or not isinstance(quantizer.numbers, Grid):
+        return 0.0
+    return quantizer.numbers.saturated(values).double().mean().item()
+
+
+def sensitivity(
+    model: nn.Module,
+    seen: Mapping[str, Statistics],
+    split: Split,
+    config: Config = Config(),  # noqa: B008
+    *,
+    metric: Metric = ACCURACY,
+    progress: bool = True,
+) -> list[dict]:
+    """What a model loses if one layer alone is quantized.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    seen : mapping of str to Statistics
+        From :func:`calibrate`.
+    split : Split
+        Not the test split.
+    config : Config
+    metric : Metric
+    progress : bool
+
+    Returns
+    -------
+    list of dict
+        ``layer``, ``metric`` with that layer quantized, and ``sqnr`` of the outputs in dB.
+    """
+    before, rows = predict(model, split.images), []
+    for name in tqdm(quantized_layers(model), disable=not progress, desc="layers"):
+        alone = simulate(model, seen, Config(None, None, {name: config.of(name)}))
+        outputs = predict(alone, split.images)
+        rows.append({"layer": name, "metric": metric(alone, split), "sqnr": sqnr(before, outputs)})
+    return rows

@@ -1,0 +1,111 @@
+"""Number formats: in what numbers weights and activations are held, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ..kinds import CONVOLUTIONS
+from .calibrators import check_calibrator
+from .grid import limits
+
+#: Layers with weights that are quantized, and whose inputs are.
+LAYERS = (*CONVOLUTIONS, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Format:
+    """Whole numbers on a grid.
+
+    Attributes
+    ----------
+    bits : int
+        2 to 16.
+    scheme : {"symmetric", "affine"}
+    calibrator : str
+        Name in ``CALIBRATORS``: how the range is chosen.
+    per_channel : bool
+        One grid per output channel; for weights alone.
+    """
+
+    bits: int = 8
+    scheme: str = "symmetric"
+    calibrator: str = "min-max"
+    per_channel: bool = False
+
+    def __post_init__(self):
+        limits(self.bits, self.scheme)
+        check_calibrator(self.calibrator)
+
+    def __str__(self) -> str:
+        channel = ", per channel" if self.per_channel else ""
+        return f"{self.bits} bits, {self.scheme}{channel}, {self.calibrator}"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Floating point of 16 bits: nothing to calibrate.
+
+    Attributes
+    ----------
+    name : str
+    dtype : torch.dtype
+    """
+
+    name: str
+    dtype: torch.dtype
+    bits: int = 16
+
+    def __str__(self) -> str:
+        return self.name
+
+
+#: Formats with a name: what a table of formats goes through.
+FORMATS: dict[str, Format | Cast] = {
+    "fp16": Cast("fp16", torch.float16),
+    "bf16": Cast("bf16", torch.bfloat16),
+    "int8": Format(),
+    "int8 per channel": Format(per_channel=True),
+    "uint8": Format(scheme="affine"),
+    "int4": Format(bits=4),
+    "int4 per channel": Format(bits=4, per_channel=True),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a model is quantized: a format for weights, one for what layers read, and layers that differ.
+
+    Attributes
+    ----------
+    weights, activations : Format or Cast, optional
+        None leaves them in float32.
+    layers : mapping of str to Config
+        Names of layers to what holds for them instead: ``first_and_last(model, Config(...))``.
+    """
+
+    weights: Format | Cast | None = Format()
+    activations: Format | Cast | None = Format(scheme="affine")
+    layers: Mapping[str, Config] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if isinstance(self.activations, Format) and self.activations.per_channel:
+            raise ValueError("activations cannot be per channel: a product needs one step for all of its inputs.")
+
+    def of(self, layer: str) -> Config:
+        """What holds for a layer."""
+        return self.layers.get(layer, self)
+
+
+def quantized_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions and linear layers of a model by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LAYERS)}
+
+
+def first_and_last(model: nn.Module, config: Config) -> dict[str, Config]:
+    """``layers=`` of a :class:`Config` that keeps the first and the last layer apart, in 8 bits for example."""
+    names = list(quantized_layers(model))
+    return {names[0]: config, names[-1]: config}

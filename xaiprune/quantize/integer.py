@@ -1,0 +1,119 @@
+"""Integer kernels: a model as ONNX, its layers in 8 bits, run by ONNX Runtime.
+
+The ranges are those of this kit's calibrators; what is written is ONNX's QDQ form, in which QuantizeLinear and
+DequantizeLinear stand around every operation, and ONNX Runtime puts integer kernels in their place.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from ..data import check_images
+from ..runtimes import onnx_bytes, onnx_session
+from .calibrate import check_float
+from .calibrators import CALIBRATORS
+from .formats import Config, Format
+from .statistics import BINS, Statistics
+
+#: Operations with an integer kernel in ONNX Runtime on a CPU; what is between them passes integers on.
+KERNELS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "Reshape", "Transpose")
+
+
+def int8_bytes(
+    model: nn.Module,
+    images: torch.Tensor,
+    config: Config = Config(Format(per_channel=True), Format(scheme="affine")),  # noqa: B008
+    *,
+    batch_size: int = 32,
+) -> bytes:
+    """A model as an ONNX file with 8-bit weights and activations, for any batch size.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float, in evaluation mode; it stays as it is.
+    images : torch.Tensor
+        To calibrate on, shape ``(N, C, H, W)``.
+    config : Config
+        8 bits for both. Layers in ``config.layers`` whose weights are None stay in float.
+    batch_size : int
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode or quantized already, or the config asks for other than 8 bits.
+    """
+    check_float(model)
+    check_images(images)
+    for form in (config.weights, config.activations):
+        if not isinstance(form, Format) or form.bits != 8:
+            raise ValueError(f"integer kernels take 8 bits for weights and activations, got {form}.")
+    content = onnx_bytes(model, images[:1])
+    seen = observed(content, images, bins=_bins(config), batch_size=batch_size)
+    return _quantized(content, seen, config)
+
+
+def _bins(config: Config) -> int:
+    return BINS if CALIBRATORS[config.activations.calibrator].histogram else 0
+
+
+def observed(content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 32) -> dict[str, Statistics]:
+    """Statistics of every tensor that flows through an ONNX model, by name."""
+    import onnx
+
+    graph = onnx.load_from_string(content)
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    known = {value.name for value in graph.graph.output}
+    flowing = onnx.shape_inference.infer_shapes(graph).graph.value_info
+    floats = [v for v in flowing if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and v.name not in constants]
+    graph.graph.output.extend(value for value in floats if value.name not in known)
+    session = onnx_session(graph.SerializeToString())
+    source = session.get_inputs()[0].name
+    names = [output.name for output in session.get_outputs()]
+    seen = {name: Statistics(bins) for name in [source, *names]}
+    for batch in images.split(batch_size):
+        found = session.run(None, {source: batch.numpy()})
+        for name, values in zip([source, *names], [batch, *map(torch.from_numpy, found)]):
+            seen[name].update(values)
+    return seen
+
+
+def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -> bytes:
+    import numpy as np
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    form, ranges = config.activations, {}
+    for name, statistics in seen.items():
+        if statistics.batches:
+            bounds = CALIBRATORS[form.calibrator].function(statistics, form.bits, form.scheme)
+            ranges[name] = tuple(np.array(bound, dtype=np.float32) for bound in bounds)
+    level = logging.getLogger().level
+    quantizer = QDQQuantizer(
+        onnx.shape_inference.infer_shapes(onnx.load_from_string(content)),
+        per_channel=config.weights.per_channel,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8 if form.scheme == "symmetric" else QuantType.QUInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(KERNELS),
+        extra_options={"ActivationSymmetric": form.scheme == "symmetric", "WeightSymmetric": True},
+    )
+    quantizer.quantize_model()
+    logging.getLogger().setLevel(level)
+    stream = io.BytesIO()
+    onnx.save(quantizer.model.model, stream)
+    return stream.getvalue()

@@ -1,0 +1,168 @@
+"""Mixed precision: more bits where they matter, at the size of uniform bits.
+
+A *sensitivity* says what a layer loses at a number of bits; :func:`allocate` then chooses bits for all layers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data import Split
+from ..explain.relevance import modified_gradients
+from ..explain.target import explained
+from ..folding import fold_batch_norm
+from ..prune.curvature import HessianProduct
+from ..train import classification_loss
+from .calibrate import check_float
+from .formats import Config, Format, quantized_layers
+from .simulate import weight_numbers
+
+#: Bits that a layer may have.
+CHOICES = (2, 3, 4, 5, 6, 8)
+
+
+def noise(model: nn.Module, form: Format = Format(), choices: Sequence[int] = CHOICES) -> dict[str, dict[int, float]]:  # noqa: B008
+    """``|Q(W) - W|^2`` of every layer at every number of bits, batch normalisation folded."""
+    found = {}
+    for name, layer in quantized_layers(fold_batch_norm(model)).items():
+        weight, found[name] = layer.weight.detach(), {}
+        for bits in choices:
+            grid = weight_numbers(layer, Format(bits, form.scheme, form.calibrator, form.per_channel), name)
+            found[name][bits] = (grid(weight) - weight).double().square().sum().item()
+    return found
+
+
+def hessian_traces(
+    model: nn.Module, data: Split, loss: Callable = classification_loss, *, probes: int = 50, seed: int = 0
+) -> dict[str, float]:
+    """Mean diagonal of the Hessian, ``Tr(H_l) / n_l``, for the weights of every layer (HAWQ-V2, arXiv 1911.03852).
+
+    Hutchinson's estimator for all layers at once: with random signs v, the part of ``v . H v`` that belongs to a layer
+    has its trace as its mean.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float, in evaluation mode; batch normalisation is folded first.
+    data : Split
+    loss : callable
+        ``(model, images, labels) -> scalar``.
+    probes, seed : int
+
+    Returns
+    -------
+    dict of str to float
+        By layer.
+    """
+    check_float(model)
+    folded = fold_batch_norm(model)
+    layers = quantized_layers(folded)
+    names = [f"{name}.weight" for name in layers]
+    sums, products = dict.fromkeys(layers, 0.0), HessianProduct(folded, data, loss, names)
+    for _, (vector, product) in zip(range(probes), products.probes(seed)):
+        for name in layers:
+            key = f"{name}.weight"
+            sums[name] += (vector[key] * product[key]).sum(dtype=torch.float64).item() / probes
+    return {name: sums[name] / layer.weight.numel() for name, layer in layers.items()}
+
+
+def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
+    """How much relevance passes through the weights of a layer, as a share of the explained logits.
+
+    The size of what passes through single weights by the epsilon rule, ``|w dR/dw|``, summed over a layer. In a chain
+    every layer passes on all of it; in a residual block some takes the way around.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float, in evaluation mode; batch normalisation is folded first.
+    data : Split
+        Images and the labels whose logits are explained.
+    """
+    check_float(model)
+    folded = fold_batch_norm(model)
+    layers = quantized_layers(folded)
+    weights = [layer.weight for layer in layers.values()]
+    with modified_gradients(folded, "epsilon"), torch.enable_grad():
+        total = explained(folded(data.images), data.labels).sum()
+        gradients = torch.autograd.grad(total, weights)
+    scale = abs(total.item())
+    return {
+        name: float((weight * gradient).abs().sum()) / scale
+        for name, weight, gradient in zip(layers, weights, gradients)
+    }
+
+
+def losses_by_trace(traces: Mapping[str, float], noise: Mapping[str, Mapping[int, float]]) -> dict[str, dict]:
+    """``Tr(H) / n x |Q(W) - W|^2`` (HAWQ-V2, eq. 5); a negative estimate counts as 0."""
+    return {name: {bits: max(traces[name], 0.0) * value for bits, value in noise[name].items()} for name in noise}
+
+
+def losses_by_relevance(
+    shares: Mapping[str, float], noise: Mapping[str, Mapping[int, float]], model: nn.Module
+) -> dict[str, dict]:
+    """Share of relevance x ``|Q(W) - W|^2 / |W|^2``: the relative noise on what the evidence passes through."""
+    layers = quantized_layers(fold_batch_norm(model))
+    power = {name: layer.weight.detach().double().square().sum().item() for name, layer in layers.items()}
+    return {name: {bits: shares[name] * v / power[name] for bits, v in noise[name].items()} for name in noise}
+
+
+def allocate(losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], average: float) -> dict[str, int]:
+    """Bits for every layer with the least sum of losses, at no more than an average number of bits for a weight.
+
+    An integer programme, solved exactly by HiGHS.
+
+    Parameters
+    ----------
+    losses : mapping of str to mapping of int to float
+        Layer to bits to loss.
+    sizes : mapping of str to int
+        Layer to number of weights.
+    average : float
+        Bits, at most.
+
+    Returns
+    -------
+    dict of str to int
+
+    Raises
+    ------
+    ValueError
+        If even the fewest bits are more than the average, or the layers differ.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    if set(losses) != set(sizes):
+        raise ValueError(f"losses and sizes must name the same layers, got {list(losses)} and {list(sizes)}.")
+    total = sum(sizes.values())
+    least = sum(sizes[name] * min(losses[name]) for name in losses) / total
+    if average < least:
+        raise ValueError(f"average must be at least {least:g}, the fewest bits that losses has, got {average:g}.")
+    options = [(name, bits) for name in losses for bits in losses[name]]
+    values = np.array([losses[name][bits] for name, bits in options])
+    one_each = np.array([[name == other for name, _ in options] for other in losses], dtype=float)
+    weight = np.array([sizes[name] * bits / total for name, bits in options])
+    found = milp(
+        values / max(values.max(), 1e-300),
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(weight[None], -np.inf, average + 1e-9)],
+        integrality=np.ones(len(options)),
+        bounds=Bounds(0, 1),
+        options={"mip_rel_gap": 0},
+    )
+    if not found.success:
+        raise ValueError(f"no bits were found at an average of {average:g}: {found.message}")
+    return {name: bits for (name, bits), taken in zip(options, found.x) if taken > 0.5}
+
+
+def with_bits(config: Config, bits: Mapping[str, int]) -> Config:
+    """A config whose layers have weights of the given bits, and what the config says otherwise."""
+    form = config.weights
+    layers = {
+        name: Config(Format(count, form.scheme, form.calibrator, form.per_channel), config.of(name).activations)
+        for name, count in bits.items()
+    }
+    return Config(config.weights, config.activations, layers)

@@ -1,0 +1,180 @@
+"""AdaRound: which way to round each weight, learned (Nagel et al. 2020, arXiv 2004.10568)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from .formats import quantized_layers
+from .grid import Grid
+from .simulate import FakeQuantizer
+from .walk import Step, walk
+
+#: Stretch of the rectified sigmoid (eq. 23), and from where to where its sharpness goes.
+ZETA, GAMMA = 1.1, -0.1
+SHARPNESS = (20.0, 2.0)
+
+
+class Rounded(FakeQuantizer):
+    """Weights rounded down, or up where ``up`` says so."""
+
+    def __init__(self, numbers: Grid, up: torch.Tensor):
+        super().__init__(numbers)
+        self.register_buffer("up", up)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Of the same shape, on the grid."""
+        return self.numbers.dequantize((self.numbers.floor(weight) + self.up).clamp(*self.numbers.ends))
+
+
+class Squares:
+    """The squared error of a layer as a function of its weights: ``(w G w^T - 2 w B^T) / places`` + a constant.
+
+    G holds products of what weights read, B products of that with what the layer should give less its bias. So one
+    pass over the images is enough, and every later step sees all of them.
+
+    Parameters
+    ----------
+    step : Step
+    """
+
+    def __init__(self, step: Step):
+        layer = step.layer
+        groups = getattr(layer, "groups", 1)
+        self.shape = layer.weight.shape
+        quantizer = getattr(layer, "input_quantizer", nn.Identity())
+        self.gram, self.cross, self.places, self.power = 0.0, 0.0, 0, 0.0
+        for some, wanted in zip(step.read.split(64), step.wanted.split(64)):
+            patches, wanted = _patches(layer, quantizer(some)), _rows(layer, wanted)
+            if layer.bias is not None:
+                wanted = wanted - layer.bias.detach()[:, None]
+            patches, wanted = patches.unflatten(0, (groups, -1)), wanted.unflatten(0, (groups, -1))
+            self.gram = self.gram + patches @ patches.mT
+            self.cross = self.cross + wanted @ patches.mT
+            self.power += wanted.double().square().sum().item()
+            self.places += patches.shape[-1]
+
+    def error(self, weight: torch.Tensor) -> float:
+        """Sum over output channels of the mean squared error."""
+        w = self._in_groups(weight).double()
+        gram, cross = self.gram.double(), self.cross.double()
+        return float(((w @ gram - 2 * cross) * w).sum() + self.power) / self.places
+
+    def gradient(self, weight: torch.Tensor) -> torch.Tensor:
+        """Derivative of :meth:`error` by the weights."""
+        w = self._in_groups(weight)
+        return (2 / self.places * (w @ self.gram - self.cross)).reshape(self.shape)
+
+    def _in_groups(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.reshape(len(self.gram), -1, self.gram.shape[-1])
+
+
+def _patches(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What weights read: shape ``(inputs x kernel, places)``."""
+    if isinstance(layer, nn.Linear):
+        return x.reshape(-1, x.shape[-1]).T
+    if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        raise ValueError(f"only linear layers and Conv2d with padding in numbers are rounded, not {layer}.")
+    if layer.kernel_size == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0):
+        return x.movedim(1, 0).flatten(1)
+    found = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    return found.movedim(1, 0).flatten(1)
+
+
+def _rows(layer: nn.Module, y: torch.Tensor) -> torch.Tensor:
+    """What a layer gives: shape ``(outputs, places)``."""
+    return y.reshape(-1, y.shape[-1]).T if isinstance(layer, nn.Linear) else y.movedim(1, 0).flatten(1)
+
+
+def adaround(
+    model: nn.Module,
+    quantized: nn.Module,
+    images: torch.Tensor,
+    *,
+    iterations: int = 1000,
+    lr: float = 1e-2,
+    pull: float = 0.1,
+    progress: bool = True,
+) -> nn.Module:
+    """A copy of a quantized model whose weights are rounded so that its layers give what the float model's give.
+
+    Layer by layer, with all layers before it rounded: ``min over V of |W x - W_q(V) x_q|^2 + pull sum (1 - |2 h(V) -
+    1|^b)`` (eq. 21, 24 and 25), where ``h`` is the rectified sigmoid of eq. 23 that says how far up each weight goes,
+    and b falls from 20 to 2. The squared error is held as a quadratic form of the weights, so that each step sees all
+    images; both terms are taken relative to rounding to nearest. Activation functions are left out of the error.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The float model; of an equalized model, that one.
+    quantized : nn.Module
+        From :func:`simulate`, weights on a grid; it stays as it is.
+    images : torch.Tensor
+        Unlabelled, shape ``(N, C, H, W)``; about a thousand. All activations of one layer are held at once.
+    iterations : int
+        Steps of Adam for each layer.
+    lr : float
+    pull : float
+        Weight of the term that makes ``h`` 0 or 1.
+    progress : bool
+
+    Returns
+    -------
+    nn.Module
+        Of the same class. No layer has a larger squared error than with rounding to nearest.
+
+    Raises
+    ------
+    ValueError
+        If no weights are on a grid, or a layer is neither linear nor a Conv2d.
+    """
+    better = copy.deepcopy(quantized)
+    chosen = {name for name, layer in quantized_layers(better).items() if _grid(layer) is not None}
+    if not chosen:
+        raise ValueError("no layer of quantized has its weights on a grid: simulate with weights=Format(...).")
+    bar = tqdm(total=len(chosen), disable=not progress, desc="layers")
+    for step in walk(model, better, images):
+        if step.name in chosen:
+            up = _learned(step, iterations, lr, pull)
+            step.layer.parametrizations["weight"][0] = Rounded(_grid(step.layer), up)
+            bar.update()
+    bar.close()
+    return better
+
+
+def _grid(layer: nn.Module) -> Grid | None:
+    if not hasattr(layer, "parametrizations"):
+        return None
+    numbers = layer.parametrizations["weight"][0].numbers
+    return numbers if isinstance(numbers, Grid) else None
+
+
+def _learned(step: Step, iterations: int, lr: float, pull: float) -> torch.Tensor:
+    """1.0 for every weight that goes up, 0.0 for those that go down."""
+    weight, grid = step.layer.parametrizations["weight"].original.detach(), _grid(step.layer)
+    squares, floor = Squares(step), grid.floor(weight)
+    nearest = (grid.quantize(weight) - floor).clamp(0, 1)
+    rest = (grid.steps(weight) - floor).clamp(0.01, 0.99)
+    raw = torch.logit((rest - GAMMA) / (ZETA - GAMMA))
+    scale, before = grid.along(grid.scale, weight), max(squares.error(grid(weight)), 1e-12)
+    optimizer = torch.optim.Adam([raw], lr=lr)
+    for count in range(iterations):
+        part = count / max(1, iterations - 1)
+        soft = raw.sigmoid()
+        h = (soft * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+        slope = soft * (1 - soft) * (ZETA - GAMMA) * ((h > 0) & (h < 1))
+        inside = (floor + h >= grid.ends[0]) & (floor + h <= grid.ends[1])
+        fit = squares.gradient(grid.dequantize((floor + h).clamp(*grid.ends))) * scale * inside / before
+        if part > 0.2:
+            sharp = SHARPNESS[1] + (SHARPNESS[0] - SHARPNESS[1]) * (1 - (part - 0.2) / 0.8)
+            off = 2 * h - 1
+            fit = fit - pull / weight.numel() * 2 * sharp * off.abs() ** (sharp - 1) * off.sign()
+        raw.grad = fit * slope
+        optimizer.step()
+    up = (raw.sigmoid() * (ZETA - GAMMA) + GAMMA >= 0.5).float()
+    found = squares.error(grid.dequantize((floor + up).clamp(*grid.ends)))
+    return up if found <= before else nearest.float()

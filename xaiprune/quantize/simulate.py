@@ -1,0 +1,144 @@
+"""Simulation: a model that computes with the numbers of its formats, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from ..folding import fold_batch_norm
+from ..kinds import TRANSPOSED_CONVOLUTIONS
+from .calibrate import check_float
+from .calibrators import CALIBRATORS
+from .formats import Cast, Config, Format, quantized_layers
+from .grid import Grid, grid_of
+from .statistics import Statistics
+
+
+class FakeQuantizer(nn.Module):
+    """Values moved to the nearest number of a format; the gradient passes where they are inside of its range.
+
+    That gradient, 1 inside and 0 outside, is the straight-through estimator (Bengio et al. 2013): the true one is 0
+    almost everywhere.
+
+    Parameters
+    ----------
+    numbers : Grid or Cast
+    """
+
+    def __init__(self, numbers: Grid | Cast):
+        super().__init__()
+        self.numbers = numbers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The nearest numbers, of the same shape."""
+        return _Rounded.apply(x, self.numbers)
+
+    def extra_repr(self) -> str:
+        return str(self.numbers)
+
+
+class _Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x, numbers):
+        if isinstance(numbers, Cast):
+            return x.to(numbers.dtype).to(x.dtype)
+        context.save_for_backward(numbers.saturated(x))
+        return numbers(x)
+
+    @staticmethod
+    def backward(context, gradient):
+        outside = context.saved_tensors
+        return gradient.masked_fill(outside[0], 0) if outside else gradient, None
+
+
+def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = Config()) -> nn.Module:  # noqa: B008
+    """A copy of a model that computes with the numbers of its formats.
+
+    Batch normalisation is folded first. Every convolution and linear layer then moves its weights, and what it reads,
+    to the nearest numbers of their formats; biases stay in float32, as sums of 32 bits would hold them.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it stays as it is.
+    seen : mapping of str to Statistics
+        What :func:`calibrate` found, of this model or of the folded one.
+    config : Config
+
+    Returns
+    -------
+    nn.Module
+        Of the same class, with layers of the same names.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode or quantized already, a layer was not calibrated, its values are all zero, its
+        statistics lack a histogram that its calibrator reads, or ``config.layers`` names a layer that does not exist.
+    """
+    check_float(model)
+    layers = quantized_layers(model)
+    if unknown := [name for name in config.layers if name not in layers]:
+        raise ValueError(
+            f"config.layers names {unknown[0]!r}, which is no layer to quantize; there are {list(layers)}."
+        )
+    quantized = fold_batch_norm(model)
+    for name, layer in quantized_layers(quantized).items():
+        mine = config.of(name)
+        weights, inputs = weight_numbers(layer, mine.weights, name), input_numbers(seen, mine.activations, name)
+        if weights is not None:
+            parametrize.register_parametrization(layer, "weight", FakeQuantizer(weights), unsafe=True)
+        if inputs is not None:
+            layer.input_quantizer = FakeQuantizer(inputs)
+            layer.register_forward_pre_hook(_quantize_input)
+    return quantized
+
+
+def _quantize_input(layer: nn.Module, inputs: tuple) -> tuple:
+    return layer.input_quantizer(inputs[0]), *inputs[1:]
+
+
+def weight_numbers(layer: nn.Module, form: Format | Cast | None, name: str) -> Grid | Cast | None:
+    """The numbers that a layer's weights move to: a calibrated grid, or the format itself."""
+    if not isinstance(form, Format):
+        return form
+    weight = layer.weight.detach()
+    try:
+        if not form.per_channel:
+            return _calibrated(weight, form)
+        axis = 1 if isinstance(layer, TRANSPOSED_CONVOLUTIONS) else 0
+        rows = [_calibrated_range(row, form) for row in weight.unbind(axis)]
+        low, high = (torch.tensor(bounds) for bounds in zip(*rows))
+        empty = torch.maximum(-low, high) == 0  # a channel of zeros: any step will do
+        return grid_of(low, high.masked_fill(empty, 1.0), bits=form.bits, scheme=form.scheme, axis=axis)
+    except ValueError as error:
+        raise ValueError(f"weights of layer {name!r}: {error}") from error
+
+
+def input_numbers(seen: Mapping[str, Statistics], form: Format | Cast | None, name: str) -> Grid | Cast | None:
+    """The numbers that a layer's inputs move to."""
+    if not isinstance(form, Format):
+        return form
+    if name not in seen or not seen[name].batches:
+        raise ValueError(f"layer {name!r} was not calibrated: seen holds {list(seen)}.")
+    if CALIBRATORS[form.calibrator].histogram and not seen[name].bins:
+        raise ValueError(f"calibrator {form.calibrator!r} reads a histogram; calibrate with bins > 0.")
+    try:
+        low, high = CALIBRATORS[form.calibrator].function(seen[name], form.bits, form.scheme)
+        return grid_of(low, high, bits=form.bits, scheme=form.scheme)
+    except ValueError as error:
+        raise ValueError(f"what layer {name!r} reads: {error}") from error
+
+
+def _calibrated_range(values: torch.Tensor, form: Format) -> tuple[float, float]:
+    row = CALIBRATORS[form.calibrator]
+    seen = Statistics() if row.histogram else Statistics(bins=0)
+    seen.update(values)
+    return row.function(seen, form.bits, form.scheme)
+
+
+def _calibrated(values: torch.Tensor, form: Format) -> Grid:
+    return grid_of(*_calibrated_range(values, form), bits=form.bits, scheme=form.scheme)

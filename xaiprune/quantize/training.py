@@ -1,0 +1,82 @@
+"""Quantization-aware training with learned steps (Esser et al. 2020, *LSQ*, arXiv 1902.08153)."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from .formats import quantized_layers
+from .grid import Grid
+from .simulate import FakeQuantizer
+
+
+class LearnedStep(nn.Module):
+    """A quantizer whose step is a parameter.
+
+    Rounding passes the gradient on as if it were not there. What remains is the gradient of LSQ's eq. 3 for the step:
+    the rounding error inside of the range, and the range's end outside; it is scaled by ``1 / sqrt(n most)``
+    (section 2.2), n being the number of weights, or of values of one image.
+
+    Parameters
+    ----------
+    grid : Grid
+        To start from.
+    batched : bool
+        Whether the first axis of what comes is that of images.
+    """
+
+    def __init__(self, grid: Grid, batched: bool):
+        super().__init__()
+        self.scale = nn.Parameter(grid.scale.clone())
+        self.register_buffer("zero_point", grid.zero_point.clone())
+        self.ends, self.axis, self.batched = grid.ends, grid.axis, batched
+
+    @property
+    def numbers(self) -> Grid:
+        """The grid as it is now."""
+        return Grid(self.scale.detach().abs(), self.zero_point, *self.ends, self.axis)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The nearest numbers of the grid, of the same shape."""
+        count = x[0].numel() if self.batched else x.numel() / self.scale.numel()
+        factor = 1 / math.sqrt(count * self.ends[1])
+        scale = self.scale.abs()
+        scale = scale.detach() + factor * (scale - scale.detach())
+        grid = self.numbers
+        scale, zero = grid.along(scale, x), grid.along(self.zero_point, x)
+        steps = (x / scale + zero).clamp(*self.ends)
+        steps = steps + (steps.round() - steps).detach()
+        return (steps - zero) * scale
+
+
+def learnable(quantized: nn.Module) -> nn.Module:
+    """A copy of a quantized model whose weights and steps can be trained: ``prune.tune`` does it.
+
+    Parameters
+    ----------
+    quantized : nn.Module
+        From :func:`simulate`; with :func:`adaround` its rounding is forgotten. It stays as it is.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        If no layer is on a grid.
+    """
+    found, trained = 0, copy.deepcopy(quantized)
+    for layer in quantized_layers(trained).values():
+        weights = layer.parametrizations["weight"] if hasattr(layer, "parametrizations") else [None]
+        if isinstance(weights[0], FakeQuantizer) and isinstance(weights[0].numbers, Grid):
+            weights[0], found = LearnedStep(weights[0].numbers, batched=False), found + 1
+        inputs = getattr(layer, "input_quantizer", None)
+        if isinstance(inputs, FakeQuantizer) and isinstance(inputs.numbers, Grid):
+            layer.input_quantizer, found = LearnedStep(inputs.numbers, batched=True), found + 1
+    if not found:
+        raise ValueError("no layer of quantized is on a grid: pass what simulate gives with a Format.")
+    return trained
