@@ -154,7 +154,8 @@ def test_statistics_see_all_values_once_and_keep_a_bounded_histogram():
         seen.update(batch)
     every = torch.cat(batches)
     assert (seen.low, seen.high) == (every.min().item(), every.max().item())
-    assert seen.counts.sum() == 2000 and len(seen.counts) == 64
+    assert seen.counts.sum() == 2000
+    assert len(seen.counts) == 64
     direct = torch.histc(every, 64, -seen.limit, seen.limit).double()
     assert (direct - seen.counts).abs().sum() <= 4  # values on an edge, after bins became one
     wanted = batches[0].max().item()
@@ -169,7 +170,8 @@ def test_a_thinned_histogram_skips_no_channel():
     seen.update(x)
     assert seen.counts.sum() <= 1000
     filled = seen.counts[seen.counts > 0]
-    assert len(filled) == 8 and filled.max() <= filled.min() + 2
+    assert len(filled) == 8
+    assert filled.max() <= filled.min() + 2
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -279,7 +281,7 @@ def test_bad_calibrations_are_refused_and_name_the_layer():
         calibrate(nn.Flatten().eval(), IMAGES)
     broken = small()
     broken.wide[0].weight.data.fill_(math.nan)
-    with pytest.raises(ValueError, match="layer 'deep.0' cannot be calibrated: there are NaN"):
+    with pytest.raises(ValueError, match=r"layer 'deep\.0' cannot be calibrated: there are NaN"):
         calibrate(broken, IMAGES)
     assert not broken.deep[0]._forward_pre_hooks
 
@@ -310,7 +312,8 @@ def test_sixteen_bits_are_nearly_exact_and_fewer_lose_more():
         quantize.sqnr(model(IMAGES), simulate(model, seen, Config(Format(bits), Format(bits, "affine")))(IMAGES))
         for bits in (16, 8, 4, 2)
     ]
-    assert errors[0] > 70 and errors == sorted(errors, reverse=True)
+    assert errors[0] > 70
+    assert errors == sorted(errors, reverse=True)
 
 
 def test_the_model_given_is_never_changed_and_quantizing_twice_is_refused():
@@ -321,7 +324,7 @@ def test_the_model_given_is_never_changed_and_quantizing_twice_is_refused():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_pre_hooks for module in model.modules())
     for again in (lambda: simulate(quantized, seen), lambda: calibrate(quantized, IMAGES)):
-        with pytest.raises(ValueError, match="quantized already .layer 'stem.0' is"):
+        with pytest.raises(ValueError, match=r"quantized already .layer 'stem\.0' is"):
             again()
     assert torch.equal(copy.deepcopy(quantized)(IMAGES), quantized(IMAGES))
 
@@ -342,9 +345,10 @@ def test_some_layers_can_differ():
     model, seen = small(), calibrate(small(), IMAGES)
     config = Config(Format(2), None, first_and_last(model, Config(Format(8), None)))
     quantized = simulate(model, seen, config)
-    assert len(quantized.stem[0].weight.unique()) > 4 and len(quantized.narrow.weight.unique()) <= 3
+    assert len(quantized.stem[0].weight.unique()) > 4
+    assert len(quantized.narrow.weight.unique()) <= 3
     assert list(config.layers) == ["stem.0", "head"]
-    with pytest.raises(ValueError, match="config.layers names 'neck'"):
+    with pytest.raises(ValueError, match=r"config\.layers names 'neck'"):
         simulate(model, seen, Config(layers={"neck": Config()}))
 
 
@@ -352,7 +356,7 @@ def test_bad_simulations_are_refused():
     model, seen = small(), calibrate(small(), IMAGES, bins=0)
     with pytest.raises(ValueError, match="training mode"):
         simulate(small().train(), seen)
-    with pytest.raises(ValueError, match="layer 'stem.0' was not calibrated"):
+    with pytest.raises(ValueError, match=r"layer 'stem\.0' was not calibrated"):
         simulate(model, {})
     with pytest.raises(ValueError, match="calibrator 'entropy' reads a histogram"):
         simulate(model, seen, Config(activations=Format(calibrator="entropy")))
@@ -361,7 +365,7 @@ def test_bad_simulations_are_refused():
     with pytest.raises(ValueError, match="activations cannot be per channel"):
         Config(activations=Format(per_channel=True))
     dark = calibrate(model, torch.zeros_like(IMAGES))
-    with pytest.raises(ValueError, match="what layer 'stem.0' reads: the range is empty"):
+    with pytest.raises(ValueError, match=r"what layer 'stem\.0' reads: the range is empty"):
         simulate(model, dark)
     empty = small()
     nn.init.zeros_(empty.narrow.weight)
@@ -390,7 +394,9 @@ def test_errors_of_layers_are_those_of_two_hooked_runs():
     for net in (fold_batch_norm(model), quantized):
         kept = {}
         for name, layer in quantize.quantized_layers(net).items():
-            layer.register_forward_hook(lambda module, inputs, output, name=name, kept=kept: kept.update({name: output}))
+            layer.register_forward_hook(
+                lambda module, inputs, output, name=name, kept=kept: kept.update({name: output})
+            )
         net(IMAGES)
         outputs.append(kept)
     assert [row["layer"] for row in rows] == ["stem.0", "wide.0", "deep.0", "narrow", "head"]

@@ -91,8 +91,10 @@ def entropy(seen: Statistics, bits: int = 8, scheme: str = "affine", levels: int
     levels : int
     """
     counts, edges = seen.counts.numpy(), seen.edges.numpy()
+    if len(counts) <= levels:
+        return seen.low, seen.high
     middle, found = len(counts) // 2, []
-    for half in range(min(levels // 2, middle), middle + 1):
+    for half in range(levels // 2, middle + 1):
         start, stop = middle - half, min(middle + half + 1, len(counts))
         found.append((_divergence(counts, start, stop, levels), start, stop))
     least = min(divergence for divergence, _, _ in found)

@@ -87,7 +87,9 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     folded = fold_batch_norm(model)
     layers = quantized_layers(folded)
     weights = [layer.weight for layer in layers.values()]
-    with modified_gradients(folded, "epsilon"), torch.enable_grad():
+    with modified_gradients(folded, "epsilon 1e-06"), torch.enable_grad():
+        for weight in weights:
+            weight.requires_grad_()
         total = explained(folded(data.images), data.labels).sum()
         gradients = torch.autograd.grad(total, weights)
     scale = abs(total.item())
