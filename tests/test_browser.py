@@ -80,6 +80,12 @@ xp.setup()
 model, clothes = xp.zoo.load("vit-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
         "xp.widgets.HeadExplorer(model, clothes, clothes, criteria=('l2',), stops=((24, 1536, 'l2'),))",
     ),
+    "calibration": (
+        """import xaiprune as xp
+xp.setup()
+model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
+        "xp.widgets.CalibrationExplorer(model, clothes.images, clothes)",
+    ),
 }
 
 
@@ -229,6 +235,15 @@ def test_dragging_the_number_of_heads_and_clicking_one(lab, page):
     page.locator(".jupyter-widgets.widget-toggle-button", has_text="%").first.click()
     settle(page)
     assert readout(page)[1][2] == before + 1
+
+
+def test_dragging_the_clip_trades_rounding_for_clipping(lab, page):
+    before, after = drag(lab, page, "calibration", handle=0, pixels=-60)
+    (_, step, _, rounding, clipping, saturated, *_), (_, finer, _, less, more, outside, *_) = before, after
+    assert (clipping, saturated) == (0, 0)
+    assert finer < step
+    assert less < rounding
+    assert min(more, outside) > 0
 
 
 def test_dragging_to_another_weight_shows_its_landscape(lab, page):

@@ -17,6 +17,7 @@ from xaiprune.metrics import accuracy
 from xaiprune.prune import curvature, cut, find_units, find_weights, plan, scan, score
 from xaiprune.train import classification_loss
 from xaiprune.widgets import (
+    CalibrationExplorer,
     CoefficientExplorer,
     CurvatureExplorer,
     HeadExplorer,
@@ -25,6 +26,8 @@ from xaiprune.widgets import (
     StructureExplorer,
     ThresholdExplorer,
 )
+from xaiprune.widgets.calibration import BITS
+from xaiprune.widgets.calibration import SHARES as INSIDE
 from xaiprune.widgets.canvas import png_bytes, strip
 from xaiprune.widgets.coefficients import Picture, compute
 from xaiprune.widgets.curvature import SHARES
@@ -531,3 +534,64 @@ def test_the_head_explorer_leaves_a_strip_and_refuses(head_explorer):
     empty = data.Split(explorer.split.images[:0], explorer.split.labels[:0])
     with pytest.raises(ValueError, match="split is empty"):
         HeadExplorer(explorer.model, explorer.split, empty)
+
+
+@pytest.fixture(scope="module")
+def calibration_explorer():
+    clothes = data.fashion_mnist("validation", 30)
+    stops = (("features.2.conv.2", 100.0, 8, "affine", False), ("features.2.conv.2", 99.0, 3, "affine", True))
+    return CalibrationExplorer(zoo.load("mobilenet-fashion-mnist"), clothes.images, clothes, stops=stops)
+
+
+def test_a_tighter_clip_rounds_less_and_clips_more_over_the_whole_grid(calibration_explorer):
+    explorer = calibration_explorer
+    state = {name: tensor.clone() for name, tensor in explorer.model.state_dict().items()}
+    for bits, scheme in itertools.product((2, 4, 8), ("affine", "symmetric")):
+        views = [explorer.set("features.2.conv.2", share, bits, scheme) for share in INSIDE]
+        for tight, wide in itertools.pairwise(views):
+            assert tight.grid.scale <= wide.grid.scale
+            assert tight.clipping >= wide.clipping
+            assert tight.saturated >= wide.saturated
+        assert views[0].rounding < views[-1].rounding
+        assert views[-1].saturated == 0
+        for view in views:
+            assert np.isfinite(view.heatmaps).all()
+            assert view.heatmaps.shape == (2, 28, 28)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in explorer.model.state_dict().items())
+
+
+def test_every_layer_and_bit_of_the_calibration_explorer_is_finite(calibration_explorer):
+    explorer = calibration_explorer
+    for place, layer in enumerate(explorer.layers):
+        view = explorer.set(layer, 99.9, BITS[place % len(BITS)], image=place % 30)
+        assert np.isfinite([view.rounding, view.clipping, view.saturated, view.value, view.likeness]).all()
+
+
+def test_one_rule_for_all_layers_costs_more_than_for_one(calibration_explorer):
+    explorer = calibration_explorer
+    alone, everywhere = (explorer.set("features.2.conv.2", 99.0, 3, "affine", choice) for choice in (False, True))
+    assert everywhere.value < alone.value - 10
+    explorer.bits.value = 8
+    assert explorer.view.value > everywhere.value
+
+
+def test_the_calibration_explorer_leaves_a_strip_and_refuses(calibration_explorer):
+    explorer = calibration_explorer
+    before = explorer.set("features.0.0", 99.9, 6, "symmetric", image=3)
+    bundle = explorer._repr_mimebundle_()
+    one = pixels(explorer.png.value)
+    assert pixels(base64.b64decode(bundle["image/png"])).shape == (2 * one.shape[0], one.shape[1], 3)
+    assert bundle["text/plain"].count("saturated") == 2
+    for wrong, message in (
+        ({"layer": "features"}, "layer must be one of"),
+        ({"layer": "features.0.0", "share": 100.1}, "share must be one of"),
+        ({"layer": "features.0.0", "bits": 9}, "bits must be from 2 to 8"),
+        ({"layer": "features.0.0", "scheme": "log"}, "scheme must be one of"),
+        ({"layer": "features.0.0", "image": 30}, "image must be from 0 to 29"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explorer.set(**wrong)
+    assert explorer.view is before
+    empty = data.Split(torch.zeros(0, 1, 28, 28), torch.zeros(0, dtype=torch.int64))
+    with pytest.raises(ValueError, match="split is empty"):
+        CalibrationExplorer(explorer.model, explorer.split.images, empty)

@@ -46,7 +46,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         return folded
     for layer, norm in _pairs(model):
         folded.set_submodule(layer, _fused(model.get_submodule(layer), model.get_submodule(norm)))
-        folded.set_submodule(norm, nn.Identity())
+        folded.set_submodule(norm, nn.Identity().eval())
     return folded
 
 

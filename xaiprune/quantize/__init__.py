@@ -4,7 +4,7 @@ from .bias import absorb_bias, correct_bias
 from .calibrate import calibrate, calibrating
 from .calibrators import CALIBRATORS, Calibrator
 from .equalize import ChannelClamp, equalize, pairs, relu_in_place_of_relu6, rescale_channels
-from .errors import layer_errors, sensitivity, sqnr
+from .errors import layer_errors, rounding_and_clipping, sensitivity, sqnr
 from .formats import FORMATS, Cast, Config, Format, first_and_last, quantized_layers
 from .grid import Grid, grid_of
 from .integer import int8_bytes, observed
@@ -18,7 +18,7 @@ from .mixed import (
     with_bits,
 )
 from .rounding import adaround
-from .simulate import FakeQuantizer, simulate
+from .simulate import FakeQuantizer, on_numbers, simulate
 from .statistics import Statistics
 from .training import LearnedStep, learnable
 from .walk import Step, walk

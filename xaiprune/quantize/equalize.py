@@ -43,7 +43,7 @@ def relu_in_place_of_relu6(model: nn.Module) -> nn.Module:
     copy = fold_batch_norm(model)
     for name, module in model.named_modules():
         if isinstance(module, nn.ReLU6):
-            copy.set_submodule(name, nn.ReLU())
+            copy.set_submodule(name, nn.ReLU().eval())
     return copy
 
 
@@ -184,6 +184,6 @@ def channel_clamp(model: nn.Module, name: str, layer: nn.Module) -> ChannelClamp
     """The clamp behind a layer: a ReLU6 is replaced in the model, in place."""
     clamp = model.get_submodule(name)
     if isinstance(clamp, nn.ReLU6):
-        clamp = ChannelClamp(torch.full((len(layer.weight), *[1] * (layer.weight.ndim - 2)), 6.0))
+        clamp = ChannelClamp(torch.full((len(layer.weight), *[1] * (layer.weight.ndim - 2)), 6.0)).eval()
         model.set_submodule(name, clamp)
     return clamp

@@ -25,6 +25,18 @@ def sqnr(signal: torch.Tensor, quantized: torch.Tensor) -> float:
     return float(10 * torch.log10(signal.square().sum() / noise))
 
 
+def rounding_and_clipping(seen: Statistics, grid: Grid) -> tuple[float, float]:
+    """Mean squared error of the values inside of a grid's range, and of those outside, each bin taken at its middle.
+
+    Both are shares of the same mean, so that their sum is the whole error.
+    """
+    middles = ((seen.edges[1:] + seen.edges[:-1]) / 2).clamp(seen.low, seen.high).float()
+    low, high = grid.range
+    outside = (middles < low) | (middles > high)
+    errors = seen.counts * (grid(middles) - middles).double().square() / seen.counts.sum()
+    return errors[~outside].sum().item(), errors[outside].sum().item()
+
+
 def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> list[dict]:
     """Error of every layer of a quantized model, with all layers before it quantized too.
 

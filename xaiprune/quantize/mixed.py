@@ -94,14 +94,14 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
         gradients = torch.autograd.grad(total, weights)
     scale = abs(total.item())
     return {
-        name: float((weight * gradient).abs().sum()) / scale
+        name: (weight.detach() * gradient).abs().sum().item() / scale
         for name, weight, gradient in zip(layers, weights, gradients)
     }
 
 
 def losses_by_trace(traces: Mapping[str, float], noise: Mapping[str, Mapping[int, float]]) -> dict[str, dict]:
-    """``Tr(H) / n x |Q(W) - W|^2`` (HAWQ-V2, eq. 5); a negative estimate counts as 0."""
-    return {name: {bits: max(traces[name], 0.0) * value for bits, value in noise[name].items()} for name in noise}
+    """``|Tr(H)| / n x |Q(W) - W|^2`` (HAWQ-V2, which takes the Hessian to be positive; here its size counts)."""
+    return {name: {bits: abs(traces[name]) * value for bits, value in noise[name].items()} for name in noise}
 
 
 def losses_by_relevance(

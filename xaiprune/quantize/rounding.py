@@ -143,7 +143,7 @@ def adaround(
             step.layer.parametrizations["weight"][0] = Rounded(_grid(step.layer), up)
             bar.update()
     bar.close()
-    return better
+    return better.eval()
 
 
 def _grid(layer: nn.Module) -> Grid | None:

@@ -80,21 +80,53 @@ def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = 
         statistics lack a histogram that its calibrator reads, or ``config.layers`` names a layer that does not exist.
     """
     check_float(model)
-    layers = quantized_layers(model)
-    if unknown := [name for name in config.layers if name not in layers]:
-        raise ValueError(
-            f"config.layers names {unknown[0]!r}, which is no layer to quantize; there are {list(layers)}."
-        )
+    names = quantized_layers(model)
+    if unknown := [name for name in config.layers if name not in names]:
+        raise ValueError(f"config.layers names {unknown[0]!r}, which is not among {', '.join(names)}.")
+    layers = quantized_layers(fold_batch_norm(model))
+    return on_numbers(
+        model,
+        {name: weight_numbers(layer, config.of(name).weights, name) for name, layer in layers.items()},
+        {name: input_numbers(seen, config.of(name).activations, name) for name in layers},
+    )
+
+
+def on_numbers(
+    model: nn.Module, weights: Mapping[str, Grid | Cast | None], inputs: Mapping[str, Grid | Cast | None]
+) -> nn.Module:
+    """A copy of a model whose layers compute on the numbers given, as :func:`simulate` chooses them.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it stays as it is. Batch normalisation is folded first.
+    weights, inputs : mapping of str to Grid or Cast, optional
+        Layer to the numbers that its weights move to, and what it reads; a layer that is not named, or None, stays as
+        it is.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class, with layers of the same names.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode or quantized already, or a name is no layer.
+    """
+    check_float(model)
     quantized = fold_batch_norm(model)
-    for name, layer in quantized_layers(quantized).items():
-        mine = config.of(name)
-        weights, inputs = weight_numbers(layer, mine.weights, name), input_numbers(seen, mine.activations, name)
-        if weights is not None:
-            parametrize.register_parametrization(layer, "weight", FakeQuantizer(weights), unsafe=True)
-        if inputs is not None:
-            layer.input_quantizer = FakeQuantizer(inputs)
+    layers = quantized_layers(quantized)
+    for argument, numbers in (("weights", weights), ("inputs", inputs)):
+        if unknown := [name for name in numbers if name not in layers]:
+            raise ValueError(f"{argument} names {unknown[0]!r}, which is not among {', '.join(layers)}.")
+    for name, layer in layers.items():
+        if weights.get(name) is not None:
+            parametrize.register_parametrization(layer, "weight", FakeQuantizer(weights[name]), unsafe=True)
+        if inputs.get(name) is not None:
+            layer.input_quantizer = FakeQuantizer(inputs[name])
             layer.register_forward_pre_hook(_quantize_input)
-    return quantized
+    return quantized.eval()
 
 
 def _quantize_input(layer: nn.Module, inputs: tuple) -> tuple:

@@ -79,4 +79,4 @@ def learnable(quantized: nn.Module) -> nn.Module:
             layer.input_quantizer, found = LearnedStep(inputs.numbers, batched=True), found + 1
     if not found:
         raise ValueError("no layer of quantized is on a grid: pass what simulate gives with a Format.")
-    return trained
+    return trained.eval()

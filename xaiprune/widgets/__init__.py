@@ -1,5 +1,6 @@
 """Explorers: one module each, with a pure ``compute``, a pure ``draw`` and a thin binding to sliders."""
 
+from .calibration import CalibrationExplorer
 from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer
 from .heads import HeadExplorer
@@ -9,6 +10,6 @@ from .structure import StructureExplorer
 from .threshold import ThresholdExplorer
 
 __all__ = [
-    *("CoefficientExplorer", "CurvatureExplorer", "HeadExplorer", "HeatmapExplorer"),
+    *("CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer", "HeatmapExplorer"),
     *("NoiseExplorer", "StructureExplorer", "ThresholdExplorer"),
 ]
