@@ -93,7 +93,7 @@ def pruned_figures(quick: bool) -> list[Figure]:
 
 def peer_figures() -> list[Figure]:
     """Ours against torch-pruning's criteria as they ship, at equal MACs, from the table."""
-    rows = sweep.stored("mobilenet_peers")
+    rows = tables.read("mobilenet_peers")
     keys = ("cut, test", "recalibrated, test", "tuned, test")
     print(f"{'half of the MACs, mean of the seeds':<34}{'seeds':>6}{'MACs':>8}" + "".join(f"{key:>20}" for key in keys))
     means = {}
@@ -114,7 +114,7 @@ def peer_figures() -> list[Figure]:
 
 def budget_figures() -> list[Figure]:
     """The explanation budget at work, from the table: three seeds, 1,000 test images."""
-    rows = tables.where(sweep.stored("mobilenet_budget"), target=sweep.AT)
+    rows = tables.where(tables.read("mobilenet_budget"), target=sweep.AT)
     found = {}
     for method in sweep.METHODS[1:]:
         mine = tables.where(rows, method=method)
@@ -134,7 +134,7 @@ def budget_figures() -> list[Figure]:
 
 def print_criteria() -> None:
     """The table of criteria: accuracy after re-calibration; random has the mean and the best of its draws."""
-    rows = sweep.stored("mobilenet_criteria")
+    rows = tables.read("mobilenet_criteria")
     print(f"{'validation accuracy, re-calibrated':<36}" + "".join(f"{ratio:>14}" for ratio in sweep.RATIOS))
     for name in sweep.CRITERIA:
         cells = []

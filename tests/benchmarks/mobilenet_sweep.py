@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import time
 from collections.abc import Callable
 
@@ -39,6 +38,8 @@ from xaiprune.prune import (
     within,
 )
 from xaiprune.train import classification_loss
+
+from . import stored
 
 COMMAND = "python -m tests.benchmarks.mobilenet --full"
 MODEL, PRUNED, SEEDS = "mobilenet-fashion-mnist", "mobilenet-pruned", (0, 1, 2)
@@ -84,11 +85,6 @@ MODULES = {
     "mobilenet_peers": ("xaiprune.prune.criteria.slices", "xaiprune.prune.recover", "xaiprune.prune.targets"),
     "mobilenet_budget": ("xaiprune.prune.budget", "xaiprune.prune.criteria.slices", "xaiprune.prune.recover"),
 }
-
-
-def stored(name: str) -> list[dict]:
-    """Rows of a stored table, refused if the code or a checkpoint is another."""
-    return tables.read(name)
 
 
 def splits() -> tuple[nn.Module, Split, Split, Split]:
@@ -347,25 +343,18 @@ def run_all() -> None:
 
 
 def run(name: str) -> list[dict]:
-    """Measure one table and write it; an interrupted run of the same code goes on with the part that it was at."""
+    """Measure one table and write it, one part after another with all threads."""
     function, parts = jobs()[name]
-    code = tables.code_version(__name__, *MODULES[name])  # rows of other settings are not mixed in
-    unfinished = data.cache_dir() / "training" / f"{name}-{code}.json"
-    known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
-    for part in parts:
-        key = json.dumps(part)
-        if key not in known:
-            start = time.perf_counter()
-            known[key] = [function(*part), time.perf_counter() - start]
-            unfinished.write_text(json.dumps(known))
-            about = {key: value for key, value in known[key][0][0].items() if key != "steps"}
-            print(f"{known[key][1]:.0f} s: {about}", flush=True)
-    rows = [row for part in parts for row in known[json.dumps(part)][0]]
     files = [f"{MODEL}-seed0.safetensors"]
     if name in ("mobilenet_pruned", "mobilenet_runtimes"):
         files += [f"{PRUNED}-seed{seed}.safetensors" for seed in SEEDS]
-    rows = timed(rows) if name == "mobilenet_budget" else rows
-    seconds = sum(seconds for _, seconds in known.values())
-    tables.write(name, rows, command=COMMAND, modules=MODULES[name], checkpoints=files, seconds=seconds)
-    unfinished.unlink()
-    return rows
+    return stored.make(
+        name,
+        function,
+        parts,
+        settings=__name__,
+        command=COMMAND,
+        modules=MODULES[name],
+        files=files,
+        finish=timed if name == "mobilenet_budget" else list,
+    )

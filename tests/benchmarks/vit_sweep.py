@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from functools import partial
 
-import joblib
-import torch
 from torch import nn
 
 from xaiprune import data, distill, fairness, tables, zoo
@@ -35,6 +32,8 @@ from xaiprune.prune import (
     score,
     tune,
 )
+
+from . import stored
 
 COMMAND = "python -m tests.benchmarks.vit --full"
 MODEL, SEEDS = "vit-fashion-mnist", (0, 1, 2)
@@ -181,33 +180,18 @@ def run_all() -> None:
 
 
 def run(name: str) -> list[dict]:
-    """Measure one table and write it; an interrupted run of the same code goes on with the parts that are missing."""
+    """Measure one table and write it, two parts at a time."""
     function, parts = jobs()[name]
-    code = tables.code_version(__name__, *MODULES[name])  # rows of other settings are not mixed in
-    unfinished = data.cache_dir() / "training" / f"{name}-{code}.json"
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
-    missing = [part for part in parts if json.dumps(part) not in known]
-    runner = joblib.Parallel(n_jobs=2, return_as="generator_unordered")
-    for part, rows, seconds in runner(joblib.delayed(_timed)(function, part) for part in missing):
-        known[json.dumps(part)] = [rows, seconds]
-        unfinished.write_text(json.dumps(known))
-        print(
-            f"{seconds:.0f} s: { {key: value for key, value in rows[0].items() if key not in ('values', 'removed')} }",
-            flush=True,
-        )
-    rows = [row for part in parts for row in known[json.dumps(part)][0]]
     files = [f"{BIASED if name == 'vit_fairness' else MODEL}-seed0.safetensors"]
     if name == "vit_pruned":
         files += [f"{checkpoint(*part).name}.safetensors" for part in parts]
-    seconds = sum(seconds for _, seconds in known.values())
-    tables.write(name, rows, command=COMMAND, modules=MODULES[name], checkpoints=files, seconds=seconds)
-    unfinished.unlink()
-    return rows
-
-
-def _timed(function: Callable, part: tuple) -> tuple[tuple, list[dict], float]:
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    rows = function(*part)
-    return part, rows, time.perf_counter() - start
+    return stored.make(
+        name,
+        function,
+        parts,
+        settings=__name__,
+        command=COMMAND,
+        modules=MODULES[name],
+        files=files,
+        processes=2,
+    )

@@ -1,0 +1,181 @@
+"""The stored runs behind lesson 07: repairs, bits, calibration sets, training with learned steps.
+
+``run_all`` writes the tables ``quantization_*``; every part runs on all threads, one after another, and an interrupted
+run goes on with the part that it was at.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from xaiprune import explain, quantize, zoo
+from xaiprune.augment import flip_and_shift
+from xaiprune.data import fashion_mnist, mnist
+from xaiprune.metrics import accuracy
+from xaiprune.prune import tune
+from xaiprune.quantize import Config, Format
+
+from . import stored
+
+COMMAND = "python -m tests.benchmarks.quantization --full"
+MODEL = "mobilenet-fashion-mnist"
+#: Factor by which a channel's size is changed at most, up or down, to make a network that collapses at 8 bits.
+SPREAD = 16.0
+#: Images for ranges and biases; for rounding.
+CALIBRATED_ON, ROUNDED_ON = 512, 1024
+#: Images and bits of activations for the question how many images calibration needs, and of what.
+COUNTS, SET_BITS, SET_SEEDS = (1, 4, 16, 64, 256, 1024), 6, range(5)
+#: Probes and images for traces of the Hessian.
+PROBES, TRACED_ON = 50, 256
+TRAINING = {"epochs": 2, "lr": 2e-4, "batch_size": 64, "augment": flip_and_shift, "progress": False}
+TRAINED_ON = 20_000
+
+_PACKAGE = "xaiprune.quantize."
+_SIMULATED = tuple(_PACKAGE + name for name in ("calibrators", "grid", "simulate", "statistics"))
+MODULES = {
+    "quantization_repair": (*_SIMULATED, *(_PACKAGE + name for name in ("bias", "equalize", "rounding", "walk"))),
+    "quantization_bits": (*_SIMULATED, _PACKAGE + "mixed"),
+    "quantization_sets": _SIMULATED,
+    "quantization_training": (*_SIMULATED, _PACKAGE + "training", "xaiprune.prune.recover", "xaiprune.train"),
+}
+
+
+def weights_only(bits: int, per_channel: bool = False) -> Config:
+    """Weights on a symmetric grid, activations in float."""
+    return Config(Format(bits, per_channel=per_channel), None)
+
+
+def both(bits: int, per_channel: bool = False, calibrator: str = "min-max") -> Config:
+    """Weights on a symmetric grid, activations on an affine one."""
+    return Config(Format(bits, per_channel=per_channel), Format(bits, "affine", calibrator))
+
+
+def eight_bit_steps(model: nn.Module, images: torch.Tensor) -> dict[str, nn.Module]:
+    """From the collapsed network, 8 bits per tensor, to the repaired one, in the order of Nagel et al. 2019."""
+    uneven = quantize.rescale_channels(model, SPREAD)
+    equal = quantize.equalize(uneven)
+    absorbed = quantize.absorb_bias(equal, images)
+    floats = {"rescaled": uneven, "equalized": equal, "bias absorbed": absorbed}
+    steps = {"per channel": quantize.simulate(uneven, quantize.calibrate(uneven, images), both(8, per_channel=True))}
+    for name, net in floats.items():
+        steps[name] = quantize.simulate(net, quantize.calibrate(net, images), both(8))
+    steps["bias corrected"] = quantize.correct_bias(absorbed, steps["bias absorbed"], images)
+    return steps
+
+
+def repair() -> list[dict]:
+    """Collapse and repair at 8 bits, and what rounding can do at 4 and 3: whole test set."""
+    model, test = zoo.load(MODEL), fashion_mnist("test")
+    images = fashion_mnist("train", CALIBRATED_ON).images
+    rows = [{"bits": 32, "step": "float", "test": accuracy(model, test)}]
+    plain = quantize.simulate(model, quantize.calibrate(model, images), both(8))
+    rows.append({"bits": 8, "step": "as shipped", "test": accuracy(plain, test)})
+    for name, net in eight_bit_steps(model, images).items():
+        rows.append({"bits": 8, "step": name, "test": accuracy(net, test)})
+    equal, many = quantize.equalize(model), fashion_mnist("train", ROUNDED_ON).images
+    for bits in (4, 3):
+        for start, net in (("", model), ("equalized, ", equal)):
+            nearest = quantize.simulate(net, {}, weights_only(bits))
+            begun = time.perf_counter()
+            rounded = quantize.adaround(net, nearest, many, progress=False)
+            seconds = round(time.perf_counter() - begun, 1)
+            corrected = quantize.correct_bias(net, nearest, images)
+            rows += [
+                {"bits": bits, "step": f"{start}nearest", "test": accuracy(nearest, test)},
+                {"bits": bits, "step": f"{start}bias corrected", "test": accuracy(corrected, test)},
+                {"bits": bits, "step": f"{start}adaround", "test": accuracy(rounded, test), "seconds": seconds},
+            ]
+    return [row | {"test": round(row["test"], 3)} for row in rows]
+
+
+def bits() -> list[dict]:
+    """Uniform bits against bits by the Hessian's trace, by relevance, and by noise alone, at equal size: test set."""
+    model, test = zoo.load(MODEL), fashion_mnist("test")
+    data = fashion_mnist("train", TRACED_ON)
+    traces, shares = quantize.hessian_traces(model, data, probes=PROBES), quantize.relevance_shares(model, data)
+    sizes = {name: layer.weight.numel() for name, layer in quantize.quantized_layers(model).items()}
+    rows = []
+    for per_channel, average in itertools.product((False, True), (3, 4, 5, 6)):
+        form = Format(8, per_channel=per_channel)
+        noise = quantize.noise(model, form)
+        losses = {
+            "hessian": quantize.losses_by_trace(traces, noise),
+            "relevance": quantize.losses_by_relevance(shares, noise, model),
+            "noise": noise,
+        }
+        row = {"per_channel": per_channel, "average": average}
+        uniform = quantize.simulate(model, {}, weights_only(average, per_channel))
+        rows.append(row | {"by": "uniform", "test": round(accuracy(uniform, test), 3)})
+        for name, loss in losses.items():
+            chosen = quantize.allocate(loss, sizes, average)
+            mixed = quantize.simulate(model, {}, quantize.with_bits(Config(form, None), chosen))
+            spent = sum(sizes[layer] * chosen[layer] for layer in sizes) / sum(sizes.values())
+            found = {"by": name, "test": round(accuracy(mixed, test), 3), "spent": round(spent, 4)}
+            rows.append(row | found | {"bits": chosen})
+    return rows
+
+
+def images_of(kind: str, count: int, seed: int) -> torch.Tensor:
+    """Images to calibrate on: a random choice, of one class alone, of another data set, or noise."""
+    generator = torch.Generator().manual_seed(seed)
+    pool = mnist("train", 20_000) if kind == "digits" else fashion_mnist("train", 20_000)
+    if kind == "noise":
+        return torch.rand(count, 1, 28, 28, generator=generator)
+    images = pool.images[pool.labels == seed] if kind == "one class" else pool.images
+    return images[torch.randperm(len(images), generator=generator)[:count]]
+
+
+def calibration_set(kind: str, count: int, seed: int) -> list[dict]:
+    """Accuracy and drift with activations in 6 bits, whose ranges came from these images: validation."""
+    model, validation = zoo.load(MODEL), fashion_mnist("validation", 1000)
+    seen = quantize.calibrate(model, images_of(kind, count, seed))
+    rows = []
+    for calibrator in ("min-max", "mse"):
+        quantized = quantize.simulate(model, seen, Config(None, Format(SET_BITS, "affine", calibrator)))
+        drift = explain.drift(model, quantized, validation.images[:100], method="lrp")
+        row = {"kind": kind, "count": count, "seed": seed, "calibrator": calibrator}
+        row |= {"accuracy": round(accuracy(quantized, validation), 2), "rank": round(drift.rank.mean().item(), 4)}
+        rows.append(row)
+    return rows
+
+
+def trained(weight_bits: int, activation_bits: int) -> list[dict]:
+    """Learned steps, tuned for two epochs on 20,000 images: before and after, whole test set."""
+    model, test = zoo.load(MODEL), fashion_mnist("test")
+    seen = quantize.calibrate(model, fashion_mnist("train", CALIBRATED_ON).images)
+    config = Config(Format(weight_bits), Format(activation_bits, "affine", "mse"))
+    quantized = quantize.simulate(model, seen, config)
+    better, start = quantize.learnable(quantized), time.perf_counter()
+    tune(better, fashion_mnist("train", TRAINED_ON), fashion_mnist("validation", 2000), **TRAINING)
+    row = {"weights": weight_bits, "activations": activation_bits, "before": round(accuracy(quantized, test), 3)}
+    return [row | {"after": round(accuracy(better, test), 3), "minutes": round((time.perf_counter() - start) / 60, 1)}]
+
+
+def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
+    """The parts of each table: a function and its arguments."""
+    sets = [("random", count, seed) for count in COUNTS for seed in SET_SEEDS]
+    sets += [(kind, 256, seed) for kind in ("one class", "digits", "noise") for seed in SET_SEEDS]
+    return {
+        "quantization_repair": (repair, [()]),
+        "quantization_bits": (bits, [()]),
+        "quantization_sets": (calibration_set, sets),
+        "quantization_training": (trained, [(4, 8), (3, 4)]),
+    }
+
+
+def run_all() -> None:
+    """Measure everything and write the tables."""
+    for name in MODULES:
+        run(name)
+
+
+def run(name: str) -> list[dict]:
+    """Measure one table and write it, one part after another with all threads."""
+    function, parts = jobs()[name]
+    options = {"settings": __name__, "command": COMMAND, "modules": MODULES[name]}
+    return stored.make(name, function, parts, files=[f"{MODEL}-seed0.safetensors"], **options)

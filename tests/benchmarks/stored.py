@@ -1,0 +1,69 @@
+"""How a stored table is made: part by part, so that an interrupted run goes on with what is missing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import joblib
+import torch
+
+from xaiprune import data, tables
+from xaiprune.data import save_atomically
+
+#: Columns that are too long to be shown while a table is made.
+LONG = ("values", "removed", "steps", "bits")
+
+
+def make(
+    name: str,
+    function: Callable[..., list[dict]],
+    parts: Sequence[tuple],
+    *,
+    settings: str,
+    command: str,
+    modules: Iterable[str],
+    files: Iterable[str],
+    processes: int = 1,
+    finish: Callable[[list[dict]], list[dict]] = list,
+) -> list[dict]:
+    """Measure all parts of a table and write it.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+        ``(*part) -> rows``.
+    parts : sequence of tuple
+    settings : str
+        Dotted name of the module with the function: parts that it measured with other code are not mixed in.
+    command, modules, files
+        As for ``tables.write``.
+    processes : int
+        1 measures one part after another with all threads, more give each part one thread.
+    finish : callable
+        ``rows -> rows``, for all of them.
+    """
+    unfinished = data.cache_dir() / "training" / f"{name}-{tables.code_version(settings, *modules)}.json"
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
+    missing = [part for part in parts if json.dumps(part) not in known]
+    runner = joblib.Parallel(n_jobs=processes, return_as="generator_unordered")
+    for part, rows, seconds in runner(joblib.delayed(_timed)(function, part, processes) for part in missing):
+        known[json.dumps(part)] = [rows, seconds]
+        save_atomically(unfinished, lambda path: path.write_text(json.dumps(known)))
+        print(f"{seconds:.0f} s: { {key: value for key, value in rows[0].items() if key not in LONG} }", flush=True)
+    rows = finish([row for part in parts for row in known[json.dumps(part)][0]])
+    seconds = sum(seconds for _, seconds in known.values())
+    tables.write(name, rows, command=command, modules=modules, checkpoints=files, seconds=seconds)
+    unfinished.unlink()
+    return rows
+
+
+def _timed(function: Callable, part: tuple, processes: int) -> tuple[tuple, list[dict], float]:
+    if processes > 1:
+        torch.set_num_threads(1)
+    start = time.perf_counter()
+    rows = function(*part)
+    return part, rows, time.perf_counter() - start
