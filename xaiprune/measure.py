@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from safetensors.torch import save
@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from .data import Split, packed
 from .memory import peak_activation_bytes
 from .metrics import Metric
-from .timing import latencies
+from .runtimes import Frozen
+from .timing import Latency, latencies
 
 #: Power that the energy estimate assumes, in watts: a laptop's processor under load.
 POWER_WATTS = 15.0
@@ -153,19 +154,36 @@ def scorecards(
             "metric": metric(model, split),
             "metric_noise": metric(_Noisy(model), split),
             "metric_shift": metric(model, Split(shifted(split.images), split.labels)),
-            **sizes(model),
-            "activation_bytes": peak_activation_bytes(model, one),
-            "macs": macs(model, one),
+            **costs(model, one),
             **{f"latency_{size}": timed[size][name].median for size in timed},
         }
         values["energy"] = values["latency_1"] * power_watts
-        notes = {f"latency_{size}": str(timed[size][name]) for size in timed}
+        notes = {f"latency_{size}": str(_by_runtime(timed[size][name], model)) for size in timed}
         notes["energy"] = f"latency at batch 1 x {power_watts:g} W, not measured"
         rows = dict(columns)
         for column, function in (extra or {}).items():
             rows[column.title], values[column.title] = column, function(model)
         cards.append(Scorecard(name, values, rows, notes))
     return cards
+
+
+def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
+    """What a model costs beside time: :func:`sizes`, ``activation_bytes`` and ``macs``.
+
+    Of a ``Frozen`` model: the bytes of its file, parameters and operations of the model that it was made from, and
+    nothing that the file does not tell.
+    """
+    if not isinstance(model, Frozen):
+        peak = peak_activation_bytes(model, example)
+        return {**sizes(model), "activation_bytes": peak, "macs": macs(model, example)}
+    counted = sizes(model.made_from)
+    found = {name: counted[name] for name in ("parameters", "nonzeros")}
+    found |= {"dense_bytes": len(model.content), "zipped_bytes": len(zlib.compress(model.content, 6))}
+    return found | {"macs": macs(model.made_from, example)}
+
+
+def _by_runtime(time: Latency, model: nn.Module) -> Latency:
+    return replace(time, runtime="ONNX Runtime") if isinstance(model, Frozen) else time
 
 
 def sizes(model: nn.Module) -> dict[str, float]:
@@ -265,8 +283,13 @@ class Comparison:
     @property
     def footnote(self) -> str:
         """How the latencies were taken."""
-        notes = [card.notes.get("latency_1", "") for card in self.cards]
-        return f"latency: {notes[0]}; energy: {self.cards[0].notes.get('energy', '')}" if notes[0] else ""
+        notes = {card.name: card.notes["latency_1"] for card in self.cards if "latency_1" in card.notes}
+        if not notes:
+            return ""
+        conditions = {note.rpartition(" runs, ")[2] for note in notes.values()}
+        first, *_ = notes.values()
+        told = first if len(conditions) == 1 else "; ".join(f"{name}: {note}" for name, note in notes.items())
+        return f"latency: {told}; energy: {self.cards[0].notes.get('energy', '')}"
 
     def _repr_html_(self) -> str:
         head, *body = self.rows()
