@@ -33,6 +33,8 @@ SOLUTIONS |= {"z-plus": 3, "complete": 5, "shared": lambda one, other, k: len(to
 SOLUTIONS |= {"hidden": 6713, "rounded": 80, "statistics": lambda a: (a.mean((0, 2, 3)), a.var((0, 2, 3)))}
 SOLUTIONS |= {"head": 4144, "remainder": 0.8, "rollout": lambda w: (w.mean(0) + torch.eye(w.shape[-1])) / 2}
 
+SOLUTIONS |= {"grid": 0.2, "tie": 5, "equalize": lambda ours, theirs: (ours / theirs).sqrt()}
+
 
 def top(values, k):
     return set(np.argsort(-values.ravel())[:k])
@@ -142,6 +144,23 @@ MISTAKES = [
     ("rollout", lambda w: (w.sum(0) + torch.eye(4)) / 2, "not their sum"),
     ("rollout", lambda w: (w.mean(0).T + torch.eye(4)) / 2, "do not transpose"),
     ("rollout", lambda w: torch.zeros(4, 4), "half of the identity"),
+    ("grid", 2.5 / 15, "hold zero"),
+    ("grid", 3 / 16, "15 steps between"),
+    ("grid", 3 / 7, "the symmetric grid"),
+    ("grid", 3 / 8, "are 16 numbers"),
+    ("grid", 7, "with zero inside"),
+    ("tie", 4, "before the zero point"),
+    ("tie", 4.5, "a whole number"),
+    ("tie", 2, "add the zero point"),
+    ("tie", 1, "has to be added"),
+    ("tie", 9, "ties to even, plus"),
+    ("equalize", 0.5, "write a function"),
+    ("equalize", lambda a, b: a.sum(), "one factor for each"),
+    ("equalize", lambda a, b: a / b, "take the root"),
+    ("equalize", lambda a, b: (b / a).sqrt(), "that is 1 / s"),
+    ("equalize", lambda a, b: (a * b).sqrt(), "both end with"),
+    ("equalize", lambda a, b: a, "makes the first range 1"),
+    ("equalize", lambda a, b: a + b, "gives s = sqrt"),
 ]
 
 

@@ -228,3 +228,17 @@ def test_a_grid_of_heads_prints_every_number():
     ax, bar = figure.axes
     assert [text.get_text() for text in ax.texts] == ["1.0", "2.0", "3.0", "4.0", "5.0", "6.0"]
     assert bar.get_ylabel() == "share [%]"
+
+
+def test_clips_are_drawn_with_their_values():
+    figure = plots.clips(np.array([1, 5, 2]), np.array([0.0, 1, 2, 3]), {"min-max": 3.0, "percentile": 2.5}, "Ranges")
+    [ax] = figure.axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["min-max: 3.00", "percentile: 2.50"]
+    assert [line.get_xdata()[0] for line in ax.lines] == [3.0, 2.5]
+
+
+def test_ranges_of_channels_are_sorted():
+    figure = plots.channel_ranges({"before": [3.0, 1.0, 2.0], "after": [2.0, 2.0, 2.0]}, "Channels")
+    [ax] = figure.axes
+    assert list(ax.lines[0].get_ydata()) == [1.0, 2.0, 3.0]
+    assert ax.get_yscale() == "log"

@@ -143,9 +143,9 @@ def print_tables() -> None:
         for calibrator in ("min-max", "mse"):
             mine = tables.where(rows, kind=kind, count=count, calibrator=calibrator)
             right, rank = ([row[key] for row in mine] for key in ("accuracy", "rank"))
+            spread = f"{statistics.fmean(right):.2f} ({min(right):.2f} to {max(right):.2f})"
             print(
-                f"{kind:<10}{count:>5} images, {calibrator:<8} accuracy {statistics.fmean(right):.2f} ({min(right):.2f} to "
-                f"{max(right):.2f}), rank correlation {statistics.fmean(rank):.3f}"
+                f"{kind:<10}{count:>5} images, {calibrator:<8}{spread}, rank correlation {statistics.fmean(rank):.3f}"
             )
     for row in tables.read("quantization_training"):
         print("learned steps:", row)

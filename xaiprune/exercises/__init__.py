@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import curvature, explanations, soft, structure, transformer, weights
+from . import curvature, explanations, quantization, soft, structure, transformer, weights
 from .answers import NotYet
 
 
@@ -67,6 +67,9 @@ EXERCISES: dict[str, Exercise] = {
         Exercise("head", transformer.head_weights, 3),
         Exercise("remainder", transformer.softmax_remainder, 4),
         Exercise("rollout", transformer.rollout_step, 4),
+        Exercise("grid", quantization.step_of_a_range, 2),
+        Exercise("tie", quantization.rounded_tie, 3),
+        Exercise("equalize", quantization.equal_ranges, 4),
     )
 }
 

@@ -15,6 +15,7 @@ from .explain import (
     watch_lines,
     waterfall,
 )
+from .quantization import channel_ranges, clips
 from .soft import (
     coefficients_per_group,
     loss_against_saving,
@@ -31,7 +32,7 @@ from .weights import histogram, sensitivity_curves, weight_histograms
 __all__ = [
     *("BLUE", "EVIDENCE", "METHODS", "RED", "bands", "bars", "cliff", "coefficients_per_group"),
     *("draws_against_size", "drift_by_class", "faithfulness_curves", "flow", "frontier"),
-    *("head_grid", "head_maps"),
+    *("channel_ranges", "clips", "head_grid", "head_maps"),
     *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
     *("loss_curves", "loss_per_parameter", "montage", "psnr_against_sparsity", "runtime_bars"),
     *("scaled", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),

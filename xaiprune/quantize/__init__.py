@@ -7,7 +7,7 @@ from .equalize import ChannelClamp, equalize, pairs, relu_in_place_of_relu6, res
 from .errors import layer_errors, rounding_and_clipping, sensitivity, sqnr
 from .formats import FORMATS, Cast, Config, Format, first_and_last, quantized_layers
 from .grid import Grid, grid_of
-from .integer import int8_bytes, observed
+from .integer import INT8, int8_bytes, observed, quantize_onnx
 from .mixed import (
     allocate,
     hessian_traces,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -23,11 +24,14 @@ from .statistics import BINS, Statistics
 #: Operations with an integer kernel in ONNX Runtime on a CPU; what is between them passes integers on.
 KERNELS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "Reshape", "Transpose")
 
+#: What integer kernels take: a step for every channel of the weights, one for each activation.
+INT8 = Config(Format(per_channel=True), Format(scheme="affine"))
+
 
 def int8_bytes(
     model: nn.Module,
     images: torch.Tensor,
-    config: Config = Config(Format(per_channel=True), Format(scheme="affine")),  # noqa: B008
+    config: Config = INT8,
     *,
     batch_size: int = 32,
 ) -> bytes:
@@ -54,16 +58,17 @@ def int8_bytes(
     """
     check_float(model)
     check_images(images)
+    return quantize_onnx(onnx_bytes(model, images[:1]), images, config, batch_size=batch_size)
+
+
+def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *, batch_size: int = 32) -> bytes:
+    """The same for a float model that is an ONNX file already, such as ``runtimes.onnx_bytes`` writes."""
+    check_images(images)
     for form in (config.weights, config.activations):
         if not isinstance(form, Format) or form.bits != 8:
             raise ValueError(f"integer kernels take 8 bits for weights and activations, got {form}.")
-    content = onnx_bytes(model, images[:1])
-    seen = observed(content, images, bins=_bins(config), batch_size=batch_size)
-    return _quantized(content, seen, config)
-
-
-def _bins(config: Config) -> int:
-    return BINS if CALIBRATORS[config.activations.calibrator].histogram else 0
+    bins = BINS if CALIBRATORS[config.activations.calibrator].histogram else 0
+    return _quantized(content, observed(content, images, bins=bins, batch_size=batch_size), config)
 
 
 def observed(content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 32) -> dict[str, Statistics]:
@@ -87,6 +92,21 @@ def observed(content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_si
     return seen
 
 
+def _in_float(graph, config: Config) -> list[str]:
+    """Names of the nodes that the config keeps in float; warns of weights that no integer kernel reads."""
+    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    kept = {f"{name}.weight" for name, mine in config.layers.items() if mine.weights is None}
+    if unknown := kept - weights:
+        raise ValueError(
+            f"config.layers names {sorted(unknown)[0].removesuffix('.weight')!r}, which has no weights here."
+        )
+    for node in graph.node:
+        if node.op_type not in KERNELS and (read := weights.intersection(node.input)):
+            name = min(read).removesuffix(".weight")
+            warnings.warn(f"{name!r} ({node.op_type}) has no integer kernel and stays in float.", stacklevel=4)
+    return [node.name for node in graph.node if kept.intersection(node.input)]
+
+
 def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -> bytes:
     import numpy as np
     import onnx
@@ -99,16 +119,18 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
         if statistics.batches:
             bounds = CALIBRATORS[form.calibrator].function(statistics, form.bits, form.scheme)
             ranges[name] = tuple(np.array(bound, dtype=np.float32) for bound in bounds)
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
+    floats = _in_float(graph.graph, config)
     level = logging.getLogger().level
     quantizer = QDQQuantizer(
-        onnx.shape_inference.infer_shapes(onnx.load_from_string(content)),
+        graph,
         per_channel=config.weights.per_channel,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QInt8 if form.scheme == "symmetric" else QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        nodes_to_exclude=floats,
         op_types_to_quantize=list(KERNELS),
         extra_options={"ActivationSymmetric": form.scheme == "symmetric", "WeightSymmetric": True},
     )

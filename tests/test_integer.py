@@ -1,0 +1,121 @@
+"""Integer kernels: what the file computes, what stays in float, and how a scorecard reads it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import xaiprune as xp
+from tests.test_quantize import IMAGES, small, state
+from xaiprune import measure, quantize, runtimes
+from xaiprune.quantize import Config, Format
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small()
+
+
+@pytest.fixture(scope="module")
+def content(model):
+    return runtimes.onnx_bytes(model, IMAGES)
+
+
+def operations(content: bytes) -> list[str]:
+    import onnx
+
+    return [node.op_type for node in onnx.load_from_string(content).graph.node]
+
+
+def test_the_integer_file_computes_nearly_what_the_float_model_does(model):
+    before = state(model)
+    found = quantize.int8_bytes(model, IMAGES)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    outputs = runtimes.runnable(found)(IMAGES)
+    assert quantize.sqnr(model(IMAGES), outputs) > 25
+    assert torch.allclose(runtimes.runnable(found)(IMAGES[:5]), outputs[:5], atol=1e-4)  # any batch size
+    assert operations(found).count("QuantizeLinear") >= 5
+
+
+def test_its_ranges_are_those_of_the_calibrator(content):
+    by = {}
+    for name in ("min-max", "percentile", "mse"):
+        config = Config(Format(per_channel=True), Format(scheme="affine", calibrator=name))
+        by[name] = quantize.quantize_onnx(content, IMAGES, config)
+    import onnx
+
+    graph = onnx.load_from_string(by["min-max"]).graph
+    scales = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    source = graph.input[0].name
+    span = IMAGES.max() - min(0.0, IMAGES.min().item())
+    assert scales[f"{source}_scale"] == pytest.approx(span.item() / 255, rel=1e-5)
+    assert len(set(by.values())) == 3
+
+
+def test_every_tensor_of_the_graph_is_seen(model, content):
+    seen = quantize.observed(content, IMAGES, batch_size=10)
+    assert all(statistics.batches == 3 for statistics in seen.values())
+    outputs = model(IMAGES)
+    assert any(abs(s.high - outputs.max().item()) < 1e-4 for s in seen.values())
+
+
+def test_layers_can_stay_in_float(content):
+    whole, part = (
+        operations(quantize.quantize_onnx(content, IMAGES, Config(*FORMS, layers=layers))).count("DequantizeLinear")
+        for layers in ({}, {"narrow": Config(None, None), "head": Config(None, None)})
+    )
+    assert part < whole
+    with pytest.raises(ValueError, match=r"config\.layers names 'neck'"):
+        quantize.quantize_onnx(content, IMAGES, Config(*FORMS, layers={"neck": Config(None, None)}))
+
+
+FORMS = (Format(per_channel=True), Format(scheme="affine"))
+
+
+def test_a_kind_without_integer_kernel_falls_back_and_says_so():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 2, stride=2)).eval()
+    with pytest.warns(UserWarning, match=r"'2' .ConvTranspose. has no integer kernel and stays in float"):
+        found = quantize.int8_bytes(model, IMAGES)
+    assert quantize.sqnr(model(IMAGES), runtimes.runnable(found)(IMAGES)) > 25
+
+
+@pytest.mark.parametrize("config", [Config(), Config(Format(4), Format(scheme="affine")), Config(None)])
+def test_kernels_take_eight_bits(content, config):
+    if config == Config():
+        assert quantize.quantize_onnx(content, IMAGES, config)
+        return
+    with pytest.raises(ValueError, match="integer kernels take 8 bits"):
+        quantize.quantize_onnx(content, IMAGES, config)
+
+
+def test_bad_input_is_refused(model, content):
+    with pytest.raises(ValueError, match="training mode"):
+        quantize.int8_bytes(small().train(), IMAGES)
+    with pytest.raises(ValueError, match="images is empty"):
+        quantize.quantize_onnx(content, IMAGES[:0])
+    with pytest.raises(ValueError, match="quantized already"):
+        quantize.int8_bytes(quantize.simulate(model, quantize.calibrate(model, IMAGES)), IMAGES)
+
+
+def test_a_scorecard_reads_the_file(model, content):
+    found = quantize.quantize_onnx(content, IMAGES)
+    models = {
+        "eager": model,
+        "float": runtimes.Frozen(model, IMAGES, content),
+        "int8": runtimes.Frozen(model, IMAGES, found),
+    }
+    split = xp.data.Split(IMAGES, model(IMAGES).argmax(1))
+    eager, whole, int8 = xp.scorecards(models, split, xp.metrics.ACCURACY, repeats=3)
+    assert whole["metric"] == 100
+    assert int8["metric"] > 80
+    assert (whole["dense_bytes"], int8["dense_bytes"]) == (len(content), len(found))
+    for key in ("parameters", "macs"):
+        assert eager[key] == whole[key] == int8[key] > 0
+    assert "activation_bytes" not in int8.values
+    assert "ONNX Runtime" in int8.notes["latency_1"]
+    text = str(xp.compare([eager, int8]))
+    assert "eager: median" in text
+    assert "int8: median" in text
+    assert measure.costs(model, IMAGES[:1])["macs"] == eager["macs"]
