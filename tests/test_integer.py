@@ -119,3 +119,11 @@ def test_a_scorecard_reads_the_file(model, content):
     assert "eager: median" in text
     assert "int8: median" in text
     assert measure.costs(model, IMAGES[:1])["macs"] == eager["macs"]
+
+
+def test_torchs_own_path_computes_nearly_the_same(model):
+    pytest.importorskip("torchao")
+    run = quantize.pt2e(model, IMAGES, IMAGES[:8])
+    assert quantize.sqnr(model(IMAGES[:8]), run(IMAGES[:8])) > 20
+    with pytest.raises(ValueError, match="images must fill a batch of 8"):
+        quantize.pt2e(model, IMAGES[:5], IMAGES[:8])

@@ -166,8 +166,11 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
             opset_version=OPSET,
             dynamic_shapes=({0: torch.export.Dim("n")},),
         )
+    content = program.model_proto
+    for node in content.graph.node:
+        del node.metadata_props[:]  # where in the source it came from: as large as the nodes themselves
     stream = io.BytesIO()
-    onnx.save(program.model_proto, stream)
+    onnx.save(content, stream)
     return stream.getvalue()
 
 

@@ -174,6 +174,10 @@ def integer_figures(quick: bool) -> list[Figure]:
         pair = {"float": floats[best](model, example), "int8": runtimes.runnable(content["int8"])}
         taken = latencies(pair, example, repeats=repeats, runtime=best)
         print(f"batch {batch:>2}  beside each other: float {taken['float']}; int8 {taken['int8']}")
+        if not quick:
+            int8 = quantize.pt2e(model, images, example)
+            beside = latencies({"PT2E": int8}, example, repeats=repeats, runtime="torch.compile, PT2E int8")
+            print(f"batch {batch:>2}  {beside['PT2E']}")
         faster = taken["float"].median / taken["int8"].median
         figures.append(Figure(f"int8 over float ({best}), batch {batch}", asked, faster, ">=", "times", aim))
     print()

@@ -17,6 +17,7 @@ from .mixed import (
     relevance_shares,
     with_bits,
 )
+from .pt2e import pt2e
 from .rounding import adaround
 from .simulate import FakeQuantizer, on_numbers, simulate
 from .statistics import Statistics
