@@ -73,26 +73,30 @@ def traced(model: nn.Module) -> torch.fx.Graph:
 
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     """Names of layers and of the batch normalisations that alone read them."""
-    graph = traced(model)
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    modules = dict(model.named_modules(remove_duplicate=False))
-    times: dict[nn.Module, int] = {}
-    for node in calls:
-        times[modules[node.target]] = times.get(modules[node.target], 0) + 1
-    found = []
-    for node in calls:
-        norm, before = modules[node.target], node.args[0] if node.args else None
-        if not isinstance(norm, BATCH_NORMS) or norm.running_mean is None or before not in calls:
+    plain, found = plain_calls(traced(model), model), []
+    for node, norm in plain.items():
+        before = node.args[0] if node.args else None
+        if not isinstance(norm, BATCH_NORMS) or norm.running_mean is None:
             continue
-        layer = modules[before.target]
-        alone = len(before.users) == 1 and times[norm] == times[layer] == 1
-        if alone and _plain(layer) and _plain(norm) and isinstance(layer, FOLDABLE):
+        if isinstance(plain.get(before), FOLDABLE) and len(before.users) == 1:
             found.append((before.target, node.target))
     return found
 
 
+def plain_calls(graph: torch.fx.Graph, model: nn.Module) -> dict[torch.fx.Node, nn.Module]:
+    """The modules that run once and compute what their own tensors say, by their place in the graph.
+
+    Those with a hook, with a weight that is computed from other tensors, or in training mode are left out.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    calls = {node: modules[node.target] for node in graph.nodes if node.op == "call_module"}
+    times: dict[nn.Module, int] = {}
+    for module in calls.values():
+        times[module] = times.get(module, 0) + 1
+    return {node: module for node, module in calls.items() if times[module] == 1 and _plain(module)}
+
+
 def _plain(module: nn.Module) -> bool:
-    """Whether a module computes what its own tensors say: no hook, no computed weight, evaluation mode."""
     hooked = module._forward_hooks or module._forward_pre_hooks
     return not (hooked or module.training or hasattr(module, "parametrizations"))
 

@@ -10,7 +10,7 @@ from torch import nn
 from ..folding import fold_batch_norm
 from .calibrate import check_float
 from .equalize import channel_clamp, pairs
-from .walk import walk
+from .walk import by_channel, walk
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def _moments(model: nn.Module, layer: str, images: torch.Tensor) -> tuple[torch.
     sums = torch.zeros(3, len(model.get_submodule(layer).weight), dtype=torch.float64)
 
     def add(module, inputs, output):
-        values = output.double().transpose(0, -1 if isinstance(module, nn.Linear) else 1).flatten(1)
+        values = by_channel(module, output.double())
         sums.add_(torch.stack([torch.ones(len(values)) * values.shape[1], values.sum(1), values.square().sum(1)]))
 
     handle = model.get_submodule(layer).register_forward_hook(add)
@@ -65,6 +65,8 @@ def _moments(model: nn.Module, layer: str, images: torch.Tensor) -> tuple[torch.
             model(batch)
     finally:
         handle.remove()
+    if not sums[0].all() or not torch.isfinite(sums).all():
+        raise ValueError(f"images is empty, or layer {layer!r} gives NaN or infinite values for them.")
     mean, square = sums[1] / sums[0], sums[2] / sums[0]
     return mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()
 
@@ -92,8 +94,8 @@ def correct_bias(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
     """
     better = copy.deepcopy(quantized)
     for step in walk(model, better, images):
-        given = torch.cat([step.layer(some) for some in step.read.split(256)])
-        channel = -1 if isinstance(step.layer, nn.Linear) else 1
-        shift = (step.wanted - given).double().transpose(channel, 0).flatten(1).mean(1).float()
+        shift = by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
+        if not torch.isfinite(shift).all():
+            raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")
         step.layer.bias = nn.Parameter(shift if step.layer.bias is None else step.layer.bias + shift)
     return better

@@ -64,13 +64,13 @@ def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", share: f
     """
     if not 0 < share <= 100:
         raise ValueError(f"share must be a percentage in (0, 100], got {share:g}.")
-    counts, edges = seen.counts.numpy(), seen.edges.numpy()
+    counts, edges = seen.shares().numpy(), seen.edges.numpy()
     if scheme == "symmetric":
         half = len(counts) // 2
         counts, edges = counts[half:] + counts[:half][::-1], edges[half:]
-        reach = edges[1 + np.searchsorted(np.cumsum(counts) / counts.sum(), share / 100 - 1e-12)]
+        reach = edges[1 + np.searchsorted(np.cumsum(counts), share / 100 - 1e-12)]
         return max(-reach, seen.low), min(reach, seen.high)
-    below, rest = np.cumsum(counts) / counts.sum(), (1 - share / 100) / 2
+    below, rest = np.cumsum(counts), (1 - share / 100) / 2
     low = edges[np.searchsorted(below, rest, side="right")]
     high = edges[1 + np.searchsorted(below, 1 - rest - 1e-12)]
     return max(low, seen.low), min(high, seen.high)
@@ -91,6 +91,7 @@ def entropy(seen: Statistics, bits: int = 8, scheme: str = "affine", levels: int
     levels : int
     """
     counts, edges = seen.counts.numpy(), seen.edges.numpy()
+    seen.shares()  # there is a histogram
     if len(counts) <= levels:
         return seen.low, seen.high
     middle, found = len(counts) // 2, []
@@ -133,9 +134,9 @@ def _smoothed(values: np.ndarray, least: float = 1e-4) -> np.ndarray | None:
 
 def mse(seen: Statistics, bits: int = 8, scheme: str = "affine", candidates: int = 100) -> Range:
     """The share of the extremes with the least mean squared error, each bin taken at its middle."""
-    counts, edges = seen.counts, seen.edges
+    counts = seen.shares()
     some = counts > 0
-    counts, middles = counts[some], ((edges[1:] + edges[:-1]) / 2)[some].clamp(seen.low, seen.high).float()
+    counts, middles = counts[some], seen.middles[some]
     best, chosen = None, (seen.low, seen.high)
     for share in torch.linspace(1, 1 / candidates, candidates).tolist():
         grid = grid_of(share * min(seen.low, 0), share * max(seen.high, 0), bits=bits, scheme=scheme)

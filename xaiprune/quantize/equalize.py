@@ -6,13 +6,18 @@ made smaller in the first and larger in the second without a change of what the 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import torch
 from torch import nn
 
-from ..folding import fold_batch_norm, traced
+from ..folding import fold_batch_norm, plain_calls, traced
 from ..kinds import CONVOLUTIONS
 from .calibrate import check_float
 
+#: Channels smaller than this part of their layer's largest are dead: nothing is moved to or from them.
+DEAD = 1e-8
 #: What may lie between two layers that are equalized: it commutes with a positive factor, or is replaced.
 _PASSED = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.ReLU)
 
@@ -41,7 +46,7 @@ class ChannelClamp(nn.Module):
 def relu_in_place_of_relu6(model: nn.Module) -> nn.Module:
     """A copy of a model with ReLU in the place of every ReLU6: no clamp, and no longer quite the same function."""
     copy = fold_batch_norm(model)
-    for name, module in model.named_modules():
+    for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, nn.ReLU6):
             copy.set_submodule(name, nn.ReLU().eval())
     return copy
@@ -74,9 +79,7 @@ def equalize(model: nn.Module, *, sweeps: int = 20) -> nn.Module:
     """
     check_float(model)
     equal = fold_batch_norm(model)
-    chains = pairs(equal)
-    if not chains:
-        raise ValueError("no two layers of the model follow each other with nothing but an activation between them.")
+    chains = _some_pairs(equal)
     for _ in range(sweeps):
         moved = 0.0
         for first, between, second in chains:
@@ -108,37 +111,47 @@ def rescale_channels(model: nn.Module, spread: float, seed: int = 0) -> nn.Modul
         As for :func:`equalize`, or if ``spread`` is below 1.
     """
     check_float(model)
-    if spread < 1:
-        raise ValueError(f"spread must be at least 1, got {spread:g}.")
+    if not 1 <= spread < math.inf:
+        raise ValueError(f"spread must be a number of at least 1, got {spread:g}.")
     uneven, generator = fold_batch_norm(model), torch.Generator().manual_seed(seed)
-    for first, between, second in pairs(uneven):
+    for first, between, second in _some_pairs(uneven):
         channels = len(uneven.get_submodule(first).weight)
         factors = spread ** (2 * torch.rand(channels, generator=generator) - 1)
         _rescale(uneven, first, between, second, factors)
     return uneven
 
 
+def _some_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
+    if found := pairs(model):
+        return found
+    raise ValueError(
+        "no two layers of the model follow each other with nothing but an activation between them: activations must be "
+        "modules (nn.ReLU, nn.ReLU6), and layers must run once, without hooks."
+    )
+
+
 def pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
     """Layers that follow each other: the first one's name, that of the activation between them if any, the second's.
 
-    Only the second reads what the first gives; both are convolutions, or both linear.
+    Only the second reads what the first gives; both are convolutions, or both linear; both run once, share no tensor
+    with another layer, and have no hook and no computed weight.
     """
-    graph = traced(model)
-    modules = dict(model.named_modules())
+    plain = plain_calls(traced(model), model)
+    owners = Counter(id(tensor) for module in model.modules() for tensor in module.parameters(recurse=False))
     found = []
-    for node in graph.nodes:
-        first = modules.get(node.target) if node.op == "call_module" else None
+    for node, first in plain.items():
         if not isinstance(first, (*CONVOLUTIONS, nn.Linear)):
             continue
-        between, after = None, node
+        between, after, module = None, node, None
         while len(after.users) == 1:
             after = next(iter(after.users))
-            module = modules.get(after.target) if after.op == "call_module" else None
+            module = plain.get(after)
             if isinstance(module, (nn.ReLU6, ChannelClamp)) and between is None:
                 between = after.target
             elif not isinstance(module, _PASSED):
                 break
-        if isinstance(module, type(first)) and after is not node and _channelwise(first, module):
+        shared = max(owners[id(tensor)] for layer in (first, module) if layer for tensor in layer.parameters()) > 1
+        if after is not node and isinstance(module, type(first)) and not shared and _channelwise(first, module):
             found.append((node.target, between, after.target))
     return found
 
@@ -160,9 +173,10 @@ def _sizes(weight: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def _factors(first: nn.Module, second: nn.Module) -> torch.Tensor:
+    """``sqrt(r1 / r2)``; 1 for channels that are dead on either side."""
     ours, theirs = _sizes(first.weight, 0), _sizes(second.weight, _inputs_axis(second))
-    factors = (ours / theirs).sqrt()
-    return torch.where((ours > 0) & (theirs > 0), factors, torch.ones_like(factors))
+    alive = (ours > DEAD * ours.max()) & (theirs > DEAD * theirs.max())
+    return torch.where(alive, (ours / theirs).sqrt(), torch.ones_like(ours))
 
 
 @torch.no_grad()

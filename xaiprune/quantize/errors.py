@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -22,7 +23,7 @@ def sqnr(signal: torch.Tensor, quantized: torch.Tensor) -> float:
     """Signal-to-quantization-noise ratio in decibels: ``10 log10(sum s^2 / sum (s - q)^2)``; infinite without noise."""
     signal = signal.detach().double()
     noise = (signal - quantized.detach().double()).square().sum()
-    return float(10 * torch.log10(signal.square().sum() / noise))
+    return float(10 * torch.log10(signal.square().sum() / noise)) if noise else math.inf
 
 
 def rounding_and_clipping(seen: Statistics, grid: Grid) -> tuple[float, float]:
@@ -30,10 +31,9 @@ def rounding_and_clipping(seen: Statistics, grid: Grid) -> tuple[float, float]:
 
     Both are shares of the same mean, so that their sum is the whole error.
     """
-    middles = ((seen.edges[1:] + seen.edges[:-1]) / 2).clamp(seen.low, seen.high).float()
-    low, high = grid.range
+    middles, (low, high) = seen.middles, grid.range
     outside = (middles < low) | (middles > high)
-    errors = seen.counts * (grid(middles) - middles).double().square() / seen.counts.sum()
+    errors = seen.shares() * (grid(middles) - middles).double().square()
     return errors[~outside].sum().item(), errors[outside].sum().item()
 
 
@@ -62,7 +62,7 @@ def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
         quantizer = getattr(step.layer, "input_quantizer", None)
         row = {"layer": step.name, "weights": sqnr(weights[step.name], step.layer.weight)}
         row["inputs"] = sqnr(step.read, quantizer(step.read)) if quantizer else float("inf")
-        row["output"] = sqnr(step.wanted, torch.cat([step.layer(some) for some in step.read.split(256)]))
+        row["output"] = sqnr(step.wanted, step.given())
         rows.append(row | {"saturated": _saturated(quantizer, step.read)})
     return rows
 

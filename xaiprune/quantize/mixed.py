@@ -5,7 +5,9 @@ A *sensitivity* says what a layer loses at a number of bits; :func:`allocate` th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ def noise(model: nn.Module, form: Format = Format(), choices: Sequence[int] = CH
     for name, layer in quantized_layers(fold_batch_norm(model)).items():
         weight, found[name] = layer.weight.detach(), {}
         for bits in choices:
-            grid = weight_numbers(layer, Format(bits, form.scheme, form.calibrator, form.per_channel), name)
+            grid = weight_numbers(layer, replace(form, bits=bits), name)
             found[name][bits] = (grid(weight) - weight).double().square().sum().item()
     return found
 
@@ -136,35 +138,46 @@ def allocate(losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int]
     ValueError
         If even the fewest bits are more than the average, or the layers differ.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
-    if set(losses) != set(sizes):
+    if set(losses) != set(sizes) or not losses:
         raise ValueError(f"losses and sizes must name the same layers, got {list(losses)} and {list(sizes)}.")
     total = sum(sizes.values())
     least = sum(sizes[name] * min(losses[name]) for name in losses) / total
     if average < least:
         raise ValueError(f"average must be at least {least:g}, the fewest bits that losses has, got {average:g}.")
-    options = [(name, bits) for name in losses for bits in losses[name]]
+    bound = math.inf
+    while True:  # the solver's tolerance is absolute: losses above what was found are left out, and it solves again
+        options = [(n, b) for n in losses for b, loss in losses[n].items() if loss <= bound]
+        chosen = _solved(options, losses, sizes, average * total)
+        found = sum(losses[name][bits] for name, bits in chosen.items())
+        if found >= bound * (1 - 1e-9) or found == 0:
+            return chosen
+        bound = found
+
+
+def _solved(options: list[tuple[str, int]], losses: Mapping, sizes: Mapping, most: float) -> dict[str, int]:
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     values = np.array([losses[name][bits] for name, bits in options])
     one_each = np.array([[name == other for name, _ in options] for other in losses], dtype=float)
-    weight = np.array([sizes[name] * bits / total for name, bits in options])
+    weight = np.array([sizes[name] * bits / most for name, bits in options])
     found = milp(
         values / max(values.max(), 1e-300),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(weight[None], -np.inf, average + 1e-9)],
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(weight[None], -np.inf, 1 + 1e-12)],
         integrality=np.ones(len(options)),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0},
     )
     if not found.success:
-        raise ValueError(f"no bits were found at an average of {average:g}: {found.message}")
+        raise ValueError(f"no bits were found: {found.message}")
     return {name: bits for (name, bits), taken in zip(options, found.x) if taken > 0.5}
 
 
 def with_bits(config: Config, bits: Mapping[str, int]) -> Config:
     """A config whose layers have weights of the given bits, and what the config says otherwise."""
-    form = config.weights
-    layers = {
-        name: Config(Format(count, form.scheme, form.calibrator, form.per_channel), config.of(name).activations)
-        for name, count in bits.items()
-    }
+    layers = dict(config.layers)
+    for name, count in bits.items():
+        mine = config.of(name)
+        if not isinstance(mine.weights, Format):
+            raise ValueError(f"config must have a Format for the weights of {name!r}, got {mine.weights}.")
+        layers[name] = Config(replace(mine.weights, bits=count), mine.activations)
     return Config(config.weights, config.activations, layers)

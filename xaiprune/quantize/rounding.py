@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from .formats import quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer
-from .walk import Step, walk
+from .walk import Step, by_channel, walk
 
 #: Stretch of the rectified sigmoid (eq. 23), and from where to where its sharpness goes.
 ZETA, GAMMA = 1.1, -0.1
@@ -32,62 +32,55 @@ class Rounded(FakeQuantizer):
 
 
 class Squares:
-    """The squared error of a layer as a function of its weights: ``(w G w^T - 2 w B^T) / places`` + a constant.
+    """The squared error of a layer as a function of its weights, from one pass over the images.
 
-    G holds products of what weights read, B products of that with what the layer should give less its bias. So one
-    pass over the images is enough, and every later step sees all of them.
+    With weights w0, inputs x and their error r = wanted - layer(x), weights w0 + d have the mean squared error
+    ``(d G d^T - 2 d B^T) / places + c``, where G holds products of inputs with inputs and B of errors with inputs.
 
     Parameters
     ----------
     step : Step
+        Its layer holds w0.
     """
 
     def __init__(self, step: Step):
         layer = step.layer
         groups = getattr(layer, "groups", 1)
-        self.shape = layer.weight.shape
+        self.start, self.shape = layer.weight.detach().clone(), layer.weight.shape
         quantizer = getattr(layer, "input_quantizer", nn.Identity())
         self.gram, self.cross, self.places, self.power = 0.0, 0.0, 0, 0.0
-        for some, wanted in zip(step.read.split(64), step.wanted.split(64)):
-            patches, wanted = _patches(layer, quantizer(some)), _rows(layer, wanted)
-            if layer.bias is not None:
-                wanted = wanted - layer.bias.detach()[:, None]
-            patches, wanted = patches.unflatten(0, (groups, -1)), wanted.unflatten(0, (groups, -1))
-            self.gram = self.gram + patches @ patches.mT
-            self.cross = self.cross + wanted @ patches.mT
-            self.power += wanted.double().square().sum().item()
-            self.places += patches.shape[-1]
+        with torch.no_grad():
+            for some, wanted in zip(step.read.split(64), step.wanted.split(64)):
+                patches = _patches(layer, quantizer(some)).unflatten(0, (groups, -1))
+                rest = by_channel(layer, wanted - layer(some)).unflatten(0, (groups, -1))
+                self.gram = self.gram + (patches @ patches.mT).double()
+                self.cross = self.cross + (rest @ patches.mT).double()
+                self.power += rest.double().square().sum().item()
+                self.places += patches.shape[-1]
+        self._gram = (2 / self.places * self.gram).float()
 
     def error(self, weight: torch.Tensor) -> float:
         """Sum over output channels of the mean squared error."""
-        w = self._in_groups(weight).double()
-        gram, cross = self.gram.double(), self.cross.double()
-        return float(((w @ gram - 2 * cross) * w).sum() + self.power) / self.places
+        d = self._moved(weight).double()
+        return float(((d @ self.gram - 2 * self.cross) * d).sum() + self.power) / self.places
 
     def gradient(self, weight: torch.Tensor) -> torch.Tensor:
         """Derivative of :meth:`error` by the weights."""
-        w = self._in_groups(weight)
-        return (2 / self.places * (w @ self.gram - self.cross)).reshape(self.shape)
+        found = self._moved(weight) @ self._gram - (2 / self.places * self.cross).float()
+        return found.reshape(self.shape)
 
-    def _in_groups(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight.reshape(len(self.gram), -1, self.gram.shape[-1])
+    def _moved(self, weight: torch.Tensor) -> torch.Tensor:
+        return (weight - self.start).reshape(len(self.gram), -1, self.gram.shape[-1])
 
 
 def _patches(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """What weights read: shape ``(inputs x kernel, places)``."""
     if isinstance(layer, nn.Linear):
         return x.reshape(-1, x.shape[-1]).T
-    if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-        raise ValueError(f"only linear layers and Conv2d with padding in numbers are rounded, not {layer}.")
     if layer.kernel_size == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0):
         return x.movedim(1, 0).flatten(1)
     found = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     return found.movedim(1, 0).flatten(1)
-
-
-def _rows(layer: nn.Module, y: torch.Tensor) -> torch.Tensor:
-    """What a layer gives: shape ``(outputs, places)``."""
-    return y.reshape(-1, y.shape[-1]).T if isinstance(layer, nn.Linear) else y.movedim(1, 0).flatten(1)
 
 
 def adaround(
@@ -136,6 +129,13 @@ def adaround(
     chosen = {name for name, layer in quantized_layers(better).items() if _grid(layer) is not None}
     if not chosen:
         raise ValueError("no layer of quantized has its weights on a grid: simulate with weights=Format(...).")
+    for name in chosen:
+        layer = better.get_submodule(name)
+        plain = isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+        if not plain and not isinstance(layer, nn.Linear):
+            raise ValueError(
+                f"layer {name!r} is {layer}: only nn.Linear and nn.Conv2d padded with zeros can be rounded."
+            )
     bar = tqdm(total=len(chosen), disable=not progress, desc="layers")
     for step in walk(model, better, images):
         if step.name in chosen:
@@ -160,7 +160,7 @@ def _learned(step: Step, iterations: int, lr: float, pull: float) -> torch.Tenso
     nearest = (grid.quantize(weight) - floor).clamp(0, 1)
     rest = (grid.steps(weight) - floor).clamp(0.01, 0.99)
     raw = torch.logit((rest - GAMMA) / (ZETA - GAMMA))
-    scale, before = grid.along(grid.scale, weight), max(squares.error(grid(weight)), 1e-12)
+    scale, before = grid.along(grid.scale, weight), max(squares.error(grid(weight)), 1e-30)
     optimizer = torch.optim.Adam([raw], lr=lr)
     for count in range(iterations):
         part = count / max(1, iterations - 1)

@@ -14,8 +14,8 @@ class Statistics:
     """Extremes, their moving average, and a histogram around zero of all values that :meth:`update` has seen.
 
     The histogram has a fixed number of bins over ``(-limit, limit)``. A larger value doubles the limit, and pairs of
-    neighbouring bins become one. Of a large batch every k-th value is counted, with k such that no axis is skipped in
-    step; extremes are those of all values.
+    neighbouring bins become one. Of a large batch every k-th value is counted, k times, with k such that no axis is
+    skipped in step; extremes are those of all values.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ class Statistics:
         self.counts = torch.zeros(bins, dtype=torch.float64)
         self.limit = 0.0
         self.batches = 0
+        self._zeros = 0  # seen before there was a limit
 
     def update(self, x: torch.Tensor) -> None:
         """Count the values of one more batch.
@@ -60,11 +61,33 @@ class Statistics:
         if self.bins:
             self._widen(max(-low, high))
             if self.limit:
-                self.counts += torch.histc(_thinned(x, self.counted), self.bins, -self.limit, self.limit)
+                some = _thinned(x, self.counted)
+                found = torch.histc(some, self.bins, -self.limit, self.limit).double()
+                self.counts += found * (len(x) / len(some))
+            else:
+                self._zeros += len(x)
+
+    @property
+    def middles(self) -> torch.Tensor:
+        """Middle of each bin, within the extremes; float32, shape ``(bins,)``."""
+        return ((self.edges[1:] + self.edges[:-1]) / 2).clamp(self.low, self.high).float()
+
+    def shares(self) -> torch.Tensor:
+        """Share of the values in each bin.
+
+        Raises
+        ------
+        ValueError
+            If there is no histogram.
+        """
+        if not self.bins or not self.counts.any():
+            raise ValueError("there is no histogram: calibrate with bins > 0, on values that are not all zero.")
+        return self.counts / self.counts.sum()
 
     def _widen(self, reach: float) -> None:
-        if not self.limit:
+        if not self.limit and reach:
             self.limit = reach
+            self.counts[self.bins // 2] = self._zeros
         while self.limit < reach:
             pairs = self.counts.view(-1, 2).sum(1)
             self.counts = torch.zeros_like(self.counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class Step:
     read: torch.Tensor
     wanted: torch.Tensor
 
+    def given(self) -> torch.Tensor:
+        """What the quantized layer gives, as it is now."""
+        with torch.no_grad():
+            return torch.cat([self.layer(some) for some in self.read.split(256)])
+
 
 def walk(model: nn.Module, quantized: nn.Module, images: torch.Tensor, batch_size: int = 256) -> Iterator[Step]:
     """Run a float model and its quantized copy side by side, one layer after another, and stop at every layer.
@@ -57,35 +63,43 @@ def walk(model: nn.Module, quantized: nn.Module, images: torch.Tensor, batch_siz
     Raises
     ------
     ValueError
-        If ``torch.fx`` cannot follow the models.
+        If there is no image, ``torch.fx`` cannot follow the models, or a layer runs more than once.
     """
+    if len(images) == 0:
+        raise ValueError("images is empty: at least one image is needed.")
     model = fold_batch_norm(model)
     graph = traced(model)
+    layers = dict(model.named_modules(remove_duplicate=False))
+    calls = Counter(layers[node.target] for node in graph.nodes if node.op == "call_module")
     uses = {node: len(node.users) for node in graph.nodes}
     stops = set(quantized_layers(model))
     values: dict[torch.fx.Node, tuple[list, list]] = {}
-    batches = list(images.split(batch_size))
+    count = -(-len(images) // batch_size)
     with torch.no_grad():
         for node in graph.nodes:
             if node.op == "placeholder":
-                values[node] = batches, batches
+                values[node] = tuple([batch.clone() for batch in images.split(batch_size)] for _ in range(2))
             elif node.op == "output":
                 return
             else:
-                plain = _run(node, model, values, 0, len(batches))
+                plain = _run(node, model, model, values, 0, count)
                 if node.op == "call_module" and node.target in stops:
-                    layer = quantized.get_submodule(node.target)
-                    read = torch.cat([values[node.args[0]][1][place] for place in range(len(batches))])
+                    if calls[layers[node.target]] > 1:
+                        raise ValueError(
+                            f"layer {node.target!r} runs more than once: it cannot be repaired for each use."
+                        )
+                    [source] = (*node.args, *node.kwargs.values())
+                    layer, read = quantized.get_submodule(node.target), torch.cat(values[source][1])
                     yield Step(node.target, layer, read, torch.cat(plain))
-                values[node] = plain, _run(node, quantized, values, 1, len(batches))
+                values[node] = plain, _run(node, quantized, model, values, 1, count)
             for before in node.all_input_nodes:
                 uses[before] -= 1
                 if not uses[before]:
                     values.pop(before, None)
 
 
-def _run(node: torch.fx.Node, model: nn.Module, values: dict, side: int, count: int) -> list:
-    """What a node gives for every batch, on one of the sides."""
+def _run(node: torch.fx.Node, model: nn.Module, constants: nn.Module, values: dict, side: int, count: int) -> list:
+    """What a node gives for every batch, on one of the sides; constants of ``forward`` are kept by the traced model."""
     found = []
     for place in range(count):
 
@@ -100,11 +114,16 @@ def _run(node: torch.fx.Node, model: nn.Module, values: dict, side: int, count: 
         elif node.op == "call_method":
             found.append(getattr(args[0], node.target)(*args[1:], **kwargs))
         else:  # get_attr
-            found.append(_attribute(model, node.target))
+            found.append(_attribute(model, constants, node.target))
     return found
 
 
-def _attribute(model: nn.Module, path: str):
-    for part in path.split("."):
-        model = getattr(model, part)
-    return model
+def _attribute(model: nn.Module, constants: nn.Module, path: str):
+    owner, _, name = path.rpartition(".")
+    root = model if hasattr(model.get_submodule(owner), name) else constants
+    return getattr(root.get_submodule(owner), name)
+
+
+def by_channel(layer: nn.Module, outputs: torch.Tensor) -> torch.Tensor:
+    """What a layer gives, as ``(channels, places)``: images in order, then positions."""
+    return outputs.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)

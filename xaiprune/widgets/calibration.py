@@ -107,8 +107,7 @@ def compute(
     chosen = grids(seen, list(seen) if everywhere else [layer], share, bits, scheme)
     quantized, grid = on_numbers(model, {}, chosen), chosen[layer]
     rounding, clipping = rounding_and_clipping(seen[layer], grid)
-    counts, middles = seen[layer].counts, (seen[layer].edges[1:] + seen[layer].edges[:-1]) / 2
-    saturated = (counts[grid.saturated(middles.float())].sum() / counts.sum()).item()
+    saturated = seen[layer].shares()[grid.saturated(seen[layer].middles)].sum().item()
     value = metric(quantized, split)
     one = split.images[image : image + 1]
     with torch.no_grad():
@@ -162,13 +161,12 @@ class Picture:
     def draw(self, view: View) -> bytes:
         """The picture of a view as PNG."""
         seen = self.seen[view.layer]
-        counts = (seen.counts / seen.counts.sum()).numpy()
-        self.counts.set_data(counts.reshape(self.BINS, -1).sum(1))
+        shares = seen.shares()
+        self.counts.set_data(shares.view(self.BINS, -1).sum(1).numpy())
         for line, end in zip(self.ends, view.grid.range):
             place = float(np.clip(end.item() / seen.limit, -1, 1))
             line.set_xdata([place, place])
-        middles = ((seen.edges[1:] + seen.edges[:-1]) / 2).numpy()
-        power = float((counts * middles**2).sum())
+        power = float((shares * seen.middles.square()).sum())
         for bar, error in zip(self.errors, (view.rounding, view.clipping)):
             bar.set_height(max(error / power, 1e-9))
         self.image.set_data(self.images[view.image].mean(0))
