@@ -168,10 +168,10 @@ def test_a_thinned_histogram_skips_no_channel():
     x = torch.arange(8.0).view(1, 8, 1, 1).expand(4, 8, 32, 32).contiguous(memory_format=torch.channels_last)
     seen = Statistics(bins=64, counted=1000)
     seen.update(x)
-    assert seen.counts.sum() <= 1000
+    assert seen.counts.sum() == pytest.approx(x.numel())  # each counted value stands for those that were skipped
     filled = seen.counts[seen.counts > 0]
     assert len(filled) == 8
-    assert filled.max() <= filled.min() + 2
+    assert filled.max() <= 1.02 * filled.min()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -337,7 +337,7 @@ def test_every_format_can_be_had_for_weights_and_activations(name):
     quantized = simulate(model, seen, Config(form, None if per_channel else form))
     if name == "bf16":
         assert torch.equal(quantized.narrow.weight, model.narrow.weight.to(torch.bfloat16).float())
-    assert quantize.sqnr(model(IMAGES), quantized(IMAGES)) > 5
+    assert 5 < quantize.sqnr(model(IMAGES), quantized(IMAGES)) < math.inf
     assert str(form)
 
 
@@ -413,3 +413,85 @@ def test_sensitivity_quantizes_one_layer_at_a_time():
     assert [row["layer"] for row in rows] == list(quantize.quantized_layers(model))
     alone = simulate(model, seen, Config(None, None, {"head": Config(Format(2), None)}))
     assert rows[-1]["sqnr"] == pytest.approx(quantize.sqnr(model(IMAGES), alone(IMAGES)), abs=1e-4)
+
+
+def test_ranges_do_not_depend_on_how_images_come_in_batches():
+    values = torch.randn(65_000, generator=torch.Generator().manual_seed(0))
+    values[-1000:] *= 3
+    whole, thinned = Statistics(bins=256, counted=10**6), Statistics(bins=256, counted=1000)
+    whole.update(values)
+    for batch in values.split(64_000):
+        thinned.update(batch)
+    assert thinned.counts.sum() == pytest.approx(65_000)
+    assert percentile(thinned, share=99)[1] == pytest.approx(percentile(whole, share=99)[1], rel=0.1)
+
+
+def test_zeros_that_come_first_are_counted():
+    seen = Statistics(bins=64)
+    seen.update(torch.zeros(1000))
+    seen.update(torch.ones(10))
+    assert seen.counts.sum() == 1010
+    assert seen.shares()[32] == pytest.approx(1000 / 1010)
+
+
+def test_rules_that_read_a_histogram_need_one():
+    bare = Statistics(bins=0)
+    bare.update(torch.rand(10))
+    for call in (percentile, entropy, mse, lambda seen: quantize.rounding_and_clipping(seen, grid_of(0.0, 1.0))):
+        with pytest.raises(ValueError, match="there is no histogram"):
+            call(bare)
+
+
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_dead_channels_can_have_any_step(calibrator):
+    model = small()
+    with torch.no_grad():
+        model.narrow.weight[2] = 0
+        model.narrow.weight[3] = 1e-39
+    quantized = simulate(model, {}, Config(Format(8, calibrator=calibrator, per_channel=True), None))
+    assert quantized.narrow.weight[2:4].abs().max() == 0
+    assert torch.isfinite(quantized(IMAGES)).all()
+
+
+def test_transposed_convolutions_are_layers_too():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.ConvTranspose2d(1, 4, 2, stride=2), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2, groups=2)
+    ).eval()
+    quantized = simulate(model, calibrate(model, IMAGES), Config(Format(4), Format(8, "affine")))
+    assert max(len(quantized[place].weight.unique()) for place in (0, 2)) <= 15
+    with pytest.raises(ValueError, match="layer '2': a transposed convolution in groups"):
+        simulate(model, {}, Config(Format(per_channel=True), None))
+    one = simulate(model[:1].eval(), {}, Config(Format(2, per_channel=True), None))[0].weight
+    assert all(len(one[:, channel].unique()) <= 3 for channel in range(4))
+
+
+def test_a_quantized_models_state_holds_its_grids():
+    model, seen = small(), calibrate(small(), IMAGES)
+    coarse, fine = (simulate(model, seen, Config(Format(bits), Format(bits, "affine"))) for bits in (8, 8))
+    other = simulate(model, calibrate(model, 0.3 * IMAGES), Config(Format(8, calibrator="mse"), Format(8, "affine")))
+    other.load_state_dict(coarse.state_dict())
+    assert torch.equal(other(IMAGES), fine(IMAGES))
+
+
+def test_models_that_cannot_be_quantized_say_why():
+    model = small()
+    with pytest.raises(ValueError, match=r"layer 'stem\.0' has weights in torch\.float64: call model\.float"):
+        calibrate(small().double(), IMAGES)
+    nn.utils.prune.random_unstructured(model.narrow, "weight", 0.5)
+    with pytest.raises(ValueError, match="weight of layer 'narrow' is computed from other tensors"):
+        simulate(model, {})
+    model = small()
+    seen = calibrate(model, IMAGES)
+    model.unused = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match=r"layer 'unused' was not calibrated: seen holds stem\.0"):
+        simulate(model, seen)
+    with pytest.raises(ValueError, match="layer 'unused' was not calibrated: it did not run"):
+        simulate(model, calibrate(model, IMAGES))
+    with pytest.raises(TypeError, match="weights must be a Format, a Cast or None, got 'int8'"):
+        Config("int8")
+    with pytest.raises(TypeError, match="layers must hold a Config for each name"):
+        Config(layers={"head": Format(4)})
+    with pytest.raises(ValueError, match="low and high must be numbers for axis None"):
+        grid_of(torch.zeros(3), torch.ones(3))
+    assert quantize.sqnr(torch.zeros(3), torch.zeros(3)) == math.inf

@@ -58,9 +58,11 @@ def test_equalization_undoes_a_rescaling_that_destroys_the_quantized_model():
 
 
 def test_relu_in_place_of_relu6_leaves_no_clamp():
-    free = quantize.relu_in_place_of_relu6(small())
-    assert not any(isinstance(module, nn.ReLU6) for module in free.modules())
-    assert free.wide[0].weight.shape == (16, 8, 1, 1)
+    model = small()
+    free = quantize.relu_in_place_of_relu6(model)
+    assert [type(module) for module in (free.stem[2], free.wide[2], free.deep[1])] == [nn.ReLU] * 3
+    assert isinstance(model.stem[2], nn.ReLU6)
+    assert torch.equal(free.wide[2](torch.tensor([-1.0, 9.0])), torch.tensor([0.0, 9.0]))
 
 
 class Chain(nn.Module):
@@ -281,3 +283,148 @@ def test_training_with_learned_steps_recovers_accuracy():
     assert len(trained.narrow.weight.unique()) <= 3
     with pytest.raises(ValueError, match="no layer of quantized is on a grid"):
         quantize.learnable(model)
+
+
+class Reused(nn.Module):
+    """Three layers whose activation, or second layer, is used twice."""
+
+    def __init__(self, what: str):
+        super().__init__()
+        self.what = what
+        self.a, self.b, self.c = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 5)
+        self.act = nn.ReLU6()
+        if what == "tied":
+            self.b.weight = self.a.weight
+
+    def forward(self, x):
+        if self.what == "activation":
+            return self.c(self.act(self.b(self.act(self.a(x)))))
+        if self.what == "layer":
+            return self.c(self.b(self.b(self.a(x))))
+        return self.c(self.b(self.act(self.a(x))))
+
+
+@pytest.mark.parametrize("what", ["activation", "layer", "tied", "hook", "mask"])
+@pytest.mark.parametrize("change", [quantize.equalize, lambda model: quantize.rescale_channels(model, 16.0)])
+def test_layers_that_do_not_compute_what_their_own_weights_say_once_are_left_alone(what, change):
+    torch.manual_seed(0)
+    model, x = Reused(what).eval(), 3 * torch.randn(50, 5)
+    if what == "hook":
+        model.a.register_forward_hook(lambda module, inputs, output: output + 1)
+    if what == "mask":
+        nn.utils.prune.l1_unstructured(model.a, "weight", 0.4)
+        with pytest.raises(ValueError, match="weight of layer 'a' is computed from other tensors"):
+            change(model)
+        return
+    wanted = model(x)
+    if what != "hook":  # nothing is left that could be moved
+        with pytest.raises(ValueError, match="no two layers of the model follow each other"):
+            change(model)
+        return
+    assert (change(model)(x) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+def test_dead_channels_stay_as_they_are():
+    model = small()
+    with torch.no_grad():
+        model.narrow.weight[:, 1] = 1e-40
+        model.deep[0].weight[3] = 0
+    wanted = model(IMAGES)
+    found = quantize.equalize(model)(IMAGES)
+    assert torch.isfinite(found).all()
+    assert (found - wanted).abs().max() <= 1e-5 * max(1, wanted.abs().max())
+
+
+def test_repairs_need_images_and_finite_ones():
+    model = small()
+    quantized = simulate(model, {}, WEIGHTS_4)
+    none, broken = IMAGES[:0], IMAGES * math.nan
+    for call in (
+        lambda: quantize.correct_bias(model, quantized, none),
+        lambda: quantize.adaround(model, quantized, none, progress=False),
+        lambda: quantize.layer_errors(model, quantized, none),
+        lambda: quantize.absorb_bias(model, none),
+    ):
+        with pytest.raises(ValueError, match="images is empty"):
+            call()
+    for call in (quantize.absorb_bias, lambda model, images: quantize.correct_bias(model, quantized, images)):
+        with pytest.raises(ValueError, match="NaN or infinite values for th"):
+            call(model, broken)
+
+
+class Odd(nn.Module):
+    """A constant made in forward, a change of the input in place, and a layer called by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.f(input=x.mul_(2) - torch.tensor([0.5]))
+
+
+def test_a_walk_follows_constants_and_keywords_and_keeps_the_images():
+    model, x = Odd().eval(), torch.rand(6, 4)
+    kept = x.clone()
+    quantized = quantize.on_numbers(model, {"f": grid_of(-1.0, 1.0)}, {})
+    [step] = quantize.walk(model, quantized, x)
+    assert torch.equal(x, kept)
+    assert torch.allclose(step.read, 2 * kept - 0.5)
+    twice = Reused("layer").eval()
+    steps = quantize.walk(twice, simulate(twice, {}, WEIGHTS_4), torch.rand(3, 5))
+    with pytest.raises(ValueError, match="layer 'b' runs more than once"):
+        list(steps)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12, 16])
+def test_no_layer_gets_worse_than_rounding_to_nearest(bits):
+    torch.manual_seed(bits)
+    layer = nn.Linear(32, 16)
+    model, x = nn.Sequential(layer).eval(), torch.randn(500, 8) @ torch.randn(8, 32)
+    quantized = simulate(model, {}, Config(Format(bits), None))
+    rounded = quantize.adaround(model, quantized, x, iterations=200, progress=False)
+    errors = [(net(x).double() - model(x).double()).square().mean() for net in (rounded, quantized)]
+    assert errors[0] <= errors[1] * 1.001
+
+
+def test_only_layers_that_can_be_rounded_are_taken_before_any_work_is_done():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")).eval()
+    with pytest.raises(ValueError, match="layer '0' cannot be rounded"):
+        quantize.adaround(model, simulate(model, {}, WEIGHTS_4), IMAGES)
+
+
+def test_allocation_is_exact_over_five_decades():
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(40):
+        scales = 10 ** (-5 * torch.rand(5, generator=generator))
+        losses = {n: {b: s.item() * 4.0**-b for b in (2, 4, 8)} for n, s in zip("abcde", scales)}
+        sizes = {n: int(size) for n, size in zip("abcde", torch.randint(10, 1000, (5,), generator=generator))}
+        total = sum(sizes.values())
+        found = quantize.allocate(losses, sizes, 4.0)
+        rows = [dict(zip("abcde", row)) for row in itertools.product((2, 4, 8), repeat=5)]
+        fit = [row for row in rows if sum(sizes[n] * row[n] for n in sizes) <= 4.0 * total]
+        best = min(sum(losses[n][row[n]] for n in sizes) for row in fit)
+        assert sum(losses[n][found[n]] for n in sizes) == pytest.approx(best, rel=1e-6)
+
+
+def test_bits_keep_what_a_config_says_of_single_layers():
+    config = Config(Format(4), None, {"head": Config(Format(8, per_channel=True), None)})
+    found = quantize.with_bits(config, {"narrow": 3})
+    assert (found.of("head").weights.bits, found.of("narrow").weights.bits) == (8, 3)
+    assert quantize.with_bits(config, {"head": 2}).of("head").weights == Format(2, per_channel=True)
+    with pytest.raises(ValueError, match="config must have a Format for the weights of 'head'"):
+        quantize.with_bits(Config(None), {"head": 2})
+
+
+@pytest.mark.parametrize("zero", [-0.3, 0.0])
+def test_learned_steps_round_as_grids_do_also_affine_and_per_channel(zero):
+    x = torch.linspace(-1, 2, 301).expand(3, -1)
+    for grid in (
+        grid_of(-0.7 + zero, 1.5, bits=4),
+        grid_of(torch.tensor([-1.0, -0.5, -0.1]), torch.ones(3), bits=3, axis=0),
+    ):
+        assert torch.allclose(LearnedStep(grid, batched=False)(x), grid(x), atol=1e-6)
+        step = LearnedStep(grid, batched=True)
+        step(x).sum().backward()
+        assert step.scale.grad.shape == grid.scale.shape
+    assert LearnedStep(grid_of(-1.0, 1.0), batched=True)(torch.zeros(0, 4)).shape == (0, 4)

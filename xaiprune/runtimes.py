@@ -6,6 +6,7 @@ callable takes a batch of the example's shape and gives back the model's output.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import io
@@ -14,6 +15,7 @@ import logging
 import statistics
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -70,8 +72,10 @@ class Frozen(nn.Module):
 
     def __init__(self, model: nn.Module, example: torch.Tensor, content: bytes | None = None):
         super().__init__()
+        if model.training:
+            raise ValueError("model is in training mode; call model.eval() first.")
         self.content = onnx_bytes(model, example) if content is None else content
-        self._run = runnable(self.content)
+        self._threads, self._run = torch.get_num_threads(), runnable(self.content)
         self._made_from = [copy.deepcopy(model)]  # in a list, so that it is no part of this module
         self.eval()
 
@@ -81,7 +85,9 @@ class Frozen(nn.Module):
         return self._made_from[0]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Outputs of the model, without a graph."""
+        """Outputs of the model, without a graph, with as many threads as torch has now."""
+        if self._threads != torch.get_num_threads():
+            self._threads, self._run = torch.get_num_threads(), runnable(self.content)
         return self._run(images.detach().contiguous())
 
 
@@ -167,11 +173,22 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
             dynamic_shapes=({0: torch.export.Dim("n")},),
         )
     content = program.model_proto
-    for node in content.graph.node:
-        del node.metadata_props[:]  # where in the source it came from: as large as the nodes themselves
+    _name_nodes(content.graph)
     stream = io.BytesIO()
     onnx.save(content, stream)
     return stream.getvalue()
+
+
+def _name_nodes(graph) -> None:
+    """Name nodes after their layers, ``features.0.0/Conv``, in place of what tells about this machine's files."""
+    taken = Counter()
+    for node in graph.node:
+        told = {row.key: row.value for row in node.metadata_props}
+        scopes = ast.literal_eval(told.get("pkg.torch.onnx.name_scopes", "[]"))
+        name = f"{scopes[-2] if len(scopes) > 1 else ''}/{node.op_type}"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+        del node.metadata_props[:]
 
 
 def _to_export(model: nn.Module) -> nn.Module:

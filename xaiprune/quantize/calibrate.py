@@ -88,10 +88,16 @@ def check_float(model: nn.Module) -> None:
         raise ValueError("model is in training mode; call model.eval() first.")
     if not quantized_layers(model):
         raise ValueError(f"model ({type(model).__name__}) has no convolution and no linear layer to quantize.")
-    if done := [name for name, layer in quantized_layers(model).items() if is_quantized(layer)]:
-        raise ValueError(f"model is quantized already (layer {done[0]!r} is): pass the float model.")
+    for name, layer in quantized_layers(model).items():
+        if hasattr(layer, "input_quantizer") or weight_quantizer(layer) is not None:
+            raise ValueError(f"model is quantized already (layer {name!r} is): pass the float model.")
+        if "weight" not in dict(layer.named_parameters(recurse=False)):
+            raise ValueError(f"the weight of layer {name!r} is computed from other tensors: make it a parameter first.")
+        if layer.weight.dtype != torch.float32:
+            raise ValueError(f"layer {name!r} has weights in {layer.weight.dtype}: call model.float() first.")
 
 
-def is_quantized(layer: nn.Module) -> bool:
-    """Whether a layer computes on a grid."""
-    return hasattr(layer, "input_quantizer") or hasattr(layer, "parametrizations")
+def weight_quantizer(layer: nn.Module) -> nn.Module | None:
+    """What moves a layer's weights to their grid; None for a layer in float."""
+    found = getattr(layer, "parametrizations", {})
+    return found["weight"][0] if "weight" in found and hasattr(found["weight"][0], "numbers") else None

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..kinds import CONVOLUTIONS
+from ..kinds import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from .calibrators import check_calibrator
 from .grid import limits
 
 #: Layers with weights that are quantized, and whose inputs are.
-LAYERS = (*CONVOLUTIONS, nn.Linear)
+LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,13 @@ class Config:
     layers: Mapping[str, Config] = field(default_factory=dict)
 
     def __post_init__(self):
+        for argument in ("weights", "activations"):
+            if not isinstance(given := getattr(self, argument), Format | Cast | None):
+                raise TypeError(
+                    f"{argument} must be a Format, a Cast or None, got {given!r}; FORMATS has some by name."
+                )
+        if bad := [name for name, mine in self.layers.items() if not isinstance(mine, Config)]:
+            raise TypeError(f"layers must hold a Config for each name, got {self.layers[bad[0]]!r} for {bad[0]!r}.")
         if isinstance(self.activations, Format) and self.activations.per_channel:
             raise ValueError("activations cannot be per channel: a product needs one step for all of its inputs.")
 
@@ -106,6 +113,6 @@ def quantized_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def first_and_last(model: nn.Module, config: Config) -> dict[str, Config]:
-    """``layers=`` of a :class:`Config` that keeps the first and the last layer apart, in 8 bits for example."""
+    """``layers=`` of a :class:`Config` that keeps two layers apart, in 8 bits say: the first and the last defined."""
     names = list(quantized_layers(model))
     return {names[0]: config, names[-1]: config}

@@ -137,6 +137,9 @@ def grid_of(
         raise ValueError(f"low and high must be finite, got {low.tolist()} and {high.tolist()}.")
     if (low > high).any():
         raise ValueError(f"low must not be above high, got {low.tolist()} and {high.tolist()}.")
+    if low.shape != high.shape or low.ndim != (0 if axis is None else 1):
+        wanted = "numbers" if axis is None else "vectors of the same length"
+        raise ValueError(f"low and high must be {wanted} for axis {axis}, got shapes {low.shape} and {high.shape}.")
     low, high = low.clamp(max=0), high.clamp(min=0)
     if scheme == "symmetric":
         scale = torch.maximum(-low, high) / most
@@ -145,5 +148,5 @@ def grid_of(
         scale = (high - low) / (most - least)
         zero = torch.round(-low / scale)
     if (scale < torch.finfo(torch.float32).tiny).any():
-        raise ValueError("the range is empty (low = high = 0), so that the scale would be 0: the values are all zero.")
+        raise ValueError("the range is empty, so that the scale would be 0: the values are all zero, or nearly.")
     return Grid(scale.float(), zero.to(torch.int32), least, most, axis)

@@ -44,7 +44,7 @@ def int8_bytes(
     images : torch.Tensor
         To calibrate on, shape ``(N, C, H, W)``.
     config : Config
-        8 bits for both. Layers in ``config.layers`` whose weights are None stay in float.
+        8 bits for both, weights symmetric and by min-max. ``layers={name: Config(None, None)}`` keeps layers in float.
     batch_size : int
 
     Returns
@@ -64,9 +64,7 @@ def int8_bytes(
 def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *, batch_size: int = 32) -> bytes:
     """The same for a float model that is an ONNX file already, such as ``runtimes.onnx_bytes`` writes."""
     check_images(images)
-    for form in (config.weights, config.activations):
-        if not isinstance(form, Format) or form.bits != 8:
-            raise ValueError(f"integer kernels take 8 bits for weights and activations, got {form}.")
+    _check(config)
     bins = BINS if CALIBRATORS[config.activations.calibrator].histogram else 0
     return _quantized(content, observed(content, images, bins=bins, batch_size=batch_size), config)
 
@@ -88,23 +86,38 @@ def observed(content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_si
     for batch in images.split(batch_size):
         found = session.run(None, {source: batch.numpy()})
         for name, values in zip([source, *names], [batch, *map(torch.from_numpy, found)]):
-            seen[name].update(values)
+            try:
+                seen[name].update(values)
+            except ValueError as error:
+                raise ValueError(f"tensor {name!r} cannot be calibrated: {error} in it.") from error
     return seen
 
 
 def _in_float(graph, config: Config) -> list[str]:
     """Names of the nodes that the config keeps in float; warns of weights that no integer kernel reads."""
-    weights = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
-    kept = {f"{name}.weight" for name, mine in config.layers.items() if mine.weights is None}
-    if unknown := kept - weights:
-        raise ValueError(
-            f"config.layers names {sorted(unknown)[0].removesuffix('.weight')!r}, which has no weights here."
-        )
+    constants = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    layers, kept = {node.name: node.name.rpartition("/")[0] for node in graph.node}, []
+    for name in config.layers:
+        if name not in layers.values():
+            raise ValueError(f"config.layers names {name!r}, which is no layer of this file.")
+        kept += [node for node, layer in layers.items() if layer == name]
     for node in graph.node:
-        if node.op_type not in KERNELS and (read := weights.intersection(node.input)):
-            name = min(read).removesuffix(".weight")
-            warnings.warn(f"{name!r} ({node.op_type}) has no integer kernel and stays in float.", stacklevel=4)
-    return [node.name for node in graph.node if kept.intersection(node.input)]
+        if node.op_type not in KERNELS and constants.intersection(node.input):
+            message = f"{layers[node.name]!r} ({node.op_type}) has no integer kernel and stays in float."
+            warnings.warn(message, stacklevel=4)
+    return kept
+
+
+def _check(config: Config) -> None:
+    """Raise for what integer kernels do not take."""
+    for argument, form in (("weights", config.weights), ("activations", config.activations)):
+        if not isinstance(form, Format) or form.bits != 8:
+            raise ValueError(f"integer kernels take 8 bits for weights and activations, got {form} for {argument}.")
+    if (config.weights.scheme, config.weights.calibrator) != ("symmetric", "min-max"):
+        raise ValueError(f"weights must be symmetric and by min-max for integer kernels, got {config.weights}.")
+    for name, mine in config.layers.items():
+        if mine.weights is not None or mine.activations is not None:
+            raise ValueError(f"config.layers[{name!r}] must be Config(None, None), to stay in float, got {mine}.")
 
 
 def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -> bytes:
@@ -121,7 +134,6 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
             ranges[name] = tuple(np.array(bound, dtype=np.float32) for bound in bounds)
     graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
     floats = _in_float(graph.graph, config)
-    level = logging.getLogger().level
     quantizer = QDQQuantizer(
         graph,
         per_channel=config.weights.per_channel,
@@ -134,8 +146,11 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
         op_types_to_quantize=list(KERNELS),
         extra_options={"ActivationSymmetric": form.scheme == "symmetric", "WeightSymmetric": True},
     )
-    quantizer.quantize_model()
-    logging.getLogger().setLevel(level)
+    level = logging.getLogger().level  # which the quantizer sets
+    try:
+        quantizer.quantize_model()
+    finally:
+        logging.getLogger().setLevel(level)
     stream = io.BytesIO()
     onnx.save(quantizer.model.model, stream)
     return stream.getvalue()

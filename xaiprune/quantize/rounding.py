@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from .calibrate import weight_quantizer
 from .formats import quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer
@@ -20,7 +21,7 @@ SHARPNESS = (20.0, 2.0)
 
 
 class Rounded(FakeQuantizer):
-    """Weights rounded down, or up where ``up`` says so."""
+    """Weights rounded down, or up where ``up`` says so. No gradient passes; :func:`learnable` starts anew."""
 
     def __init__(self, numbers: Grid, up: torch.Tensor):
         super().__init__(numbers)
@@ -133,9 +134,7 @@ def adaround(
         layer = better.get_submodule(name)
         plain = isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         if not plain and not isinstance(layer, nn.Linear):
-            raise ValueError(
-                f"layer {name!r} is {layer}: only nn.Linear and nn.Conv2d padded with zeros can be rounded."
-            )
+            raise ValueError(f"layer {name!r} cannot be rounded: it must be nn.Linear, or nn.Conv2d padded with zeros.")
     bar = tqdm(total=len(chosen), disable=not progress, desc="layers")
     for step in walk(model, better, images):
         if step.name in chosen:
@@ -147,10 +146,8 @@ def adaround(
 
 
 def _grid(layer: nn.Module) -> Grid | None:
-    if not hasattr(layer, "parametrizations"):
-        return None
-    numbers = layer.parametrizations["weight"][0].numbers
-    return numbers if isinstance(numbers, Grid) else None
+    quantizer = weight_quantizer(layer)
+    return quantizer.numbers if quantizer is not None and isinstance(quantizer.numbers, Grid) else None
 
 
 def _learned(step: Step, iterations: int, lr: float, pull: float) -> torch.Tensor:

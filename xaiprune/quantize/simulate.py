@@ -16,6 +16,9 @@ from .formats import Cast, Config, Format, quantized_layers
 from .grid import Grid, grid_of
 from .statistics import Statistics
 
+#: A channel whose weights are all smaller is one of zeros: any step will do.
+DEAD = 1e-30
+
 
 class FakeQuantizer(nn.Module):
     """Values moved to the nearest number of a format; the gradient passes where they are inside of its range.
@@ -30,7 +33,16 @@ class FakeQuantizer(nn.Module):
 
     def __init__(self, numbers: Grid | Cast):
         super().__init__()
-        self.numbers = numbers
+        self._cast = numbers if isinstance(numbers, Cast) else None
+        if self._cast is None:
+            self.register_buffer("scale", numbers.scale.clone())
+            self.register_buffer("zero_point", numbers.zero_point.clone())
+            self.ends, self.axis = numbers.ends, numbers.axis
+
+    @property
+    def numbers(self) -> Grid | Cast:
+        """What values move to."""
+        return self._cast or Grid(self.scale, self.zero_point, *self.ends, self.axis)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The nearest numbers, of the same shape."""
@@ -142,10 +154,13 @@ def weight_numbers(layer: nn.Module, form: Format | Cast | None, name: str) -> G
         if not form.per_channel:
             return _calibrated(weight, form)
         axis = 1 if isinstance(layer, TRANSPOSED_CONVOLUTIONS) else 0
-        rows = [_calibrated_range(row, form) for row in weight.unbind(axis)]
+        if axis and layer.groups > 1:
+            raise ValueError(
+                "a transposed convolution in groups has no axis of its output channels; take per_channel=False."
+            )
+        rows = [_calibrated_range(row, form) if row.abs().max() > DEAD else (0.0, 1.0) for row in weight.unbind(axis)]
         low, high = (torch.tensor(bounds) for bounds in zip(*rows))
-        empty = torch.maximum(-low, high) == 0  # a channel of zeros: any step will do
-        return grid_of(low, high.masked_fill(empty, 1.0), bits=form.bits, scheme=form.scheme, axis=axis)
+        return grid_of(low, high, bits=form.bits, scheme=form.scheme, axis=axis)
     except ValueError as error:
         raise ValueError(f"weights of layer {name!r}: {error}") from error
 
@@ -154,8 +169,10 @@ def input_numbers(seen: Mapping[str, Statistics], form: Format | Cast | None, na
     """The numbers that a layer's inputs move to."""
     if not isinstance(form, Format):
         return form
-    if name not in seen or not seen[name].batches:
-        raise ValueError(f"layer {name!r} was not calibrated: seen holds {list(seen)}.")
+    if name not in seen:
+        raise ValueError(f"layer {name!r} was not calibrated: seen holds {', '.join(seen) or 'nothing'}.")
+    if not seen[name].batches:
+        raise ValueError(f"layer {name!r} was not calibrated: it did not run.")
     if CALIBRATORS[form.calibrator].histogram and not seen[name].bins:
         raise ValueError(f"calibrator {form.calibrator!r} reads a histogram; calibrate with bins > 0.")
     try:

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import nn
 
+from .calibrate import weight_quantizer
 from .formats import quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer
@@ -41,15 +42,15 @@ class LearnedStep(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The nearest numbers of the grid, of the same shape."""
-        count = x[0].numel() if self.batched else x.numel() / self.scale.numel()
-        factor = 1 / math.sqrt(count * self.ends[1])
+        count = x.numel() // max(1, len(x)) if self.batched else x.numel() / self.scale.numel()
+        factor = 1 / math.sqrt(max(1, count) * self.ends[1])
         scale = self.scale.abs()
         scale = scale.detach() + factor * (scale - scale.detach())
         grid = self.numbers
         scale, zero = grid.along(scale, x), grid.along(self.zero_point, x)
-        steps = (x / scale + zero).clamp(*self.ends)
+        steps = (x / scale).clamp(self.ends[0] - zero, self.ends[1] - zero)
         steps = steps + (steps.round() - steps).detach()
-        return (steps - zero) * scale
+        return steps * scale
 
 
 def learnable(quantized: nn.Module) -> nn.Module:
@@ -71,9 +72,9 @@ def learnable(quantized: nn.Module) -> nn.Module:
     """
     found, trained = 0, copy.deepcopy(quantized)
     for layer in quantized_layers(trained).values():
-        weights = layer.parametrizations["weight"] if hasattr(layer, "parametrizations") else [None]
-        if isinstance(weights[0], FakeQuantizer) and isinstance(weights[0].numbers, Grid):
-            weights[0], found = LearnedStep(weights[0].numbers, batched=False), found + 1
+        weights = weight_quantizer(layer)
+        if isinstance(weights, FakeQuantizer) and isinstance(weights.numbers, Grid):
+            layer.parametrizations["weight"][0], found = LearnedStep(weights.numbers, batched=False), found + 1
         inputs = getattr(layer, "input_quantizer", None)
         if isinstance(inputs, FakeQuantizer) and isinstance(inputs.numbers, Grid):
             layer.input_quantizer, found = LearnedStep(inputs.numbers, batched=True), found + 1
