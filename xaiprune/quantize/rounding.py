@@ -89,9 +89,9 @@ def adaround(
     quantized: nn.Module,
     images: torch.Tensor,
     *,
-    iterations: int = 1000,
+    iterations: int = 500,
     lr: float = 1e-2,
-    pull: float = 0.1,
+    pull: float = 1.0,
     progress: bool = True,
 ) -> nn.Module:
     """A copy of a quantized model whose weights are rounded so that its layers give what the float model's give.
