@@ -7,12 +7,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import statistics
 import time
 
 import numpy as np
+import onnx
 import torch
+from onnxruntime.quantization.calibrate import HistogramCollector
 
+from tests.test_quantize import KINDS, by_onnxruntime
 from xaiprune import quantize, runtimes, tables, zoo
 from xaiprune.data import fashion_mnist
 from xaiprune.folding import fold_batch_norm
@@ -76,17 +81,11 @@ def exact_figures() -> list[Figure]:
 
 def agreement_figures() -> list[Figure]:
     """Values that differ from ONNX Runtime's QuantizeLinear and DequantizeLinear, and ranges, in bins."""
-    from onnxruntime.quantization.calibrate import HistogramCollector
-
-    from tests.test_quantize import KINDS, by_onnxruntime
-
     x, differ = 3 * torch.randn(4, 50_000, generator=torch.Generator().manual_seed(0)), {4: 0, 8: 0, 16: 0}
     for (bits, scheme), kind in KINDS.items():
         grid = grid_of(-4.0, 5.0, bits=bits, scheme=scheme)
         ties = (torch.arange(50_000) % 201 - 100 + 0.5) * grid.scale
         some = torch.cat([x, ties[None]]).clamp(min=grid.range[0].item() if scheme == "symmetric" else None, max=1e9)
-        import onnx
-
         _, theirs = by_onnxruntime(
             some.numpy(), grid.scale.numpy(), grid.zero_point.numpy(), getattr(onnx.TensorProto, kind)
         )
@@ -97,7 +96,7 @@ def agreement_figures() -> list[Figure]:
         counts, edges = statistics_of.counts.numpy().astype(np.int64), statistics_of.edges.numpy()
         width, ends = edges[1] - edges[0], (np.float64(statistics_of.low), np.float64(statistics_of.high))
         theirs = HistogramCollector("percentile", False, 128, 128, 99.99, None)
-        theirs.histogram_dict["x"] = (counts, edges, *ends)
+        theirs.histogram_dict["x"] = (statistics_of.counts.numpy(), edges, *ends)
         pairs = [("entropy", entropy(statistics_of), theirs.get_entropy_threshold((counts, edges, *ends), 128))]
         pairs.append(("percentile", percentile(statistics_of), _quietly(theirs)))
         for name, mine, other in pairs:
@@ -109,9 +108,6 @@ def agreement_figures() -> list[Figure]:
 
 
 def _quietly(collector) -> tuple:
-    import contextlib
-    import io
-
     with contextlib.redirect_stdout(io.StringIO()):
         return collector.compute_percentile()["x"]
 

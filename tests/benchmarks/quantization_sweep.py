@@ -6,6 +6,7 @@ run goes on with the part that it was at.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -93,30 +94,33 @@ def repair() -> list[dict]:
     return [row | {"test": round(row["test"], 3)} for row in rows]
 
 
-def bits() -> list[dict]:
+@functools.cache
+def measured() -> tuple[dict[str, float], dict[str, float]]:
+    """Mean traces of the Hessian and shares of relevance, once for all rows."""
+    model, data = zoo.load(MODEL), fashion_mnist("train", TRACED_ON)
+    return quantize.hessian_traces(model, data, probes=PROBES), quantize.relevance_shares(model, data)
+
+
+def bits(per_channel: bool, average: int) -> list[dict]:
     """Uniform bits against bits by the Hessian's trace, by relevance, and by noise alone, at equal size: test set."""
-    model, test = zoo.load(MODEL), fashion_mnist("test")
-    data = fashion_mnist("train", TRACED_ON)
-    traces, shares = quantize.hessian_traces(model, data, probes=PROBES), quantize.relevance_shares(model, data)
+    model, test, (traces, shares) = zoo.load(MODEL), fashion_mnist("test"), measured()
     sizes = {name: layer.weight.numel() for name, layer in quantize.quantized_layers(model).items()}
-    rows = []
-    for per_channel, average in itertools.product((False, True), (3, 4, 5, 6)):
-        form = Format(8, per_channel=per_channel)
-        noise = quantize.noise(model, form)
-        losses = {
-            "hessian": quantize.losses_by_trace(traces, noise),
-            "relevance": quantize.losses_by_relevance(shares, noise, model),
-            "noise": noise,
-        }
-        row = {"per_channel": per_channel, "average": average}
-        uniform = quantize.simulate(model, {}, weights_only(average, per_channel))
-        rows.append(row | {"by": "uniform", "test": round(accuracy(uniform, test), 3)})
-        for name, loss in losses.items():
-            chosen = quantize.allocate(loss, sizes, average)
-            mixed = quantize.simulate(model, {}, quantize.with_bits(Config(form, None), chosen))
-            spent = sum(sizes[layer] * chosen[layer] for layer in sizes) / sum(sizes.values())
-            found = {"by": name, "test": round(accuracy(mixed, test), 3), "spent": round(spent, 4)}
-            rows.append(row | found | {"bits": chosen})
+    form = Format(8, per_channel=per_channel)
+    noise = quantize.noise(model, form)
+    losses = {
+        "hessian": quantize.losses_by_trace(traces, noise),
+        "relevance": quantize.losses_by_relevance(shares, noise, model),
+        "noise": noise,
+    }
+    row = {"per_channel": per_channel, "average": average}
+    uniform = quantize.simulate(model, {}, weights_only(average, per_channel))
+    rows = [row | {"by": "uniform", "test": round(accuracy(uniform, test), 3)}]
+    for name, loss in losses.items():
+        chosen = quantize.allocate(loss, sizes, average)
+        mixed = quantize.simulate(model, {}, quantize.with_bits(Config(form, None), chosen))
+        spent = sum(sizes[layer] * chosen[layer] for layer in sizes) / sum(sizes.values())
+        found = {"by": name, "test": round(accuracy(mixed, test), 3), "spent": round(spent, 4)}
+        rows.append(row | found | {"bits": chosen})
     return rows
 
 
@@ -162,7 +166,7 @@ def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     sets += [(kind, 256, seed) for kind in ("one class", "digits", "noise") for seed in SET_SEEDS]
     return {
         "quantization_repair": (repair, [()]),
-        "quantization_bits": (bits, [()]),
+        "quantization_bits": (bits, list(itertools.product((False, True), (3, 4, 5, 6)))),
         "quantization_sets": (calibration_set, sets),
         "quantization_training": (trained, [(4, 8), (3, 4)]),
     }

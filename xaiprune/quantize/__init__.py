@@ -23,3 +23,13 @@ from .simulate import FakeQuantizer, on_numbers, simulate
 from .statistics import Statistics
 from .training import LearnedStep, learnable
 from .walk import Step, walk
+
+__all__ = [
+    *("CALIBRATORS", "FORMATS", "INT8", "Calibrator", "Cast", "ChannelClamp", "Config", "FakeQuantizer"),
+    *("Format", "Grid", "LearnedStep", "Statistics", "Step", "absorb_bias", "adaround", "allocate"),
+    *("calibrate", "calibrating", "correct_bias", "equalize", "first_and_last", "grid_of"),
+    *("hessian_traces", "int8_bytes", "layer_errors", "learnable", "losses_by_relevance"),
+    *("losses_by_trace", "noise", "observed", "on_numbers", "pairs", "pt2e", "quantize_onnx"),
+    *("quantized_layers", "relevance_shares", "relu_in_place_of_relu6", "rescale_channels"),
+    *("rounding_and_clipping", "sensitivity", "simulate", "sqnr", "walk", "with_bits"),
+]
