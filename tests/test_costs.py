@@ -199,6 +199,15 @@ def test_the_profile_names_every_convolution(images):
     assert all(time >= 0 for *_, time in nodes)
 
 
+@pytest.mark.parametrize(("size", "count"), [(1, 1), (2, 0)])
+def test_the_mean_of_an_image_is_one_operation(images, size, count):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(size), nn.Flatten(), nn.Linear(4 * size**2, 3))
+    content = runtimes.onnx_bytes(model.eval(), images)
+    kinds = [kind for _, kind, _ in runtimes.node_times(content, images, repeats=3)]
+    assert kinds.count("GlobalAveragePool") == count
+    assert torch.allclose(runtimes.runnable(content)(images), model(images), atol=1e-6)
+
+
 class Twice(nn.Module):
     """One convolution that runs twice, one that is transposed, and a product that is no layer."""
 

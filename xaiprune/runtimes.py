@@ -164,19 +164,24 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
         raise ValueError("model is in training mode; call model.eval() first.")
     pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            _to_export(model),
-            (pair,),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            dynamic_shapes=({0: torch.export.Dim("n")},),
-        )
-    content = program.model_proto
+        program = torch.export.export(_to_export(model), (pair,), dynamic_shapes=({0: torch.export.Dim("n")},))
+        table = _pooling(program)
+        written = torch.onnx.export(program, verbose=False, opset_version=OPSET, custom_translation_table=table)
+    content = written.model_proto
     _name_nodes(content.graph)
     stream = io.BytesIO()
     onnx.save(content, stream)
     return stream.getvalue()
+
+
+def _pooling(program: torch.export.ExportedProgram) -> dict:
+    """The mean of a whole image as one operation, which the exporter writes as a dozen."""
+    import onnxscript
+
+    operations = getattr(onnxscript, f"opset{OPSET}")
+    pool = torch.ops.aten.adaptive_avg_pool2d.default
+    sizes = {tuple(node.args[1]) for node in program.graph.nodes if node.target is pool}
+    return {pool: lambda images, size: operations.GlobalAveragePool(images)} if sizes == {(1, 1)} else {}
 
 
 def _name_nodes(graph) -> None:

@@ -35,11 +35,13 @@ def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
     """
     check_float(model)
     better = fold_batch_norm(model)
+    layer, treated = better.get_submodule, []
     for first, between, second in pairs(better):
-        one, two = better.get_submodule(first), better.get_submodule(second)
-        if one.bias is None or any(getattr(two, "padding", ())):
-            continue
-        mean, deviation = _moments(better, first, images)
+        if layer(first).bias is not None and not any(getattr(layer(second), "padding", ())):
+            treated.append((layer(first), between, layer(second)))
+    moments = _moments(better, [one for one, *_ in treated], images)
+    for one, between, two in treated:
+        mean, deviation = moments[one]
         moved = (mean - 3 * deviation).clamp(min=0)
         one.bias -= moved
         kernel = two.weight.flatten(2).sum(2) if two.weight.ndim > 2 else two.weight
@@ -51,24 +53,32 @@ def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
     return better
 
 
-def _moments(model: nn.Module, layer: str, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of what a layer gives, channel by channel."""
-    sums = torch.zeros(3, len(model.get_submodule(layer).weight), dtype=torch.float64)
+def _moments(
+    model: nn.Module, layers: list[nn.Module], images: torch.Tensor
+) -> dict[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    """Mean and standard deviation of what layers give, channel by channel, from one pass."""
+    sums: dict[nn.Module, torch.Tensor] = {}
 
     def add(module, inputs, output):
         values = by_channel(module, output.double())
-        sums.add_(torch.stack([torch.ones(len(values)) * values.shape[1], values.sum(1), values.square().sum(1)]))
+        new = torch.stack([torch.full((len(values),), values.shape[1]), values.sum(1), values.square().sum(1)])
+        sums[module] = sums.get(module, 0) + new
 
-    handle = model.get_submodule(layer).register_forward_hook(add)
+    handles = [layer.register_forward_hook(add) for layer in layers]
     try:
         for batch in images.split(256):
             model(batch)
     finally:
-        handle.remove()
-    if not sums[0].all() or not torch.isfinite(sums).all():
-        raise ValueError(f"images is empty, or layer {layer!r} gives NaN or infinite values for them.")
-    mean, square = sums[1] / sums[0], sums[2] / sums[0]
-    return mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()
+        for handle in handles:
+            handle.remove()
+    names, found = {module: name for name, module in model.named_modules()}, {}
+    for layer in layers:
+        if layer not in sums or not sums[layer][0].all() or not torch.isfinite(sums[layer]).all():
+            raise ValueError(f"images is empty, or layer {names[layer]!r} gives NaN or infinite values for them.")
+        count, total, squares = sums[layer]
+        mean, square = total / count, squares / count
+        found[layer] = mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()
+    return found
 
 
 @torch.no_grad()

@@ -95,9 +95,10 @@ def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = 
     names = quantized_layers(model)
     if unknown := [name for name in config.layers if name not in names]:
         raise ValueError(f"config.layers names {unknown[0]!r}, which is not among {', '.join(names)}.")
-    layers = quantized_layers(fold_batch_norm(model))
-    return on_numbers(
-        model,
+    folded = fold_batch_norm(model)
+    layers = quantized_layers(folded)
+    return _attach(
+        folded,
         {name: weight_numbers(layer, config.of(name).weights, name) for name, layer in layers.items()},
         {name: input_numbers(seen, config.of(name).activations, name) for name in layers},
     )
@@ -127,18 +128,22 @@ def on_numbers(
         If the model is in training mode or quantized already, or a name is no layer.
     """
     check_float(model)
-    quantized = fold_batch_norm(model)
-    layers = quantized_layers(quantized)
+    layers = quantized_layers(model)
     for argument, numbers in (("weights", weights), ("inputs", inputs)):
         if unknown := [name for name in numbers if name not in layers]:
             raise ValueError(f"{argument} names {unknown[0]!r}, which is not among {', '.join(layers)}.")
-    for name, layer in layers.items():
+    return _attach(fold_batch_norm(model), weights, inputs)
+
+
+def _attach(folded: nn.Module, weights: Mapping, inputs: Mapping) -> nn.Module:
+    """Give the layers of a folded model, in place, what moves their weights and inputs."""
+    for name, layer in quantized_layers(folded).items():
         if weights.get(name) is not None:
             parametrize.register_parametrization(layer, "weight", FakeQuantizer(weights[name]), unsafe=True)
         if inputs.get(name) is not None:
             layer.input_quantizer = FakeQuantizer(inputs[name])
             layer.register_forward_pre_hook(_quantize_input)
-    return quantized.eval()
+    return folded.eval()
 
 
 def _quantize_input(layer: nn.Module, inputs: tuple) -> tuple:
