@@ -24,7 +24,6 @@ from xaiprune.folding import fold_batch_norm
 from xaiprune.metrics import accuracy
 from xaiprune.quantize import grid_of
 from xaiprune.quantize.calibrators import CALIBRATORS, entropy, percentile
-from xaiprune.timing import latencies
 from xaiprune.widgets import CalibrationExplorer
 
 from . import quantization_sweep as sweep
@@ -152,30 +151,20 @@ def integer_figures(quick: bool) -> list[Figure]:
     """int8 in ONNX Runtime against the fastest float runtime: latency, file, accuracy on the whole test set."""
     model, test = zoo.load(MODEL), fashion_mnist("test", 2000 if quick else None)
     images = fashion_mnist("calibration", sweep.CALIBRATED_ON).images
-    content = {"float": runtimes.onnx_bytes(model, images), "int8": quantize.int8_bytes(model, images)}
-    whole = accuracy(model, test)
-    int8 = runtimes.Frozen(model, images, content["int8"])
-    figures = [
-        Figure("int8 file over float's", 0.30, len(content["int8"]) / len(content["float"]), "<="),
-        Figure("int8: test accuracy lost", 0.5, whole - accuracy(int8, test), "<=", "points"),
-    ]
-    names = ("ONNX Runtime",) if quick else ("eager", "torch.compile", "ONNX Runtime")
+    files, whole, figures = sweep.integers(model, images), accuracy(model, test), []
+    for name, file in files.items():
+        if name != "float":
+            lost = whole - accuracy(runtimes.Frozen(model, images, file), test)
+            figures.append(Figure(f"{name}: file over float's", 0.30, len(file) / len(files["float"]), "<="))
+            figures.append(Figure(f"{name}: test accuracy lost", 0.5, lost, "<=", "points"))
     for batch, asked, aim in ((64, 2.0, 3.0), (1, 1.2, 2.0)):
-        example, repeats = images[:batch], 40 if batch == 64 else 300
-        floats = {name: runtimes.RUNTIMES[name] for name in names}
-        found = runtimes.runtime_latencies({"float": model}, example, floats, repeats=20 if quick else repeats)
-        for (_, runtime), taken in found.items():
-            print(f"batch {batch:>2}  float {runtime:<18}{taken}")
-        best = min(names, key=lambda name: found["float", name].median)
-        pair = {"float": floats[best](model, example), "int8": runtimes.runnable(content["int8"])}
-        taken = latencies(pair, example, repeats=repeats, runtime=best)
-        print(f"batch {batch:>2}  beside each other: float {taken['float']}; int8 {taken['int8']}")
-        if not quick:
-            int8 = quantize.pt2e(model, images, example)
-            beside = latencies({"PT2E": int8}, example, repeats=repeats, runtime="torch.compile, PT2E int8")
-            print(f"batch {batch:>2}  {beside['PT2E']}")
-        faster = taken["float"].median / taken["int8"].median
-        figures.append(Figure(f"int8 over float ({best}), batch {batch}", asked, faster, ">=", "times", aim))
+        rows = sweep.runtime_rows(batch, (20 if quick else 60) if batch == 64 else 300)
+        best = min(row["median"] for row in rows if row["model"] == "float")
+        for row in rows:
+            print(f"batch {batch:>2}  {row['model']:<30}{row['runtime']:<24}{row['median']:>8.3f} ms")
+        int8 = min((row for row in rows if row["model"].startswith("int8")), key=lambda row: row["median"])
+        name = f"{int8['model']}, {int8['runtime']}, batch {batch}: faster than the fastest float"
+        figures.append(Figure(name, asked, best / int8["median"], ">=", "times", aim))
     print()
     return figures
 

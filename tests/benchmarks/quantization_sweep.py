@@ -6,6 +6,7 @@ run goes on with the part that it was at.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import time
@@ -14,12 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from xaiprune import explain, quantize, zoo
+from xaiprune import explain, quantize, runtimes, zoo
 from xaiprune.augment import flip_and_shift
 from xaiprune.data import fashion_mnist, mnist
 from xaiprune.metrics import accuracy
 from xaiprune.prune import tune
-from xaiprune.quantize import Config, Format
+from xaiprune.quantize import INT8, Config, Format
+from xaiprune.timing import latencies
 
 from . import stored
 
@@ -30,11 +32,13 @@ SPREAD = 16.0
 #: Images for ranges and biases; for rounding.
 CALIBRATED_ON, ROUNDED_ON = 512, 1024
 #: Images and bits of activations for the question how many images calibration needs, and of what.
-COUNTS, SET_BITS, SET_SEEDS = (1, 4, 16, 64, 256, 1024), 6, range(5)
+COUNTS, SET_BITS, SET_SEEDS = (1, 4, 16, 64, 256, 1024), 4, range(5)
 #: Probes and images for traces of the Hessian.
 PROBES, TRACED_ON = 50, 256
 TRAINING = {"epochs": 2, "lr": 2e-4, "batch_size": 64, "augment": flip_and_shift, "progress": False}
 TRAINED_ON = 20_000
+#: Layers at the beginning, of many pixels and few channels, in which integers are no faster.
+SLOW = 3
 
 _PACKAGE = "xaiprune.quantize."
 _SIMULATED = tuple(_PACKAGE + name for name in ("calibrators", "grid", "simulate", "statistics"))
@@ -43,6 +47,7 @@ MODULES = {
     "quantization_bits": (*_SIMULATED, _PACKAGE + "mixed"),
     "quantization_sets": _SIMULATED,
     "quantization_training": (*_SIMULATED, _PACKAGE + "training", "xaiprune.prune.recover", "xaiprune.train"),
+    "quantization_runtimes": (_PACKAGE + "integer", _PACKAGE + "pt2e", "xaiprune.runtimes", "xaiprune.timing"),
 }
 
 
@@ -135,7 +140,7 @@ def images_of(kind: str, count: int, seed: int) -> torch.Tensor:
 
 
 def calibration_set(kind: str, count: int, seed: int) -> list[dict]:
-    """Accuracy and drift with activations in 6 bits, whose ranges came from these images: validation."""
+    """Accuracy and drift with activations in 4 bits, whose ranges came from these images: validation."""
     model, validation = zoo.load(MODEL), fashion_mnist("validation", 1000)
     seen = quantize.calibrate(model, images_of(kind, count, seed))
     rows = []
@@ -160,6 +165,30 @@ def trained(weight_bits: int, activation_bits: int) -> list[dict]:
     return [row | {"after": round(accuracy(better, test), 3), "minutes": round((time.perf_counter() - start) / 60, 1)}]
 
 
+def integers(model: nn.Module, images: torch.Tensor) -> dict[str, bytes]:
+    """ONNX files in 8 bits: all layers, and all but the first ones."""
+    content = runtimes.onnx_bytes(model, images)
+    slow = {name: Config(None, None) for name in list(quantize.quantized_layers(model))[:SLOW]}
+    configs = {"int8": INT8, f"int8, first {SLOW} layers in float": dataclasses.replace(INT8, layers=slow)}
+    files = {name: quantize.quantize_onnx(content, images, config) for name, config in configs.items()}
+    return {"float": content} | files
+
+
+def runtime_rows(batch: int, repeats: int) -> list[dict]:
+    """Latency in ms in float and in 8 bits, one runtime after another; inside of one, models take turns."""
+    model, images = zoo.load(MODEL), fashion_mnist("train", CALIBRATED_ON).images
+    example = images[:batch]
+    ready = {name: {"float": prepare(model, example)} for name, prepare in runtimes.RUNTIMES.items()}
+    ready["ONNX Runtime"] = {name: runtimes.runnable(file) for name, file in integers(model, images).items()}
+    ready["PT2E, Inductor"] = {"int8": quantize.pt2e(model, images, example)}
+    rows = []
+    for runtime, mine in ready.items():
+        for name, taken in latencies(mine, example, repeats=repeats, runtime=runtime).items():
+            low, median, high = (round(value, 3) for value in (taken.quartiles[0], taken.median, taken.quartiles[1]))
+            rows.append({"model": name, "runtime": runtime, "batch": batch, "median": median, "low": low, "high": high})
+    return rows
+
+
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     """The parts of each table: a function and its arguments."""
     sets = [("random", count, seed) for count in COUNTS for seed in SET_SEEDS]
@@ -169,6 +198,7 @@ def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
         "quantization_bits": (bits, list(itertools.product((False, True), (3, 4, 5, 6)))),
         "quantization_sets": (calibration_set, sets),
         "quantization_training": (trained, [(4, 8), (3, 4)]),
+        "quantization_runtimes": (runtime_rows, [(64, 60), (1, 300)]),
     }
 
 
