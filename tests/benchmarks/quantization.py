@@ -114,16 +114,14 @@ def _quietly(collector) -> tuple:
 def bits_figures() -> list[Figure]:
     """Bits by the Hessian's trace against uniform bits, where these lose 2 to 10 points."""
     rows, [whole] = tables.read("quantization_bits"), tables.column(tables.read("quantization_repair"), "test", bits=32)
-    print(f"{'weights alone, test accuracy':<40}{'uniform':>9}{'hessian':>9}{'relevance':>10}{'noise':>8}")
+    print(f"{'weights alone, test accuracy':<40}", *(f"{name:>14}" for name in dict.fromkeys(r["by"] for r in rows)))
     figures = []
     for per_channel in (False, True):
         for average in sorted({row["average"] for row in rows}):
             mine = tables.where(rows, per_channel=per_channel, average=average)
             test = {row["by"]: row["test"] for row in mine}
             name = f"{'per channel' if per_channel else 'per tensor'}, {average} bits on average"
-            print(
-                f"{name:<40}{test['uniform']:>9.2f}{test['hessian']:>9.2f}{test['relevance']:>10.2f}{test['noise']:>8.2f}"
-            )
+            print(f"{name:<40}", *(f"{value:>14.2f}" for value in test.values()))
             if 2 <= whole - test["uniform"] <= 10:
                 gained = test["hessian"] - test["uniform"]
                 figures.append(Figure(f"HAWQ bits, {name}: points gained", 1, gained, ">=", "points"))

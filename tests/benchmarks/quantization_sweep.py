@@ -42,11 +42,12 @@ SLOW = 3
 
 _PACKAGE = "xaiprune.quantize."
 _SIMULATED = tuple(_PACKAGE + name for name in ("calibrators", "grid", "simulate", "statistics"))
+_CALIBRATED = (*_SIMULATED, _PACKAGE + "calibrate")
 MODULES = {
     "quantization_repair": (*_SIMULATED, *(_PACKAGE + name for name in ("bias", "equalize", "rounding", "walk"))),
     "quantization_bits": (*_SIMULATED, _PACKAGE + "mixed"),
-    "quantization_sets": _SIMULATED,
-    "quantization_training": (*_SIMULATED, _PACKAGE + "training", "xaiprune.prune.recover", "xaiprune.train"),
+    "quantization_sets": _CALIBRATED,
+    "quantization_training": (*_CALIBRATED, _PACKAGE + "training", "xaiprune.prune.recover", "xaiprune.train"),
     "quantization_runtimes": (_PACKAGE + "integer", _PACKAGE + "pt2e", "xaiprune.runtimes", "xaiprune.timing"),
 }
 
@@ -107,7 +108,11 @@ def measured() -> tuple[dict[str, float], dict[str, float]]:
 
 
 def bits(per_channel: bool, average: int) -> list[dict]:
-    """Uniform bits against bits by the Hessian's trace, by relevance, and by noise alone, at equal size: test set."""
+    """Uniform bits against bits by a layer's loss, at equal size: test set.
+
+    The loss is the Hessian's trace times noise, or the share of the relevance times relative noise, or one of the two
+    noises alone, as controls.
+    """
     model, test, (traces, shares) = zoo.load(MODEL), fashion_mnist("test"), measured()
     sizes = {name: layer.weight.numel() for name, layer in quantize.quantized_layers(model).items()}
     form = Format(8, per_channel=per_channel)
@@ -116,6 +121,7 @@ def bits(per_channel: bool, average: int) -> list[dict]:
         "hessian": quantize.losses_by_trace(traces, noise),
         "relevance": quantize.losses_by_relevance(shares, noise, model),
         "noise": noise,
+        "relative noise": quantize.losses_by_relevance(dict.fromkeys(noise, 1.0), noise, model),
     }
     row = {"per_channel": per_channel, "average": average}
     uniform = quantize.simulate(model, {}, weights_only(average, per_channel))

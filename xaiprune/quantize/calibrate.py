@@ -12,6 +12,10 @@ from ..data import check_images
 from .formats import quantized_layers
 from .statistics import BINS, Statistics
 
+#: At most so many values of a batch are counted: a calibration has several batches, and counting all of them would take
+#: as long as the forward pass.
+COUNTED = 2**16
+
 
 @contextmanager
 def calibrating(model: nn.Module, bins: int = BINS) -> Iterator[dict[str, Statistics]]:
@@ -37,7 +41,7 @@ def calibrating(model: nn.Module, bins: int = BINS) -> Iterator[dict[str, Statis
     """
     check_float(model)
     layers = quantized_layers(model)
-    seen = {name: Statistics(bins) for name in layers}
+    seen = {name: Statistics(bins, counted=COUNTED) for name in layers}
     handles = []
     try:
         for name, layer in layers.items():

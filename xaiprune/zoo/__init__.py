@@ -2,6 +2,7 @@
 
 from .autoencoder import ConvAutoencoder
 from .convert import from_timm, from_torchvision
+from .dense import dense
 from .lenet import lenet_5, lenet_300_100
 from .mlp import toy_mlp
 from .mobilenet import mobilenet
@@ -18,6 +19,7 @@ __all__ = [
         "Setting",
         "VisionTransformer",
         "card",
+        "dense",
         "from_timm",
         "from_torchvision",
         "lenet_5",

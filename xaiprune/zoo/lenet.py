@@ -6,21 +6,15 @@ from collections import OrderedDict
 
 from torch import nn
 
+from .dense import dense
+
 
 def lenet_300_100(classes: int = 10) -> nn.Sequential:
     """LeNet-300-100: three dense layers, 266,610 parameters (LeCun, Bottou, Bengio and Haffner 1998).
 
     ReLU stands where the original has scaled tanh. Input (N, 1, 28, 28), output logits (N, classes).
     """
-    layers = OrderedDict(
-        flatten=nn.Flatten(),
-        fc1=nn.Linear(784, 300),
-        relu1=nn.ReLU(),
-        fc2=nn.Linear(300, 100),
-        relu2=nn.ReLU(),
-        fc3=nn.Linear(100, classes),
-    )
-    return nn.Sequential(layers)
+    return dense((300, 100), classes)
 
 
 def lenet_5(
