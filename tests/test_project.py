@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Who may import whom: a module may import from its own row and from those before it.
 LAYERS = (
     ("checks", "data", "downloads", "exercises", "kinds", "memory", "metrics", "samples", "sweeps", "tables", "timing"),
-    ("fairness", "folding", "measure", "plots", "runtimes"),
+    ("confidence", "fairness", "folding", "measure", "plots", "runtimes"),
     ("train", "augment", "zoo", "doctor", "course"),
     ("explain",),
     ("prune", "distill"),

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from xaiprune.data import Split
-from xaiprune.distill import attention_transfer, soft_targets
 from xaiprune.metrics import ACCURACY
 from xaiprune.prune import (
     Budget,
@@ -82,58 +81,6 @@ def test_recalibration_needs_something_to_do(splits):
         recalibrate(nn.Linear(2, 2), torch.rand(4, 2))
     with pytest.raises(ValueError, match="images is empty"):
         recalibrate(separable(), splits["train"].images[:0])
-
-
-def test_soft_targets_are_the_published_sum(model, splits):
-    student, (images, labels) = Places().eval(), splits["calibration"]
-    with torch.no_grad():
-        loss = soft_targets(model, temperature=3.0, alpha=0.7)(student, images, labels)
-        p, q = (torch.softmax(net(images).double() / 3, 1) for net in (model, student))
-        distance = (p * (p / q).log()).sum(1).mean()
-        hard = classification_loss(student, images, labels)
-    assert loss.item() == pytest.approx(0.3 * hard.item() + 0.7 * 9 * distance.item(), rel=1e-4)
-    alone = soft_targets(model, alpha=0.0)(student, images, labels)
-    assert alone.item() == pytest.approx(hard.item(), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"temperature": 0.0}, "temperature must be positive, got 0"), ({"alpha": 1.5}, r"alpha must be in \[0, 1\]")],
-)
-def test_soft_targets_refuse_what_makes_no_sense(model, options, message):
-    with pytest.raises(ValueError, match=message):
-        soft_targets(model, **options)
-    with pytest.raises(ValueError, match="teacher is in training mode"):
-        soft_targets(Places().train())
-
-
-def test_attention_transfer_is_the_distance_of_scaled_maps(model, splits):
-    student, (images, labels) = Places().eval(), splits["calibration"]
-    layers = ["body.2", "body.5"]
-    with torch.no_grad():
-        found = attention_transfer(model, layers, weight=3.0)(student, images, labels)
-        distance = 0.0
-        for stop in (3, 6):
-            one, other = (net.body[:stop](images).double().pow(2).sum(1).flatten(1) for net in (student, model))
-            one, other = (maps / maps.norm(dim=1, keepdim=True) for maps in (one, other))
-            distance += (one - other).pow(2).sum(1).mean()
-        expected = classification_loss(student, images, labels) + 3 * distance
-        assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-        assert attention_transfer(model, layers)(model, images, labels) == classification_loss(model, images, labels)
-    assert not any(module._forward_hooks for net in (model, student) for module in net.modules())
-
-
-@pytest.mark.parametrize(
-    ("layers", "weight", "message"),
-    [
-        (["body.99"], 1.0, r"layers must name modules of the teacher, got \['body.99'\]"),
-        ([], 1.0, "got none"),
-        (["body.2"], -1.0, "weight must be at least 0, got -1"),
-    ],
-)
-def test_attention_transfer_refuses_what_it_cannot_do(model, layers, weight, message):
-    with pytest.raises(ValueError, match=message):
-        attention_transfer(model, layers, weight)
 
 
 def test_tuning_ends_with_the_best_state(splits):

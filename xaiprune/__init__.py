@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 
 _SUBMODULES = (
     "checks",
+    "confidence",
     "course",
     "data",
+    "distill",
     "doctor",
     "exercises",
     "explain",

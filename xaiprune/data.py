@@ -129,6 +129,19 @@ def mnist(split: str, limit: int | None = None) -> Split:
     return _load("MNIST", split, limit)
 
 
+def mnist_whole(split: str, limit: int | None = None) -> Split:
+    """:func:`mnist` with all 60,000 original training images as its training split, in the same random order.
+
+    For a last fit, when nothing is left to choose: the validation and calibration images are among them, so that what
+    is measured there says nothing about new images.
+    """
+    if split != "train":
+        return mnist(split, limit)
+    parts = [mnist(name) for name in SPLITS[:3]]
+    whole = Split(*(torch.cat(tensors) for tensors in zip(*parts)))
+    return whole if limit is None else whole.first(limit)
+
+
 def fashion_mnist(split: str, limit: int | None = None) -> Split:
     """Pictures of clothes, 28 x 28, ten classes (Zalando; MIT).
 

@@ -127,7 +127,7 @@ def pruned(seed: int) -> list[dict]:
         calibration=calibration,
         criterion="taylor",
         rescale=rescale,
-        loss=distill.soft_targets(runtimes.Frozen(model, calibration.images)),
+        loss=distill.towards(runtimes.Frozen(model, calibration.images)),
         lr=3e-3,
         augment=flip_and_shift,
         seed=seed,
@@ -281,7 +281,7 @@ def budget_row(method: str, target: float, seed: int) -> list[dict]:
     smaller = recalibrate(cut(model, chosen), calibration.images)
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": round(accuracy(smaller, test), 3)}
     teacher = runtimes.Frozen(model, calibration.images)
-    loss = classification_loss if method == "labels" else distill.soft_targets(teacher)
+    loss = classification_loss if method == "labels" else distill.towards(teacher)
     tune(smaller, subset(), validation, loss=loss, seed=seed, **TUNING)
     drift = 1 - drift_from(model, test.images[:1000])(smaller).rank
     save_cut(smaller, chosen, _frontier_file(method, target, seed))

@@ -40,7 +40,7 @@ def measured(arguments: argparse.Namespace) -> list[Figure]:
     quick = arguments.quick
     figures = repair_figures() + exact_figures() + agreement_figures() + bits_figures()
     print_tables()
-    figures += integer_figures(quick) + calibration_figures(1 if quick else 5) + explorer_figures(10 if quick else 40)
+    figures += integer_figures(quick) + calibration_figures(1 if quick else 9) + explorer_figures(10 if quick else 40)
     return figures if quick else figures + lesson_figures({"07": 100})
 
 
@@ -182,11 +182,11 @@ def calibration_figures(repeats: int) -> list[Figure]:
         timed("forward", lambda: [model(batch) for batch in images.split(64)])
         timed("extremes", lambda: quantize.calibrate(model, images, bins=0))
         timed("histogram", lambda: quantize.calibrate(model, images))
-    median = {name: statistics.median(values) for name, values in times.items()}
+    over = {name: [a / b for a, b in zip(values, times["forward"])] for name, values in times.items()}
     asked = {"min-max": 1.5, "moving-average": 1.5, "percentile": 1.5, "entropy": 3, "mse": 3}
     figures = []
     for name, row in CALIBRATORS.items():
-        ratio = median["histogram" if row.histogram else "extremes"] / median["forward"]
+        ratio = statistics.median(over["histogram" if row.histogram else "extremes"])
         figures.append(Figure(f"calibrating for {name}, over forward passes", asked[name], ratio, "<="))
     return figures
 

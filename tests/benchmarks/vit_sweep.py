@@ -98,7 +98,7 @@ def pruned(method: str, seed: int) -> list[dict]:
         smaller,
         fashion_mnist("train"),
         validation,
-        loss=distill.soft_targets(model),
+        loss=distill.towards(distill.freeze(model)),
         seed=seed,
         resume=state_file(f"vit-pruned-{method}-{seed}"),
         **TUNING,

@@ -107,7 +107,7 @@ def tune(
     epochs, lr
         As for ``fit``.
     loss : callable
-        ``(model, images, labels) -> scalar``: ``soft_targets(teacher)`` distils.
+        ``(model, images, labels) -> scalar``: ``distill.towards(teacher)`` distils.
     metric : Metric
     batch_size, augment, seed
         As for ``fit``.

@@ -104,9 +104,9 @@ def shrink(
     lr : float
         As for :func:`tune`.
     loss : callable or sequence of callable
-        As for :func:`tune`; ``soft_targets(model)`` distils from the model that came in. Several losses are a trade:
-        where a step overspends the budget it is tuned again with the next one, such as ``attention_transfer(model,
-        layers)`` with a rising weight.
+        As for :func:`tune`; ``distill.towards(freeze(model))`` distils from the model that came in. Several losses are
+        a trade: where a step overspends the budget it is tuned again with the next one, such as one that asks for the
+        model's attention too, with a rising weight.
     metric : Metric
     budget : Budget, optional
         A step that overspends it with every loss ends the run, and the step before is given back.

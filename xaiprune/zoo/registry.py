@@ -18,6 +18,7 @@ from ..augment import flip_and_shift
 from ..metrics import ACCURACY, PSNR, Metric
 from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
 from .autoencoder import ConvAutoencoder
+from .dense import dense
 from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
 from .mobilenet import mobilenet
@@ -45,6 +46,8 @@ class Recipe:
     batch_size : int
     start : callable
         ``model -> model``: weights to start from, where these are not random.
+    stored : torch.dtype
+        Of the numbers in the checkpoint; half the bytes with ``torch.float16``.
     """
 
     build: Callable[[], nn.Module]
@@ -56,6 +59,7 @@ class Recipe:
     augment: Callable | None = None
     batch_size: int = 128
     start: Callable[[nn.Module], nn.Module] = lambda model: model
+    stored: torch.dtype = torch.float32
 
 
 def with_biased_body(model: nn.Module) -> nn.Module:
@@ -82,6 +86,17 @@ MODELS: dict[str, Recipe] = {
         epochs=30,
         lr=2e-3,
         augment=random_shift,
+    ),
+    "mnist-1200-1200": Recipe(
+        build=partial(dense, (1200, 1200), dropout=(0.2, 0.5)),
+        dataset=data.mnist_whole,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=100,
+        lr=1e-3,
+        augment=partial(random_shift, pixels=2),
+        batch_size=256,
+        stored=torch.float16,
     ),
     "lenet-5": Recipe(
         build=lenet_5,
@@ -217,8 +232,9 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         resume=data.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )
     weights = _path(name, seed, out)
-    state = {name: data.packed(tensor) for name, tensor in model.state_dict().items()}
+    state = {name: _stored(tensor, recipe.stored) for name, tensor in model.state_dict().items()}
     data.save_atomically(weights, lambda path: save_file(state, path))
+    model.load_state_dict(state)  # what is measured below is what was stored
     result = {
         "name": name,
         "command": f"python -m xaiprune.zoo train {name} --seed {seed} --epochs {epochs}",
@@ -238,6 +254,11 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
     }
     weights.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     return result
+
+
+def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    packed = data.packed(tensor)
+    return packed.to(dtype) if packed.is_floating_point() else packed
 
 
 def _recipe(name: str) -> Recipe:

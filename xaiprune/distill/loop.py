@@ -1,0 +1,229 @@
+"""The loop in which a student learns from a teacher, whose answers may be known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..data import Split
+from ..metrics import ACCURACY, Metric
+from ..prune import tune
+from ..train import fit
+from .objective import Objective, check_teacher, check_temperature
+from .seen import Seen, look
+
+
+class Transfer(NamedTuple):
+    """Images and what a teacher says of them: what it has said once need not be asked again.
+
+    Attributes
+    ----------
+    images : torch.Tensor
+        Shape ``(copies, N, ...)``.
+    labels : torch.Tensor, optional
+        Shape ``(N,)``.
+    logits : torch.Tensor
+        Shape ``(copies, N, classes)``.
+    heatmaps : torch.Tensor, optional
+        Shape ``(copies, N, H, W)``.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    logits: torch.Tensor
+    heatmaps: torch.Tensor | None = None
+
+
+def transfer(
+    teacher: nn.Module,
+    split: Split,
+    *,
+    copies: int = 1,
+    augment: Callable | None = None,
+    heatmaps: bool = False,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Transfer:
+    """Ask a teacher once, about the images or about augmented copies of them.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        From :func:`freeze`, or a ``runtimes.Frozen``.
+    split : Split
+        Its labels may be None.
+    copies : int
+        At least 1; training goes through one of them in each epoch, in turn.
+    augment : callable, optional
+        ``(images, generator) -> images``; without it all copies would be alike, and one is enough.
+    heatmaps : bool
+        Whether to keep the teacher's evidence too.
+    seed, batch_size : int
+
+    Raises
+    ------
+    ValueError
+        If the teacher is in training mode or requires gradients, or several copies are asked for without ``augment``.
+    """
+    check_teacher(teacher)
+    if copies < 1 or (copies > 1 and augment is None):
+        raise ValueError(f"copies must be at least 1, and 1 where nothing is augmented, got {copies}.")
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.stack([split.images if augment is None else augment(split.images, generator) for _ in range(copies)])
+    seen = [look(teacher, batch, heatmaps=heatmaps).detached() for batch in images.flatten(0, 1).split(batch_size)]
+    logits = torch.cat([part.logits for part in seen]).unflatten(0, images.shape[:2])
+    maps = torch.cat([part.heatmaps for part in seen]).unflatten(0, images.shape[:2]) if heatmaps else None
+    return Transfer(images, split.labels, logits, maps)
+
+
+def distill(
+    teacher: nn.Module,
+    student: nn.Module,
+    train: Split | Transfer,
+    validation: Split | None,
+    *,
+    loss: str | Mapping[str, float] = "soft targets",
+    temperature: float | Callable[[float], float] = 4.0,
+    alpha: float = 0.9,
+    layers: Sequence[str] | Mapping[str, str] = (),
+    epochs: int,
+    lr: float = 1e-3,
+    metric: Metric = ACCURACY,
+    batch_size: int = 128,
+    augment: Callable | None = None,
+    seed: int = 0,
+    resume: Path | None = None,
+    progress: bool = True,
+) -> list[dict]:
+    """Train a student in place towards its teacher: ``prune.tune`` with what the teacher says.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        From :func:`freeze`, or a ``runtimes.Frozen``; it does not change.
+    student : nn.Module
+        In evaluation mode. One that gives a pair of logits in training learns labels with the first and its teacher's
+        answers with the second (a distillation token).
+    train : Split or Transfer
+        Of a split the teacher sees every batch, as augmented; a transfer set has its answers already. ``labels`` may be
+        None where ``alpha`` is 1.
+    validation : Split, optional
+        With labels: the student ends with the state that did best on it. None keeps the last state.
+    loss
+        As for :func:`towards`.
+    temperature : float, or callable
+        Or a schedule: from the share of training done, in [0, 1], to the temperature.
+    alpha, layers
+        As for :func:`towards`. Between features of different widths a 1x1 convolution is learned along ("hints").
+    epochs, lr, metric, batch_size, augment, seed, resume, progress
+        As for ``prune.tune``.
+
+    Returns
+    -------
+    list of dict
+        As ``prune.tune`` gives them; without validation as ``fit`` does.
+
+    Raises
+    ------
+    ValueError
+        As :func:`towards`; if labels are needed and missing, a transfer set lacks heatmaps or is augmented once more,
+        or the student's maps cannot be matched.
+    """
+    schedule = temperature if callable(temperature) else lambda done: temperature
+    objective = Objective(teacher, loss, schedule(0.0), alpha, layers)
+    if objective.needs_labels and train.labels is None:
+        raise ValueError(f"train has no labels: take alpha=1 (got {alpha:g}) and a loss that reads none.")
+    if known := isinstance(train, Transfer):
+        if augment is not None:
+            raise ValueError("augment must be None for a transfer set: its copies are augmented already.")
+        if objective.shows and train.heatmaps is None:
+            raise ValueError("train has no heatmaps: make it with transfer(..., heatmaps=True).")
+    count = train.images.shape[1] if known else len(train.images)
+    rows = torch.arange(count)
+    lesson = _Lesson(objective, train, schedule, _begun(resume), epochs, count // batch_size)
+    example = train.images[0, :2] if known else train.images[:2]
+    options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "augment": augment, "seed": seed}
+    options |= {"resume": resume, "progress": progress}
+    split = Split(rows if known else train.images, rows)
+    with _regressed(student, objective, example, seed) as model:
+        if validation is None:
+            return fit(model, split, lesson, **options)
+        return tune(model, split, validation, loss=lesson, metric=metric, **options)
+
+
+class _Lesson:
+    """An objective for batches that come with their rows: it knows the labels, the copy, and the temperature."""
+
+    def __init__(self, objective, train, schedule, begun: int, epochs: int, per_epoch: int):
+        self.objective, self.train, self.schedule = objective, train, schedule
+        self.steps, self.per_epoch, self.total = begun * per_epoch, per_epoch, epochs * per_epoch
+
+    def __call__(self, student: nn.Module, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        self.objective.temperature = self.schedule(self.steps / self.total)
+        check_temperature(self.objective.temperature)
+        labels = None if self.train.labels is None else self.train.labels[rows]
+        copy, self.steps = self.steps // self.per_epoch, self.steps + 1
+        if not isinstance(self.train, Transfer):
+            return self.objective(student, images, labels)
+        copy %= len(self.train.images)
+        images, logits = self.train.images[copy, rows], self.train.logits[copy, rows]
+        if self.objective.layers:
+            told = self.objective.ask(images)
+        else:
+            heatmaps = None if self.train.heatmaps is None else self.train.heatmaps[copy, rows]
+            told = Seen(logits, logits, {}, heatmaps)
+        return self.objective.value(student, images, labels, told)
+
+
+class _Taught(nn.Module):
+    """A student with a 1x1 regressor behind some of its layers, that runs whenever these do."""
+
+    def __init__(self, student: nn.Module, regressors: Mapping[str, nn.Module]):
+        super().__init__()
+        self.student, self.regressors = student, nn.ModuleList(regressors.values())
+
+    def forward(self, images: torch.Tensor):
+        return self.student(images)
+
+
+@contextmanager
+def _regressed(student: nn.Module, objective: Objective, example: torch.Tensor, seed: int) -> Iterator[nn.Module]:
+    """The student; with regressors where hints are compared between features of different widths (FitNets, eq. 3)."""
+    if not any(row.regressed for row, _ in objective.rows):
+        yield student
+        return
+    with torch.no_grad():
+        mine, told = look(student, example, objective.layers), objective.ask(example)
+    regressors, layers = {}, {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for one, other in objective.layers.items():
+            width, wanted = mine.features[one].shape[1], told.features[other].shape[1]
+            layers[f"student.{one}" if width == wanted else f"regressors.{len(regressors)}"] = other
+            if width != wanted:
+                regressors[one] = nn.Conv2d(width, wanted, 1)
+    model = _Taught(student, regressors).eval()
+    with ExitStack() as stack:
+        for name, regressor in regressors.items():
+            hook = student.get_submodule(name).register_forward_hook(partial(_run, regressor))
+            stack.callback(hook.remove)
+        objective.layers = layers
+        yield model
+
+
+def _run(regressor: nn.Module, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+    """Give a layer's output to its regressor, whose own output is what is looked at."""
+    regressor(output)
+
+
+def _begun(resume: Path | None) -> int:
+    """Epochs that an interrupted run has behind it."""
+    if resume is None or not Path(resume).exists():
+        return 0
+    return len(torch.load(resume, weights_only=True)["history"])

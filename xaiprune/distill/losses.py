@@ -1,0 +1,189 @@
+"""What a student is asked for: distances between what it gives and what its teacher gives, for one batch.
+
+Every function takes the student's tensor first and the teacher's second, and returns a scalar that is a mean over
+images. ``LOSSES`` has them by name, with what they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+def soft_targets(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 4.0) -> torch.Tensor:
+    """``T^2 KL(p || q)`` with ``p = softmax(teacher / T)``, ``q = softmax(student / T)``.
+
+    Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. The gradient of KL falls with 1 / T^2; the factor keeps
+    its size beside that of the labels.
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Logits, shape ``(N, classes)``.
+    temperature : float
+        T > 0.
+    """
+    wanted, found = F.log_softmax(teacher / temperature, dim=1), F.log_softmax(student / temperature, dim=1)
+    return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+
+
+def decoupled(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    labels: torch.Tensor,
+    temperature: float = 4.0,
+    *,
+    target: float = 1.0,
+    others: float = 8.0,
+) -> torch.Tensor:
+    """``T^2 (a TCKD + b NCKD)``: the right class against all others, and the others among themselves.
+
+    Zhao et al. 2022 (*Decoupled Knowledge Distillation*, arXiv 2203.08679), eq. 7. Soft targets are the same sum with
+    a = 1 and b = 1 - p(right class): the surer the teacher, the less they say of the others (eq. 6).
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Logits, shape ``(N, classes)``.
+    labels : torch.Tensor
+        Shape ``(N,)``.
+    temperature : float
+    target, others : float
+        a and b.
+    """
+    right = F.one_hot(labels, student.shape[1]).bool()
+    binary, rest = [], []
+    for logits in (student, teacher):
+        cooled = F.log_softmax(logits / temperature, dim=1)
+        wrong = cooled.masked_fill(right, -torch.inf)
+        binary.append(torch.stack([cooled[right], wrong.logsumexp(1)], dim=1))
+        rest.append(F.log_softmax(logits[~right].view(len(labels), -1) / temperature, dim=1))
+    parts = (F.kl_div(*pair, reduction="batchmean", log_target=True) for pair in (binary, rest))
+    return temperature**2 * sum(weight * part for weight, part in zip((target, others), parts))
+
+
+def correlation(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    temperature: float = 4.0,
+    *,
+    inter: float = 1.0,
+    intra: float = 1.0,
+) -> torch.Tensor:
+    """``T^2 (b (1 - r over classes) + c (1 - r over images))``, r being Pearson's correlation of probabilities.
+
+    Huang et al. 2022 (*DIST*, arXiv 2205.10536), eq. 8 to 10. It asks for the teacher's order and proportions, not for
+    its values.
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Logits, shape ``(N, classes)``, N > 1.
+    temperature : float
+    inter, intra : float
+        b, for every image over the classes, and c, for every class over the images of the batch.
+    """
+    found, wanted = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
+    rows, columns = 1 - _pearson(found, wanted).mean(), 1 - _pearson(found.T, wanted.T).mean()
+    return temperature**2 * (inter * rows + intra * columns)
+
+
+def _pearson(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Correlation of rows."""
+    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1, eps=1e-8)
+
+
+def hints(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """``|teacher - student|^2 / 2``, a mean over the values of an image.
+
+    Romero et al. 2015 (*FitNets*, arXiv 1412.6550), eq. 3, with the mean in place of the sum. The student's activations
+    come through a 1x1 regressor, if they have other channels.
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Activations of one shape.
+    """
+    return F.mse_loss(student, teacher) / 2
+
+
+def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """``|Q_s / |Q_s| - Q_t / |Q_t||^2`` with ``Q`` the sum over channels of squared activations.
+
+    Zagoruyko and Komodakis 2017 (arXiv 1612.03928), eq. 1 and 2, with the square of the norm. Maps have no channels, so
+    that the student may have fewer.
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Activations, shapes ``(N, C, H, W)`` and ``(N, C', H, W)``.
+    """
+    maps = [F.normalize(values.square().sum(1).flatten(1), dim=1) for values in (student, teacher)]
+    return (maps[0] - maps[1]).square().sum(1).mean()
+
+
+def relevance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """``1 - cos`` of the angle between two heatmaps: 0 where the student has the teacher's reasons, up to a factor.
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Heatmaps, shape ``(N, ...)``.
+    """
+    return 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1, eps=1e-12).mean()
+
+
+def hard_targets(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy with the class that the teacher answers (Touvron et al. 2021, *DeiT*, arXiv 2012.12877, eq. 3).
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Logits, shape ``(N, classes)``.
+    """
+    return F.cross_entropy(student, teacher.argmax(1))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A row of ``LOSSES``.
+
+    Attributes
+    ----------
+    function : callable
+        ``(student, teacher, **needs) -> scalar``.
+    reads : {"logits", "features", "heatmaps"}
+        What of the two models it compares; features of every layer that is named, one after another.
+    needs : tuple of str
+        "labels", "temperature".
+    free : int, optional
+        Axis in which features may differ; None for none.
+    regressed : bool
+        Whether a student's features come through a 1x1 convolution where they have other channels.
+    """
+
+    function: Callable
+    reads: str
+    needs: tuple[str, ...] = ()
+    free: int | None = None
+    regressed: bool = False
+
+    def fits(self, student: Sequence[int], teacher: Sequence[int]) -> bool:
+        """Whether tensors of these shapes can be compared."""
+        shapes = [[size for axis, size in enumerate(shape) if axis != self.free] for shape in (student, teacher)]
+        return shapes[0] == shapes[1]
+
+
+#: What a student can be asked for; a row of your own is a line more.
+LOSSES: dict[str, Loss] = {
+    "soft targets": Loss(soft_targets, "logits", ("temperature",)),
+    "hard targets": Loss(hard_targets, "logits"),
+    "decoupled": Loss(decoupled, "logits", ("labels", "temperature")),
+    "correlation": Loss(correlation, "logits", ("temperature",)),
+    "hints": Loss(hints, "features", regressed=True),
+    "attention": Loss(attention, "features", free=1),
+    "relevance": Loss(relevance, "heatmaps"),
+}

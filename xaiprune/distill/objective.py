@@ -1,0 +1,150 @@
+"""The objective of a student: labels, and what its teacher says, shows and looks at."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from .losses import LOSSES, Loss
+from .seen import Seen, look
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """A copy of a model that can teach: in evaluation mode, its parameters without gradients."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def towards(
+    teacher: nn.Module,
+    loss: str | Mapping[str, float] = "soft targets",
+    *,
+    temperature: float = 4.0,
+    alpha: float = 0.9,
+    layers: Sequence[str] | Mapping[str, str] = (),
+) -> Objective:
+    """A loss for ``fit`` and ``prune.tune``: ``(1 - a) CE(labels) + a (sum of weight x loss)``.
+
+    With "soft targets" alone it is ``(1 - a) CE + a T^2 KL(teacher || student)`` (Hinton, Vinyals and Dean 2015,
+    section 2).
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        From :func:`freeze`, or a ``runtimes.Frozen``; it sees the batch that the student sees, augmentation included.
+    loss : str or mapping of str to float
+        Rows of ``LOSSES``, with their weights: ``{"soft targets": 1, "attention": 10}``.
+    temperature : float
+        T > 0: both sets of logits are divided by it.
+    alpha : float
+        a in [0, 1]: 0 is cross-entropy alone, 1 needs no labels.
+    layers : sequence of str, or mapping of str to str
+        For losses of features: layers of the student to those of the teacher, or names that hold for both.
+
+    Returns
+    -------
+    Objective
+        ``(student, images, labels) -> scalar``.
+
+    Raises
+    ------
+    ValueError
+        If ``temperature`` or ``alpha`` is out of range, a loss is unknown or has a negative weight, the teacher is in
+        training mode, requires gradients or lacks a layer; when called, if classes or shapes do not match.
+    """
+    return Objective(teacher, loss, temperature, alpha, layers)
+
+
+class Objective:
+    """What :func:`towards` returns: ``(student, images, labels) -> scalar``."""
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        loss: str | Mapping[str, float],
+        temperature: float,
+        alpha: float,
+        layers: Sequence[str] | Mapping[str, str],
+    ):
+        check_teacher(teacher)
+        check_temperature(temperature)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1], got {alpha:g}.")
+        self.teacher, self.temperature, self.alpha = teacher, temperature, alpha
+        self.rows = _rows({loss: 1.0} if isinstance(loss, str) else loss)
+        self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
+        self.shows = any(row.reads == "heatmaps" for row, _ in self.rows)
+        if bool(self.layers) != any(row.reads == "features" for row, _ in self.rows):
+            raise ValueError("layers must be given for losses of features, and for them alone.")
+        if unknown := set(self.layers.values()) - set(dict(teacher.named_modules())):
+            raise ValueError(f"layers must name modules of the teacher, got {sorted(unknown)}.")
+
+    def __call__(self, student: nn.Module, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        return self.value(student, images, labels, self.ask(images))
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether labels are read."""
+        return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
+
+    def ask(self, images: torch.Tensor) -> Seen:
+        """What the teacher gives for a batch, without a graph."""
+        return look(self.teacher, images, self.layers.values(), heatmaps=self.shows).detached()
+
+    def value(self, student: nn.Module, images: torch.Tensor, labels: torch.Tensor | None, told: Seen) -> torch.Tensor:
+        """The objective, given what the teacher gave."""
+        classes = told.logits.argmax(1)
+        mine = look(student, images, self.layers, heatmaps=self.shows, classes=classes, graph=True)
+        if mine.heard.shape != told.logits.shape:
+            shapes = tuple(mine.heard.shape), tuple(told.logits.shape)
+            raise ValueError(
+                f"student and teacher must have the same classes, their outputs are {shapes[0]}, {shapes[1]}."
+            )
+        total = (1 - self.alpha) * cross_entropy(mine.logits, labels) if self.alpha < 1 else 0.0
+        context = {"labels": labels, "temperature": self.temperature}
+        for row, weight in self.rows if self.alpha else ():
+            given = {need: context[need] for need in row.needs}
+            for pair in self._pairs(row, mine, told):
+                total = total + self.alpha * weight * row.function(*pair, **given)
+        return total
+
+    def _pairs(self, row: Loss, mine: Seen, told: Seen) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What a loss compares: one pair of tensors, or one for every layer."""
+        if row.reads == "logits":
+            return [(mine.heard, told.logits)]
+        if row.reads == "heatmaps":
+            return [(mine.heatmaps, told.heatmaps)]
+        pairs = [(mine.features[one], told.features[other]) for one, other in self.layers.items()]
+        for (one, other), pair in zip(self.layers.items(), pairs):
+            shapes = [tuple(tensor.shape) for tensor in pair]
+            if not row.fits(*shapes):
+                raise ValueError(
+                    f"layers {one!r} of the student and {other!r} of the teacher cannot be compared: {shapes[0]} and "
+                    f"{shapes[1]}."
+                )
+        return pairs
+
+
+def check_teacher(teacher: nn.Module) -> None:
+    """Raise if a model could change while it teaches."""
+    if teacher.training:
+        raise ValueError("teacher is in training mode; call teacher.eval() first.")
+    if any(parameter.requires_grad for parameter in teacher.parameters()):
+        raise ValueError("teacher requires gradients; pass distill.freeze(teacher), a copy that does not.")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise if a temperature is not positive."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature:g}.")
+
+
+def _rows(weights: Mapping[str, float]) -> list[tuple[Loss, float]]:
+    if not weights or any(name not in LOSSES for name in weights):
+        raise ValueError(f"loss must be among {', '.join(LOSSES)}, got {', '.join(map(repr, weights)) or 'none'}.")
+    if bad := {name: weight for name, weight in weights.items() if not weight >= 0}:
+        raise ValueError(f"weights of losses must be at least 0, got {bad}.")
+    return [(LOSSES[name], weight) for name, weight in weights.items()]
