@@ -164,3 +164,13 @@ def test_checksums_and_licences_lie_beside_the_files():
 def test_bad_images_are_refused_with_the_reason(images, error, message):
     with pytest.raises(error, match=message):
         data.check_images(images, shape=(1, 28, 28))
+
+
+def test_the_whole_training_set_holds_every_original_image_once():
+    whole = data.mnist_whole("train")
+    parts = [data.mnist(split) for split in ("train", "validation", "calibration")]
+    assert len(whole.images) == len(whole.labels) == sum(len(part.labels) for part in parts) == 60_000
+    assert torch.equal(whole.labels[:54_000], parts[0].labels)
+    assert torch.equal(whole.images[-1000:], parts[2].images)
+    assert torch.equal(data.mnist_whole("test", 3).images, data.mnist("test", 3).images)
+    assert torch.equal(data.mnist_whole("train", 2).labels, parts[0].labels[:2])

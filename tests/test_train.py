@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from xaiprune import data, zoo
@@ -119,3 +120,24 @@ def test_missing_checkpoints_and_unknown_names_say_what_there_is():
         zoo.load("mnist-autoencoder", seed=99)
     with pytest.raises(ValueError, match=r"name must be one of mnist-autoencoder, .*, got 'resnet'"):
         zoo.load("resnet")
+
+
+def test_a_checkpoint_in_half_precision_is_measured_as_it_is_stored(tmp_path, monkeypatch):
+    few = {split: data.mnist(split, 300) for split in ("train", "validation", "test")}
+    recipe = zoo.Recipe(
+        build=lambda: zoo.dense((8,), dropout=(0.1, 0.2)),
+        dataset=few.__getitem__,
+        loss=classification_loss,
+        metric=zoo.MODELS["lenet-5"].metric,
+        epochs=1,
+        lr=1e-2,
+        stored=torch.float16,
+    )
+    monkeypatch.setitem(zoo.MODELS, "few", recipe)
+    monkeypatch.setenv("XAIPRUNE_CACHE", str(tmp_path / "cache"))
+    card = zoo.train("few", out=tmp_path)
+    state = load_file(tmp_path / "few-seed0.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.float16}
+    model = recipe.build().eval()
+    model.load_state_dict(state)
+    assert card["test"] == round(recipe.metric(model, few["test"]), 3)

@@ -205,9 +205,11 @@ def _regressed(student: nn.Module, objective: Objective, example: torch.Tensor, 
         torch.manual_seed(seed)
         for one, other in objective.layers.items():
             width, wanted = mine.features[one].shape[1], told.features[other].shape[1]
-            layers[f"student.{one}" if width == wanted else f"regressors.{len(regressors)}"] = other
-            if width != wanted:
-                regressors[one] = nn.Conv2d(width, wanted, 1)
+            if width == wanted or mine.features[one].ndim != 4:
+                layers[f"student.{one}"] = other
+                continue
+            layers[f"regressors.{len(regressors)}"] = other
+            regressors[one] = nn.Conv2d(width, wanted, 1)
     model = _Taught(student, regressors).eval()
     with ExitStack() as stack:
         for name, regressor in regressors.items():
