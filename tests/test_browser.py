@@ -86,6 +86,13 @@ xp.setup()
 model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
         "xp.widgets.CalibrationExplorer(model, clothes.images, clothes)",
     ),
+    "temperature": (
+        """import xaiprune as xp
+xp.setup()
+models = [xp.zoo.load(name) for name in ("lenet-5", "lenet-300-100")]
+digits = xp.data.mnist("validation", 20)""",
+        "xp.widgets.TemperatureExplorer(*models, digits, xp.data.MNIST_CLASSES)",
+    ),
 }
 
 

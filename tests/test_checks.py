@@ -34,6 +34,7 @@ SOLUTIONS |= {"hidden": 6713, "rounded": 80, "statistics": lambda a: (a.mean((0,
 SOLUTIONS |= {"head": 4144, "remainder": 0.8, "rollout": lambda w: (w.mean(0) + torch.eye(w.shape[-1])) / 2}
 
 SOLUTIONS |= {"grid": 0.2, "tie": 5, "equalize": lambda ours, theirs: (ours / theirs).sqrt()}
+SOLUTIONS |= {"soft label": 0.731, "others": 0.01, "gap": lambda teacher, alone, own: (alone - own) / (alone - teacher)}
 
 
 def top(values, k):
@@ -161,6 +162,23 @@ MISTAKES = [
     ("equalize", lambda a, b: (a * b).sqrt(), "both end with"),
     ("equalize", lambda a, b: a, "makes the first range 1"),
     ("equalize", lambda a, b: a + b, "gives s = sqrt"),
+    ("soft label", 0.881, "that is T = 1"),
+    ("soft label", 0.982, "you multiplied"),
+    ("soft label", 0.269, "the second class"),
+    ("soft label", 0.44, "divide the logits, then"),
+    ("soft label", 0.5, "e\\^\\(2/T\\)"),
+    ("others", 0.99, "what the right class has"),
+    ("others", 0.01 / 9, "on average"),
+    ("others", 1, "said nothing of the right class"),
+    ("others", 0.5, "1 - p"),
+    ("gap", 0.9, "write a function"),
+    ("gap", lambda a, b, c: "most", "return a number"),
+    ("gap", lambda a, b, c: (b - c) / b, "the gap begins at the teacher's"),
+    ("gap", lambda a, b, c: (c - a) / (b - a), "still open"),
+    ("gap", lambda a, b, c: (b - c) / (c - a), "by the whole gap"),
+    ("gap", lambda a, b, c: (c - b) / (b - a), "counts as positive"),
+    ("gap", lambda a, b, c: 100 * (b - c) / (b - a), "not per cent"),
+    ("gap", lambda a, b, c: a, "\\(alone - distilled\\)"),
 ]
 
 

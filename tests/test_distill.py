@@ -65,6 +65,19 @@ def test_for_large_temperatures_soft_targets_match_logits(logits):
     assert torch.allclose(student.grad, limit, atol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 30.0])
+def test_the_size_against_the_limit_is_that_of_the_gradients(logits, temperature):
+    student, teacher = logits
+    student = student.requires_grad_()
+    (slope,) = torch.autograd.grad(distill.soft_targets(student, teacher, temperature), student)
+    apart = (student - teacher).detach()
+    limit = (apart - apart.mean(1, keepdim=True)) / CLASSES / N
+    found = distill.size_against_limit(student.detach(), teacher, temperature)
+    assert found.numpy() == pytest.approx((slope.norm(dim=1) / limit.norm(dim=1)).numpy(), rel=1e-9)
+    if temperature == 30:
+        assert (found - 1).abs().max() < 0.1
+
+
 def test_decoupled_parts_add_up_to_soft_targets(logits, labels):
     student, teacher = logits
     for row in range(N):

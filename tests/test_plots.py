@@ -230,6 +230,19 @@ def test_a_grid_of_heads_prints_every_number():
     assert bar.get_ylabel() == "share [%]"
 
 
+def test_reliability_is_drawn_bin_by_bin():
+    rows = [
+        {"low": 0.0, "high": 0.5, "share": 0.1, "confidence": 0.4, "accuracy": 0.2},
+        {"low": 0.5, "high": 1.0, "share": 0.9, "confidence": 0.8, "accuracy": 0.9},
+    ]
+    figure = plots.reliability_diagrams({"teacher": rows, "student": rows[1:]})
+    first, second = figure.axes
+    assert [bar.get_height() for bar in first.patches] == [0.2, 0.9]
+    assert [(bar.get_x(), bar.get_width()) for bar in second.patches] == [(0.5, 0.5)]
+    assert first.patches[0].get_facecolor()[3] < first.patches[1].get_facecolor()[3]
+    assert [ax.get_title() for ax in figure.axes] == ["teacher", "student"]
+
+
 def test_clips_are_drawn_with_their_values():
     figure = plots.clips(np.array([1, 5, 2]), np.array([0.0, 1, 2, 3]), {"min-max": 3.0, "percentile": 2.5}, "Ranges")
     [ax] = figure.axes

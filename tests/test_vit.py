@@ -69,6 +69,18 @@ def test_the_forward_pass_is_the_published_one():
     torch.testing.assert_close(model(IMAGES), model.head(model.norm(tokens)[:, 0]))
 
 
+def test_a_distillation_token_answers_beside_the_class_token():
+    torch.manual_seed(0)
+    model, images = zoo.DistilledTransformer(dim=8, depth=2, heads=2, width=4, hidden=16), torch.rand(3, 1, 28, 28)
+    by_labels, by_teacher = model.train()(images)
+    assert by_labels.shape == by_teacher.shape == (3, 10)
+    assert not torch.allclose(by_labels, by_teacher)
+    with torch.no_grad():
+        assert torch.allclose(model.eval()(images), (by_labels + by_teacher) / 2, atol=1e-6)
+    assert model.position.weight.shape == (1, 51, 8)
+    assert zoo.small_distilled_transformer().eval()(images).shape == (3, 10)
+
+
 def test_images_and_patches_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"patch must divide the image's side of 28 pixels, got 5"):
         zoo.VisionTransformer(patch=5)

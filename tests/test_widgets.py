@@ -24,6 +24,7 @@ from xaiprune.widgets import (
     HeatmapExplorer,
     NoiseExplorer,
     StructureExplorer,
+    TemperatureExplorer,
     ThresholdExplorer,
 )
 from xaiprune.widgets.calibration import BITS
@@ -36,6 +37,7 @@ from xaiprune.widgets.heatmap import compute as heatmap_compute
 from xaiprune.widgets.noise import compute as noise_compute
 from xaiprune.widgets.structure import SCOPES
 from xaiprune.widgets.structure import compute as structure_compute
+from xaiprune.widgets.temperature import ALPHAS, TEMPERATURES, entropy
 from xaiprune.widgets.threshold import compute as threshold_compute
 
 FRONTIER = [{"method": "descend", "sparsity": s, "psnr": 20 - 10 * s} for s in (0.2, 0.5, 0.7, 0.85)]
@@ -83,10 +85,10 @@ def test_draw_shows_every_view(tiny, digits):
 
 
 def test_a_slider_moves_numbers_and_picture(explorer):
-    before, png = explorer.readout.value, explorer.image.value
+    before, png = explorer.readout.value, explorer.png.value
     explorer.sliders["encoder.hidden"].value = 0.8
     assert explorer.readout.value != before
-    assert explorer.image.value != png
+    assert explorer.png.value != png
     assert explorer.view.coefficients["encoder.hidden"] == 0.8
     assert f"{explorer.view.psnr:.2f} dB" in explorer.readout.value
 
@@ -102,7 +104,7 @@ def test_setting_all_sliders_updates_once(explorer, monkeypatch):
 
 
 def test_a_button_sets_its_solution(explorer):
-    buttons = explorer.box.children[0].children[0].children
+    buttons = explorer.box.children[0].children
     assert [button.description for button in buttons] == ["nothing pruned", "half"]
     buttons[1].click()
     assert explorer.sliders["latent"].value == 0.5
@@ -113,7 +115,7 @@ def test_a_button_sets_its_solution(explorer):
 def test_the_notebook_gets_widget_and_strip(explorer):
     bundle = explorer._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
-    one = pixels(explorer.image.value)
+    one = pixels(explorer.png.value)
     assert pixels(base64.b64decode(bundle["image/png"])).shape == (2 * one.shape[0], *one.shape[1:])
     assert bundle["text/plain"].startswith("nothing pruned: PSNR")
 
@@ -205,9 +207,9 @@ def test_the_threshold_of_a_layer_is_its_own(threshold_explorer):
 
 
 def test_the_threshold_explorer_draws_what_it_computes(threshold_explorer):
-    still = pixels(threshold_explorer.image.value)
+    still = pixels(threshold_explorer.png.value)
     threshold_explorer.slider.value = threshold_explorer.slider.max / 2
-    assert (pixels(threshold_explorer.image.value) != still).any()
+    assert (pixels(threshold_explorer.png.value) != still).any()
     assert threshold_explorer.view.text in threshold_explorer.readout.value
     shown = threshold_explorer._repr_mimebundle_()
     assert pixels(base64.b64decode(shown["image/png"])).shape[0] == 4 * still.shape[0]
@@ -263,9 +265,9 @@ def test_the_landscape_holds_the_measured_rises(classifier, curvature_explorer):
 
 def test_the_curvature_explorer_draws_and_refuses(classifier, curvature_explorer):
     model, split = classifier
-    still = pixels(curvature_explorer.image.value)
+    still = pixels(curvature_explorer.png.value)
     curvature_explorer.sliders[0].value = 50
-    assert (pixels(curvature_explorer.image.value) != still).any()
+    assert (pixels(curvature_explorer.png.value) != still).any()
     shown = curvature_explorer._repr_mimebundle_()
     assert shown["text/plain"].count("magnitude takes") == 2
     with pytest.raises(ValueError, match="ranks must be from 0 to 79, got 80"):
@@ -595,3 +597,69 @@ def test_the_calibration_explorer_leaves_a_strip_and_refuses(calibration_explore
     empty = data.Split(torch.zeros(0, 1, 28, 28), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(ValueError, match="split is empty"):
         CalibrationExplorer(explorer.model, explorer.split.images, empty)
+
+
+@pytest.fixture(scope="module")
+def temperature_explorer():
+    digits = data.mnist("validation", 12)
+    return TemperatureExplorer(zoo.load("lenet-5"), zoo.load("lenet-300-100"), digits, data.MNIST_CLASSES)
+
+
+def test_soft_labels_are_the_softmax_at_every_stop(temperature_explorer):
+    explorer = temperature_explorer
+    with torch.no_grad():
+        logits = [model(explorer.split.images).double() for model in explorer.models]
+    for temperature, alpha, image in itertools.product(TEMPERATURES, ALPHAS[::5], (0, 11)):
+        view = explorer.compute(temperature, alpha, image)
+        teacher, student = (np.exp(rows[image].numpy() / temperature) for rows in logits)
+        assert view.teacher == pytest.approx(teacher / teacher.sum(), abs=1e-6)
+        assert view.student == pytest.approx(student / student.sum(), abs=1e-6)
+        label = np.eye(10)[explorer.split.labels[image]]
+        assert view.heard == pytest.approx((1 - alpha) * label + alpha * view.teacher, abs=1e-6)
+        assert list(view.teacher[list(view.others)]) == sorted(np.delete(view.teacher, label.argmax()))[::-1]
+        assert view.entropy == pytest.approx(-(view.teacher * np.log2(view.teacher)).sum(), abs=1e-6)
+
+
+def test_entropy_rises_with_temperature_from_one_class_to_all_alike(temperature_explorer):
+    explorer = temperature_explorer
+    for image in range(12):
+        bits = [explorer.compute(temperature, 0.9, image).entropy for temperature in TEMPERATURES]
+        assert bits == sorted(bits)
+        assert bits[0] < 1
+        assert bits[-1] > 3
+    assert entropy(torch.tensor([1.0, 0.0])) == 0
+    assert entropy(torch.full((8,), 1 / 8)) == pytest.approx(3)
+
+
+def test_models_that_are_one_agree_and_look_alike():
+    digits, model = data.mnist("validation", 4), zoo.load("lenet-5")
+    view = TemperatureExplorer(model, model, digits, data.MNIST_CLASSES).view
+    assert view.agreement == 100
+    assert view.likeness == pytest.approx(1)
+    assert np.array_equal(*view.heatmaps)
+
+
+def test_the_temperature_explorer_follows_its_controls_and_refuses(temperature_explorer):
+    explorer = temperature_explorer
+    before = explorer.set(1.0, 0.9, 0)
+    picture = explorer.png.value
+    explorer.temperature.value = 20.0
+    assert explorer.view.temperature == 20
+    assert explorer.png.value != picture
+    assert explorer.set(1.0, 0.9, 0).text == before.text
+    assert explorer.png.value == picture
+    bundle = explorer._repr_mimebundle_()
+    assert pixels(base64.b64decode(bundle["image/png"])).shape[0] == 2 * pixels(picture).shape[0]
+    assert bundle["text/plain"].count("bits") == 2
+    for setting, message in (
+        ({"temperature": 0}, "temperature must be one of 0.5, .*, got 0"),
+        ({"alpha": 2}, "alpha must be one of 0.0, .*, got 2"),
+        ({"image": 12}, "image must be from 0 to 11, got 12"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            explorer.set(**setting)
+    with pytest.raises(ValueError, match="classes must name 10 classes, got 3"):
+        TemperatureExplorer(*explorer.models, explorer.split, "abc")
+    empty = data.Split(explorer.split.images[:0], explorer.split.labels[:0])
+    with pytest.raises(ValueError, match="split is empty"):
+        TemperatureExplorer(*explorer.models, empty, data.MNIST_CLASSES)

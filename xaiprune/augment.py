@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 
 from .train import random_shift
 
@@ -16,3 +17,17 @@ def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 def flip_and_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
     """Mirrored at random, and moved by up to ``pixels``: for pictures that mean the same seen in a mirror."""
     return random_shift(random_flip(images, generator), generator, pixels)
+
+
+def random_turn(images: torch.Tensor, generator: torch.Generator, degrees: float = 10.0) -> torch.Tensor:
+    """Each image (N, C, H, W) turned about its centre by its own angle, at most ``degrees`` either way."""
+    angles = torch.deg2rad(degrees * (2 * torch.rand(len(images), generator=generator) - 1))
+    cosine, sine, zero = angles.cos(), angles.sin(), torch.zeros(len(images))
+    turns = torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(turns, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def turn_and_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
+    """Turned by up to 10 degrees and moved by up to ``pixels``: for digits, which a mirror would change."""
+    return random_shift(random_turn(images, generator), generator, pixels)

@@ -1,11 +1,23 @@
 """Distillation: a student learns from what a teacher answers, what its layers give, and where it looks."""
 
 from .loop import Transfer, distill, transfer
-from .losses import LOSSES, Loss, attention, correlation, decoupled, hard_targets, hints, relevance, soft_targets
+from .losses import (
+    LOSSES,
+    Loss,
+    attention,
+    correlation,
+    decoupled,
+    hard_targets,
+    hints,
+    relevance,
+    size_against_limit,
+    soft_targets,
+)
 from .objective import Objective, freeze, towards
 from .seen import Seen, look
 
 __all__ = [
     *("LOSSES", "Loss", "Objective", "Seen", "Transfer", "attention", "correlation", "decoupled", "distill"),
-    *("freeze", "hard_targets", "hints", "look", "relevance", "soft_targets", "towards", "transfer"),
+    *("freeze", "hard_targets", "hints", "look", "relevance", "size_against_limit", "soft_targets"),
+    *("towards", "transfer"),
 ]

@@ -30,6 +30,30 @@ def soft_targets(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
     return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
 
 
+def size_against_limit(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """How far soft targets still are from matching logits: the size of their gradient over that for T to infinity.
+
+    For large T the gradient of ``T^2 KL`` goes to ``(student - teacher) / classes``, each less its mean: that of half
+    the squared distance of logits, over the classes (Hinton, Vinyals and Dean 2015, section 2.1, equations 2 to 4).
+
+    Parameters
+    ----------
+    student, teacher : torch.Tensor
+        Logits, shape ``(N, classes)``.
+    temperature : float
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``, float64; 1 is the limit.
+    """
+    student, teacher = student.double(), teacher.double()
+    gradient = temperature * (F.softmax(student / temperature, dim=1) - F.softmax(teacher / temperature, dim=1))
+    apart = student - teacher
+    limit = (apart - apart.mean(1, keepdim=True)) / student.shape[1]
+    return gradient.norm(dim=1) / limit.norm(dim=1)
+
+
 def decoupled(
     student: torch.Tensor,
     teacher: torch.Tensor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import curvature, explanations, quantization, soft, structure, transformer, weights
+from . import curvature, distillation, explanations, quantization, soft, structure, transformer, weights
 from .answers import NotYet
 
 
@@ -70,6 +70,9 @@ EXERCISES: dict[str, Exercise] = {
         Exercise("grid", quantization.step_of_a_range, 2),
         Exercise("tie", quantization.rounded_tie, 3),
         Exercise("equalize", quantization.equal_ranges, 4),
+        Exercise("soft label", distillation.soft_label, 3),
+        Exercise("others", distillation.share_of_the_others, 2),
+        Exercise("gap", distillation.gap_closed, 4),
     )
 }
 

@@ -5,6 +5,7 @@ axis that has a better side says which.
 """
 
 from .base import BLUE, METHODS, RED, bands, bars, histories, image_rows, lines, montage, use_style
+from .distillation import reliability_diagrams
 from .explain import (
     EVIDENCE,
     draws_against_size,
@@ -34,7 +35,7 @@ __all__ = [
     *("draws_against_size", "drift_by_class", "faithfulness_curves", "flow", "frontier"),
     *("channel_ranges", "clips", "head_grid", "head_maps"),
     *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
-    *("loss_curves", "loss_per_parameter", "montage", "psnr_against_sparsity", "runtime_bars"),
+    *("loss_curves", "loss_per_parameter", "montage", "psnr_against_sparsity", "reliability_diagrams", "runtime_bars"),
     *("scaled", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),
     *("waterfall", "weight_histograms"),
 ]

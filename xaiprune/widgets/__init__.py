@@ -7,9 +7,10 @@ from .heads import HeadExplorer
 from .heatmap import HeatmapExplorer
 from .noise import NoiseExplorer
 from .structure import StructureExplorer
+from .temperature import TemperatureExplorer
 from .threshold import ThresholdExplorer
 
 __all__ = [
     *("CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer", "HeatmapExplorer"),
-    *("NoiseExplorer", "StructureExplorer", "ThresholdExplorer"),
+    *("NoiseExplorer", "StructureExplorer", "TemperatureExplorer", "ThresholdExplorer"),
 ]

@@ -19,7 +19,8 @@ from ..plots import BLUE, EVIDENCE, RED, scaled
 from ..quantize import Grid, Statistics, calibrate, grid_of, on_numbers, rounding_and_clipping
 from ..quantize.calibrators import percentile
 from ..quantize.grid import SCHEMES
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import RELEASED, Explorer
 
 #: Stops of the clip, in per cent of the values that stay inside.
 SHARES = (90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99, 100.0)
@@ -176,7 +177,7 @@ class Picture:
         return self.live.png()
 
 
-class CalibrationExplorer:
+class CalibrationExplorer(Explorer):
     """Cut the range of what a layer reads, choose bits and scheme, and see error, accuracy and evidence follow.
 
     Every setting is simulated and measured anew: on two cores the picture follows within a second after a slider is
@@ -218,29 +219,22 @@ class CalibrationExplorer:
         self.stops = ((first, 100.0, 8, "affine", False),) if stops is None else tuple(stops)
         for stop in self.stops:
             self._check(*stop, 0)
-        style = {"style": {"description_width": "70px"}}
-        released = {"continuous_update": False, **style}
+        style = {"style": RELEASED["style"]}
         self.layer = widgets.Dropdown(options=self.layers, value=first, description="layer", **style)
-        self.share = widgets.SelectionSlider(options=SHARES, value=100.0, description="inside [%]", **released)
-        self.bits = widgets.IntSlider(value=8, min=BITS[0], max=BITS[-1], description="bits", **released)
+        self.share = widgets.SelectionSlider(options=SHARES, value=100.0, description="inside [%]", **RELEASED)
+        self.bits = widgets.IntSlider(value=8, min=BITS[0], max=BITS[-1], description="bits", **RELEASED)
         self.scheme = widgets.Dropdown(options=SCHEMES, value="affine", description="scheme", **style)
         self.everywhere = widgets.Checkbox(description="all layers by this rule")
-        self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **released)
+        self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **RELEASED)
         self.controls = (self.layer, self.share, self.bits, self.scheme, self.everywhere, self.image)
-        self.png, self.readout, self._busy = widgets.Image(format="png"), widgets.HTML(), False
-        for control in self.controls:
-            control.observe(self._moved, "value")
         self._picture = Picture(split.images, self.seen)
-        rows = [widgets.HBox(self.controls[:3]), widgets.HBox(self.controls[3:])]
-        self.box = widgets.VBox([*rows, self.readout, self.png])
-        self.update()
+        self._follow(self.controls)
+        self._lay_out([widgets.HBox(self.controls[:3]), widgets.HBox(self.controls[3:])])
 
     def update(self) -> View:
         """Compute and draw what the controls say."""
-        self.view = self._compute(*(control.value for control in self.controls))
-        self.png.value = self._picture.draw(self.view)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        view = self._compute(*(control.value for control in self.controls))
+        return self._show(view, self._picture.draw(view))
 
     def set(
         self,
@@ -254,12 +248,9 @@ class CalibrationExplorer:
         """Choose a setting."""
         values = (layer, share, bits, scheme, everywhere, image)
         self._check(*values)
-        self._busy = True
-        try:
+        with self._held():
             for control, value in zip(self.controls, values):
                 control.value = value
-        finally:
-            self._busy = False
         return self.update()
 
     def _check(self, layer: str, share: float, bits: int, scheme: str, everywhere: bool, image: int) -> None:
@@ -278,14 +269,7 @@ class CalibrationExplorer:
         rule = (layer, share, bits, scheme, everywhere)
         return compute(self.model, self.seen, self.split, image, *rule, self.metric)
 
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self.update()
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
-        for stop in self.stops:
-            view = self._compute(*stop, 0)
-            pictures.append(self._picture.draw(view))
-            lines.append(f"{stop[0]}, {stop[1]:g} % inside, {stop[2]} bits, {stop[3]}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+    def _stored(self):
+        for layer, share, bits, scheme, everywhere in self.stops:
+            view = self._compute(layer, share, bits, scheme, everywhere, 0)
+            yield f"{layer}, {share:g} % inside, {bits} bits, {scheme}", view, self._picture.draw(view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import ipywidgets as widgets
 import numpy as np
@@ -15,7 +16,8 @@ from ..data import Split, check_images
 from ..metrics import predict, psnr
 from ..plots import METHODS, RED, montage
 from ..prune import ParameterCount, Scores, counts_from, cut, plan
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import Explorer, buttons
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _rows(view: View) -> np.ndarray:
     return montage([view.originals, view.reconstructions, difference])
 
 
-class CoefficientExplorer:
+class CoefficientExplorer(Explorer):
     """One slider per group of units; reconstructions, PSNR and measured sparsity follow.
 
     Parameters
@@ -173,55 +175,31 @@ class CoefficientExplorer:
             raise ValueError(f"images of shape {tuple(images.shape)} do not run through the model: {error}") from error
         self._picture = Picture(self.view, frontier)
         self.sliders = {group.name: _slider(group) for group in scores.groups}
-        self.image = widgets.Image(format="png")
-        self.readout = widgets.HTML()
-        self._busy = False
-        for slider in self.sliders.values():
-            slider.observe(self._moved, "value")
-        self.box = widgets.VBox([self._controls(), self.readout, self.image])
-        self.update()
+        grid = widgets.Layout(display="grid", grid_template_columns="repeat(2, 430px)")
+        actions = {name: partial(self.set, coefficients) for name, coefficients in self.solutions.items()}
+        self._follow(self.sliders.values())
+        self._lay_out([buttons(actions), widgets.Box(list(self.sliders.values()), layout=grid)])
 
     def update(self) -> View:
         """Compute and draw the sliders' present setting."""
-        self.view = self._compute({name: slider.value for name, slider in self.sliders.items()})
-        self.image.value = self._picture.draw(self.view)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        view = self._compute({name: slider.value for name, slider in self.sliders.items()})
+        return self._show(view, self._picture.draw(view))
 
     def set(self, coefficients: Mapping[str, float]) -> View:
         """Move the sliders to coefficients, groups not named to 0, and update once."""
         counts_from(self.scores.groups, coefficients)  # raises for names and values that are not allowed
-        self._busy = True
-        try:
+        with self._held():
             for name, slider in self.sliders.items():
                 slider.value = coefficients.get(name, 0)
-        finally:
-            self._busy = False
         return self.update()
 
     def _compute(self, coefficients: Mapping[str, float]) -> View:
         return compute(self.model, self.scores, self.images, coefficients, count=self._count)
 
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self.update()
-
-    def _controls(self) -> widgets.Widget:
-        buttons = []
-        for name, coefficients in self.solutions.items():
-            button = widgets.Button(description=name, layout=widgets.Layout(width="auto"))
-            button.on_click(lambda _, coefficients=coefficients: self.set(coefficients))
-            buttons.append(button)
-        grid = widgets.Layout(display="grid", grid_template_columns="repeat(2, 430px)")
-        return widgets.VBox([widgets.HBox(buttons), widgets.Box(list(self.sliders.values()), layout=grid)])
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
+    def _stored(self):
         for name, coefficients in self.solutions.items():
             view = self._compute(coefficients)
-            pictures.append(self._picture.draw(view, name))
-            lines.append(f"{name}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+            yield name, view, self._picture.draw(view, name)
 
 
 def _slider(group) -> widgets.FloatSlider:

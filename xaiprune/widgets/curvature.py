@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import ipywidgets as widgets
 import numpy as np
@@ -15,7 +16,8 @@ from ..data import Split
 from ..plots import RED
 from ..prune.curvature import obd
 from ..train import classification_loss
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import Explorer, buttons
 
 #: How much of a weight is left, along both axes of the landscape: from beyond gone (0) to beyond whole (1).
 SHARES = np.linspace(-0.2, 1.2, 8)
@@ -160,7 +162,7 @@ class Picture:
         return self.live.png()
 
 
-class CurvatureExplorer:
+class CurvatureExplorer(Explorer):
     """Two sliders choose two weights of a layer, ordered by size; the landscape of the loss between them follows.
 
     Parameters
@@ -208,30 +210,22 @@ class CurvatureExplorer:
             widgets.IntSlider(value=rank, description=f"{which}, by size", **options)
             for rank, which in zip(start, ("first", "second"))
         ]
-        self.image, self.readout = widgets.Image(format="png"), widgets.HTML()
-        self._busy = False
-        for slider in self.sliders:
-            slider.observe(self._moved, "value")
         self._picture: Picture | None = None
-        self.box = widgets.VBox([self._buttons(), widgets.HBox(self.sliders), self.readout, self.image])
-        self.update()
+        self._follow(self.sliders)
+        actions = {label: partial(self.set, *ranks) for label, ranks in self.pairs.items()}
+        self._lay_out([buttons(actions), widgets.HBox(self.sliders)])
 
     def update(self) -> View:
         """Compute and draw the sliders' present setting."""
-        self.view = self._compute([slider.value for slider in self.sliders])
-        self._picture = self._picture or Picture(self.view)
-        self.image.value = self._picture.draw(self.view)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        view = self._compute([slider.value for slider in self.sliders])
+        self._picture = self._picture or Picture(view)
+        return self._show(view, self._picture.draw(view))
 
     def set(self, first: int, second: int) -> View:
         """Choose two weights by their ranks."""
         self._entries(first, second)
-        self._busy = True
-        try:
+        with self._held():
             self.sliders[0].value, self.sliders[1].value = first, second
-        finally:
-            self._busy = False
         return self.update()
 
     def _entries(self, first: int, second: int) -> tuple[int, int]:
@@ -243,22 +237,7 @@ class CurvatureExplorer:
     def _compute(self, ranks: Sequence[int]) -> View:
         return compute(self.model, self.split, self.diagonal, self.name, self._entries(*ranks), self.loss)
 
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self.update()
-
-    def _buttons(self) -> widgets.Widget:
-        found = []
-        for label, ranks in self.pairs.items():
-            button = widgets.Button(description=label, layout=widgets.Layout(width="auto"))
-            button.on_click(lambda _, ranks=ranks: self.set(*ranks))
-            found.append(button)
-        return widgets.HBox(found)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
+    def _stored(self):
         for label, ranks in self.pairs.items():
             view = self._compute(ranks)
-            pictures.append(self._picture.draw(view))
-            lines.append(f"{label}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+            yield label, view, self._picture.draw(view)

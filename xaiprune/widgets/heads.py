@@ -17,7 +17,8 @@ from ..metrics import accuracy
 from ..plots import EVIDENCE, scaled
 from ..prune import Costs, Scores, UnitGroup, find_heads, find_neurons, lowest_units, mac_costs, score, switched_off
 from ..zoo import VisionTransformer
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import RELEASED, Explorer
 
 SHARES = "Blues"  # what a head has of its criterion's total
 
@@ -153,7 +154,7 @@ class Picture:
         return self.live.png()
 
 
-class HeadExplorer:
+class HeadExplorer(Explorer):
     """Click a head to switch it off, or let a criterion choose how many heads and neurons stay.
 
     Everything is measured anew: on two cores, for the shipped transformer and 200 images, the picture follows within a
@@ -202,23 +203,21 @@ class HeadExplorer:
         for stop in self.stops:
             self._check(*stop)
         self._scores: dict[tuple[str, str], Scores] = {}
-        released = {"continuous_update": False, "style": {"description_width": "70px"}}
         self.heads, self.neurons = (
-            widgets.IntSlider(value=total, min=0, max=total, description=kind, **released)
+            widgets.IntSlider(value=total, min=0, max=total, description=kind, **RELEASED)
             for kind, total in self.totals.items()
         )
         self.neurons.step = max(1, self.totals["neurons"] // 32)
         self.criterion = widgets.Dropdown(options=self.criteria, description="criterion")
-        self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **released)
+        self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **RELEASED)
         layout = {"width": "74px", "height": "26px"}
         self.buttons = {
             (group.name, unit): widgets.ToggleButton(value=True, layout=layout, tooltip=f"{group.name}, head {unit}")
             for group in self.units["heads"]
             for unit in range(group.size)
         }
-        self.png, self.readout, self._busy = widgets.Image(format="png"), widgets.HTML(), False
-        for control in (self.heads, self.criterion, self.neurons, self.image, *self.buttons.values()):
-            control.observe(self._spread if control in (self.heads, self.criterion) else self._moved, "value")
+        self._follow((self.neurons, self.image, *self.buttons.values()))
+        self._follow((self.heads, self.criterion), self._spread)
         self._picture = Picture(split.images, self.units["heads"])
         rows = [
             widgets.HBox(
@@ -227,8 +226,7 @@ class HeadExplorer:
             for place, group in enumerate(self.units["heads"])
         ]
         sliders = widgets.VBox([self.criterion, self.heads, self.neurons, self.image])
-        self.box = widgets.VBox([widgets.HBox([widgets.VBox(rows), sliders]), self.readout, self.png])
-        self.update()
+        self._lay_out([widgets.HBox([widgets.VBox(rows), sliders])])
 
     def update(self) -> View:
         """Compute and draw what buttons and sliders say."""
@@ -236,17 +234,15 @@ class HeadExplorer:
         for (name, unit), button in self.buttons.items():
             if not button.value:
                 off.setdefault(name, []).append(unit)
-        self.view = self._compute(off, self.neurons.value, self.criterion.value)
+        view = self._compute(off, self.neurons.value, self.criterion.value)
         colours = mpl.colormaps[SHARES]
-        for row, group in zip(self.view.shares, self.units["heads"]):
+        for row, group in zip(view.shares, self.units["heads"]):
             for unit in range(group.size):
                 button = self.buttons[group.name, unit]
                 button.description = f"{row[unit]:.1f} %" if button.value else "off"
-                light = colours(0.6 * row[unit] / np.nanmax(self.view.shares))
+                light = colours(0.6 * row[unit] / np.nanmax(view.shares))
                 button.style.button_color = mpl.colors.to_hex(light) if button.value else "#DDDDDD"
-        self.png.value = self._picture.draw(self.view)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        return self._show(view, self._picture.draw(view))
 
     def set(
         self,
@@ -268,15 +264,12 @@ class HeadExplorer:
                 if (name, unit) not in self.buttons:
                     known = ", ".join(f"{group.name} (0 to {group.size - 1})" for group in self.units["heads"])
                     raise ValueError(f"off names head {unit} of {name!r}, which does not exist; there are {known}.")
-        self._busy = True
-        try:
+        with self._held():
             self.heads.value, self.neurons.value = heads, neurons
             self.criterion.value, self.image.value = criterion, image
             gone = self.off_at(heads, criterion)
             for (name, unit), button in self.buttons.items():
                 button.value = unit not in [*gone.get(name, ()), *(off or {}).get(name, ())]
-        finally:
-            self._busy = False
         return self.update()
 
     def off_at(self, heads: int, criterion: str) -> dict[str, list[int]]:
@@ -302,19 +295,11 @@ class HeadExplorer:
         image = self.image.value
         return compute(self.model, heads, others, off, neurons, self.split, image, self.costs, self.classes)
 
-    def _spread(self, change) -> None:
+    def _spread(self) -> None:
         """All buttons follow the number of heads and the criterion."""
-        if not self._busy:
-            self.set(self.heads.value, self.neurons.value, self.criterion.value, self.image.value)
+        self.set(self.heads.value, self.neurons.value, self.criterion.value, self.image.value)
 
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self.update()
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
+    def _stored(self):
         for heads, neurons, criterion in self.stops:
             view = self._compute(self.off_at(heads, criterion), neurons, criterion)
-            pictures.append(self._picture.draw(view))
-            lines.append(f"{heads} heads and {neurons} neurons on, {criterion}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+            yield f"{heads} heads and {neurons} neurons on, {criterion}", view, self._picture.draw(view)

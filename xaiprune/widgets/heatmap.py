@@ -15,7 +15,8 @@ from ..data import Split
 from ..explain import Curves, curves, heatmaps
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
 from ..plots import EVIDENCE, RED, scaled
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import Explorer
 
 #: Rules of the menu: from a parameter between 0 and 1 to the rule.
 RULES = {
@@ -143,7 +144,7 @@ class Picture:
         return self.live.png()
 
 
-class HeatmapExplorer:
+class HeatmapExplorer(Explorer):
     """Choose an image, a method, and for relevance a rule and its parameter; the explanation follows.
 
     Parameters
@@ -177,34 +178,25 @@ class HeatmapExplorer:
             value=parameter, min=0, max=1, step=0.05, description="parameter", **style
         )
         self.controls = (self.image_slider, self.method_menu, self.rule_menu, self.parameter_slider)
-        self.png, self.readout, self._busy = widgets.Image(format="png"), widgets.HTML(), False
-        for control in self.controls:
-            control.observe(self._moved, "value")
         layers = [row["layer"] for row in compute(model, split, image, "lrp").ledger]
         self._picture = Picture(split.images, layers)
-        halves = [widgets.HBox(self.controls[:2]), widgets.HBox(self.controls[2:])]
-        self.box = widgets.VBox([*halves, self.readout, self.png])
-        self.update()
+        self._follow(self.controls)
+        self._lay_out([widgets.HBox(self.controls[:2]), widgets.HBox(self.controls[2:])])
 
     def update(self) -> View:
         """Compute and draw the present setting."""
         is_relevance = self.method_menu.value == "lrp"
         self.rule_menu.disabled = not is_relevance
         self.parameter_slider.disabled = not is_relevance or self.rule_menu.value == "z-plus"
-        self.view = self._compute(*(control.value for control in self.controls))
-        self.png.value = self._picture.draw(self.view)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        view = compute(self.model, self.split, *(control.value for control in self.controls))
+        return self._show(view, self._picture.draw(view))
 
     def set(self, image: int, method: str = "lrp", rule: str = "gamma", parameter: float = 0.25) -> View:
         """Choose a setting; the parameter is rounded to the slider's steps of 0.05."""
         self._check(image, method, rule, parameter)
-        self._busy = True
-        try:
+        with self._held():
             for control, value in zip(self.controls, (image, method, rule, round(parameter / 0.05) * 0.05)):
                 control.value = value
-        finally:
-            self._busy = False
         return self.update()
 
     def _check(self, image: int, method: str, rule: str, parameter: float) -> None:
@@ -217,17 +209,7 @@ class HeatmapExplorer:
         if not 0 <= parameter <= 1:
             raise ValueError(f"parameter must be from 0 to 1, got {parameter}.")
 
-    def _compute(self, image: int, method: str, rule: str, parameter: float) -> View:
-        return compute(self.model, self.split, image, method, rule, parameter)
-
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self.update()
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
+    def _stored(self):
         for label, setting in self.positions.items():
-            view = self._compute(*setting)
-            pictures.append(self._picture.draw(view))
-            lines.append(f"{label}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+            view = compute(self.model, self.split, *setting)
+            yield label, view, self._picture.draw(view)

@@ -14,7 +14,8 @@ from torch import nn
 from ..data import Split
 from ..explain import curves, rank_correlation, saliency, smoothgrad
 from ..plots import EVIDENCE, scaled
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import Explorer
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Picture:
         return self.live.png()
 
 
-class NoiseExplorer:
+class NoiseExplorer(Explorer):
     """Sliders for SmoothGrad's noise and number of samples; two draws side by side show what is left to chance.
 
     Parameters
@@ -138,29 +139,21 @@ class NoiseExplorer:
             widgets.IntSlider(value=sigma, max=60, description="sigma [%]", **style),
             widgets.IntSlider(value=samples, min=1, max=64, description="samples", **style),
         )
-        self.png, self.readout, self._busy = widgets.Image(format="png"), widgets.HTML(), False
-        for slider in self.sliders:
-            slider.observe(self._moved, "value")
         self._picture = Picture(split.images, saliency(model, *split))
-        self.box = widgets.VBox([widgets.HBox(self.sliders), self.readout, self.png])
-        self.update()
+        self._follow(self.sliders)
+        self._lay_out([widgets.HBox(self.sliders)])
 
     def update(self) -> View:
         """Compute and draw the sliders' present setting."""
-        self.view = compute(self.model, self.split, *(slider.value for slider in self.sliders))
-        self.png.value = self._picture.draw(self.view)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        view = compute(self.model, self.split, *(slider.value for slider in self.sliders))
+        return self._show(view, self._picture.draw(view))
 
     def set(self, image: int, sigma: int, samples: int) -> View:
         """Choose a setting."""
         self._check(image, sigma, samples)
-        self._busy = True
-        try:
+        with self._held():
             for slider, value in zip(self.sliders, (image, sigma, samples)):
                 slider.value = value
-        finally:
-            self._busy = False
         return self.update()
 
     def _check(self, image: int, sigma: int, samples: int) -> None:
@@ -171,14 +164,7 @@ class NoiseExplorer:
         if not 1 <= samples <= 64:
             raise ValueError(f"samples must be from 1 to 64, got {samples}.")
 
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self.update()
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
+    def _stored(self):
         for label, setting in self.positions.items():
             view = compute(self.model, self.split, *setting)
-            pictures.append(self._picture.draw(view))
-            lines.append(f"{label}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+            yield label, view, self._picture.draw(view)

@@ -19,7 +19,8 @@ from ..plots import BLUE, EVIDENCE, scaled
 from ..prune import Costs, Scores, cut, find_units, lowest, mac_costs, plan, recalibrate, score
 from ..prune.planning import check_names
 from ..prune.recover import running_norms
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import RELEASED, Explorer
 
 SCOPES = ("uniform", "global")
 
@@ -151,7 +152,7 @@ class Picture:
         return self.live.png()
 
 
-class StructureExplorer:
+class StructureExplorer(Explorer):
     """A ratio, a criterion and a scope set all groups; each bar can then be dragged on its own.
 
     Every setting is cut, re-calibrated and measured anew: on two cores the picture follows within a second after a
@@ -201,11 +202,10 @@ class StructureExplorer:
             self._check(*stop)
         self._scores: dict[str, Scores] = {}
         sizes = {group.name: group.size for group in self.units}
-        released = {"continuous_update": False, "style": {"description_width": "70px"}}
-        self.ratio = widgets.IntSlider(min=0, max=90, step=5, description="ratio [%]", **released)
+        self.ratio = widgets.IntSlider(min=0, max=90, step=5, description="ratio [%]", **RELEASED)
         self.criterion = widgets.Dropdown(options=self.criteria, description="criterion")
         self.scope = widgets.Dropdown(options=SCOPES, description="scope")
-        self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **released)
+        self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **RELEASED)
         bar = {
             "orientation": "vertical",
             "continuous_update": False,
@@ -215,24 +215,16 @@ class StructureExplorer:
             name: widgets.IntSlider(value=size, min=1, max=size, description=str(place), tooltip=name, **bar)
             for place, (name, size) in enumerate(sizes.items())
         }
-        self.png, self.readout, self._busy = widgets.Image(format="png"), widgets.HTML(), False
-        for control in (self.ratio, self.criterion, self.scope):
-            control.observe(self._spread, "value")
-        for control in (self.image, *self.bars.values()):
-            control.observe(self._moved, "value")
+        self._follow((self.image, *self.bars.values()))
+        self._follow((self.ratio, self.criterion, self.scope), self._spread)
         self._picture = Picture(split.images, sizes)
-        rows = [widgets.HBox([self.ratio, self.criterion, self.scope]), self.image]
-        self.box = widgets.VBox(
-            [*rows, widgets.HBox(list(self.bars.values()), layout={"min_height": "180px"}), self.readout, self.png]
-        )
-        self.update()
+        bars = widgets.HBox(list(self.bars.values()), layout={"min_height": "180px"})
+        self._lay_out([widgets.HBox([self.ratio, self.criterion, self.scope]), self.image, bars])
 
     def update(self) -> View:
         """Compute and draw what the bars say."""
-        self.view = self._compute({name: bar.value for name, bar in self.bars.items()}, self.criterion.value)
-        self.png.value = self._picture.draw(self.view)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        view = self._compute({name: bar.value for name, bar in self.bars.items()}, self.criterion.value)
+        return self._show(view, self._picture.draw(view))
 
     def set(
         self,
@@ -252,14 +244,11 @@ class StructureExplorer:
                 raise ValueError(f"kept names group {name!r}, which does not exist; there are {', '.join(self.bars)}.")
             if not 1 <= count <= self.bars[name].max:
                 raise ValueError(f"kept must be from 1 to {self.bars[name].max} for {name!r}, got {count}.")
-        self._busy = True
-        try:
+        with self._held():
             self.ratio.value, self.criterion.value, self.scope.value = ratio, criterion, scope
             self.image.value = image
             for name, count in (self.kept_at(ratio, criterion, scope) | dict(kept or {})).items():
                 self.bars[name].value = count
-        finally:
-            self._busy = False
         return self.update()
 
     def kept_at(self, ratio: int, criterion: str, scope: str) -> dict[str, int]:
@@ -286,19 +275,11 @@ class StructureExplorer:
         scores = self.scores(criterion)
         return compute(self.model, scores, kept, self.split, self.image.value, self.macs, self.latency, self.metric)
 
-    def _spread(self, change) -> None:
+    def _spread(self) -> None:
         """All bars follow the ratio, the criterion and the scope."""
-        if not self._busy:
-            self.set(self.ratio.value, self.criterion.value, self.scope.value, self.image.value)
+        self.set(self.ratio.value, self.criterion.value, self.scope.value, self.image.value)
 
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self.update()
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
+    def _stored(self):
         for ratio, criterion, scope in self.stops:
             view = self._compute(self.kept_at(ratio, criterion, scope), criterion)
-            pictures.append(self._picture.draw(view))
-            lines.append(f"{ratio} % of the units gone, {criterion}, {scope}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+            yield f"{ratio} % of the units gone, {criterion}, {scope}", view, self._picture.draw(view)

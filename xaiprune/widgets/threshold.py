@@ -17,7 +17,8 @@ from ..metrics import ACCURACY, Metric
 from ..plots import RED, histogram, sensitivity_curves
 from ..prune import Scores, find_weights, masked, plan, score
 from ..prune.sensitivity import WHOLE
-from .canvas import LiveFigure, bundle, strip
+from .canvas import LiveFigure
+from .explorer import Explorer
 
 #: Step of the slider. What is set lies on it too: a browser moves a value that does not, and reports its own back.
 STEP = 1e-4
@@ -131,7 +132,7 @@ class Picture:
         return self.live.png()
 
 
-class ThresholdExplorer:
+class ThresholdExplorer(Explorer):
     """A slider for the threshold, and a menu of the layer that it belongs to.
 
     What follows the slider stays within a tenth of a second on two cores for the classifiers of this course with 1,000
@@ -180,19 +181,14 @@ class ThresholdExplorer:
             value=0, min=0, max=top, step=STEP, description="threshold", readout_format=".4f"
         )
         self.slider.layout.width = "480px"
-        self.image, self.readout = widgets.Image(format="png"), widgets.HTML()
-        self._busy = False
-        self.layer.observe(self._chosen, "value")
-        self.slider.observe(self._moved, "value")
-        self.box = widgets.VBox([widgets.HBox([self.layer, self.slider]), self.readout, self.image])
-        self.update()
+        self._follow([self.layer], self._chosen)
+        self._follow([self.slider], self._moved)
+        self._lay_out([widgets.HBox([self.layer, self.slider])])
 
     def update(self) -> View:
         """Compute and draw the present setting."""
-        self.view = compute(self.model, self.scores, self.split, self.thresholds, self.metric)
-        self.image.value = self._picture(self.layer.value).draw(self.view, self.slider.value)
-        self.readout.value = f"<b class='xaiprune-readout'>{self.view.text}</b>"
-        return self.view
+        view = compute(self.model, self.scores, self.split, self.thresholds, self.metric)
+        return self._show(view, self._picture(self.layer.value).draw(view, self.slider.value))
 
     def set(self, threshold: float, layer: str = ALL) -> View:
         """Choose a layer and move its threshold, or that of all layers, to the nearest step of the slider."""
@@ -200,11 +196,8 @@ class ThresholdExplorer:
             raise ValueError(f"layer must be one of {', '.join(self.layer.options)}, got {layer!r}.")
         if not 0 <= threshold <= self.slider.max:
             raise ValueError(f"threshold must be from 0 to {self.slider.max:.4g}, got {threshold:g}.")
-        self._busy = True
-        try:
+        with self._held():
             self.layer.value, self.slider.value = layer, round(threshold / STEP) * STEP
-        finally:
-            self._busy = False
         self._spread()
         return self.update()
 
@@ -216,21 +209,16 @@ class ThresholdExplorer:
         names = self.thresholds if self.layer.value == ALL else [self.layer.value]
         self.thresholds |= dict.fromkeys(names, self.slider.value)
 
-    def _moved(self, change) -> None:
-        if not self._busy:
-            self._spread()
-            self.update()
+    def _moved(self) -> None:
+        self._spread()
+        self.update()
 
-    def _chosen(self, change) -> None:
+    def _chosen(self) -> None:
         """Another layer: the slider goes to that layer's threshold, and nothing else changes."""
-        if not self._busy:
-            self._busy = True
-            try:
-                several = self.thresholds.values() if change.new == ALL else [self.thresholds[change.new]]
-                self.slider.value = min(several)
-            finally:
-                self._busy = False
-            self.update()
+        layer = self.layer.value
+        with self._held():
+            self.slider.value = min(self.thresholds.values()) if layer == ALL else self.thresholds[layer]
+        self.update()
 
     def _picture(self, layer: str) -> Picture:
         if layer not in self._pictures:
@@ -238,12 +226,9 @@ class ThresholdExplorer:
             self._pictures[layer] = Picture(self._weights[layer], f"Weights of {layer}", self.rows, group, self._intact)
         return self._pictures[layer]
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        pictures, lines = [], []
+    def _stored(self):
         for ratio in self.stops:
             threshold = self.threshold_for(ratio)
             thresholds = dict.fromkeys(self.thresholds, threshold)
             view = compute(self.model, self.scores, self.split, thresholds, self.metric)
-            pictures.append(self._picture(ALL).draw(view, threshold))
-            lines.append(f"threshold {threshold:.4f}: {view.text}")
-        return bundle(self.box, strip(pictures), "\n".join(lines))
+            yield f"threshold {threshold:.4f}", view, self._picture(ALL).draw(view, threshold)

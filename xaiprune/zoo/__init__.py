@@ -1,20 +1,22 @@
 """Small readable architectures and their shipped checkpoints."""
 
 from .autoencoder import ConvAutoencoder
+from .checkpoints import card, load_weights, save_card, save_weights
 from .convert import from_timm, from_torchvision
 from .dense import dense
 from .lenet import lenet_5, lenet_300_100
 from .mlp import toy_mlp
 from .mobilenet import mobilenet
-from .registry import MODELS, Recipe, card, load, train
+from .registry import MODELS, Recipe, load, train
 from .settings import SETTINGS, Setting, setting
-from .vit import VisionTransformer, small_transformer
+from .vit import DistilledTransformer, VisionTransformer, small_distilled_transformer, small_transformer
 
 __all__ = [
     *(
         "MODELS",
         "SETTINGS",
         "ConvAutoencoder",
+        "DistilledTransformer",
         "Recipe",
         "Setting",
         "VisionTransformer",
@@ -25,7 +27,8 @@ __all__ = [
         "lenet_5",
         "lenet_300_100",
         "load",
+        "load_weights",
         "mobilenet",
     ),
-    *("setting", "small_transformer", "toy_mlp", "train"),
+    *("save_card", "save_weights", "setting", "small_distilled_transformer", "small_transformer", "toy_mlp", "train"),
 ]

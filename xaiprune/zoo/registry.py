@@ -1,23 +1,21 @@
-"""Recipes of the zoo's models, and the checkpoints that they left in ``data/checkpoints``."""
+"""Recipes of the zoo's models."""
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .. import data, downloads, fairness
-from ..augment import flip_and_shift
+from ..augment import flip_and_shift, turn_and_shift
 from ..metrics import ACCURACY, PSNR, Metric
 from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
 from .autoencoder import ConvAutoencoder
+from .checkpoints import load_weights, save_card, save_weights
 from .dense import dense
 from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
@@ -88,13 +86,13 @@ MODELS: dict[str, Recipe] = {
         augment=random_shift,
     ),
     "mnist-1200-1200": Recipe(
-        build=partial(dense, (1200, 1200), dropout=(0.2, 0.5)),
+        build=partial(dense, (1200, 1200), dropout=(0.1, 0.4)),
         dataset=data.mnist_whole,
         loss=classification_loss,
         metric=ACCURACY,
-        epochs=100,
+        epochs=120,
         lr=1e-3,
-        augment=partial(random_shift, pixels=2),
+        augment=turn_and_shift,
         batch_size=256,
         stored=torch.float16,
     ),
@@ -176,23 +174,10 @@ def load(name: str, seed: int = 0) -> nn.Module:
         If no checkpoint of that seed exists; the message gives the command that makes it.
     """
     model = _recipe(name).build()
-    weights = _path(name, seed)
-    if not weights.exists():
-        shipped = sorted(path.stem.rpartition("seed")[2] for path in weights.parent.glob(f"{name}-seed*.json"))
-        raise FileNotFoundError(
-            f"no checkpoint of {name} with seed {seed} (there are seeds {', '.join(shipped) or 'none'}). "
-            f"Make it with `python -m xaiprune.zoo train {name} --seed {seed}`."
-        )
-    if (found := data.sha256(weights)) != (expected := card(name, seed)["sha256"]):
-        raise ValueError(f"{weights} is damaged: its SHA-256 is {found[:12]}..., its card says {expected[:12]}...")
-    model.load_state_dict(load_file(weights))
-    return model.eval()
-
-
-def card(name: str, seed: int = 0) -> dict:
-    """The card of a checkpoint: data, epochs, seed, versions, metric on the whole test set, sha256."""
-    _recipe(name)
-    return json.loads(_path(name, seed).with_suffix(".json").read_text())
+    try:
+        return load_weights(model, name, seed)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Make it with `python -m xaiprune.zoo train {name} --seed {seed}`.") from None
 
 
 def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None = None) -> dict:
@@ -231,10 +216,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         validate=lambda model: recipe.metric(model, validation),
         resume=data.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )
-    weights = _path(name, seed, out)
-    state = {name: _stored(tensor, recipe.stored) for name, tensor in model.state_dict().items()}
-    data.save_atomically(weights, lambda path: save_file(state, path))
-    model.load_state_dict(state)  # what is measured below is what was stored
+    weights = save_weights(model, name, seed, dtype=recipe.stored, out=out)
     result = {
         "name": name,
         "command": f"python -m xaiprune.zoo train {name} --seed {seed} --epochs {epochs}",
@@ -242,33 +224,16 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         "train_images": len(train_split.images),
         "epochs": epochs,
         "seed": seed,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "metric": recipe.metric.name,
         "validation": round(history[-1]["validation"], 3),
         "test": round(recipe.metric(model, recipe.dataset("test")), 3),
         "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
         "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__.partition("+")[0], "python": platform.python_version()},
-        "licence": "MIT",
-        "sha256": data.sha256(weights),
     }
-    weights.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-    return result
-
-
-def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    packed = data.packed(tensor)
-    return packed.to(dtype) if packed.is_floating_point() else packed
+    return save_card(model, weights, result)
 
 
 def _recipe(name: str) -> Recipe:
     if name not in MODELS:
         raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}.")
     return MODELS[name]
-
-
-def _path(name: str, seed: int, folder: Path | None = None) -> Path:
-    if folder is None:
-        base = data.data_dir() if data.data_dir().exists() else data.cache_dir()
-        folder = base / "checkpoints"
-    return folder / f"{name}-seed{seed}.safetensors"

@@ -1,0 +1,167 @@
+"""The stored runs behind lesson 08 that have MobileNet as their teacher: a quarter of it, and where else it helps.
+
+``run_all`` writes the tables ``distillation_students`` and ``distillation_elsewhere``, and the students of seed 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from xaiprune import confidence, distill, explain, measure, prune, quantize, zoo
+from xaiprune.augment import flip_and_shift
+from xaiprune.data import Split, fashion_mnist
+from xaiprune.explain import SHIFTS
+from xaiprune.metrics import accuracy, predict
+from xaiprune.quantize import Config, Format
+from xaiprune.train import seed_everything
+
+from . import stored
+
+COMMAND = "python -m tests.benchmarks.distillation --full"
+MODEL, SEEDS, FEW_SEEDS = "mobilenet-fashion-mnist", range(5), range(3)
+#: Width of the student, for a quarter of the teacher's operations; its images, and their augmented copies.
+WIDTH, IMAGES, COPIES = 0.4, 10_000, 5
+TRAINED = {"epochs": 12, "lr": 3e-3, "progress": False}
+LAYERS = ("features.3", "features.6", "features.13")
+#: What students are asked for, beside labels; weights were chosen on validation images.
+METHODS: dict[str, dict] = {
+    "labels": {"alpha": 0.0},
+    "soft targets": {},
+    "decoupled": {"loss": "decoupled"},
+    "correlation": {"loss": "correlation"},
+    "hints": {"loss": {"soft targets": 1.0, "hints": 1.0}, "layers": LAYERS},
+    "attention": {"loss": {"soft targets": 1.0, "attention": 5.0}, "layers": LAYERS},
+    "relevance": {"loss": {"soft targets": 1.0, "relevance": 1.0}},
+}
+SHIPPED = ("labels", "soft targets", "relevance")
+#: Test images on which heatmaps are compared, and those with noise or turned.
+COMPARED, SHIFTED, LEVELS = 500, 2000, {"noise": 0.2, "rotation": 20.0}
+MODULES = {
+    "distillation_students": ("xaiprune.distill", "xaiprune.train", "xaiprune.explain.drift", "xaiprune.confidence"),
+    "distillation_elsewhere": ("xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
+}
+
+
+@functools.cache
+def teacher() -> nn.Module:
+    """The network that all learn from."""
+    return distill.freeze(zoo.load(MODEL))
+
+
+@functools.cache
+def said(heatmaps: bool = False) -> distill.Transfer:
+    """What it says of five augmented copies of 10,000 images."""
+    images = fashion_mnist("train", IMAGES)
+    return distill.transfer(teacher(), images, copies=COPIES, augment=flip_and_shift, heatmaps=heatmaps)
+
+
+def build() -> nn.Module:
+    """The student before training."""
+    return zoo.mobilenet(width=WIDTH).eval()
+
+
+def judged(student: nn.Module) -> dict:
+    """Accuracy, agreement, calibration and robustness on test images, and how alike the heatmaps are."""
+    test, validation = fashion_mnist("test"), fashion_mnist("validation")
+    logits, told = predict(student, test.images), predict(teacher(), test.images)
+    fitted = confidence.best_temperature(predict(student, validation.images), validation.labels)
+    row = {"test": round(accuracy(student, test), 3)}
+    row["agreement"] = round(100 * (logits.argmax(1) == told.argmax(1)).double().mean().item(), 3)
+    for name, values in (("ece", logits), ("ece_tempered", logits / fitted)):
+        row[name] = round(confidence.expected_calibration_error(values, test.labels), 5)
+    row["temperature"] = round(fitted, 3)
+    some = test.first(SHIFTED)
+    for name, level in LEVELS.items():
+        row[name] = round(accuracy(student, Split(SHIFTS[name].images(some.images, level), some.labels)), 3)
+    for method in ("lrp", "occlusion"):
+        found = explain.drift(teacher(), student, test.images[:COMPARED], method=method)
+        row[method] = round(found.rank.mean().item(), 4)
+        row[f"{method}_overlap"] = round(found.overlap.mean().item(), 4)
+    return row
+
+
+def student(method: str, seed: int) -> list[dict]:
+    """One student, or the teacher itself."""
+    if method == "teacher":
+        share = measure.macs(build(), fashion_mnist("test", 1).images) / measure.macs(
+            teacher(), fashion_mnist("test", 1).images
+        )
+        return [{"method": method, "seed": seed, **judged(teacher()), "student_macs": round(share, 4)}]
+    seed_everything(seed)
+    model, options = build(), METHODS[method]
+    known = said("relevance" in str(options.get("loss")))
+    distill.distill(teacher(), model, known, None, seed=seed, **options, **TRAINED)
+    row = judged(model)
+    if seed == 0 and method in SHIPPED:
+        name = f"mobilenet-student-{method.replace(' ', '-')}"
+        weights = zoo.save_weights(model, name, seed, dtype=torch.float16)
+        facts = {"name": name, "command": COMMAND, "data": "fashion_mnist", "train_images": IMAGES, "seed": seed}
+        facts |= {"metric": "accuracy [%]", "test": round(accuracy(model, fashion_mnist("test")), 3)}
+        zoo.save_card(model, weights, facts | {"epochs": TRAINED["epochs"]})
+    return [{"method": method, "seed": seed, **row}]
+
+
+def pruned() -> nn.Module:
+    """The teacher without half of every layer's channels."""
+    model, images = zoo.load(MODEL), fashion_mnist("calibration", 1).images
+    return prune.cut(model, prune.plan(prune.score(model, prune.find_units(model, images), "l2"), ratio=0.5))
+
+
+def quantized() -> nn.Module:
+    """The teacher with weights in 3 bits and activations in 4, its steps to be learned."""
+    model = zoo.load(MODEL)
+    seen = quantize.calibrate(model, fashion_mnist("calibration", 256).images)
+    return quantize.learnable(quantize.simulate(model, seen, Config(Format(3), Format(4, "affine", "mse"))))
+
+
+#: What is taught, and how long.
+ELSEWHERE: dict[str, tuple[Callable[[], nn.Module], dict]] = {
+    "pruned": (pruned, {"epochs": 3, "lr": 1e-3}),
+    "quantized": (quantized, {"epochs": 2, "lr": 2e-4, "batch_size": 64}),
+    "transformer": (zoo.small_transformer, {"epochs": 20, "lr": 2e-3}),
+    "transformer with a token": (zoo.small_distilled_transformer, {"epochs": 20, "lr": 2e-3}),
+}
+#: How: by labels, by what the teacher says at T = 4, or by its answers alone (DeiT's hard distillation).
+TAUGHT = {
+    "labels": {"alpha": 0.0},
+    "soft targets": {},
+    "hard targets": {"loss": "hard targets", "alpha": 0.5},
+}
+
+
+def elsewhere(what: str, how: str, seed: int) -> list[dict]:
+    """A cut, a quantized or another network, taught on the same images."""
+    seed_everything(seed)
+    make, options = ELSEWHERE[what]
+    model = make().eval()
+    before = accuracy(model, fashion_mnist("test"))
+    distill.distill(teacher(), model, said(), None, seed=seed, progress=False, **TAUGHT[how], **options)
+    row = {"what": what, "how": how, "seed": seed, "before": round(before, 3)}
+    return [row | {"test": round(accuracy(model, fashion_mnist("test")), 3)}]
+
+
+def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
+    """The parts of each table: a function and its arguments."""
+    students = [("teacher", 0), *((method, seed) for seed in SEEDS for method in METHODS)]
+    pairs = [(what, how) for what in ELSEWHERE for how in TAUGHT if how != "hard targets" or "transformer" in what]
+    pairs.remove(("transformer with a token", "labels"))
+    others = [(*pair, seed) for pair, seed in itertools.product(pairs, FEW_SEEDS)]
+    return {"distillation_students": (student, students), "distillation_elsewhere": (elsewhere, others)}
+
+
+def run_all() -> None:
+    """Measure everything and write the tables."""
+    for name in MODULES:
+        run(name)
+
+
+def run(name: str, processes: int = 2) -> list[dict]:
+    """Measure one table and write it, with a process for each core."""
+    function, parts = jobs()[name]
+    options = {"settings": __name__, "command": COMMAND, "modules": MODULES[name], "processes": processes}
+    return stored.make(name, function, parts, files=[f"{MODEL}-seed0.safetensors"], **options)

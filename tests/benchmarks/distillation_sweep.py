@@ -1,0 +1,172 @@
+"""The stored runs behind lesson 08: the numbers that began the field, temperatures, teachers, and where they help.
+
+``run_all`` writes the tables ``distillation_*``. An interrupted run goes on with the parts that are missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from xaiprune import distill, zoo
+from xaiprune.data import Split, mnist, mnist_whole
+from xaiprune.metrics import predict
+from xaiprune.train import classification_loss, fit, seed_everything
+
+from . import stored
+
+COMMAND = "python -m tests.benchmarks.distillation --full"
+TEACHER = "mnist-1200-1200"
+#: The student of the first experiment, and how it is taught; on labels alone, its loss is all that differs.
+STUDENT, SEEDS, HOT = (800, 800), range(5), {"temperature": 20.0, "alpha": 0.9}
+TRAINED = {"epochs": 40, "lr": 1e-3, "progress": False}
+OMITTED, OMITTED_SEEDS = 3, range(3)
+#: Small students, and the temperatures at which they are taught; 0 stands for labels alone.
+SMALL, MANY = (30, 30), range(10)
+TEMPERATURES = (0.0, 1.0, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
+QUICKLY = {"epochs": 20, "lr": 3e-3, "progress": False}
+#: Teachers of one student: of several widths, and one kind with labels that were smoothed.
+TEACHERS = {"30-30": (30, 30), "100-100": (100, 100), "300-300": (300, 300)}
+SMOOTHED, WARM = (0.0, 0.1), (1.0, 4.0)
+#: Students of several depths and widths under the shipped teacher.
+DEPTHS, WIDTHS, GRID_SEEDS = (1, 2, 3), (8, 16, 32, 64), range(3)
+
+MODULES = dict.fromkeys(
+    (
+        *("distillation_digits", "distillation_omitted", "distillation_temperature"),
+        *("distillation_teachers", "distillation_widths"),
+    ),
+    ("xaiprune.distill", "xaiprune.train", "xaiprune.zoo.dense"),
+)
+
+
+def errors(model: nn.Module, split: Split) -> int:
+    """How many images are not recognized."""
+    return int((predict(model, split.images).argmax(1) != split.labels).sum())
+
+
+@functools.cache
+def said(whole: bool) -> distill.Transfer:
+    """What the shipped teacher says of the training images: all 60,000, or those of the training split."""
+    return distill.transfer(distill.freeze(zoo.load(TEACHER)), mnist_whole("train") if whole else mnist("train"))
+
+
+def student_of(train: distill.Transfer, widths: Sequence[int], seed: int, **options) -> nn.Module:
+    """A dense student after its last step; its teacher has said all that it says."""
+    seed_everything(seed)
+    student = zoo.dense(widths).eval()
+    distill.distill(distill.freeze(student), student, train, None, seed=seed, **options)
+    return student
+
+
+def how(temperature: float) -> dict:
+    """Options for a temperature; 0 stands for labels alone."""
+    return {"temperature": temperature, "alpha": HOT["alpha"]} if temperature else {"alpha": 0.0}
+
+
+def digits(method: str, seed: int) -> list[dict]:
+    """Errors of the large student on the 10,000 test images; of the teacher too."""
+    if method == "teacher":
+        return [{"method": method, "seed": seed, "errors": errors(zoo.load(TEACHER), mnist("test"))}]
+    options = HOT if method == "soft targets" else how(0)
+    student = student_of(said(whole=True), STUDENT, seed, **options, **TRAINED)
+    return [{"method": method, "seed": seed, "errors": errors(student, mnist("test"))}]
+
+
+def omitted(seed: int) -> list[dict]:
+    """A student that never saw a 3, and what a bias for it, chosen on validation images, brings back."""
+    train = said(whole=False)
+    kept = train.labels != OMITTED
+    others = distill.Transfer(train.images[:, kept], train.labels[kept], train.logits[:, kept])
+    student = student_of(others, STUDENT, seed, **HOT, **TRAINED)
+    validation, test = mnist("validation"), mnist("test")
+    bias = best_bias(predict(student, validation.images), validation.labels)
+    logits = predict(student, test.images)
+    rows = []
+    for name, added in (("as taught", 0.0), ("bias corrected", bias)):
+        raised = logits.clone()
+        raised[:, OMITTED] += added
+        right = raised.argmax(1) == test.labels
+        threes = right[test.labels == OMITTED]
+        row = {"seed": seed, "step": name, "errors": int((~right).sum()), "threes": int(threes.sum())}
+        rows.append(row | {"of": len(threes), "bias": round(added, 3)})
+    return rows
+
+
+def best_bias(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """What the omitted class needs on its logit for the fewest errors; the middle of all that do alike."""
+    offsets, wrong = torch.linspace(-5, 20, 501), []
+    for offset in offsets:
+        raised = logits.clone()
+        raised[:, OMITTED] += offset
+        wrong.append(int((raised.argmax(1) != labels).sum()))
+    best = [offset.item() for offset, count in zip(offsets, wrong) if count == min(wrong)]
+    return best[len(best) // 2]
+
+
+def small(temperature: float, seed: int) -> list[dict]:
+    """Errors of a small student taught at a temperature, on validation and test images."""
+    student = student_of(said(whole=False), SMALL, seed, **how(temperature), **QUICKLY)
+    row = {"temperature": temperature, "seed": seed}
+    return [row | {split: errors(student, mnist(split)) for split in ("validation", "test")}]
+
+
+def teachers(widths: Sequence[int], smoothing: float, seed: int) -> list[dict]:
+    """A dense teacher, trained on labels that may be smoothed, and its small students at two temperatures."""
+    seed_everything(seed)
+    teacher, train, test = zoo.dense(widths).eval(), mnist("train"), mnist("test")
+    loss = partial(smoothed_loss, smoothing=smoothing) if smoothing else classification_loss
+    fit(teacher, train, loss, seed=seed, **QUICKLY)
+    row = {"teacher": "-".join(map(str, widths)), "smoothing": smoothing, "seed": seed}
+    known, rows = distill.transfer(distill.freeze(teacher), train), []
+    for temperature in WARM:
+        student = student_of(known, SMALL, seed + 100, **how(temperature), **QUICKLY)
+        found = {"temperature": temperature, "teacher_errors": errors(teacher, test), "errors": errors(student, test)}
+        rows.append(row | found)
+    return rows
+
+
+def smoothed_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Cross-entropy against labels of which a share goes to all classes alike (Szegedy et al. 2016, section 7)."""
+    return cross_entropy(model(images), labels, label_smoothing=smoothing)
+
+
+def widths(depth: int, width: int, seed: int) -> list[dict]:
+    """A student of some depth and width, by labels and by the shipped teacher."""
+    row = {"depth": depth, "width": width, "seed": seed}
+    for name, temperature in (("labels", 0.0), ("soft targets", 4.0)):
+        student = student_of(said(whole=False), (width,) * depth, seed, **how(temperature), **QUICKLY)
+        row[name] = errors(student, mnist("test"))
+    return [row]
+
+
+def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
+    """The parts of each table: a function and its arguments."""
+    both = list(itertools.product(("labels", "soft targets"), SEEDS))
+    kinds = [(TEACHERS["30-30"], 0.0), (TEACHERS["100-100"], 0.0), *((TEACHERS["300-300"], s) for s in SMOOTHED)]
+    return {
+        "distillation_digits": (digits, [("teacher", 0), *both]),
+        "distillation_omitted": (omitted, [(seed,) for seed in OMITTED_SEEDS]),
+        "distillation_temperature": (small, list(itertools.product(TEMPERATURES, MANY))),
+        "distillation_teachers": (teachers, [(*kind, seed) for kind in kinds for seed in SEEDS]),
+        "distillation_widths": (widths, list(itertools.product(DEPTHS, WIDTHS, GRID_SEEDS))),
+    }
+
+
+def run_all() -> None:
+    """Measure everything and write the tables."""
+    for name in MODULES:
+        run(name)
+
+
+def run(name: str, processes: int = 2) -> list[dict]:
+    """Measure one table and write it, with a process for each core."""
+    function, parts = jobs()[name]
+    options = {"settings": __name__, "command": COMMAND, "modules": MODULES[name], "processes": processes}
+    return stored.make(name, function, parts, files=[f"{TEACHER}-seed0.safetensors"], **options)

@@ -1,0 +1,133 @@
+"""Checkpoints: weights as safetensors in ``data/checkpoints``, each with a card."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .. import data
+
+
+def load_weights(model: nn.Module, name: str, seed: int = 0) -> nn.Module:
+    """Give a model the weights of a shipped checkpoint, in place.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of the architecture that the checkpoint was made with.
+    name : str
+        Of the checkpoint; it need not be a key of ``MODELS``.
+    seed : int
+
+    Returns
+    -------
+    nn.Module
+        ``model`` itself, in evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such checkpoint; the message names the seeds that there are.
+    ValueError
+        If the checkpoint differs from its card.
+    RuntimeError
+        From torch, if the model has other parameters.
+    """
+    expected, weights = card(name, seed)["sha256"], _path(name, seed)
+    if (found := data.sha256(weights)) != expected:
+        raise ValueError(f"{weights} is damaged: its SHA-256 is {found[:12]}..., its card says {expected[:12]}...")
+    model.load_state_dict(load_file(weights))
+    return model.eval()
+
+
+def card(name: str, seed: int = 0) -> dict:
+    """The card of a checkpoint: data, epochs, seed, versions, metric on the whole test set, sha256.
+
+    Parameters
+    ----------
+    name : str
+    seed : int
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such checkpoint; the message names the seeds that there are.
+    """
+    path = _path(name, seed).with_suffix(".json")
+    if not path.exists():
+        shipped = sorted(other.stem.rpartition("seed")[2] for other in path.parent.glob(f"{name}-seed*.json"))
+        raise FileNotFoundError(
+            f"no checkpoint of {name} with seed {seed} (there are seeds {', '.join(shipped) or 'none'})."
+        )
+    return json.loads(path.read_text())
+
+
+def save_weights(
+    model: nn.Module, name: str, seed: int = 0, *, dtype: torch.dtype = torch.float32, out: Path | None = None
+) -> Path:
+    """Write a model's weights, and give the model what was written.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Ends with the weights as they were rounded.
+    name : str
+    seed : int
+    dtype : torch.dtype
+        Of the numbers in the file.
+    out : Path, optional
+        As for :func:`train`.
+
+    Returns
+    -------
+    Path
+        Of the file, for :func:`save_card`.
+    """
+    weights = _path(name, seed, out)
+    state = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
+    data.save_atomically(weights, lambda path: save_file(state, path))
+    model.load_state_dict(state)
+    return weights
+
+
+def save_card(model: nn.Module, weights: Path, facts: dict) -> dict:
+    """Write the card that goes with weights: the facts, and what is the same for all checkpoints.
+
+    Parameters
+    ----------
+    model : nn.Module
+    weights : Path
+        From :func:`save_weights`.
+    facts : dict
+        How the model was made and what was measured.
+
+    Returns
+    -------
+    dict
+        The card.
+    """
+    result = facts | {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "versions": {"torch": torch.__version__.partition("+")[0], "python": platform.python_version()},
+        "licence": "MIT",
+        "sha256": data.sha256(weights),
+    }
+    weights.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    packed = data.packed(tensor)
+    return packed.to(dtype) if packed.is_floating_point() else packed
+
+
+def _path(name: str, seed: int, folder: Path | None = None) -> Path:
+    if folder is None:
+        base = data.data_dir() if data.data_dir().exists() else data.cache_dir()
+        folder = base / "checkpoints"
+    return folder / f"{name}-seed{seed}.safetensors"
