@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune import distill
+from xaiprune import distill, explain
 from xaiprune.data import Split
-from xaiprune.distill import LOSSES, Transfer, freeze, look, towards, transfer
+from xaiprune.distill import LOSSES, Transfer, draw_patches, freeze, hide, look, towards, transfer
 from xaiprune.train import classification_loss, random_shift
 
 N, CLASSES = 6, 5
@@ -101,14 +101,12 @@ def test_hard_targets_are_the_teachers_answers(logits):
     assert distill.hard_targets(student, teacher) == pytest.approx(expected.item())
 
 
-def test_losses_of_features_and_heatmaps_have_their_closed_forms():
+def test_losses_of_features_have_their_closed_forms():
     one, other = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 3, 4, 4, dtype=torch.float64)
     assert distill.hints(one, other) == pytest.approx((one - other).pow(2).mean().item() / 2)
     maps = [values.pow(2).sum(1).flatten(1).numpy() for values in (one, other)]
     maps = [values / np.linalg.norm(values, axis=1, keepdims=True) for values in maps]
     assert distill.attention(one, other) == pytest.approx(((maps[0] - maps[1]) ** 2).sum(1).mean())
-    assert distill.relevance(one, 3 * one) == pytest.approx(0, abs=1e-12)
-    assert distill.relevance(one, -one) == pytest.approx(2)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -135,24 +133,55 @@ def test_the_objective_is_the_weighted_sum(teacher, split):
     assert towards(teacher, alpha=0.0)(student, *split).item() == pytest.approx(hard.item(), rel=1e-6)
 
 
-def test_heatmaps_are_gradient_times_input(teacher, split):
-    seen = look(teacher, split.images, heatmaps=True)
-    for row in (0, 5):
-        image = split.images[row : row + 1].clone().requires_grad_()
-        teacher(image)[0, seen.logits[row].argmax()].backward()
-        assert torch.allclose(seen.heatmaps[row], (image.grad * image)[0, 0], atol=1e-6)
+def test_relevance_is_the_limit_of_soft_targets_for_differences(logits):
+    student, teacher = logits
+    found = distill.relevance(student, teacher)
+    assert found == pytest.approx(distill.soft_targets(student, teacher, 1e5).item(), rel=1e-3)
+    apart = student - teacher
+    centred = apart - apart.mean(1, keepdim=True)
+    assert found == pytest.approx((centred**2).sum().item() / (2 * N * CLASSES))
+    assert distill.relevance(student, student + 3) == pytest.approx(0, abs=1e-12)
+
+
+def test_hidden_patches_are_black_and_the_rest_is_as_it_was():
+    patches = draw_patches(400, torch.Generator().manual_seed(0), most=0.5)
+    assert patches.shape == (400, 4, 4)
+    assert 0.2 < patches.float().mean() < 0.3
+    assert patches.float().mean((1, 2)).std() > 0.15  # some images lose much, others nothing
+    images = 0.1 + torch.rand(2, 3, 10, 12)
+    found, corner = hide(images, torch.zeros(2, 4, 4).bool()), torch.zeros(2, 4, 4).bool()
+    assert torch.equal(found, images)
+    corner[1, 0, 3] = True
+    found = hide(images, corner)
+    assert torch.equal(found[0], images[0])
+    gone = found[1] == 0
+    assert gone[:, :2, 9:].all()
+    assert torch.equal(found[1][~gone], images[1][~gone])
+    assert gone.sum() == 3 * 3 * 3  # rows 0 to 2, columns 9 to 11, three colours
+
+
+def test_evidence_is_what_the_logits_lose(teacher, split):
+    patches = draw_patches(32, torch.Generator().manual_seed(0))
+    seen = look(teacher, split.images, ["0"], patches=patches)
+    lost = teacher(split.images) - teacher(hide(split.images, patches))
+    assert torch.allclose(seen.evidence, lost, atol=1e-5)
+    assert torch.allclose(seen.logits, teacher(split.images), atol=1e-6)
+    assert seen.features["0"].shape[0] == 32
+    assert not seen.logits.requires_grad
 
 
 def test_matching_evidence_brings_heatmaps_together(teacher, split):
-    def apart(student):
+    def likeness(student):
         classes = teacher(split.images).argmax(1)
-        maps = [look(net, split.images, heatmaps=True, classes=classes).heatmaps for net in (student, teacher)]
-        return distill.relevance(*maps).item()
+        maps = [explain.heatmaps(net, split.images, classes, "shapley") for net in (student, teacher)]
+        return torch.cosine_similarity(*(values.flatten(1) for values in maps)).mean().item()
 
-    student, loss = small(6), {"soft targets": 1, "relevance": 5}
-    before = apart(student)
-    distill.distill(teacher, student, split, None, loss=loss, epochs=15, batch_size=16, progress=False)
-    assert apart(student) < before - 0.1
+    students = {}
+    for weight in (0.0, 3.0):
+        students[weight], loss = small(6), {"soft targets": 1, "relevance": weight}
+        known = transfer(teacher, split, copies=20, augment=random_shift, evidence=True)
+        distill.distill(teacher, students[weight], known, None, loss=loss, alpha=1.0, **{**LEARN, "epochs": 40})
+    assert likeness(students[3.0]) > likeness(students[0.0])
 
 
 LEARN = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "progress": False}
@@ -174,8 +203,8 @@ def test_a_cached_teacher_teaches_as_a_live_one_and_stays_as_it_is(teacher, spli
 
 
 def test_copies_are_gone_through_in_turn(teacher, split):
-    known = transfer(teacher, split, copies=2, augment=random_shift, heatmaps=True)
-    assert known.images.shape[:2] == known.logits.shape[:2] == known.heatmaps.shape[:2] == (2, 32)
+    known = transfer(teacher, split, copies=2, augment=random_shift, evidence=True)
+    assert known.images.shape[:2] == known.logits.shape[:2] == known.evidence.shape[:2] == (2, 32)
     assert not torch.equal(*known.images)
     for copy in range(2):
         assert torch.allclose(known.logits[copy], teacher(known.images[copy]), atol=1e-5)
@@ -217,6 +246,21 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(teacher, split, tmp_path
     distill.distill(teacher, again, split, split, temperature=cooling, resume=tmp_path / "run", **LEARN)
     assert torch.equal(*states(whole, again))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_resumed_run_hides_the_same_patches(teacher, split, tmp_path):
+    whole, broken, again, options = small(6), small(6), small(6), {**LEARN, "loss": "relevance", "alpha": 0.5}
+    distill.distill(teacher, whole, split, None, **options)
+
+    def failing(done):
+        if done > 0.5:
+            raise KeyboardInterrupt
+        return 4.0
+
+    with pytest.raises(KeyboardInterrupt):
+        distill.distill(teacher, broken, split, None, temperature=failing, resume=tmp_path / "run", **options)
+    distill.distill(teacher, again, split, None, resume=tmp_path / "run", **options)
+    assert torch.equal(*states(whole, again))
 
 
 def test_hints_come_through_a_regressor_that_leaves_no_trace(teacher, split):
@@ -301,7 +345,7 @@ def test_models_that_cannot_be_compared_are_refused(teacher, split):
         towards(teacher, "attention", layers=["0"])(strided, *split)
     with pytest.raises(ValueError, match="layers must name modules of the student, got '9'"):
         towards(teacher, "attention", layers={"9": "0"})(strided, *split)
-    with pytest.raises(ValueError, match="make it with transfer"):
+    with pytest.raises(ValueError, match=r"train has no evidence: make it with transfer\(..., evidence=True\)"):
         distill.distill(teacher, small(6), transfer(teacher, split), split, loss="relevance", **LEARN)
     with pytest.raises(ValueError, match="augmented already"):
         distill.distill(teacher, small(6), transfer(teacher, split), split, augment=random_shift, **LEARN)

@@ -1,5 +1,6 @@
 """Distillation: a student learns from what a teacher answers, what its layers give, and where it looks."""
 
+from .hidden import draw_patches, hide
 from .loop import Transfer, distill, transfer
 from .losses import (
     LOSSES,
@@ -18,6 +19,7 @@ from .seen import Seen, look
 
 __all__ = [
     *("LOSSES", "Loss", "Objective", "Seen", "Transfer", "attention", "correlation", "decoupled", "distill"),
+    *("draw_patches", "hide"),
     *("freeze", "hard_targets", "hints", "look", "relevance", "size_against_limit", "soft_targets"),
     *("towards", "transfer"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from ..data import Split
 from ..metrics import ACCURACY, Metric
 from ..prune import tune
 from ..train import fit
+from .hidden import draw_patches
 from .objective import Objective, check_teacher, check_temperature
 from .seen import Seen, look
 
@@ -30,14 +32,17 @@ class Transfer(NamedTuple):
         Shape ``(N,)``.
     logits : torch.Tensor
         Shape ``(copies, N, classes)``.
-    heatmaps : torch.Tensor, optional
-        Shape ``(copies, N, H, W)``.
+    patches : torch.Tensor, optional
+        What was hidden in a second look, shape ``(copies, N, rows, columns)``, bool.
+    evidence : torch.Tensor, optional
+        What the logits lost by it, shape ``(copies, N, classes)``.
     """
 
     images: torch.Tensor
     labels: torch.Tensor | None
     logits: torch.Tensor
-    heatmaps: torch.Tensor | None = None
+    patches: torch.Tensor | None = None
+    evidence: torch.Tensor | None = None
 
 
 def transfer(
@@ -46,7 +51,7 @@ def transfer(
     *,
     copies: int = 1,
     augment: Callable | None = None,
-    heatmaps: bool = False,
+    evidence: bool = False,
     seed: int = 0,
     batch_size: int = 500,
 ) -> Transfer:
@@ -62,8 +67,8 @@ def transfer(
         At least 1; training goes through one of them in each epoch, in turn.
     augment : callable, optional
         ``(images, generator) -> images``; without it all copies would be alike, and one is enough.
-    heatmaps : bool
-        Whether to keep the teacher's evidence too.
+    evidence : bool
+        Whether to ask a second time, with parts hidden: for the loss "relevance".
     seed, batch_size : int
 
     Raises
@@ -76,10 +81,15 @@ def transfer(
         raise ValueError(f"copies must be at least 1, and 1 where nothing is augmented, got {copies}.")
     generator = torch.Generator().manual_seed(seed)
     images = torch.stack([split.images if augment is None else augment(split.images, generator) for _ in range(copies)])
-    seen = [look(teacher, batch, heatmaps=heatmaps).detached() for batch in images.flatten(0, 1).split(batch_size)]
-    logits = torch.cat([part.logits for part in seen]).unflatten(0, images.shape[:2])
-    maps = torch.cat([part.heatmaps for part in seen]).unflatten(0, images.shape[:2]) if heatmaps else None
-    return Transfer(images, split.labels, logits, maps)
+    shape, every = images.shape[:2], images.flatten(0, 1)
+    patches = draw_patches(len(every), generator) if evidence else None
+    hidden = itertools.repeat(None) if patches is None else patches.split(batch_size)
+    seen = [look(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
+    logits = torch.cat([part.logits for part in seen]).unflatten(0, shape)
+    if not evidence:
+        return Transfer(images, split.labels, logits)
+    lost = torch.cat([part.evidence for part in seen]).unflatten(0, shape)
+    return Transfer(images, split.labels, logits, patches.unflatten(0, shape), lost)
 
 
 def distill(
@@ -132,7 +142,7 @@ def distill(
     Raises
     ------
     ValueError
-        As :func:`towards`; if labels are needed and missing, a transfer set lacks heatmaps or is augmented once more,
+        As :func:`towards`; if labels are needed and missing, a transfer set lacks evidence or is augmented once more,
         or the student's maps cannot be matched.
     """
     schedule = temperature if callable(temperature) else lambda done: temperature
@@ -142,8 +152,8 @@ def distill(
     if known := isinstance(train, Transfer):
         if augment is not None:
             raise ValueError("augment must be None for a transfer set: its copies are augmented already.")
-        if objective.shows and train.heatmaps is None:
-            raise ValueError("train has no heatmaps: make it with transfer(..., heatmaps=True).")
+        if objective.hides and train.evidence is None:
+            raise ValueError("train has no evidence: make it with transfer(..., evidence=True).")
     count = train.images.shape[1] if known else len(train.images)
     rows = torch.arange(count)
     lesson = _Lesson(objective, train, schedule, _begun(resume), epochs, count // batch_size)
@@ -169,16 +179,17 @@ class _Lesson:
         check_temperature(self.objective.temperature)
         labels = None if self.train.labels is None else self.train.labels[rows]
         copy, self.steps = self.steps // self.per_epoch, self.steps + 1
+        self.objective.generator.manual_seed(self.steps)  # so that a resumed run hides the same patches
         if not isinstance(self.train, Transfer):
             return self.objective(student, images, labels)
         copy %= len(self.train.images)
         images, logits = self.train.images[copy, rows], self.train.logits[copy, rows]
+        patches = self.train.patches[copy, rows] if self.objective.hides else None
         if self.objective.layers:
-            told = self.objective.ask(images)
+            told = self.objective.ask(images, patches)
         else:
-            heatmaps = None if self.train.heatmaps is None else self.train.heatmaps[copy, rows]
-            told = Seen(logits, logits, {}, heatmaps)
-        return self.objective.value(student, images, labels, told)
+            told = Seen(logits, logits, {}, self.train.evidence[copy, rows] if self.objective.hides else None)
+        return self.objective.value(student, images, labels, told, patches)
 
 
 class _Taught(nn.Module):

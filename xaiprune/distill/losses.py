@@ -150,14 +150,19 @@ def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def relevance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """``1 - cos`` of the angle between two heatmaps: 0 where the student has the teacher's reasons, up to a factor.
+    """``|e_t - e_s|^2 / 2``, a mean over classes: e is what the logits lose when parts of an image are hidden.
+
+    Heatmaps by occlusion and Shapley values are made of these losses and of nothing else, so that two models that agree
+    in them for all parts have the same heatmaps. It is this kit's own. Of each image the mean over classes is taken
+    off, which softmax does not see: it is the limit of soft targets for large T, for differences.
 
     Parameters
     ----------
     student, teacher : torch.Tensor
-        Heatmaps, shape ``(N, ...)``.
+        Evidence, shape ``(N, classes)``.
     """
-    return 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=1, eps=1e-12).mean()
+    apart = student - teacher
+    return (apart - apart.mean(1, keepdim=True)).square().mean() / 2
 
 
 def hard_targets(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -179,7 +184,7 @@ class Loss:
     ----------
     function : callable
         ``(student, teacher, **needs) -> scalar``.
-    reads : {"logits", "features", "heatmaps"}
+    reads : {"logits", "features", "evidence"}
         What of the two models it compares; features of every layer that is named, one after another.
     needs : tuple of str
         "labels", "temperature".
@@ -209,5 +214,5 @@ LOSSES: dict[str, Loss] = {
     "correlation": Loss(correlation, "logits", ("temperature",)),
     "hints": Loss(hints, "features", regressed=True),
     "attention": Loss(attention, "features", free=1),
-    "relevance": Loss(relevance, "heatmaps"),
+    "relevance": Loss(relevance, "evidence"),
 }

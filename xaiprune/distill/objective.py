@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from .hidden import draw_patches
 from .losses import LOSSES, Loss
 from .seen import Seen, look
 
@@ -76,28 +77,36 @@ class Objective:
         self.teacher, self.temperature, self.alpha = teacher, temperature, alpha
         self.rows = _rows({loss: 1.0} if isinstance(loss, str) else loss)
         self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
-        self.shows = any(row.reads == "heatmaps" for row, _ in self.rows)
+        self.hides = any(row.reads == "evidence" for row, _ in self.rows)
+        self.generator = torch.Generator().manual_seed(0)
         if bool(self.layers) != any(row.reads == "features" for row, _ in self.rows):
             raise ValueError("layers must be given for losses of features, and for them alone.")
         if unknown := set(self.layers.values()) - set(dict(teacher.named_modules())):
             raise ValueError(f"layers must name modules of the teacher, got {sorted(unknown)}.")
 
     def __call__(self, student: nn.Module, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        return self.value(student, images, labels, self.ask(images))
+        patches = draw_patches(len(images), self.generator) if self.hides else None
+        return self.value(student, images, labels, self.ask(images, patches), patches)
 
     @property
     def needs_labels(self) -> bool:
         """Whether labels are read."""
         return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
 
-    def ask(self, images: torch.Tensor) -> Seen:
+    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> Seen:
         """What the teacher gives for a batch, without a graph."""
-        return look(self.teacher, images, self.layers.values(), heatmaps=self.shows).detached()
+        return look(self.teacher, images, self.layers.values(), patches=patches)
 
-    def value(self, student: nn.Module, images: torch.Tensor, labels: torch.Tensor | None, told: Seen) -> torch.Tensor:
-        """The objective, given what the teacher gave."""
-        classes = told.logits.argmax(1)
-        mine = look(student, images, self.layers, heatmaps=self.shows, classes=classes, graph=True)
+    def value(
+        self,
+        student: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor | None,
+        told: Seen,
+        patches: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The objective, given what the teacher gave, with the same patches hidden."""
+        mine = look(student, images, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
             shapes = tuple(mine.heard.shape), tuple(told.logits.shape)
             raise ValueError(
@@ -115,8 +124,8 @@ class Objective:
         """What a loss compares: one pair of tensors, or one for every layer."""
         if row.reads == "logits":
             return [(mine.heard, told.logits)]
-        if row.reads == "heatmaps":
-            return [(mine.heatmaps, told.heatmaps)]
+        if row.reads == "evidence":
+            return [(mine.evidence, told.evidence)]
         pairs = [(mine.features[one], told.features[other]) for one, other in self.layers.items()]
         for (one, other), pair in zip(self.layers.items(), pairs):
             shapes = [tuple(tensor.shape) for tensor in pair]

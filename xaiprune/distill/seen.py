@@ -1,4 +1,4 @@
-"""One look at a model: what it answers, what its layers give, where its evidence lies."""
+"""One look at a model: what it answers, what its layers give, what it loses when parts are hidden."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+
+from .hidden import hide
 
 
 class Seen(NamedTuple):
@@ -21,20 +23,14 @@ class Seen(NamedTuple):
         What is compared with a teacher: the logits, or those of a distillation token.
     features : dict of str to torch.Tensor
         Outputs of layers.
-    heatmaps : torch.Tensor, optional
-        Shape ``(N, H, W)``.
+    evidence : torch.Tensor, optional
+        What is lost of ``heard`` when parts of the images are hidden; shape ``(N, classes)``.
     """
 
     logits: torch.Tensor
     heard: torch.Tensor
     features: dict[str, torch.Tensor]
-    heatmaps: torch.Tensor | None
-
-    def detached(self) -> Seen:
-        """The same numbers without a graph."""
-        features = {name: values.detach() for name, values in self.features.items()}
-        heatmaps = None if self.heatmaps is None else self.heatmaps.detach()
-        return Seen(self.logits.detach(), self.heard.detach(), features, heatmaps)
+    evidence: torch.Tensor | None
 
 
 def look(
@@ -42,8 +38,7 @@ def look(
     images: torch.Tensor,
     layers: Iterable[str] = (),
     *,
-    heatmaps: bool = False,
-    classes: torch.Tensor | None = None,
+    patches: torch.Tensor | None = None,
     graph: bool = False,
 ) -> Seen:
     """Run a model once.
@@ -56,25 +51,19 @@ def look(
         Shape ``(N, ...)``.
     layers : iterable of str
         Modules whose outputs are kept.
-    heatmaps : bool
-        Whether to explain: gradient x input, summed over colours.
-    classes : torch.Tensor, optional
-        What is explained, shape ``(N,)``; default the model's answers.
+    patches : torch.Tensor, optional
+        From ``draw_patches``: hidden in copies of the images, which run in the same batch, to see what is lost.
     graph : bool
         Whether gradients flow back through all of it.
     """
-    inputs = images.detach().requires_grad_() if heatmaps else images
-    with torch.set_grad_enabled(graph or heatmaps), _outputs(model, layers) as features:
-        given = model(inputs)
-    logits, heard = given if isinstance(given, tuple) else (given, given)
-    if not heatmaps:
-        return Seen(logits, heard, features, None)
-    classes = heard.argmax(1) if classes is None else classes
-    answers = heard.gather(1, classes[:, None]).sum()
-    if not answers.requires_grad:
-        raise ValueError(f"model ({type(model).__name__}) gives no gradients, so that its evidence cannot be compared.")
-    (slope,) = torch.autograd.grad(answers, inputs, create_graph=graph)
-    return Seen(logits, heard, features, (slope * inputs).sum(1))
+    count = len(images)
+    given = images if patches is None else torch.cat([images, hide(images, patches)])
+    with torch.set_grad_enabled(graph), _outputs(model, layers) as features:
+        found = model(given)
+    logits, heard = found if isinstance(found, tuple) else (found, found)
+    features = {name: values[:count] for name, values in features.items()}
+    evidence = None if patches is None else heard[:count] - heard[count:]
+    return Seen(logits[:count], heard[:count], features, evidence)
 
 
 @contextmanager

@@ -1,0 +1,188 @@
+"""Distillation: the numbers that began the field, temperatures, students of MobileNet, and what a cached teacher costs.
+
+``python -m tests.benchmarks.distillation`` times what runs and reads the rest from ``data/tables/distillation_*.json``;
+``--full`` makes these again, in hours on two cores; ``--quick`` times with fewer repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+from scipy.stats import t as student_t
+
+from xaiprune import distill, tables, zoo
+from xaiprune.data import MNIST_CLASSES, mnist
+from xaiprune.train import classification_loss, fit
+from xaiprune.widgets import TemperatureExplorer
+
+from . import distillation_students as students
+from . import distillation_sweep as sweep
+from .report import Figure, lesson_figures, main, percentile_95
+
+#: Of Hinton, Vinyals and Dean 2015, section 3: errors of the teacher, the student alone and the distilled student.
+PUBLISHED = {"teacher": 67, "labels": 146, "soft targets": 74}
+
+
+def measured(arguments: argparse.Namespace) -> list[Figure]:
+    """All figures, at the depth that the command line asks for."""
+    torch.manual_seed(0)
+    if arguments.full:
+        sweep.run_all()
+        students.run_all()
+    quick = arguments.quick
+    figures = digit_figures() + omitted_figures() + factor_figures()
+    print_temperatures()
+    print_teachers()
+    figures += student_figures()
+    print_elsewhere()
+    figures += cache_figures(1 if quick else 5) + explorer_figures(10 if quick else 60)
+    return figures if quick else figures + lesson_figures({"08": 90})
+
+
+def digit_figures() -> list[Figure]:
+    """Errors of teacher, student alone and distilled student, beside the published ones."""
+    rows = tables.read("distillation_digits")
+    found = {method: [row["errors"] for row in tables.where(rows, method=method)] for method in PUBLISHED}
+    for method, counts in found.items():
+        spread = f"{statistics.fmean(counts):.1f} ({min(counts)} to {max(counts)})"
+        print(f"{method:<14}{spread:<24} published {PUBLISHED[method]}")
+    print()
+    [own], alone = found["teacher"], statistics.fmean(found["labels"])
+    closed = (alone - statistics.fmean(found["soft targets"])) / (alone - own)
+    return [
+        Figure("teacher 1200-1200, errors on 10,000 test images", 75, own, "<=", aim=67),
+        Figure("student 800-800, T = 20: share of its own gap closed, 5 seeds", 0.9, closed, ">=", aim=0.91),
+    ]
+
+
+def omitted_figures() -> list[Figure]:
+    """Test 3s that a student recognizes which never saw one, before and after a bias chosen on validation images."""
+    rows = tables.read("distillation_omitted")
+    for row in rows:
+        print(
+            f"seed {row['seed']}, {row['step']:<16}{row['threes']:>5} of {row['of']} 3s, {row['errors']} errors in all"
+        )
+    print()
+    shares = [row["threes"] / row["of"] for row in tables.where(rows, step="bias corrected")]
+    name = "3s right without ever having seen one, mean of 3 seeds"
+    return [Figure(name, 0.98, statistics.fmean(shares), ">=", aim=0.986)]
+
+
+def factor_figures() -> list[Figure]:
+    """How near the soft term's gradient is to its limit, for students before and after training."""
+    test = mnist("test", 2000)
+    with torch.no_grad():
+        told = zoo.load(sweep.TEACHER)(test.images)
+        spread = told.std(1).mean().item()
+        given = {"an untrained student": zoo.dense(sweep.SMALL)(test.images)}
+        given["LeNet-300-100"] = zoo.load("lenet-300-100")(test.images)
+    print(f"standard deviation of the teacher's logits: {spread:.1f}")
+    figures = []
+    for name, logits in given.items():
+        for temperature in (1.0, 2.0, 4.0, 8.0, 5 * spread):
+            share = distill.size_against_limit(logits, told, temperature).mean().item()
+            print(f"{name:<22}T = {temperature:5.1f}: gradient of the soft term {share:.2f} of its limit")
+        figures.append(Figure(f"{name}, T = 5 standard deviations: off the limit by", 0.1, abs(share - 1), "<="))
+    print()
+    return figures
+
+
+def print_temperatures() -> None:
+    """Errors of small students over temperatures."""
+    rows = tables.read("distillation_temperature")
+    for temperature in sweep.TEMPERATURES:
+        counts = [row["test"] for row in tables.where(rows, temperature=temperature)]
+        name = f"T = {temperature:g}" if temperature else "labels alone"
+        print(f"30-30, {name:<14}{statistics.fmean(counts):6.1f} errors ({min(counts)} to {max(counts)}), 10 seeds")
+    print()
+
+
+def print_teachers() -> None:
+    """What teachers of several kinds make of the same student, and students of several sizes of one teacher."""
+    rows = tables.read("distillation_teachers")
+    for kind, smoothing in dict.fromkeys((row["teacher"], row["smoothing"]) for row in rows):
+        mine = tables.where(rows, teacher=kind, smoothing=smoothing)
+        own = statistics.fmean(row["teacher_errors"] for row in mine)
+        by_temperature = {t: statistics.fmean(tables.column(mine, "errors", temperature=t)) for t in sweep.WARM}
+        taught = ", ".join(f"{value:.1f} at T = {t:g}" for t, value in by_temperature.items())
+        print(f"teacher {kind:<8} smoothed {smoothing:g}: {own:6.1f} errors; its students {taught}")
+    for depth, width in dict.fromkeys((row["depth"], row["width"]) for row in tables.read("distillation_widths")):
+        mine = tables.where(tables.read("distillation_widths"), depth=depth, width=width)
+        alone, taught = (statistics.fmean(row[name] for row in mine) for name in ("labels", "soft targets"))
+        print(f"student of {depth} layers, width {width:>2}: {alone:6.1f} errors alone, {taught:6.1f} distilled")
+    print()
+
+
+def student_figures() -> list[Figure]:
+    """Students at a quarter of MobileNet's operations: gap closed, and heatmaps compared with the teacher's."""
+    rows = tables.read("distillation_students")
+    [teacher] = tables.where(rows, method="teacher")
+    columns = ("test", "agreement", "ece", "noise", "rotation", "lrp", "occlusion")
+    print(f"{'method':<16}", *(f"{column:>11}" for column in columns))
+    mean = {}
+    for method in ("teacher", *students.METHODS):
+        mine = tables.where(rows, method=method)
+        mean[method] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
+        print(f"{method:<16}", *(f"{mean[method][column]:>11.3f}" for column in columns))
+    print()
+    alone, taught = (tables.column(rows, "test", method=method) for method in ("labels", "soft targets"))
+    gap = teacher["test"] - statistics.fmean(alone)
+    closed, low = interval([(b - a) / gap for a, b in zip(alone, taught)])
+    best = max(mean[method]["test"] for method in students.METHODS)
+    others = max(mean[method]["lrp"] for method in students.METHODS if method != "relevance")
+    return [
+        Figure("student: share of the teacher's MACs", 0.26, teacher["student_macs"], "<="),
+        Figure("soft targets: share of the gap closed, 5 seeds", 1 / 3, closed, ">="),
+        Figure("low end of its interval", 0, low, ">="),
+        Figure("relevance: rank correlation of heatmaps above all others", 0, mean["relevance"]["lrp"] - others, ">="),
+        Figure("relevance: points below the most accurate", 0.3, best - mean["relevance"]["test"], "<=", "points"),
+    ]
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean over seeds and the low end of its 95 % interval, by Student's t."""
+    mean, spread = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
+    return mean, mean - student_t.ppf(0.975, len(values) - 1) * spread
+
+
+def print_elsewhere() -> None:
+    """After pruning, in few bits, and from a CNN to a transformer."""
+    rows = tables.read("distillation_elsewhere")
+    for what, how in dict.fromkeys((row["what"], row["how"]) for row in rows):
+        mine = tables.where(rows, what=what, how=how)
+        before, after = (statistics.fmean(row[key] for row in mine) for key in ("before", "test"))
+        print(f"{what:<26}{how:<14}{before:6.2f} -> {after:6.2f} %, {len(mine)} seeds")
+    print()
+
+
+def cache_figures(repeats: int) -> list[Figure]:
+    """An epoch with a teacher whose answers are known, over one on labels alone; both by turns."""
+    train = mnist("train", 20_000)
+    teacher = distill.freeze(zoo.load(sweep.TEACHER))
+    known, ratios = distill.transfer(teacher, train), []
+    options = {"epochs": 1, "lr": 1e-3, "progress": False}
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        fit(zoo.dense(sweep.STUDENT), train, classification_loss, **options)
+        middle = time.perf_counter()
+        distill.distill(teacher, zoo.dense(sweep.STUDENT).eval(), known, None, **options)
+        ratios.append((time.perf_counter() - middle) / (middle - start))
+    ratio = statistics.median(ratios[1:])
+    return [Figure("an epoch with cached answers over one on labels alone", 1.1, ratio, "<=", "times")]
+
+
+def explorer_figures(moves: int) -> list[Figure]:
+    """How quickly the explorer follows."""
+    test, generator = mnist("validation", 60), torch.Generator().manual_seed(0)
+    explorer = TemperatureExplorer(zoo.load(sweep.TEACHER), zoo.load("lenet-300-100"), test, MNIST_CLASSES)
+    stops = explorer.temperature.options
+    settings = [(stops[torch.randint(len(stops), (), generator=generator)], 0.9, n % 60) for n in range(moves)]
+    value = percentile_95(explorer.set, settings)
+    return [Figure("TemperatureExplorer, 95th percentile", 1000, value, "<=", "ms")]
+
+
+if __name__ == "__main__":
+    main(measured, __doc__.splitlines()[0])
