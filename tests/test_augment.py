@@ -6,7 +6,14 @@ import pytest
 import torch
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from xaiprune.augment import flip_and_shift, random_flip, random_turn, turn_and_shift
+from xaiprune.augment import (
+    flip_and_shift,
+    flip_shift_and_mix,
+    random_flip,
+    random_mix,
+    random_turn,
+    turn_and_shift,
+)
 
 
 @pytest.fixture
@@ -18,7 +25,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("change", [random_flip, flip_and_shift, random_turn, turn_and_shift])
+@pytest.mark.parametrize(
+    "change", [random_flip, flip_and_shift, random_turn, turn_and_shift, random_mix, flip_shift_and_mix]
+)
 def test_the_generator_decides_and_the_images_stay(change, images):
     before = images.clone()
     first, again, other = change(images, seeded()), change(images, seeded()), change(images, seeded(1))
@@ -43,3 +52,13 @@ def test_a_turn_is_torchvisions_by_the_angle_that_was_drawn(images):
     for found, image, angle in zip(random_turn(images, seeded()), images, angles):
         assert torch.allclose(found, rotate(image, angle.item(), InterpolationMode.BILINEAR), atol=1e-4)
     assert torch.allclose(random_turn(images, seeded(), degrees=0.0), images, atol=1e-5)
+
+
+def test_about_half_of_the_images_are_blended_with_one_other():
+    images = torch.eye(64).view(64, 1, 8, 8)  # each image has a pixel of its own
+    found = random_mix(images, seeded())
+    parts = [(values > 0).sum().item() for values in found]
+    assert set(parts) == {1, 2}
+    assert 20 < parts.count(2) < 44
+    assert torch.allclose(found.sum((1, 2, 3)), torch.ones(64))
+    assert torch.equal(random_mix(images, seeded(), share=0.0), images)

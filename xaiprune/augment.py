@@ -1,4 +1,4 @@
-"""Random changes of training images that leave their class as it is."""
+"""Random changes of training images; all but blending leave the class as it is."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def random_turn(images: torch.Tensor, generator: torch.Generator, degrees: float
 def turn_and_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
     """Turned by up to 10 degrees and moved by up to ``pixels``: for digits, which a mirror would change."""
     return random_shift(random_turn(images, generator), generator, pixels)
+
+
+def random_mix(images: torch.Tensor, generator: torch.Generator, share: float = 0.5) -> torch.Tensor:
+    """About a share of the images (N, C, H, W) blended with another of the batch, by a weight drawn from 0 to 1.
+
+    It is mixup (Zhang et al. 2018, arXiv 1710.09412) without its labels: a teacher answers what no label says.
+    """
+    mixed = torch.rand(len(images), 1, 1, 1, generator=generator) < share
+    weight = torch.where(mixed, torch.rand(len(images), 1, 1, 1, generator=generator), 1.0)
+    return weight * images + (1 - weight) * images[torch.randperm(len(images), generator=generator)]
+
+
+def flip_shift_and_mix(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mirrored and moved, and half of the images blended with another: for answers that are asked of a teacher."""
+    return random_mix(flip_and_shift(images, generator), generator)
