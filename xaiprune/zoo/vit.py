@@ -151,23 +151,13 @@ class DistilledTransformer(VisionTransformer):
 
     Parameters
     ----------
-    side, patch, channels, dim, depth, heads, width, hidden, classes
+    **sizes : int
         As for :class:`VisionTransformer`.
     """
 
-    def __init__(
-        self,
-        side: int = 28,
-        patch: int = 4,
-        channels: int = 1,
-        dim: int = 64,
-        depth: int = 6,
-        heads: int = 4,
-        width: int = 16,
-        hidden: int = 256,
-        classes: int = 10,
-    ):
-        super().__init__(side, patch, channels, dim, depth, heads, width, hidden, classes)
+    def __init__(self, **sizes: int):
+        super().__init__(**sizes)
+        dim, classes = self.head.in_features, self.head.out_features
         self.distillation_token = Prepend(dim)
         self.position = Position(2 + self.grid**2, dim)
         self.distillation_head = nn.Linear(dim, classes)
