@@ -31,7 +31,7 @@ COPIES: dict[str, dict] = {
     "plain": {"copies": 5, "augment": flip_and_shift},
     "blended": {"copies": 10, "augment": flip_shift_and_mix},
 }
-TRAINED = {"epochs": 30, "lr": 5e-3, "batch_size": 64, "temperature": 2.0, "progress": False}
+TRAINED = {"epochs": 30, "lr": 1e-2, "batch_size": 64, "temperature": 2.0, "progress": False}
 LAYERS = ("features.3", "features.6", "features.13")
 #: What students are asked for, on which copies, and for how many seeds.
 METHODS: dict[str, tuple[dict, str, int]] = {
