@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models import MobileNetV2
 
 from xaiprune import measure, runtimes, zoo
 from xaiprune.prune import (
@@ -55,6 +56,17 @@ def test_macs_are_those_of_the_cut_model(seed):
     chosen = plan(score(model, units, "random", seed=seed), ratio=0.1 + 0.15 * seed)
     assert costs.of(chosen) == pytest.approx(measure.macs(cut(model, chosen), example), rel=1e-12)
     assert costs.share(chosen) == pytest.approx(costs.of(chosen) / costs.total)
+
+
+def test_a_narrow_mobilenet_is_torchvisions_but_for_the_stem():
+    example = torch.rand(1, 1, 28, 28)
+    narrow, theirs = zoo.mobilenet(width=0.4).eval(), MobileNetV2(num_classes=10, width_mult=0.4)
+    shapes, others = ({name: tensor.shape for name, tensor in net.state_dict().items()} for net in (narrow, theirs))
+    assert [name for name in shapes if shapes[name] != others[name]] == ["features.0.0.weight"]
+    assert narrow(example).shape == (1, 10)
+    assert measure.macs(narrow, example) / measure.macs(zoo.mobilenet().eval(), example) == pytest.approx(
+        0.25, abs=0.005
+    )
 
 
 def test_costs_and_widths_per_layer_know_which_block_went():

@@ -120,6 +120,17 @@ def test_missing_checkpoints_and_unknown_names_say_what_there_is():
         zoo.load("mnist-autoencoder", seed=99)
     with pytest.raises(ValueError, match=r"name must be one of mnist-autoencoder, .*, got 'resnet'"):
         zoo.load("resnet")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of resnet with seed 0 \(there are seeds none\)"):
+        zoo.card("resnet")
+
+
+def test_weights_go_into_a_model_of_their_architecture_alone():
+    expected = zoo.load("lenet-300-100").state_dict()
+    model = zoo.load_weights(zoo.dense((300, 100)).train(), "lenet-300-100")
+    assert not model.training
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        zoo.load_weights(zoo.dense((30, 100)), "lenet-300-100")
 
 
 def test_a_checkpoint_in_half_precision_is_measured_as_it_is_stored(tmp_path, monkeypatch):

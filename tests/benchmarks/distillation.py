@@ -20,6 +20,7 @@ from xaiprune.widgets import TemperatureExplorer
 
 from . import distillation_students as students
 from . import distillation_sweep as sweep
+from . import stored
 from .report import Figure, lesson_figures, main, percentile_95
 
 #: Of Hinton, Vinyals and Dean 2015, section 3: errors of the teacher, the student alone and the distilled student.
@@ -30,8 +31,8 @@ def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
     if arguments.full:
-        sweep.run_all()
-        students.run_all()
+        for module in (sweep, students):
+            stored.make_all(module)
     quick = arguments.quick
     figures = digit_figures() + omitted_figures() + factor_figures()
     print_temperatures()
@@ -121,12 +122,12 @@ def student_figures() -> list[Figure]:
     rows = tables.read("distillation_students")
     [teacher] = tables.where(rows, method="teacher")
     columns = ("test", "agreement", "ece", "noise", "rotation", "lrp", "occlusion")
-    print(f"{'method':<16}", *(f"{column:>11}" for column in columns))
+    print(f"{'method':<22}", *(f"{column:>11}" for column in columns))
     mean = {}
     for method in ("teacher", *students.METHODS):
         mine = tables.where(rows, method=method)
         mean[method] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
-        print(f"{method:<16}", *(f"{mean[method][column]:>11.3f}" for column in columns))
+        print(f"{method:<22}", *(f"{mean[method][column]:>11.3f}" for column in columns))
     print()
     alone, taught = (tables.column(rows, "test", method=method) for method in ("labels", "soft targets"))
     gap = teacher["test"] - statistics.fmean(alone)

@@ -1,6 +1,6 @@
 """The stored runs behind lesson 08 that have MobileNet as their teacher: a quarter of it, and where else it helps.
 
-``run_all`` writes the tables ``distillation_students`` and ``distillation_elsewhere``, and the students of seed 0.
+``stored.make_all`` writes the tables ``distillation_students`` and ``distillation_elsewhere``, and the students of seed 0.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from xaiprune.metrics import accuracy, predict
 from xaiprune.quantize import Config, Format
 from xaiprune.train import seed_everything
 
-from . import stored
-
 COMMAND = "python -m tests.benchmarks.distillation --full"
 MODEL, FEW_SEEDS = "mobilenet-fashion-mnist", range(3)
+FILES = (f"{MODEL}-seed0.safetensors",)
 #: Width of the student, for a quarter of the teacher's operations; its images.
 WIDTH, IMAGES = 0.4, 10_000
 #: Copies of them: mirrored and moved; and with every second one blended, where no label is read.
@@ -169,16 +168,3 @@ def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
         "distillation_students": (student, [("teacher", 0), *students]),
         "distillation_elsewhere": (elsewhere, others),
     }
-
-
-def run_all() -> None:
-    """Measure everything and write the tables."""
-    for name in MODULES:
-        run(name)
-
-
-def run(name: str, processes: int = 2) -> list[dict]:
-    """Measure one table and write it, with a process for each core."""
-    function, parts = jobs()[name]
-    options = {"settings": __name__, "command": COMMAND, "modules": MODULES[name], "processes": processes}
-    return stored.make(name, function, parts, files=[f"{MODEL}-seed0.safetensors"], **options)

@@ -1,6 +1,6 @@
 """The stored runs behind lesson 08: the numbers that began the field, temperatures, teachers, and where they help.
 
-``run_all`` writes the tables ``distillation_*``. An interrupted run goes on with the parts that are missing.
+``stored.make_all`` writes the tables ``distillation_*``. An interrupted run goes on with the parts that are missing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from xaiprune.data import Split, mnist, mnist_whole
 from xaiprune.metrics import predict
 from xaiprune.train import classification_loss, fit, seed_everything
 
-from . import stored
-
 COMMAND = "python -m tests.benchmarks.distillation --full"
 TEACHER = "mnist-1200-1200"
+FILES = (f"{TEACHER}-seed0.safetensors",)
 #: The student of the first experiment, and how it is taught; on labels alone, its loss is all that differs.
 STUDENT, SEEDS, HOT = (800, 800), range(5), {"temperature": 20.0, "alpha": 0.9}
 TRAINED = {"epochs": 40, "lr": 1e-3, "progress": False}
@@ -157,16 +156,3 @@ def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
         "distillation_teachers": (teachers, [(*kind, seed) for kind in kinds for seed in SEEDS]),
         "distillation_widths": (widths, list(itertools.product(DEPTHS, WIDTHS, GRID_SEEDS))),
     }
-
-
-def run_all() -> None:
-    """Measure everything and write the tables."""
-    for name in MODULES:
-        run(name)
-
-
-def run(name: str, processes: int = 2) -> list[dict]:
-    """Measure one table and write it, with a process for each core."""
-    function, parts = jobs()[name]
-    options = {"settings": __name__, "command": COMMAND, "modules": MODULES[name], "processes": processes}
-    return stored.make(name, function, parts, files=[f"{TEACHER}-seed0.safetensors"], **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
 
 import joblib
 import torch
@@ -59,6 +60,13 @@ def make(
     tables.write(name, rows, command=command, modules=modules, checkpoints=files, seconds=seconds)
     unfinished.unlink()
     return rows
+
+
+def make_all(sweep: ModuleType, processes: int = 2) -> None:
+    """Make all tables of a module: its ``jobs()`` by name, from its ``FILES``, with its ``COMMAND`` and ``MODULES``."""
+    for name, (function, parts) in sweep.jobs().items():
+        options = {"settings": sweep.__name__, "command": sweep.COMMAND, "modules": sweep.MODULES[name]}
+        make(name, function, parts, files=sweep.FILES, processes=processes, **options)
 
 
 def _timed(function: Callable, part: tuple, processes: int) -> tuple[tuple, list[dict], float]:
