@@ -1,6 +1,7 @@
 """The stored runs behind lesson 08 that have MobileNet as their teacher: a quarter of it, and where else it helps.
 
-``stored.make_all`` writes the tables ``distillation_students`` and ``distillation_elsewhere``, and the students of seed 0.
+``stored.make_all`` writes the tables ``distillation_students`` and ``distillation_elsewhere``, and some students of
+seed 0 as checkpoints.
 """
 
 from __future__ import annotations
