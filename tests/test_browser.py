@@ -256,3 +256,10 @@ def test_dragging_the_clip_trades_rounding_for_clipping(lab, page):
 def test_dragging_to_another_weight_shows_its_landscape(lab, page):
     before, after = drag(lab, page, "curvature", handle=0, pixels=120)
     assert before != after
+
+
+def test_dragging_the_temperature_lets_the_teacher_say_more(lab, page):
+    (cold, bits, most, *_), (warm, more, same, *_) = drag(lab, page, "temperature", handle=0, pixels=90)
+    assert (cold, most) == (1, same)
+    assert warm > cold
+    assert more > bits
