@@ -1,4 +1,4 @@
-"""The stored runs behind lesson 08 that have MobileNet as their teacher: a quarter of it, and where else it helps.
+"""The stored runs behind lesson 08 with teachers of earlier lessons: a quarter of MobileNet, and where else it helps.
 
 ``stored.make_all`` writes the tables ``distillation_students`` and ``distillation_elsewhere``, and some students of
 seed 0 as checkpoints.
@@ -22,8 +22,8 @@ from xaiprune.quantize import Config, Format
 from xaiprune.train import seed_everything
 
 COMMAND = "python -m tests.benchmarks.distillation --full"
-MODEL, FEW_SEEDS = "mobilenet-fashion-mnist", range(3)
-FILES = (f"{MODEL}-seed0.safetensors",)
+MODEL, VIT, FEW_SEEDS = "mobilenet-fashion-mnist", "vit-fashion-mnist", range(3)
+FILES = (f"{MODEL}-seed0.safetensors", f"{VIT}-seed0.safetensors")
 #: Width of the student, for a quarter of the teacher's operations; its images.
 WIDTH, IMAGES = 0.4, 10_000
 #: Copies of them: mirrored and moved; and with every second one blended, where no label is read.
@@ -49,20 +49,23 @@ SHIPPED = ("labels", "soft targets", "relevance")
 COMPARED, SHIFTED, LEVELS = 500, 2000, {"noise": 0.2, "rotation": 20.0}
 MODULES = {
     "distillation_students": ("xaiprune.distill", "xaiprune.train", "xaiprune.explain.drift", "xaiprune.confidence"),
-    "distillation_elsewhere": ("xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
+    "distillation_elsewhere": (
+        *("xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
+        *("xaiprune.quantize.training", "xaiprune.zoo.vit"),
+    ),
 }
 
 
 @functools.cache
-def teacher() -> nn.Module:
-    """The network that all learn from."""
-    return distill.freeze(zoo.load(MODEL))
+def teacher(name: str = MODEL) -> nn.Module:
+    """The network that others learn from."""
+    return distill.freeze(zoo.load(name))
 
 
 @functools.cache
-def said(copies: str, evidence: bool = False) -> distill.Transfer:
+def said(copies: str, evidence: bool = False, name: str = MODEL) -> distill.Transfer:
     """What it says of augmented copies of 10,000 images."""
-    return distill.transfer(teacher(), fashion_mnist("train", IMAGES), evidence=evidence, **COPIES[copies])
+    return distill.transfer(teacher(name), fashion_mnist("train", IMAGES), evidence=evidence, **COPIES[copies])
 
 
 @functools.cache
@@ -117,24 +120,32 @@ def student(method: str, seed: int) -> list[dict]:
 
 
 def pruned() -> nn.Module:
-    """The teacher without half of every layer's channels."""
+    """MobileNet without half of every layer's channels."""
     model, images = zoo.load(MODEL), fashion_mnist("calibration", 1).images
     return prune.cut(model, prune.plan(prune.score(model, prune.find_units(model, images), "l2"), ratio=0.5))
 
 
+def pruned_transformer() -> nn.Module:
+    """The transformer without three quarters of its heads and of its neurons."""
+    model = zoo.load(VIT)
+    units = prune.find_heads(model) + prune.find_neurons(model)
+    return prune.cut(model, prune.plan(prune.score(model, units, "l2"), ratio=0.75))
+
+
 def quantized() -> nn.Module:
-    """The teacher with weights in 3 bits and activations in 4, its steps to be learned."""
+    """MobileNet with weights in 3 bits and activations in 4, its steps to be learned."""
     model = zoo.load(MODEL)
     seen = quantize.calibrate(model, fashion_mnist("calibration", 256).images)
     return quantize.learnable(quantize.simulate(model, seen, Config(Format(3), Format(4, "affine", "mse"))))
 
 
-#: What is taught, and how long.
-ELSEWHERE: dict[str, tuple[Callable[[], nn.Module], dict]] = {
-    "pruned": (pruned, {"epochs": 3, "lr": 1e-3}),
-    "quantized": (quantized, {"epochs": 2, "lr": 2e-4, "batch_size": 64}),
-    "transformer": (zoo.small_transformer, {"epochs": 20, "lr": 2e-3}),
-    "transformer with a token": (zoo.small_distilled_transformer, {"epochs": 20, "lr": 2e-3}),
+#: What is taught, by whom, and how long.
+ELSEWHERE: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
+    "pruned": (pruned, MODEL, {"epochs": 3, "lr": 1e-3}),
+    "pruned transformer": (pruned_transformer, VIT, {"epochs": 3, "lr": 1e-3}),
+    "quantized": (quantized, MODEL, {"epochs": 2, "lr": 2e-4, "batch_size": 64}),
+    "transformer": (zoo.small_transformer, MODEL, {"epochs": 12, "lr": 2e-3}),
+    "transformer with a token": (zoo.small_distilled_transformer, MODEL, {"epochs": 12, "lr": 2e-3}),
 }
 #: How, and on which copies: by labels, by what the teacher says, or by its answers alone (DeiT's hard distillation).
 TAUGHT: dict[str, tuple[dict, str]] = {
@@ -144,7 +155,7 @@ TAUGHT: dict[str, tuple[dict, str]] = {
 }
 #: What is taught, and how.
 PAIRS = (
-    *itertools.product(("pruned", "quantized", "transformer"), ("labels", "soft targets")),
+    *itertools.product(("pruned", "pruned transformer", "quantized", "transformer"), ("labels", "soft targets")),
     *itertools.product(("transformer", "transformer with a token"), ("hard targets",)),
 )
 
@@ -152,10 +163,10 @@ PAIRS = (
 def elsewhere(what: str, how: str, seed: int) -> list[dict]:
     """A cut, a quantized or another network, taught on the same images."""
     seed_everything(seed)
-    (make, options), (taught, copies) = ELSEWHERE[what], TAUGHT[how]
+    (make, name, options), (taught, copies) = ELSEWHERE[what], TAUGHT[how]
     model = make().eval()
     before = accuracy(model, fashion_mnist("test"))
-    distill.distill(teacher(), model, said(copies), None, seed=seed, progress=False, **taught, **options)
+    distill.distill(teacher(name), model, said(copies, name=name), None, seed=seed, progress=False, **taught, **options)
     row = {"what": what, "how": how, "seed": seed, "before": round(before, 3)}
     return [row | {"test": round(accuracy(model, fashion_mnist("test")), 3)}]
 

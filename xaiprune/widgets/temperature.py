@@ -213,6 +213,8 @@ class Picture:
         (self.point,) = curve.plot([1], [0], "o", color=RED)
         curve.set(title="Entropy of the teacher's answer", xscale="log", xlabel="T (dashed: 1)", ylabel="bits")
         curve.set(ylim=(-0.05 * most, 1.05 * most), xlim=(TEMPERATURES[0], TEMPERATURES[-1]))
+        curve.set_xticks(marks := (0.5, 1, 2, 5, 10, 20, 50), labels=[f"{mark:g}" for mark in marks])
+        curve.minorticks_off()
         for ax, title in zip((image, *maps), ("Image", "Evidence, teacher", "student")):
             ax.set(xticks=[], yticks=[])
             ax.set_title(title, fontsize=10)
