@@ -17,15 +17,24 @@ from torch.nn.functional import cross_entropy
 from xaiprune import distill, zoo
 from xaiprune.data import Split, mnist, mnist_whole
 from xaiprune.metrics import predict
-from xaiprune.train import classification_loss, fit, seed_everything
+from xaiprune.train import classification_loss, fit, random_shift, seed_everything
 
 COMMAND = "python -m tests.benchmarks.distillation --full"
 TEACHER = "mnist-1200-1200"
 FILES = (f"{TEACHER}-seed0.safetensors",)
 #: The student of the first experiment, and how it is taught; on labels alone, its loss is all that differs.
 STUDENT, SEEDS, HOT = (800, 800), range(5), {"temperature": 20.0, "alpha": 0.9}
-TRAINED = {"epochs": 40, "lr": 1e-3, "progress": False}
+TRAINED = {"epochs": 40, "lr": 3e-3, "progress": False}
+#: Its images: as they are, as published, or copies of them that were moved by up to two pixels.
+COPIES = {"as they are": {}, "moved": {"copies": 10, "augment": partial(random_shift, pixels=2)}}
 OMITTED, OMITTED_SEEDS = 3, range(3)
+#: What it is given, on which images, and for which seeds.
+GIVEN = {
+    ("labels", "as they are"): SEEDS,
+    ("soft targets", "as they are"): SEEDS,
+    ("soft targets", "moved"): SEEDS,
+    ("labels", "moved"): range(3),
+}
 #: Small students, and the temperatures at which they are taught; 0 stands for labels alone.
 SMALL, MANY = (30, 30), range(10)
 TEMPERATURES = (0.0, 1.0, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
@@ -51,9 +60,10 @@ def errors(model: nn.Module, split: Split) -> int:
 
 
 @functools.cache
-def said(whole: bool) -> distill.Transfer:
+def said(whole: bool, copies: str = "as they are") -> distill.Transfer:
     """What the shipped teacher says of the training images: all 60,000, or those of the training split."""
-    return distill.transfer(distill.freeze(zoo.load(TEACHER)), mnist_whole("train") if whole else mnist("train"))
+    images = mnist_whole("train") if whole else mnist("train")
+    return distill.transfer(distill.freeze(zoo.load(TEACHER)), images, **COPIES[copies])
 
 
 def student_of(train: distill.Transfer, widths: Sequence[int], seed: int, **options) -> nn.Module:
@@ -69,13 +79,14 @@ def how(temperature: float) -> dict:
     return {"temperature": temperature, "alpha": HOT["alpha"]} if temperature else {"alpha": 0.0}
 
 
-def digits(method: str, seed: int) -> list[dict]:
+def digits(method: str, copies: str, seed: int) -> list[dict]:
     """Errors of the large student on the 10,000 test images; of the teacher too."""
+    row = {"method": method, "copies": copies, "seed": seed}
     if method == "teacher":
-        return [{"method": method, "seed": seed, "errors": errors(zoo.load(TEACHER), mnist("test"))}]
+        return [row | {"errors": errors(zoo.load(TEACHER), mnist("test"))}]
     options = HOT if method == "soft targets" else how(0)
-    student = student_of(said(whole=True), STUDENT, seed, **options, **TRAINED)
-    return [{"method": method, "seed": seed, "errors": errors(student, mnist("test"))}]
+    student = student_of(said(True, copies), STUDENT, seed, **options, **TRAINED)
+    return [row | {"errors": errors(student, mnist("test"))}]
 
 
 def omitted(seed: int) -> list[dict]:
@@ -147,10 +158,10 @@ def widths(depth: int, width: int, seed: int) -> list[dict]:
 
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     """The parts of each table: a function and its arguments."""
-    both = list(itertools.product(("labels", "soft targets"), SEEDS))
+    taught = [(*given, seed) for given, seeds in GIVEN.items() for seed in seeds]
     kinds = [(TEACHERS["30-30"], 0.0), (TEACHERS["100-100"], 0.0), *((TEACHERS["300-300"], s) for s in SMOOTHED)]
     return {
-        "distillation_digits": (digits, [("teacher", 0), *both]),
+        "distillation_digits": (digits, [("teacher", "turned and moved", 0), *taught]),
         "distillation_omitted": (omitted, [(seed,) for seed in OMITTED_SEEDS]),
         "distillation_temperature": (small, list(itertools.product(TEMPERATURES, MANY))),
         "distillation_teachers": (teachers, [(*kind, seed) for kind in kinds for seed in SEEDS]),
