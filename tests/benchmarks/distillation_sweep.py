@@ -22,9 +22,10 @@ from xaiprune.train import classification_loss, fit, random_shift, seed_everythi
 COMMAND = "python -m tests.benchmarks.distillation --full"
 TEACHER = "mnist-1200-1200"
 FILES = (f"{TEACHER}-seed0.safetensors",)
-#: The student of the first experiment, and how it is taught; on labels alone, its loss is all that differs.
-STUDENT, SEEDS, HOT = (800, 800), range(5), {"temperature": 20.0, "alpha": 0.9}
-TRAINED = {"epochs": 40, "lr": 3e-3, "progress": False}
+#: The student of the first experiment, and how it is taught: with the learning rate of 1e-3 and 3e-3 that made fewer
+#: errors on validation images, under a teacher that had not seen them either.
+STUDENT, SEEDS, TRAINED = (800, 800), range(5), {"epochs": 40, "progress": False}
+HOW = {"labels": {"alpha": 0.0, "lr": 1e-3}, "soft targets": {"temperature": 20.0, "alpha": 0.9, "lr": 3e-3}}
 #: Its images: as they are, as published, or copies of them that were moved by up to two pixels.
 COPIES = {"as they are": {}, "moved": {"copies": 10, "augment": partial(random_shift, pixels=2)}}
 OMITTED, OMITTED_SEEDS = 3, range(3)
@@ -76,7 +77,7 @@ def student_of(train: distill.Transfer, widths: Sequence[int], seed: int, **opti
 
 def how(temperature: float) -> dict:
     """Options for a temperature; 0 stands for labels alone."""
-    return {"temperature": temperature, "alpha": HOT["alpha"]} if temperature else {"alpha": 0.0}
+    return {"temperature": temperature, "alpha": 0.9} if temperature else {"alpha": 0.0}
 
 
 def digits(method: str, copies: str, seed: int) -> list[dict]:
@@ -84,8 +85,7 @@ def digits(method: str, copies: str, seed: int) -> list[dict]:
     row = {"method": method, "copies": copies, "seed": seed}
     if method == "teacher":
         return [row | {"errors": errors(zoo.load(TEACHER), mnist("test"))}]
-    options = HOT if method == "soft targets" else how(0)
-    student = student_of(said(True, copies), STUDENT, seed, **options, **TRAINED)
+    student = student_of(said(True, copies), STUDENT, seed, **HOW[method], **TRAINED)
     return [row | {"errors": errors(student, mnist("test"))}]
 
 
@@ -94,7 +94,7 @@ def omitted(seed: int) -> list[dict]:
     train = said(whole=False)
     kept = train.labels != OMITTED
     others = distill.Transfer(train.images[:, kept], train.labels[kept], train.logits[:, kept])
-    student = student_of(others, STUDENT, seed, **HOT, **TRAINED)
+    student = student_of(others, STUDENT, seed, **HOW["soft targets"], **TRAINED)
     validation, test = mnist("validation"), mnist("test")
     bias = best_bias(predict(student, validation.images), validation.labels)
     logits = predict(student, test.images)
