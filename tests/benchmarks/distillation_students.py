@@ -144,8 +144,8 @@ ELSEWHERE: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
     "pruned": (pruned, MODEL, {"epochs": 3, "lr": 1e-3}),
     "pruned transformer": (pruned_transformer, VIT, {"epochs": 3, "lr": 1e-3}),
     "quantized": (quantized, MODEL, {"epochs": 2, "lr": 2e-4, "batch_size": 64}),
-    "transformer": (zoo.small_transformer, MODEL, {"epochs": 12, "lr": 2e-3}),
-    "transformer with a token": (zoo.small_distilled_transformer, MODEL, {"epochs": 12, "lr": 2e-3}),
+    "transformer": (zoo.small_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
+    "transformer with a token": (zoo.small_distilled_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
 }
 #: How, and on which copies: by labels, by what the teacher says, or by its answers alone (DeiT's hard distillation).
 TAUGHT: dict[str, tuple[dict, str]] = {
