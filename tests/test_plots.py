@@ -225,6 +225,7 @@ def test_heads_are_drawn_each_on_its_own_scale_and_crossed_out_when_gone():
 
 def test_a_grid_of_heads_prints_every_number():
     figure = plots.head_grid(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "Shares", "share [%]")
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("head", "block")
     ax, bar = figure.axes
     assert [text.get_text() for text in ax.texts] == ["1.0", "2.0", "3.0", "4.0", "5.0", "6.0"]
     assert bar.get_ylabel() == "share [%]"

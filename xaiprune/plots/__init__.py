@@ -4,7 +4,7 @@ Nothing here computes a result. Colours are Okabe and Ito's, which colour-blind 
 axis that has a better side says which.
 """
 
-from .base import BLUE, METHODS, RED, bands, bars, histories, image_rows, lines, montage, use_style
+from .base import BLUE, METHODS, RED, bands, bars, histories, image_rows, lines, montage, number_grid, use_style
 from .distillation import reliability_diagrams
 from .explain import (
     EVIDENCE,
@@ -35,7 +35,15 @@ __all__ = [
     *("draws_against_size", "drift_by_class", "faithfulness_curves", "flow", "frontier"),
     *("channel_ranges", "clips", "head_grid", "head_maps"),
     *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
-    *("loss_curves", "loss_per_parameter", "montage", "psnr_against_sparsity", "reliability_diagrams", "runtime_bars"),
-    *("scaled", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),
-    *("waterfall", "weight_histograms"),
+    *(
+        "loss_curves",
+        "loss_per_parameter",
+        "montage",
+        "number_grid",
+        "psnr_against_sparsity",
+        "reliability_diagrams",
+        "runtime_bars",
+    ),
+    *("scaled", "search_path"),
+    *("sensitivity_curves", "sparsity_curve", "use_style", "watch_lines", "waterfall", "weight_histograms"),
 ]

@@ -120,6 +120,32 @@ def histories(runs: Mapping[str, Sequence[dict]], title: str, *, guess: float | 
     return ax.figure
 
 
+def number_grid(
+    values: np.ndarray, title: str, label: str, xlabel: str, ylabel: str, *, ax: Axes | None = None
+) -> Figure:
+    """Numbers from 0 up as a coloured table.
+
+    Parameters
+    ----------
+    values : array
+        Shape ``(rows, columns)``.
+    title, label : str
+        The label names what the numbers are, with their unit.
+    xlabel, ylabel : str
+        What columns and rows are.
+    ax : Axes, optional
+    """
+    values = np.asarray(values, dtype=float)
+    ax = ax or plt.figure(figsize=(0.8 * values.shape[1] + 1.6, 0.42 * values.shape[0] + 1.2)).subplots()
+    picture = ax.imshow(values, cmap="Blues", vmin=0, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        light = value > 0.6 * values.max()
+        ax.text(column, row, f"{value:.1f}", ha="center", va="center", color="white" if light else "black", fontsize=9)
+    ax.figure.colorbar(picture, ax=ax, label=label)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel, xticks=range(values.shape[1]), yticks=range(values.shape[0]))
+    return ax.figure
+
+
 def by(rows: Sequence[dict], key: str) -> dict:
     """Value of a column to the rows that have it, in the order of their first appearance."""
     found: dict = {}

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import RED, montage
+from .base import RED, montage, number_grid
 
 
 def head_maps(maps: np.ndarray, title: str, *, off: Mapping[int, list[int]] | None = None, ax: Axes | None = None):
@@ -56,12 +56,4 @@ def head_grid(values: np.ndarray, title: str, label: str, *, ax: Axes | None = N
         The label names what the numbers are, with their unit.
     ax : Axes, optional
     """
-    values = np.asarray(values, dtype=float)
-    ax = ax or plt.figure(figsize=(0.8 * values.shape[1] + 1.6, 0.42 * values.shape[0] + 1.2)).subplots()
-    picture = ax.imshow(values, cmap="Blues", vmin=0, aspect="auto")
-    for (block, head), value in np.ndenumerate(values):
-        light = value > 0.6 * values.max()
-        ax.text(head, block, f"{value:.1f}", ha="center", va="center", color="white" if light else "black", fontsize=9)
-    ax.figure.colorbar(picture, ax=ax, label=label)
-    ax.set(title=title, xlabel="head", ylabel="block", xticks=range(values.shape[1]), yticks=range(values.shape[0]))
-    return ax.figure
+    return number_grid(values, title, label, "head", "block", ax=ax)
