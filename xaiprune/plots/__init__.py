@@ -35,15 +35,8 @@ __all__ = [
     *("draws_against_size", "drift_by_class", "faithfulness_curves", "flow", "frontier"),
     *("channel_ranges", "clips", "head_grid", "head_maps"),
     *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
-    *(
-        "loss_curves",
-        "loss_per_parameter",
-        "montage",
-        "number_grid",
-        "psnr_against_sparsity",
-        "reliability_diagrams",
-        "runtime_bars",
-    ),
+    *("loss_curves", "loss_per_parameter", "montage", "number_grid", "psnr_against_sparsity"),
+    *("reliability_diagrams", "runtime_bars"),
     *("scaled", "search_path"),
     *("sensitivity_curves", "sparsity_curve", "use_style", "watch_lines", "waterfall", "weight_histograms"),
 ]
