@@ -46,7 +46,7 @@ METHODS: dict[str, tuple[dict, str, int]] = {
 }
 SHIPPED = ("labels", "soft targets", "relevance")
 #: Test images on which heatmaps are compared, and those with noise or turned.
-COMPARED, SHIFTED, LEVELS = 500, 2000, {"noise": 0.2, "rotation": 20.0}
+COMPARED, SHIFTED, LEVELS = 500, 2000, {"noise": 0.1, "rotation": 20.0}
 MODULES = {
     "distillation_students": ("xaiprune.distill", "xaiprune.train", "xaiprune.explain.drift", "xaiprune.confidence"),
     "distillation_elsewhere": (
@@ -143,7 +143,7 @@ def quantized() -> nn.Module:
 ELSEWHERE: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
     "pruned": (pruned, MODEL, {"epochs": 3, "lr": 1e-3}),
     "pruned transformer": (pruned_transformer, VIT, {"epochs": 3, "lr": 1e-3}),
-    "quantized": (quantized, MODEL, {"epochs": 2, "lr": 2e-4, "batch_size": 64}),
+    "quantized": (quantized, MODEL, {"epochs": 1, "lr": 2e-4, "batch_size": 64}),
     "transformer": (zoo.small_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
     "transformer with a token": (zoo.small_distilled_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
 }
