@@ -22,20 +22,21 @@ from xaiprune.train import classification_loss, fit, random_shift, seed_everythi
 COMMAND = "python -m tests.benchmarks.distillation --full"
 TEACHER = "mnist-1200-1200"
 FILES = (f"{TEACHER}-seed0.safetensors",)
-#: The student of the first experiment, and how it is taught: with the learning rate of 1e-3 and 3e-3 that made fewer
+#: The student of the first experiment, and how it is taught: with that learning rate of 1e-3 and 3e-3 that made fewer
 #: errors on validation images, under a teacher that had not seen them either.
 STUDENT, SEEDS, TRAINED = (800, 800), range(5), {"epochs": 40, "progress": False}
-HOW = {"labels": {"alpha": 0.0, "lr": 1e-3}, "soft targets": {"temperature": 20.0, "alpha": 0.9, "lr": 3e-3}}
+OPTIONS = {"labels": {"alpha": 0.0, "lr": 1e-3}, "soft targets": {"temperature": 20.0, "alpha": 0.9, "lr": 3e-3}}
 #: Its images: as they are, as published, or copies of them that were moved by up to two pixels.
-COPIES = {"as they are": {}, "moved": {"copies": 10, "augment": partial(random_shift, pixels=2)}}
-OMITTED, OMITTED_SEEDS = 3, range(3)
-#: What it is given, on which images, and for which seeds.
+COPIES: dict[str, dict] = {"as they are": {}, "moved": {"copies": 10, "augment": partial(random_shift, pixels=2)}}
+#: What it is given, on which of them, and for which seeds.
 GIVEN = {
     ("labels", "as they are"): SEEDS,
     ("soft targets", "as they are"): SEEDS,
     ("soft targets", "moved"): SEEDS,
     ("labels", "moved"): range(3),
 }
+#: The digit that a student never sees.
+OMITTED, OMITTED_SEEDS = 3, range(3)
 #: Small students, and the temperatures at which they are taught; 0 stands for labels alone.
 SMALL, MANY = (30, 30), range(10)
 TEMPERATURES = (0.0, 1.0, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
@@ -85,7 +86,7 @@ def digits(method: str, copies: str, seed: int) -> list[dict]:
     row = {"method": method, "copies": copies, "seed": seed}
     if method == "teacher":
         return [row | {"errors": errors(zoo.load(TEACHER), mnist("test"))}]
-    student = student_of(said(True, copies), STUDENT, seed, **HOW[method], **TRAINED)
+    student = student_of(said(True, copies), STUDENT, seed, **OPTIONS[method], **TRAINED)
     return [row | {"errors": errors(student, mnist("test"))}]
 
 
@@ -94,7 +95,7 @@ def omitted(seed: int) -> list[dict]:
     train = said(whole=False)
     kept = train.labels != OMITTED
     others = distill.Transfer(train.images[:, kept], train.labels[kept], train.logits[:, kept])
-    student = student_of(others, STUDENT, seed, **HOW["soft targets"], **TRAINED)
+    student = student_of(others, STUDENT, seed, **OPTIONS["soft targets"], **TRAINED)
     validation, test = mnist("validation"), mnist("test")
     bias = best_bias(predict(student, validation.images), validation.labels)
     logits = predict(student, test.images)
