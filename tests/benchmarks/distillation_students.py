@@ -1,29 +1,26 @@
-"""The stored runs behind lesson 08 with teachers of earlier lessons: a quarter of MobileNet, and where else it helps.
+"""The stored runs behind lesson 08 with MobileNet as the teacher: students of a quarter of its operations.
 
-``stored.make_all`` writes the tables ``distillation_students`` and ``distillation_elsewhere``, and some students of
-seed 0 as checkpoints.
+``stored.make_all`` writes the table ``distillation_students``, and some students of seed 0 as checkpoints.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from xaiprune import confidence, distill, explain, measure, prune, quantize, zoo
+from xaiprune import confidence, distill, explain, measure, zoo
 from xaiprune.augment import flip_and_shift, flip_shift_and_mix
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import SHIFTS
 from xaiprune.metrics import accuracy, predict
-from xaiprune.quantize import Config, Format
 from xaiprune.train import seed_everything
 
 COMMAND = "python -m tests.benchmarks.distillation --full"
-MODEL, VIT, FEW_SEEDS = "mobilenet-fashion-mnist", "vit-fashion-mnist", range(3)
-FILES = (f"{MODEL}-seed0.safetensors", f"{VIT}-seed0.safetensors")
+MODEL = "mobilenet-fashion-mnist"
+FILES = (f"{MODEL}-seed0.safetensors",)
 #: Width of the student, for a quarter of the teacher's operations; its images.
 WIDTH, IMAGES = 0.4, 10_000
 #: Copies of them: mirrored and moved; and with every second one blended, where no label is read.
@@ -48,11 +45,7 @@ SHIPPED = ("labels", "soft targets", "relevance")
 #: Test images on which heatmaps are compared, and those with noise or turned.
 COMPARED, SHIFTED, LEVELS = 500, 2000, {"noise": 0.1, "rotation": 20.0}
 MODULES = {
-    "distillation_students": ("xaiprune.distill", "xaiprune.train", "xaiprune.explain.drift", "xaiprune.confidence"),
-    "distillation_elsewhere": (
-        *("xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
-        *("xaiprune.quantize.training", "xaiprune.zoo.vit"),
-    ),
+    "distillation_students": ("xaiprune.distill", "xaiprune.train", "xaiprune.explain.drift", "xaiprune.confidence")
 }
 
 
@@ -119,64 +112,8 @@ def student(method: str, seed: int) -> list[dict]:
     return [{"method": method, "seed": seed, **row}]
 
 
-def pruned() -> nn.Module:
-    """MobileNet without half of every layer's channels."""
-    model, images = zoo.load(MODEL), fashion_mnist("calibration", 1).images
-    return prune.cut(model, prune.plan(prune.score(model, prune.find_units(model, images), "l2"), ratio=0.5))
-
-
-def pruned_transformer() -> nn.Module:
-    """The transformer without three quarters of its heads and of its neurons."""
-    model = zoo.load(VIT)
-    units = prune.find_heads(model) + prune.find_neurons(model)
-    return prune.cut(model, prune.plan(prune.score(model, units, "l2"), ratio=0.75))
-
-
-def quantized() -> nn.Module:
-    """MobileNet with weights in 3 bits and activations in 4, its steps to be learned."""
-    model = zoo.load(MODEL)
-    seen = quantize.calibrate(model, fashion_mnist("calibration", 256).images)
-    return quantize.learnable(quantize.simulate(model, seen, Config(Format(3), Format(4, "affine", "mse"))))
-
-
-#: What is taught, by whom, and how long.
-ELSEWHERE: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
-    "pruned": (pruned, MODEL, {"epochs": 3, "lr": 1e-3}),
-    "pruned transformer": (pruned_transformer, VIT, {"epochs": 3, "lr": 1e-3}),
-    "quantized": (quantized, MODEL, {"epochs": 1, "lr": 2e-4, "batch_size": 64}),
-    "transformer": (zoo.small_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
-    "transformer with a token": (zoo.small_distilled_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
-}
-#: How, and on which copies: by labels, by what the teacher says, or by its answers alone (DeiT's hard distillation).
-TAUGHT: dict[str, tuple[dict, str]] = {
-    "labels": ({"alpha": 0.0}, "plain"),
-    "soft targets": ({"alpha": 1.0, "temperature": 2.0}, "blended"),
-    "hard targets": ({"loss": "hard targets", "alpha": 0.5}, "plain"),
-}
-#: What is taught, and how.
-PAIRS = (
-    *itertools.product(("pruned", "pruned transformer", "quantized", "transformer"), ("labels", "soft targets")),
-    *itertools.product(("transformer", "transformer with a token"), ("hard targets",)),
-)
-
-
-def elsewhere(what: str, how: str, seed: int) -> list[dict]:
-    """A cut, a quantized or another network, taught on the same images."""
-    seed_everything(seed)
-    (make, name, options), (taught, copies) = ELSEWHERE[what], TAUGHT[how]
-    model = make().eval()
-    before = accuracy(model, fashion_mnist("test"))
-    distill.distill(teacher(name), model, said(copies, name=name), None, seed=seed, progress=False, **taught, **options)
-    row = {"what": what, "how": how, "seed": seed, "before": round(before, 3)}
-    return [row | {"test": round(accuracy(model, fashion_mnist("test")), 3)}]
-
-
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
     """The parts of each table: a function and its arguments."""
     most = max(count for *_, count in METHODS.values())
     students = [(name, seed) for seed in range(most) for name, (*_, count) in METHODS.items() if seed < count]
-    others = [(*pair, seed) for pair, seed in itertools.product(PAIRS, FEW_SEEDS)]
-    return {
-        "distillation_students": (student, [("teacher", 0), *students]),
-        "distillation_elsewhere": (elsewhere, others),
-    }
+    return {"distillation_students": (student, [("teacher", 0), *students])}
