@@ -173,7 +173,7 @@ def print_elsewhere() -> None:
     for what, how in dict.fromkeys((row["what"], row["how"]) for row in rows):
         mine = tables.where(rows, what=what, how=how)
         before, after = (statistics.fmean(row[key] for row in mine) for key in ("before", "test"))
-        print(f"{what:<26}{how:<14}{before:6.2f} -> {after:6.2f} %, {len(mine)} seeds")
+        print(f"{what:<26}{how:<21}{before:6.2f} -> {after:6.2f} %, {len(mine)} seeds")
     print()
 
 

@@ -51,7 +51,7 @@ def quantized() -> nn.Module:
 
 #: What is taught, by whom, and how long.
 STUDENTS: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
-    "pruned": (pruned, MODEL, {"epochs": 3, "lr": 1e-3}),
+    "pruned": (pruned, MODEL, {"epochs": 6, "lr": 1e-3}),
     "pruned transformer": (pruned_transformer, VIT, {"epochs": 3, "lr": 1e-3}),
     "quantized": (quantized, MODEL, {"epochs": 1, "lr": 2e-4, "batch_size": 64}),
     "transformer": (zoo.small_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
@@ -61,11 +61,13 @@ STUDENTS: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
 TAUGHT: dict[str, dict] = {
     "labels": {"alpha": 0.0},
     "soft targets": {"alpha": 0.9, "temperature": 2.0},
+    "soft targets, T = 1": {"alpha": 0.9, "temperature": 1.0},
     "hard targets": {"loss": "hard targets", "alpha": 0.5},
 }
 #: What is taught, and how.
 PAIRS = (
-    *itertools.product(("pruned", "pruned transformer", "quantized", "transformer"), ("labels", "soft targets")),
+    *itertools.product(("pruned", "pruned transformer"), ("labels", "soft targets", "soft targets, T = 1")),
+    *itertools.product(("quantized", "transformer"), ("labels", "soft targets")),
     *itertools.product(("transformer", "transformer with a token"), ("hard targets",)),
 )
 
