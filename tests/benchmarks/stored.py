@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from types import ModuleType
 
-import joblib
 import torch
 
 from xaiprune import data, tables
@@ -50,8 +51,7 @@ def make(
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
     missing = [part for part in parts if json.dumps(part) not in known]
-    runner = joblib.Parallel(n_jobs=processes, return_as="generator_unordered")
-    for part, rows, seconds in runner(joblib.delayed(_timed)(function, part, processes) for part in missing):
+    for part, rows, seconds in _all_timed(function, missing, processes):
         known[json.dumps(part)] = [rows, seconds]
         save_atomically(unfinished, lambda path: path.write_text(json.dumps(known)))
         print(f"{seconds:.0f} s: { {key: value for key, value in rows[0].items() if key not in LONG} }", flush=True)
@@ -67,6 +67,16 @@ def make_all(sweep: ModuleType, processes: int = 2) -> None:
     for name, (function, parts) in sweep.jobs().items():
         options = {"settings": sweep.__name__, "command": sweep.COMMAND, "modules": sweep.MODULES[name]}
         make(name, function, parts, files=sweep.FILES, processes=processes, **options)
+
+
+def _all_timed(function: Callable, parts: Sequence[tuple], processes: int) -> Iterator[tuple]:
+    """Parts as they are finished. Not by joblib, whose workers leave when they hold much: what they cached would go."""
+    if processes == 1:
+        yield from (_timed(function, part, processes) for part in parts)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(_timed, function, part, processes) for part in parts]):
+            yield future.result()
 
 
 def _timed(function: Callable, part: tuple, processes: int) -> tuple[tuple, list[dict], float]:
