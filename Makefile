@@ -46,7 +46,7 @@ endif
 	touch $@
 
 $(VENV)/.ready: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable ".[course,deploy,test]"
+	$(PIP) install --constraint constraints.txt --editable ".[course,deploy,scale,test]"
 	mkdir -p $(VENV)/share/jupyter/lab/settings
 	echo '$(LAB_SETTINGS)' > $(VENV)/share/jupyter/lab/settings/overrides.json
 	touch $@

@@ -28,6 +28,7 @@ LAYERS = (
     ("explain",),
     ("prune", "distill"),
     ("quantize",),
+    ("pipeline",),
     ("widgets",),
 )
 MODULES = sorted(
@@ -73,10 +74,10 @@ def test_environment_yml_takes_its_pins_from_the_same_file():
     assert environment["name"] == "xaiprune"
     *conda, pip = environment["dependencies"]
     assert conda == ["python=3.11", "pip"]
-    assert pip == {"pip": ["--constraint constraints.txt", "--editable .[course,deploy,test]"]}
+    assert pip == {"pip": ["--constraint constraints.txt", "--editable .[course,deploy,scale,test]"]}
     assert pyproject()["project"]["requires-python"] == ">=3.11"
     makefile = (ROOT / "Makefile").read_text()
-    assert '--constraint constraints.txt --editable ".[course,deploy,test]"' in makefile
+    assert '--constraint constraints.txt --editable ".[course,deploy,scale,test]"' in makefile
 
 
 def test_torch_comes_from_a_folder_of_wheels_where_make_is_told_so(tmp_path):

@@ -23,6 +23,7 @@ _SUBMODULES = (
     "fairness",
     "measure",
     "metrics",
+    "pipeline",
     "plots",
     "prune",
     "quantize",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 
@@ -46,3 +48,13 @@ def random_mix(images: torch.Tensor, generator: torch.Generator, share: float = 
 def flip_shift_and_mix(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mirrored and moved, and half of the images blended with another: for answers that are asked of a teacher."""
     return random_mix(flip_and_shift(images, generator), generator)
+
+
+#: Those that leave the class as it is, by name.
+AUGMENTATIONS: dict[str, Callable] = {
+    "shift": random_shift,
+    "flip": random_flip,
+    "flip and shift": flip_and_shift,
+    "turn": random_turn,
+    "turn and shift": turn_and_shift,
+}

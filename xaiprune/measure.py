@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from .data import Split, packed
-from .memory import peak_activation_bytes
+from .memory import onnx_activation_bytes, peak_activation_bytes
 from .metrics import Metric
 from .runtimes import Frozen
 from .timing import Latency, latencies
@@ -140,12 +140,7 @@ def scorecards(
         raise ValueError("models is empty: give at least one model by name.")
     if len(split.images) == 0:
         raise ValueError("split is empty: at least one image is needed.")
-    columns = {
-        "metric": Column(metric.name, metric.better, _decimals(2)),
-        "metric_noise": Column(f"{metric.name} under noise", metric.better, _decimals(2)),
-        "metric_shift": Column(f"{metric.name} under shift", metric.better, _decimals(2)),
-        **COLUMNS,
-    }
+    columns = card_columns(metric)
     timed = {size: latencies(models, _batch(split.images, size), repeats=repeats, threads=threads) for size in (1, 64)}
     cards = []
     for name, model in models.items():
@@ -167,11 +162,18 @@ def scorecards(
     return cards
 
 
+def card_columns(metric: Metric) -> dict[str, Column]:
+    """The columns of every scorecard for a task's metric."""
+    titles = {"metric": "", "metric_noise": " under noise", "metric_shift": " under shift"}
+    own = {key: Column(f"{metric.name}{title}", metric.better, _decimals(2)) for key, title in titles.items()}
+    return {**own, **COLUMNS}
+
+
 def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
     """What a model costs beside time: :func:`sizes`, ``activation_bytes`` and ``macs``.
 
-    Of a ``Frozen`` model: the bytes of its file, parameters and operations of the model that it was made from, and
-    nothing that the file does not tell.
+    Of a ``Frozen`` model: the bytes of its file and of the activations in it, and parameters and operations of the
+    model that it was made from.
     """
     if not isinstance(model, Frozen):
         peak = peak_activation_bytes(model, example)
@@ -179,7 +181,8 @@ def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
     counted = sizes(model.made_from)
     found = {name: counted[name] for name in ("parameters", "nonzeros")}
     found |= {"dense_bytes": len(model.content), "zipped_bytes": len(zlib.compress(model.content, 6))}
-    return found | {"macs": macs(model.made_from, example)}
+    peak = onnx_activation_bytes(model.content)
+    return found | {"activation_bytes": peak, "macs": macs(model.made_from, example)}
 
 
 def _by_runtime(time: Latency, model: nn.Module) -> Latency:

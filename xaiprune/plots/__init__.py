@@ -16,6 +16,7 @@ from .explain import (
     watch_lines,
     waterfall,
 )
+from .pipeline import recipe
 from .quantization import channel_ranges, clips
 from .soft import (
     coefficients_per_group,
@@ -36,7 +37,7 @@ __all__ = [
     *("channel_ranges", "clips", "head_grid", "head_maps"),
     *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
     *("loss_curves", "loss_per_parameter", "montage", "number_grid", "psnr_against_sparsity"),
-    *("reliability_diagrams", "runtime_bars"),
+    *("recipe", "reliability_diagrams", "runtime_bars"),
     *("scaled", "search_path"),
     *("sensitivity_curves", "sparsity_curve", "use_style", "watch_lines", "waterfall", "weight_histograms"),
 ]

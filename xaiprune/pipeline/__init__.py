@@ -1,0 +1,12 @@
+"""One call from a model to a smaller one, within a budget, and a search over recipes."""
+
+from .budget import COSTS, DRIFT, Budget
+from .report import report
+from .run import Compressed, OutOfBudget, compress
+from .search import Found, orders, search
+from .steps import Distill, Prune, Quantize, Round, Stage, Step, Tune, Work
+
+__all__ = [
+    *("COSTS", "DRIFT", "Budget", "Compressed", "Distill", "Found", "OutOfBudget", "Prune", "Quantize"),
+    *("Round", "Stage", "Step", "Tune", "Work", "compress", "orders", "report", "search"),
+]

@@ -1,0 +1,110 @@
+"""What a compressed model may cost and lose, beside the original."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from ..measure import Column, Scorecard
+from .steps import Step, written
+
+#: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
+COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
+DRIFT = Column("drift: 1 less the median rank correlation of heatmaps", -1, lambda value: f"{value:.3f}")
+
+
+@dataclass(frozen=True, repr=False)
+class Budget:
+    """Bounds; None bounds nothing.
+
+    ``prune.Budget`` judges single plans by accuracy and drift; this one judges a whole recipe by its scorecards.
+
+    Attributes
+    ----------
+    latency : float, optional
+        Share of the original's latency at batch 1 that may be left, in (0, 1].
+    size : float, optional
+        Share of the bytes of its file.
+    memory : float, optional
+        Share of the peak of its activations at batch 1.
+    accuracy : float, optional
+        Loss of the metric, in its own unit (for accuracy: points), at least 0.
+    drift : float, optional
+        1 less the median rank correlation of heatmaps, in [0, 2).
+
+    Raises
+    ------
+    ValueError
+        If a bound is out of its range, or two contradict each other.
+    """
+
+    latency: float | None = None
+    size: float | None = None
+    memory: float | None = None
+    accuracy: float | None = None
+    drift: float | None = None
+
+    def __post_init__(self):
+        for name in COSTS:
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(f"{name} must be in (0, 1], a share of the original's, got {value:g}.")
+        if self.accuracy is not None and not 0 <= self.accuracy < math.inf:
+            raise ValueError(f"accuracy must be at least 0, what the metric may lose, got {self.accuracy:g}.")
+        if self.drift is not None and not 0 <= self.drift < 2:
+            raise ValueError(f"drift must be in [0, 2): it is 1 less a rank correlation, got {self.drift:g}.")
+        cheaper = [name for name in COSTS if getattr(self, name) is not None and getattr(self, name) < 1]
+        if self.drift == 0 and cheaper:
+            raise ValueError(
+                f"drift=0 and {cheaper[0]}={getattr(self, cheaper[0]):g} contradict each other: a model that costs "
+                "less computes something else."
+            )
+
+    def __repr__(self) -> str:
+        return written(self)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Name to bound, of those that are given."""
+        return {
+            field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) is not None
+        }
+
+    def check(self, steps: Sequence[Step]) -> None:
+        """Refuse a budget that no strength of the steps can meet: ValueError names the bound.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+        """
+        for name in COSTS:
+            least = math.prod(step.least.get(name, 1.0) for step in steps)
+            bound = getattr(self, name)
+            if bound is not None and bound < least:
+                by = "none of them makes it smaller" if least == 1 else f"they leave {least:g} of it at the least"
+                raise ValueError(f"{name}={bound:g} cannot be reached by {', '.join(map(repr, steps))}: {by}.")
+
+    def over(self, spent: Mapping[str, float]) -> dict[str, float]:
+        """The bounds that are broken, with by how much; the one that binds most comes first.
+
+        Parameters
+        ----------
+        spent : mapping of str to float
+            As :func:`spent_by` gives it.
+        """
+        over = {name: spent[name] - bound for name, bound in self.bounds.items() if not spent[name] <= bound}
+        return dict(sorted(over.items(), key=lambda row: -row[1] / max(self.bounds[row[0]], 1e-9)))
+
+
+def spent_by(card: Scorecard, original: Scorecard) -> dict[str, float]:
+    """What a model has used, by the names of a budget.
+
+    Parameters
+    ----------
+    card, original : Scorecard
+        Measured in one run.
+    """
+    spent = {name: card[column] / original[column] for name, column in COSTS.items()}
+    spent["accuracy"] = card.columns["metric"].better * (original["metric"] - card["metric"])
+    return spent | {"drift": card[DRIFT.title]}

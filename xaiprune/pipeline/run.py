@@ -1,0 +1,224 @@
+"""One call from a model to a smaller one: steps, a budget, a scorecard after each step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import nn
+
+from ..data import Split
+from ..explain.drift import NoEvidence, drift_from
+from ..measure import Comparison, Scorecard, card_columns, compare, scorecards
+from ..metrics import ACCURACY, Metric
+from ..runtimes import Frozen
+from ..train import classification_loss
+from .budget import DRIFT, Budget, spent_by
+from .steps import Stage, Step, Work, check_steps
+from .store import Store, room
+
+#: Splits that a recipe works with: the budget is judged on validation images; test images only end in the report.
+SPLITS = ("train", "validation", "calibration")
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What :func:`compress` leaves.
+
+    Attributes
+    ----------
+    model : nn.Module
+        In evaluation mode; a ``Frozen`` where its kernels are integer.
+    stage : Stage
+        The same, with what makes its architecture.
+    original : nn.Module
+    steps : tuple of Step
+    cards : list of Scorecard
+        Of the original and of the model after each step, as ONNX Runtime runs them; each step was timed in turn with
+        the original.
+    rows : list of dict
+        Per step: ``step``, and by the names of a budget what was spent.
+    budget : Budget
+    metric : Metric
+    facts : dict
+        Seed, versions, hashes of weights and data.
+    folder : Path
+        Where the steps are kept.
+    """
+
+    model: nn.Module
+    stage: Stage
+    original: nn.Module
+    steps: tuple[Step, ...]
+    cards: list[Scorecard]
+    rows: list[dict]
+    budget: Budget
+    metric: Metric
+    facts: dict
+    folder: Path
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What the last model has used, by the names of a budget."""
+        return {name: value for name, value in self.rows[-1].items() if name != "step"}
+
+    @property
+    def over(self) -> dict[str, float]:
+        """The bounds that are broken, the one that binds most first; empty where the budget holds."""
+        return self.budget.over(self.spent)
+
+    def compare(self) -> Comparison:
+        """The scorecards side by side."""
+        return compare(self.cards)
+
+
+class OutOfBudget(ValueError):
+    """No model within the budget was found; ``nearest`` is the nearest one."""
+
+    def __init__(self, message: str, nearest: Compressed):
+        super().__init__(message)
+        self.nearest = nearest
+
+
+def compress(
+    model: nn.Module,
+    data: Mapping[str, Split],
+    steps: Sequence[Step],
+    budget: Budget = Budget(),  # noqa: B008 - a value
+    *,
+    folder: Path | str,
+    metric: Metric = ACCURACY,
+    loss: Callable = classification_loss,
+    method: str = "occlusion",
+    explained: int = 40,
+    seed: int = 0,
+    repeats: int = 40,
+    progress: bool = True,
+) -> Compressed:
+    """Carry out a recipe, and say after each step what it cost and what it saved.
+
+    Every step is kept in ``folder`` when it is done. A call with the same model, data, steps and settings goes on where
+    an interrupted one was, in the midst of a training too; a recipe that begins like an earlier one begins with its
+    stages.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; not changed.
+    data : mapping of str to Split
+        "train", "validation" and "calibration", such as
+        ``{name: data.mnist(name) for name in ("train", "validation", "calibration")}``. The budget is judged on the
+        validation split.
+    steps : sequence of Step
+    budget : Budget
+    folder : Path or str
+        Is made where it is missing.
+    metric : Metric
+    loss : callable
+        ``(model, images, labels) -> scalar``, to score and tune with.
+    method : str
+        Of the heatmaps whose drift is measured; a key of ``explain.METHODS`` that needs no gradient, for integer
+        kernels have none.
+    explained : int
+        Validation images that are explained.
+    seed, repeats : int
+        Of training and scores; timed runs.
+    progress : bool
+
+    Returns
+    -------
+    Compressed
+
+    Raises
+    ------
+    ValueError
+        Before anything runs: if the model is in training mode, a split is missing, the steps cannot follow one another,
+        or no strength of theirs could meet the budget.
+    OutOfBudget
+        At the end: if the budget does not hold. The message says which bound binds most, and what was reached;
+        ``nearest`` is what would otherwise be given back.
+    OSError
+        If a stage cannot be written; the ones before it are kept.
+    """
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    if missing := [name for name in SPLITS if name not in data]:
+        raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
+    steps = check_steps(steps)
+    budget.check(steps)
+    data = {name: data[name] for name in SPLITS}
+    identity = {"metric": metric.name, "loss": loss.__name__, "seed": seed, "method": method, "explained": explained}
+    store = Store(folder, model, data, identity)
+    judge = _Judge(model, data["validation"], metric, method, explained, repeats)
+    stage, rows, cards = Stage(copy.deepcopy(model)), [], []
+    for count, step in enumerate(steps, 1):
+        done = steps[:count]
+        work = Work(model, data, metric, loss, seed, store.unfinished(done), progress)
+        stage = _carried_out(done, stage, store, work)
+        measured = store.load_card(done)
+        if measured is None:
+            measured = judge.measure(f"{count}. {type(step).__name__}", stage.model)
+            store.save_card(done, measured)
+        before, card = (judge.card(**content) for content in measured["cards"])
+        cards = [*(cards or [before]), card]
+        rows.append({"step": repr(step), **spent_by(card, before)})
+    versions = {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")}
+    facts = {**identity, "repeats": repeats, "sha256": store.hashes, "versions": versions}
+    result = Compressed(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
+    if over := result.over:
+        told = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
+        raise OutOfBudget(f"the budget does not hold: {told}. What was reached is in {folder}.", result)
+    return result
+
+
+def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work) -> Stage:
+    """The stage after the last of the steps: what was kept, or done now and kept."""
+    kept = store.load(steps, work.data["validation"].images[:1])
+    if kept is not None:
+        return kept
+    with room(store.place(steps)):
+        stage = steps[-1].apply(stage, work)
+    store.save(steps, stage)
+    return stage
+
+
+class _Judge:
+    """Measures models beside the original, as ONNX Runtime runs both."""
+
+    def __init__(self, original: nn.Module, split: Split, metric: Metric, method: str, explained: int, repeats: int):
+        self.original, self.split, self.metric, self.repeats = original, split, metric, repeats
+        self.method, self.images = method, split.images[:explained]
+
+    @cached_property
+    def before(self) -> Frozen:
+        """The original as it would be shipped."""
+        return Frozen(self.original, self.split.images[:1])
+
+    @cached_property
+    def compared(self) -> Callable:
+        """Drift from the original's heatmaps."""
+        return drift_from(self.original, self.images, method=self.method)
+
+    def drift(self, model: nn.Module) -> float:
+        """1 less the median rank correlation; 1 for a model that no longer answers to its input."""
+        if model is self.before:
+            return 0.0
+        try:
+            return 1 - self.compared(model).rank.median().item()
+        except NoEvidence:
+            return 1.0
+
+    def measure(self, name: str, model: nn.Module) -> dict:
+        """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""
+        shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.images[:1])
+        models, extra = {"original": self.before, name: shipped}, {DRIFT: self.drift}
+        cards = scorecards(models, self.split, self.metric, repeats=self.repeats, extra=extra)
+        return {"cards": [{"name": c.name, "values": dict(c.values), "notes": dict(c.notes)} for c in cards]}
+
+    def card(self, name: str, values: dict, notes: dict) -> Scorecard:
+        """The scorecard that :meth:`measure` wrote."""
+        return Scorecard(name, values, {**card_columns(self.metric), DRIFT.title: DRIFT}, notes)

@@ -1,0 +1,44 @@
+"""Pictures of recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from .base import BLACK, BLUE, GREEN, RED
+
+#: Costs with their colour and marker.
+COSTS = (("latency", BLUE, "o"), ("size", RED, "s"), ("memory", GREEN, "^"))
+
+
+def recipe(rows: Sequence[dict], title: str, *, bounds: Mapping[str, float] | None = None) -> Figure:
+    """What is left of the costs after each step, and beside it what was lost.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        With ``step``, and ``latency``, ``size``, ``memory`` (shares of the original's), ``accuracy`` and ``drift``.
+    title : str
+    bounds : mapping of str to float, optional
+        Drawn as dotted lines, by the same names.
+    """
+    figure, (left, *others) = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    names = ["original", *(row["step"] for row in rows)]
+    across, bounds = range(len(names)), bounds or {}
+    lost = {"accuracy": "metric lost, in its unit  (↓ better)", "drift": "drift: 1 - rank correlation  (↓ better)"}
+    shown = [(left, name, colour, marker) for name, colour, marker in COSTS]
+    shown += [(axes, name, BLACK, "o") for axes, name in zip(others, lost)]
+    for axes, name, colour, marker in shown:
+        first = 0.0 if name in lost else 1.0
+        axes.plot(across, [first, *(row[name] for row in rows)], color=colour, marker=marker, label=name)
+        if name in bounds:
+            axes.axhline(bounds[name], color=colour, ls=":", lw=1.2, label=f"allowed: {name}")
+        axes.set_xticks(across, [name.replace(", ", ",\n") for name in names], rotation=40, ha="right", fontsize=8)
+    left.set(title=title, ylabel="share of the original's  (↓ better)", ylim=(0, None))
+    for axes, (name, label) in zip(others, lost.items()):
+        axes.set(title=name, ylabel=label)
+    for axes in (left, *(axes for axes, name in zip(others, lost) if name in bounds)):
+        axes.legend()
+    return figure
