@@ -28,7 +28,7 @@ LAYERS = (
     ("explain",),
     ("prune", "distill"),
     ("quantize",),
-    ("pipeline",),
+    ("export", "pipeline"),
     ("widgets",),
 )
 MODULES = sorted(

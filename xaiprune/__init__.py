@@ -20,6 +20,7 @@ _SUBMODULES = (
     "doctor",
     "exercises",
     "explain",
+    "export",
     "fairness",
     "measure",
     "metrics",

@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import save
@@ -15,11 +16,27 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from .data import Split, packed
 from .memory import onnx_activation_bytes, peak_activation_bytes
 from .metrics import Metric
-from .runtimes import Frozen
 from .timing import Latency, latencies
 
 #: Power that the energy estimate assumes, in watts: a laptop's processor under load.
 POWER_WATTS = 15.0
+ONNX = "ONNX Runtime"
+
+
+@runtime_checkable
+class Shipped(Protocol):
+    """A model that is run from a file: a ``runtimes.Frozen``, or what ``export`` gives.
+
+    Attributes
+    ----------
+    content : bytes
+        Of the file.
+    made_from : nn.Module
+        The model as it was, of the same parameters and operations.
+    """
+
+    content: bytes
+    made_from: nn.Module
 
 
 @dataclass(frozen=True)
@@ -172,21 +189,26 @@ def card_columns(metric: Metric) -> dict[str, Column]:
 def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
     """What a model costs beside time: :func:`sizes`, ``activation_bytes`` and ``macs``.
 
-    Of a ``Frozen`` model: the bytes of its file and of the activations in it, and parameters and operations of the
-    model that it was made from.
+    Of a model that is run from a file: the bytes of the file and, of ONNX, of the activations in it; parameters and
+    operations are those of the model that it was made from.
     """
-    if not isinstance(model, Frozen):
+    if not isinstance(model, Shipped):
         peak = peak_activation_bytes(model, example)
         return {**sizes(model), "activation_bytes": peak, "macs": macs(model, example)}
     counted = sizes(model.made_from)
     found = {name: counted[name] for name in ("parameters", "nonzeros")}
     found |= {"dense_bytes": len(model.content), "zipped_bytes": len(zlib.compress(model.content, 6))}
-    peak = onnx_activation_bytes(model.content)
-    return found | {"activation_bytes": peak, "macs": macs(model.made_from, example)}
+    if _runtime(model) == ONNX:
+        found["activation_bytes"] = onnx_activation_bytes(model.content)
+    return found | {"macs": macs(model.made_from, example)}
 
 
 def _by_runtime(time: Latency, model: nn.Module) -> Latency:
-    return replace(time, runtime="ONNX Runtime") if isinstance(model, Frozen) else time
+    return replace(time, runtime=_runtime(model)) if isinstance(model, Shipped) else time
+
+
+def _runtime(model: Shipped) -> str:
+    return getattr(model, "runtime", ONNX)
 
 
 def sizes(model: nn.Module) -> dict[str, float]:

@@ -1,0 +1,173 @@
+"""A model as a file that runs without the code that made it.
+
+A form is a row of data: ``FORMS["mine"] = Form(suffix, runtime, write, read)``.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .folding import fold_batch_norm
+from .measure import Shipped
+from .runtimes import onnx_bytes, runnable
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to write a model.
+
+    Attributes
+    ----------
+    suffix : str
+        Of the file, with its dot.
+    runtime : str
+        What runs it.
+    write : callable
+        ``(model, example) -> bytes``.
+    read : callable
+        ``path -> function`` from images (N, ...) to outputs.
+    """
+
+    suffix: str
+    runtime: str
+    write: Callable[[nn.Module, torch.Tensor], bytes]
+    read: Callable[[Path], Callable]
+
+
+class Exported(nn.Module):
+    """A model that is run from its file: a column of the scorecard, as a ``runtimes.Frozen`` is.
+
+    Attributes
+    ----------
+    path : Path
+    form : str
+        Key of ``FORMS``.
+    difference : float
+        Largest difference of an output from the model's own on the example, over the largest output or 1.
+    content : bytes
+        Of the file.
+    runtime : str
+    """
+
+    def __init__(self, model: nn.Module, path: Path, form: str, difference: float):
+        super().__init__()
+        self.path, self.form, self.difference = path, form, difference
+        self.content, self.runtime, self._run = path.read_bytes(), FORMS[form].runtime, [FORMS[form].read(path)]
+        self._made_from = [model.made_from if isinstance(model, Shipped) else copy.deepcopy(model)]
+        self.eval()
+
+    @property
+    def made_from(self) -> nn.Module:
+        """The model as it was: of the same parameters and operations."""
+        return self._made_from[0]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Outputs, without a graph."""
+        with torch.no_grad():
+            return self._run[0](images.detach().contiguous())
+
+
+def export(
+    model: nn.Module, example: torch.Tensor, path: Path | str, form: str = "onnx", *, tolerance: float = 1e-4
+) -> Exported:
+    """Write a model, run the file, and keep it only if it says what the model says.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; a ``Frozen`` (integer kernels) has its file already, and goes out as "onnx".
+    example : torch.Tensor
+        A batch of any size; its outputs are compared.
+    path : Path or str
+        A file that is there is replaced at the end.
+    form : str
+        Key of ``FORMS``: "onnx", "torch.export" or "executorch".
+    tolerance : float
+        Largest difference that is allowed, over the largest output or 1.
+
+    Returns
+    -------
+    Exported
+        The model as the file has it, for ``scorecards`` beside others.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, the form does not exist or cannot hold integer kernels, the suffix is another
+        form's, or the file's outputs differ from the model's (nothing is written then).
+    ModuleNotFoundError
+        If the form needs a package that is not installed.
+    """
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
+    path, row = Path(path), FORMS[form]
+    if path.suffix != row.suffix:
+        raise ValueError(f"path must end in {row.suffix} for the form {form!r}, got {path.name!r}.")
+    if isinstance(model, Shipped) and form != "onnx":
+        raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {form!r}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.stem}.part{row.suffix}")
+    try:
+        temporary.write_bytes(row.write(model, example))
+        with torch.no_grad():
+            wanted, found = model(example), row.read(temporary)(example.contiguous())
+        difference = ((wanted - found).abs().max() / wanted.abs().max().clamp(min=1)).item()
+        if not difference <= tolerance:
+            raise ValueError(f"the file's outputs differ from the model's by {difference:.2g}, over {tolerance:g}.")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(model, path, form, difference)
+
+
+def _write_onnx(model: nn.Module, example: torch.Tensor) -> bytes:
+    return model.content if isinstance(model, Shipped) else onnx_bytes(model, example)
+
+
+def _write_program(model: nn.Module, example: torch.Tensor) -> bytes:
+    pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
+    with torch.no_grad():
+        program = torch.export.export(model, (pair,), dynamic_shapes=({0: torch.export.Dim("n")},))
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    return stream.getvalue()
+
+
+def _read_program(path: Path) -> Callable:
+    return torch.export.load(path).module()
+
+
+def _write_executorch(model: nn.Module, example: torch.Tensor) -> bytes:
+    """A program for one image, as its memory is planned beforehand."""
+    try:
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"the form 'executorch' needs `pip install executorch` ({error}).") from error
+    with torch.no_grad():
+        program = torch.export.export(fold_batch_norm(model), (example[:1].contiguous(),))
+    return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+
+
+def _read_executorch(path: Path) -> Callable:
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(path).load_method("forward")
+    return lambda images: torch.cat([method.execute([image[None]])[0].clone() for image in images])
+
+
+FORMS: dict[str, Form] = {
+    "onnx": Form(".onnx", "ONNX Runtime", _write_onnx, lambda path: runnable(path.read_bytes())),
+    "torch.export": Form(".pt2", "torch.export", _write_program, _read_program),
+    "executorch": Form(".pte", "ExecuTorch", _write_executorch, _read_executorch),
+}
