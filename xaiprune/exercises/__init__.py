@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import curvature, distillation, explanations, quantization, soft, structure, transformer, weights
-from .answers import NotYet
+from .answers import Function, NotYet, Number
 
 
 @dataclass(frozen=True)
@@ -16,14 +15,14 @@ class Exercise:
     Attributes
     ----------
     name : str
-    check : callable
+    check : Number or Function
         Takes the answer; raises :class:`NotYet` with the likely mistake, or returns.
     minutes : int
         Time that it takes.
     """
 
     name: str
-    check: Callable
+    check: Number | Function
     minutes: int
 
 
@@ -48,31 +47,31 @@ def exercise(name: str, answer) -> None:
 EXERCISES: dict[str, Exercise] = {
     row.name: row
     for row in (
-        Exercise("neuron", soft.parameters_of_a_neuron, 3),
-        Exercise("mask", soft.mask_is_not_cut, 2),
-        Exercise("psnr", soft.psnr, 5),
-        Exercise("step", soft.smallest_step, 3),
-        Exercise("csr", weights.csr_break_even, 3),
-        Exercise("cubic", weights.cubic_half, 3),
-        Exercise("keep", weights.exact_mask, 5),
-        Exercise("fisher", curvature.fisher_of_two, 3),
-        Exercise("probes", curvature.more_probes, 2),
-        Exercise("surgeon", curvature.first_to_go, 4),
-        Exercise("z-plus", explanations.positive_share, 3),
-        Exercise("complete", explanations.completeness, 3),
-        Exercise("shared", explanations.shared_top, 5),
-        Exercise("hidden", structure.hidden_channel, 3),
-        Exercise("rounded", structure.rounded, 2),
-        Exercise("statistics", structure.statistics, 5),
-        Exercise("head", transformer.head_weights, 3),
-        Exercise("remainder", transformer.softmax_remainder, 4),
-        Exercise("rollout", transformer.rollout_step, 4),
-        Exercise("grid", quantization.step_of_a_range, 2),
-        Exercise("tie", quantization.rounded_tie, 3),
-        Exercise("equalize", quantization.equal_ranges, 4),
-        Exercise("soft label", distillation.soft_label, 3),
-        Exercise("others", distillation.share_of_the_others, 2),
-        Exercise("gap", distillation.gap_closed, 4),
+        Exercise("neuron", soft.PARAMETERS_OF_A_NEURON, 3),
+        Exercise("mask", soft.MASK_IS_NOT_CUT, 2),
+        Exercise("psnr", soft.PSNR, 5),
+        Exercise("step", soft.SMALLEST_STEP, 3),
+        Exercise("csr", weights.CSR_BREAK_EVEN, 3),
+        Exercise("cubic", weights.CUBIC_HALF, 3),
+        Exercise("keep", weights.EXACT_MASK, 5),
+        Exercise("fisher", curvature.FISHER_OF_TWO, 3),
+        Exercise("probes", curvature.MORE_PROBES, 2),
+        Exercise("surgeon", curvature.FIRST_TO_GO, 4),
+        Exercise("z-plus", explanations.POSITIVE_SHARE, 3),
+        Exercise("complete", explanations.COMPLETENESS, 3),
+        Exercise("shared", explanations.SHARED_TOP, 5),
+        Exercise("hidden", structure.HIDDEN_CHANNEL, 3),
+        Exercise("rounded", structure.ROUNDED, 2),
+        Exercise("statistics", structure.STATISTICS, 5),
+        Exercise("head", transformer.HEAD_WEIGHTS, 3),
+        Exercise("remainder", transformer.SOFTMAX_REMAINDER, 4),
+        Exercise("rollout", transformer.ROLLOUT_STEP, 4),
+        Exercise("grid", quantization.STEP_OF_A_RANGE, 2),
+        Exercise("tie", quantization.ROUNDED_TIE, 3),
+        Exercise("equalize", quantization.EQUAL_RANGES, 4),
+        Exercise("soft label", distillation.SOFT_LABEL, 3),
+        Exercise("others", distillation.SHARE_OF_THE_OTHERS, 2),
+        Exercise("gap", distillation.GAP_CLOSED, 4),
     )
 }
 

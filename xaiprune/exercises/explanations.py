@@ -4,56 +4,62 @@ from __future__ import annotations
 
 import numpy as np
 
-from .answers import NotYet, number, value
+from .answers import Function, Number, one_number
+
+#: What z-plus gives the first of the contributions 3, 1 and -2 to an output with relevance 4.
+POSITIVE_SHARE = Number(
+    right=3,
+    tolerance=1e-6,
+    mistakes={
+        6: "that is the epsilon rule: 3 of a sum of 2. Under z-plus the -2 does not count, so the sum is 4.",
+        2: "you divided by the sum of the sizes. Negative contributions do not count at all.",
+        0.75: "that is the share. Times the relevance of the output, which is 4.",
+    },
+    otherwise="divide the positive contributions alone, in proportion, and share out the relevance of 4.",
+)
 
 
-def positive_share(answer) -> None:
-    """What z-plus gives the first of the contributions 3, 1 and -2 to an output with relevance 4."""
-    number(
-        answer,
-        right=3,
-        tolerance=1e-6,
-        mistakes={
-            6: "that is the epsilon rule: 3 of a sum of 2. Under z-plus the -2 does not count, so the sum is 4.",
-            2: "you divided by the sum of the sizes. Negative contributions do not count at all.",
-            0.75: "that is the share. Times the relevance of the output, which is 4.",
-        },
-        otherwise="divide the positive contributions alone, in proportion, and share out the relevance of 4.",
-    )
+#: Per cent by which a heatmap that sums to 5.7 misses a logit of 7 over a baseline's 1.
+COMPLETENESS = Number(
+    right=5,
+    tolerance=1e-6,
+    mistakes={
+        0.05: "right, but as a share: in per cent it is 100 times that.",
+        0.3: "that is the difference itself. Relative to what the image adds to the baseline.",
+        100 * 1.3 / 7: "the baseline's own logit of 1 has to be taken off first: the values share out 7 - 1.",
+        100 * 0.3 / 7: "relative to what the image adds, 7 - 1, and not to the logit.",
+    },
+    otherwise="|sum - (f(x) - f(x'))| / |f(x) - f(x')|, in per cent.",
+)
 
 
-def completeness(answer) -> None:
-    """Per cent by which a heatmap that sums to 5.7 misses a logit of 7 over a baseline's 1."""
-    number(
-        answer,
-        right=5,
-        tolerance=1e-6,
-        mistakes={
-            0.05: "right, but as a share: in per cent it is 100 times that.",
-            0.3: "that is the difference itself. Relative to what the image adds to the baseline.",
-            100 * 1.3 / 7: "the baseline's own logit of 1 has to be taken off first: the values share out 7 - 1.",
-            100 * 0.3 / 7: "relative to what the image adds, 7 - 1, and not to the logit.",
-        },
-        otherwise="|sum - (f(x) - f(x'))| / |f(x) - f(x')|, in per cent.",
-    )
+def _top(values, k) -> set:
+    return set(np.argsort(-values.ravel())[:k])
 
 
-def shared_top(function) -> None:
-    """A function (one, other, k) -> share of the k highest pixels that both maps have in common."""
-    if not callable(function):
-        raise NotYet("write a function: shared(one, other, k).")
-    draw = np.random.default_rng(2)
-    one, other, k = draw.standard_normal((6, 7)), draw.standard_normal((6, 7)), 12
-    other += 0.5 * one
+def _common(one, other, k) -> float:
+    return float(len(_top(one, k) & _top(other, k)))
 
-    def common(a, b):
-        return len(set(np.argsort(-a.ravel())[:k]) & set(np.argsort(-b.ravel())[:k]))
 
-    mistakes = {
-        common(abs(one), abs(other)) / k: "you took absolute values: strong evidence against is not among the highest.",
-        common(-one, -other) / k: "these are the lowest pixels. The highest are meant.",
-        common(one, other) / one.size: "divide by k, so that two equal maps share 1.",
-        float(common(one, other)): "that is how many they share. Which part of k is it?",
-    }
-    right = common(one, other) / k
-    number(float(value(function, one, other, k)), right, 1e-6, mistakes, f"these two maps share {right:.3f}.")
+_ONE, _NOISE = np.random.default_rng(2).standard_normal((2, 6, 7))
+
+#: A function (one, other, k) -> share of the k highest pixels that both maps have in common.
+SHARED_TOP = Function(
+    form="shared(one, other, k)",
+    arguments=(_ONE, _NOISE + 0.5 * _ONE, 12),
+    right=lambda one, other, k: _common(one, other, k) / k,
+    mistakes=(
+        (
+            lambda one, other, k: _common(abs(one), abs(other), k) / k,
+            "you took absolute values: strong evidence against is not among the highest.",
+        ),
+        (
+            lambda one, other, k: _common(-one, -other, k) / k,
+            "these are the lowest pixels. The highest are meant.",
+        ),
+        (lambda one, other, k: _common(one, other, k) / one.size, "divide by k, so that two equal maps share 1."),
+        (_common, "that is how many they share. Which part of k is it?"),
+    ),
+    otherwise="these two maps share {right:.3f}.",
+    kind=one_number,
+)
