@@ -2,6 +2,11 @@
 # make test   make the same environment, pass every test
 # make course run every lesson headless, with its minutes beside its budget
 #
+# make student    write the edition with blanks into build/student; work that lies there is never overwritten
+# make teacher    write the one with solutions, likely mistakes, times (it runs every lesson) and questions to discuss
+# make site       build the course as static pages into build/site
+# make dashboard  start the explorers as a page of their own, without code
+#
 # TORCH_INDEX=ADDRESS takes torch and torchvision from another index, or from a folder of wheels.
 
 PYTHON ?= python3
@@ -11,7 +16,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # No question about news and no look for updates: the course runs offline.
 LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
-.PHONY: lab test course lint clean
+.PHONY: lab test course student teacher site dashboard lint clean
 
 lab: $(VENV)/.ready
 	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
@@ -23,6 +28,19 @@ test: $(VENV)/.ready
 
 course: $(VENV)/.ready
 	$(VENV)/bin/python -m xaiprune.course run
+
+student: $(VENV)/.ready
+	$(VENV)/bin/python -m xaiprune.editions student
+
+teacher: $(VENV)/.ready
+	$(VENV)/bin/python -m xaiprune.editions teacher --run
+
+site: $(VENV)/.ready
+	$(VENV)/bin/python -m xaiprune.editions site
+
+# Through Jupyter's own server, so that its token guards the page.
+dashboard: $(VENV)/.ready
+	$(VENV)/bin/jupyter server --ServerApp.default_url=/voila/render/notebooks/dashboard.ipynb
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff format .

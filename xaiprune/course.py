@@ -49,6 +49,18 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, float]:
     return clean(notebook), time.perf_counter() - start
 
 
+def timed(path: Path) -> nbformat.NotebookNode:
+    """Run a notebook from a clean kernel, and keep when each cell began and ended."""
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources, record_timing=True).execute()
+    times = [cell.metadata.get("execution") for cell in notebook.cells]
+    for cell, seen in zip(clean(notebook).cells, times):
+        if seen:
+            cell.metadata["execution"] = seen
+    return notebook
+
+
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop widget state and views, progress bars, timestamps and the frames of errors, in place."""
     notebook.metadata.pop("widgets", None)

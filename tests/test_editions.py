@@ -1,0 +1,149 @@
+"""Editions: what learners, teachers and readers of pages get."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+import xaiprune as xp
+from xaiprune import course, editions, pages
+from xaiprune.exercises import NotYet
+
+LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in course.lessons()}
+each_lesson = pytest.mark.parametrize("notebook", LESSONS.values(), ids=LESSONS)
+
+
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def checks(notebook):
+    return [cell.source for cell in notebook.cells if "xp.exercise(" in cell.source]
+
+
+@each_lesson
+def test_the_student_edition_has_blanks_and_no_outputs(notebook):
+    made = editions.student(notebook)
+    assert not tagged(made, "solution")
+    assert len(tagged(made, "exercise")) == len(checks(made)) == len(tagged(notebook, "solution")) > 0
+    assert all(not cell.outputs and cell.execution_count is None for cell in made.cells if cell.cell_type == "code")
+    assert tagged(notebook, "solution"), "the lesson itself keeps its solutions"
+    kept = [cell.source for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
+    assert [cell.source for cell in made.cells] == kept
+
+
+@each_lesson
+def test_checks_fail_on_the_blanks_and_pass_on_the_solutions(notebook, capsys):
+    made = editions.student(notebook)
+    for blank, check in zip(tagged(made, "exercise"), checks(made)):
+        space = {"xp": xp}
+        exec(blank.source, space)
+        with pytest.raises(NotYet, match="still blank"):
+            exec(check, space)
+    for solution, check in zip(tagged(editions.teacher(notebook), "solution"), checks(made)):
+        space = {"xp": xp, "np": np, "torch": torch, "math": __import__("math")}
+        exec(solution.source, space)
+        exec(check, space)
+        assert capsys.readouterr().out.endswith(": right.\n")
+
+
+@each_lesson
+def test_the_teacher_edition_has_open_solutions_mistakes_and_questions(notebook):
+    made = editions.teacher(notebook)
+    assert all("jupyter" not in cell.metadata for cell in tagged(made, "solution"))
+    text = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+    assert text.count("**Likely mistakes**") == len(checks(notebook))
+    for name in re.findall(r'xp\.exercise\("([^"]+)"', "\n".join(checks(notebook))):
+        for words in xp.exercises.EXERCISES[name].check.likely:
+            assert words in text
+    asked = notebook.metadata["xaiprune"]["discussion"]
+    assert len(asked) >= 3
+    for words in asked:
+        assert words in text
+        assert "?" in words
+        assert "(Listen for: " in words
+
+
+def small(*sources):
+    notebook = nbformat.v4.new_notebook(metadata={"xaiprune": {"seconds": 60}})
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    return notebook
+
+
+def test_the_teacher_edition_tells_how_long_cells_take(tmp_path):
+    nbformat.write(small("import time; time.sleep(1.6)", "1"), tmp_path / "lesson.ipynb")
+    made = editions.teacher(course.timed(tmp_path / "lesson.ipynb"))
+    assert [cell.source for cell in made.cells][1:3] == ["*This cell took 2 s.*", "1"]
+
+
+def test_work_is_never_overwritten(tmp_path, monkeypatch, capsys):
+    lesson = tmp_path / "lessons" / "01_one.ipynb"
+    lesson.parent.mkdir()
+    monkeypatch.setattr(course, "lessons", lambda: [lesson])
+    nbformat.write(small("first = 1"), lesson)
+    made = tmp_path / "student" / "01_one.ipynb"
+    assert editions.make("student", made.parent) == 0
+    nbformat.write(small("second = 2"), lesson)
+    assert editions.make("student", made.parent) == 0, "nobody has worked in it: it is renewed"
+    assert "second = 2" in made.read_text()
+    work = made.read_text().replace("second = 2", "second = 'my answer'")
+    made.write_text(work)
+    nbformat.write(small("third = 3"), lesson)
+    assert editions.make("student", made.parent) == 1
+    assert made.read_text() == work
+    assert "left as it is, for somebody has worked in it" in capsys.readouterr().out
+    other = tmp_path / "elsewhere" / "01_one.ipynb"
+    other.parent.mkdir()
+    other.write_text("somebody else's")
+    assert editions.make("student", other.parent) == 1
+    assert other.read_text() == "somebody else's"
+
+
+def test_an_edition_is_the_same_each_time(tmp_path):
+    for folder in ("a", "b"):
+        editions.write(editions.student(LESSONS["03_curvature"]), tmp_path / folder / "03.ipynb")
+    assert (tmp_path / "a" / "03.ipynb").read_bytes() == (tmp_path / "b" / "03.ipynb").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages; Sphinx's warnings are errors."""
+    return pages.build(tmp_path_factory.mktemp("site")).parent
+
+
+def test_the_site_has_every_lesson_with_its_outputs(site):
+    for name, notebook in LESSONS.items():
+        text = (site / f"{name}.html").read_text()
+        pictures = re.findall(r"<img [^>]*>", text)
+        shown = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+        assert len([tag for tag in pictures if "_images/" in tag]) >= len(shown)
+        for tag in pictures:
+            source = re.search(r'src="([^"]+)"', tag).group(1)
+            assert (site / source).exists()
+            assert len(re.search(r'alt="([^"]*)"', tag).group(1)) > 20, tag
+        assert "holds: " in text
+        assert "hide" in text
+        assert "$" not in re.sub(r"<(pre|script|math|code)\b.*?</\1>", "", text, flags=re.S)
+
+
+def test_the_site_needs_no_network_and_its_links_lead_somewhere(site):
+    for path in site.glob("*.html"):
+        text = path.read_text()
+        assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', text)
+        for target in re.findall(r'href="([^"#:]+\.html)', text):
+            assert (site / target).exists(), f"{path.name} -> {target}"
+    assert "<math" in (site / "03_curvature.html").read_text()
+    assert 'href="00_start_here.html"' in (site / "index.html").read_text()
+    assert "JupyterHub" in (site / "teaching.html").read_text()
+
+
+def test_the_command_line_writes_an_edition(tmp_path, capsys):
+    assert editions.main(["student", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob("*.ipynb"))) == len(LESSONS)
+    assert capsys.readouterr().out.endswith(f"in {tmp_path}\n")
+    with pytest.raises(SystemExit):
+        editions.main(["pupil"])
