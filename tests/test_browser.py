@@ -104,6 +104,7 @@ def lab(tmp_path_factory):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
         nbformat.write(notebook, folder / f"{name}.ipynb")
+    shutil.copy(Path(__file__).parents[1] / "notebooks" / "dashboard.ipynb", folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -263,3 +264,30 @@ def test_dragging_the_temperature_lets_the_teacher_say_more(lab, page):
     assert (cold, most) == (1, same)
     assert warm > cold
     assert more > bits
+
+
+def test_the_dashboard_shows_an_explorer_without_code(lab, page):
+    address, token = lab
+    page.goto(f"{address}/voila/render/dashboard.ipynb?token={token}")
+    page.locator("select").wait_for(timeout=120_000)
+    assert page.locator(".cm-content, .jp-InputArea-editor").count() == 0
+    page.locator("select").select_option(label="Noise: gradients, smoothed")
+    page.locator(".xaiprune-readout").wait_for(timeout=90_000)
+    settle(page)
+    before = readout(page)[0]
+    box = page.locator(".noUi-handle").nth(1).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + box["height"] / 2, steps=12)
+    page.mouse.up()
+    page.wait_for_function("text => document.querySelector('.xaiprune-readout').innerText !== text", arg=before)
+    if folder := os.environ.get("XAIPRUNE_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/dashboard.png")
+
+
+def test_the_dashboard_asks_for_the_token_too(lab, page):
+    address, _ = lab
+    page.context.clear_cookies()
+    answer = page.goto(f"{address}/voila/render/dashboard.ipynb")
+    assert "/login" in page.url or answer.status == 403
+    assert page.locator("select").count() == 0

@@ -17,6 +17,7 @@ from xaiprune.metrics import accuracy
 from xaiprune.prune import curvature, cut, find_units, find_weights, plan, scan, score
 from xaiprune.train import classification_loss
 from xaiprune.widgets import (
+    GALLERY,
     CalibrationExplorer,
     CoefficientExplorer,
     CurvatureExplorer,
@@ -26,6 +27,7 @@ from xaiprune.widgets import (
     StructureExplorer,
     TemperatureExplorer,
     ThresholdExplorer,
+    gallery,
 )
 from xaiprune.widgets.calibration import BITS
 from xaiprune.widgets.calibration import SHARES as INSIDE
@@ -663,3 +665,19 @@ def test_the_temperature_explorer_follows_its_controls_and_refuses(temperature_e
     empty = data.Split(explorer.split.images[:0], explorer.split.labels[:0])
     with pytest.raises(ValueError, match="split is empty"):
         TemperatureExplorer(*explorer.models, empty, data.MNIST_CLASSES)
+
+
+@pytest.mark.parametrize("title", GALLERY)
+def test_the_gallery_makes_each_explorer_when_it_is_chosen(title):
+    page = gallery()
+    choice, place = page.children
+    assert place.children == ()
+    choice.value = title
+    [box] = place.children
+    assert "xaiprune-readout" in "".join(
+        child.value for child in box.children if hasattr(child, "value") and isinstance(child.value, str)
+    )
+    choice.value = choice.options[0]
+    assert place.children == ()
+    choice.value = title
+    assert place.children == (box,), "it is made once"

@@ -3,6 +3,7 @@
 from .calibration import CalibrationExplorer
 from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer
+from .gallery import GALLERY, gallery
 from .heads import HeadExplorer
 from .heatmap import HeatmapExplorer
 from .noise import NoiseExplorer
@@ -11,6 +12,6 @@ from .temperature import TemperatureExplorer
 from .threshold import ThresholdExplorer
 
 __all__ = [
-    *("CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer", "HeatmapExplorer"),
+    *("GALLERY", "gallery", "CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer", "HeatmapExplorer"),
     *("NoiseExplorer", "StructureExplorer", "TemperatureExplorer", "ThresholdExplorer"),
 ]
