@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("checks", "data", "downloads", "exercises", "kinds", "memory", "metrics", "samples", "sweeps", "tables", "timing"),
     ("confidence", "fairness", "folding", "measure", "plots", "runtimes"),
-    ("train", "augment", "zoo", "doctor", "course", "editions", "pages"),
+    ("train", "augment", "devices", "zoo", "doctor", "course", "editions", "pages"),
     ("explain",),
     ("prune", "distill"),
     ("quantize",),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import joblib
@@ -29,7 +30,7 @@ def sweep(
 ) -> dict[Task, float]:
     """Evaluate a function on many tasks through joblib.
 
-    ``joblib.parallel_config("loky", n_jobs=2)`` around the call uses two processes, ``"dask"`` a cluster.
+    ``joblib.parallel_config("loky", n_jobs=2)`` around the call uses two processes, :func:`on_dask` a cluster.
 
     Parameters
     ----------
@@ -74,6 +75,47 @@ def sweep(
                 content = json.dumps({"identity": identity, "rows": [[task, known[task]] for task in known]})
                 save_atomically(Path(table), lambda path: path.write_text(content))
     return {task: known[task] for task in tasks}
+
+
+@contextmanager
+def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10.0) -> Iterator:
+    """Inside the ``with``, every sweep runs on a Dask cluster; what a lost worker had begun is run again.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of a scheduler, such as ``tcp://head:8786``. Without one, workers are started on this machine.
+    workers : int
+        Processes of that local cluster, each with one thread.
+    timeout : float
+        Seconds to wait for the scheduler.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    ConnectionError
+        If no scheduler answers at the address.
+    """
+    from distributed import Client, LocalCluster
+
+    if address is None and workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}.")
+    with ExitStack() as stack:
+        if address is None:
+            options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+            address = stack.enter_context(LocalCluster(**options))
+        try:
+            client = stack.enter_context(Client(address, timeout=timeout))
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no Dask scheduler answers at {address} ({error}): start one there with `dask scheduler`, and workers "
+                "with `dask worker ADDRESS --nthreads 1`, or leave the address out for workers on this machine."
+            ) from error
+        stack.enter_context(joblib.parallel_config("dask"))
+        yield client
 
 
 def digest(*tensors: torch.Tensor) -> str:

@@ -12,6 +12,7 @@ from .temperature import TemperatureExplorer
 from .threshold import ThresholdExplorer
 
 __all__ = [
-    *("GALLERY", "gallery", "CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer", "HeatmapExplorer"),
-    *("NoiseExplorer", "StructureExplorer", "TemperatureExplorer", "ThresholdExplorer"),
+    *("GALLERY", "CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer"),
+    *("HeatmapExplorer", "NoiseExplorer", "StructureExplorer", "TemperatureExplorer", "ThresholdExplorer"),
+    "gallery",
 ]

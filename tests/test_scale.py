@@ -1,0 +1,141 @@
+"""Sweeps on a Dask cluster, and training in two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from xaiprune import data, devices, sweeps, zoo
+from xaiprune.train import classification_loss, fit
+
+TASKS = [(n, name) for n in range(12) for name in ("a", "b")]
+
+
+def value(task) -> float:
+    """A number that takes a moment, and no randomness."""
+    n, name = task
+    time.sleep(0.05)
+    return float(np.sin(n) + len(name))
+
+
+def where(task) -> float:
+    return float(os.getpid())
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with sweeps.on_dask(workers=2) as client:
+        yield client
+
+
+def run(function, **options):
+    return sweeps.sweep(function, TASKS, identity={"of": "test"}, progress=False, **options)
+
+
+def test_a_sweep_on_two_workers_is_that_of_one_process(cluster):
+    with sweeps.on_dask(cluster.scheduler.address):
+        there = run(value)
+        processes = set(run(where).values())
+    assert there == run(value)
+    assert list(there) == TASKS
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+
+
+def test_each_worker_computes_with_one_thread(cluster):
+    assert set(cluster.run(torch.get_num_threads).values()) == {1}
+
+
+def test_a_killed_worker_loses_nothing(cluster, tmp_path):
+    wanted = run(value)
+    victim = next(iter(cluster.run(os.getpid).values()))
+    killer = threading.Timer(0.4, os.kill, (victim, signal.SIGKILL))
+    killer.start()
+    with sweeps.on_dask(cluster.scheduler.address):
+        found = run(value, table=tmp_path / "table.json")
+    killer.join()
+    assert found == wanted
+    assert len(json.loads((tmp_path / "table.json").read_text())["rows"]) == len(TASKS)
+    cluster.wait_for_workers(2, timeout=60)
+    assert victim not in cluster.run(os.getpid).values()
+
+
+def test_a_scheduler_that_does_not_answer_is_named():
+    with (
+        pytest.raises(ConnectionError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"),
+        sweeps.on_dask("tcp://127.0.0.1:9", timeout=1),
+    ):
+        pass
+    with pytest.raises(ValueError, match="workers must be at least 1"), sweeps.on_dask(workers=0):
+        pass
+
+
+TRAINING = """
+import json, sys
+import torch
+from lightning_fabric import Fabric
+from xaiprune import data, devices, zoo
+from xaiprune.augment import flip_and_shift
+from xaiprune.train import classification_loss, fit, seed_everything
+
+torch.set_num_threads(1)
+fabric = Fabric(accelerator="cpu", devices=int(sys.argv[1]), strategy="ddp" if sys.argv[1] != "1" else "auto")
+fabric.launch()
+seed_everything(0)
+model = zoo.dense((32, 16))
+loss = devices.shared(fabric, model, classification_loss)
+options = {"epochs": 3, "lr": 1e-2, "batch_size": 64, "augment": flip_and_shift, "progress": False}
+rows = fit(model, data.mnist("train", 640), loss, **options)
+if fabric.global_rank == 0:
+    total = sum(p.double().abs().sum().item() for p in model.parameters())
+    print(json.dumps({"losses": [row["loss"] for row in rows], "total": total, "processes": fabric.world_size}))
+"""
+
+
+def test_two_processes_train_as_one(tmp_path):
+    script = tmp_path / "training.py"  # further processes are started from a file
+    script.write_text(textwrap.dedent(TRAINING))
+    found = {}
+    for processes in (1, 2):
+        command = [sys.executable, "-W", "ignore", str(script), str(processes)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[processes] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+    assert found[2]["processes"] == 2
+    assert found[2]["losses"] == pytest.approx(found[1]["losses"], abs=1e-5)
+    assert found[2]["total"] == pytest.approx(found[1]["total"], rel=1e-5)
+    assert found[1]["losses"][0] > found[1]["losses"][-1]
+
+
+class Two:
+    """A Fabric of two processes, seen from one of them."""
+
+    world_size, global_rank = 2, 1
+
+    def setup_module(self, model):
+        return model
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    model = zoo.dense((8,))
+    with pytest.raises(ValueError, match="batch_size must be a multiple of 2 processes, got 33"):
+        fit(
+            model,
+            data.mnist("train", 66),
+            devices.shared(Two(), model, classification_loss),
+            epochs=1,
+            lr=1e-3,
+            batch_size=33,
+        )
+    with pytest.warns(UserWarning, match="batch normalisation counts each process's share"):
+        devices.shared(Two(), zoo.mobilenet(width=0.1), classification_loss)
