@@ -28,7 +28,7 @@ LAYERS = (
     ("explain",),
     ("prune", "distill"),
     ("quantize",),
-    ("export", "pipeline"),
+    ("dynamic", "export", "pipeline"),
     ("widgets",),
 )
 MODULES = sorted(

@@ -18,6 +18,7 @@ _SUBMODULES = (
     "data",
     "distill",
     "doctor",
+    "dynamic",
     "exercises",
     "explain",
     "export",

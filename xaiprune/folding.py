@@ -50,7 +50,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return folded
 
 
-class _Tracer(torch.fx.Tracer):
+class Tracer(torch.fx.Tracer):
     """Every module without parts is one step, whoever wrote it."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
@@ -66,7 +66,7 @@ def traced(model: nn.Module) -> torch.fx.Graph:
         If ``torch.fx`` cannot follow the model: its control flow depends on data, for example.
     """
     try:
-        return _Tracer().trace(model)
+        return Tracer().trace(model)
     except Exception as error:
         raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
 

@@ -1,0 +1,185 @@
+"""Dynamic pruning: halves of a model, ways of images, and what they cost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from xaiprune import data, dynamic, measure, metrics, prune, zoo
+from xaiprune.dynamic import (
+    Branch,
+    Dynamic,
+    choose_threshold,
+    class_scores,
+    class_sets,
+    scores_for,
+    split_at,
+    tails_for,
+)
+from xaiprune.train import classification_loss, fit, seed_everything
+
+CLASSES, LAYER = 10, "features.3"
+
+
+def pictures(name: str = "calibration", count: int = 200) -> data.Split:
+    return data.fashion_mnist(name, count)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    """A narrow MobileNet that has learned a little."""
+    seed_everything(0)
+    net = zoo.mobilenet(width=0.1)
+    fit(net, pictures("train", 800), classification_loss, epochs=2, lr=1e-2, batch_size=50, progress=False)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def branch(model) -> Branch:
+    return dynamic.fit_branch(split_at(model, LAYER).trunk, pictures("train", 500), classes=CLASSES, progress=False)
+
+
+@pytest.fixture(scope="module")
+def network(model, branch) -> Dynamic:
+    """Two sets, each with a tail of about half of the operations."""
+    units = dynamic.behind(model, prune.find_units(model, pictures().images[:1]), LAYER)
+    by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
+    sets = [(0, 2, 3, 4, 6), (1, 5, 7, 8, 9)]
+    tails = tails_for(model, LAYER, sets, by_class, pictures(), target=0.5)
+    trunk = split_at(model, LAYER).trunk
+    sure = metrics.predict(nn.Sequential(trunk, branch), pictures("validation", 120).images).softmax(1).amax(1)
+    return Dynamic(trunk, branch, tails, sets, sure.median().item())
+
+
+@pytest.mark.parametrize("layer", ["features.0", "features.3", "features.4.conv.0", "features.18"])
+def test_both_halves_are_the_whole(model, layer):
+    images = pictures().images[:8]
+    trunk, tail = split_at(model, layer)
+    assert torch.equal(tail(trunk(images)), model(images))
+    parts = measure.macs(trunk, images), measure.macs(tail, trunk(images).detach())
+    assert sum(parts) == measure.macs(model, images)
+
+
+def test_where_a_model_cannot_be_cut(model):
+    with pytest.raises(ValueError, match=r"the model cannot be cut after 'features.5.conv.0': .* also reads"):
+        split_at(model, "features.5.conv.0")  # inside of a block with a residual sum: its input goes past
+    with pytest.raises(ValueError, match=r"layer must be a module that runs once, got 'features.99'"):
+        split_at(model, "features.99")
+    with pytest.raises(ValueError, match="training mode"):
+        split_at(zoo.mobilenet(width=0.1).train(), LAYER)
+
+
+def test_units_behind_a_layer_leave_what_is_before_it_alone(model):
+    units = prune.find_units(model, pictures().images[:1])
+    found = dynamic.behind(model, units, LAYER)
+    assert 0 < len(found) < len(units)
+    trunk = split_at(model, LAYER).trunk
+    half = prune.cut(model, prune.plan(prune.score(model, found, "l2"), ratio=0.3))
+    images = pictures().images[:4]
+    assert torch.equal(split_at(half, LAYER).trunk(images), trunk(images))
+
+
+def test_every_image_gets_the_answer_of_its_way(network):
+    images = pictures("validation", 120).images
+    found, ways = network(images), network.ways(images)
+    assert len(set(ways.tolist())) == 3, "some leave, some go each way"
+    with torch.no_grad():
+        for image, logits, way in zip(images, found, ways.tolist()):
+            features = network.trunk(image[None])
+            early = network.branch(features)
+            sure = early.softmax(1)[0]
+            if sure.max() >= network.threshold:
+                wanted, right = early, -1
+            else:
+                right = max((0, 1), key=lambda place: sure[list(network.sets[place])].sum().item())
+                wanted = network.tails[right](features)
+            assert way == right
+            torch.testing.assert_close(logits, wanted[0], rtol=1e-4, atol=1e-4)
+
+
+def test_tails_are_really_smaller_and_shares_add_up(network, model):
+    images = pictures("validation", 120).images
+    costs, shares = dynamic.path_macs(network, images), network.shares(images)
+    assert sum(shares.values()) == pytest.approx(1)
+    whole, trunk = measure.macs(model, images[:1]), measure.macs(network.trunk, images[:1])
+    features = network.trunk(images[:1]).detach()
+    extra = measure.macs(network.branch, features)
+    for some, tail in zip(network.sets, network.tails):
+        assert measure.macs(tail, features) <= 0.51 * (whole - trunk)
+        assert costs[str(some)] == trunk + extra + measure.macs(tail, features)
+    assert costs["exit"] == trunk + extra
+    assert costs["mean"] == pytest.approx(sum(shares[way] * costs[way] for way in shares))
+    assert costs["worst"] == max(costs[way] for way in shares)
+    widths = [sorted(tuple(weight.shape) for weight in tail.parameters()) for tail in network.tails]
+    assert widths[0] != widths[1], "each set keeps other units"
+
+
+def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
+    images = pictures("validation", 60).images
+    quick = dynamic.frozen(network, images[:1])
+    torch.testing.assert_close(quick(images), network(images), rtol=1e-3, atol=1e-3)
+    ways, times = dynamic.path_latencies(network, images, {"whole": model}, repeats=5)
+    assert {"exit", "whole"} <= set(times)
+    assert ways["worst"] == max(times[way].median for way in network.shares(images))
+    assert min(times[way].median for way in network.shares(images)) <= ways["mean"] <= ways["worst"]
+
+
+def test_scores_for_a_set_are_those_of_the_class_that_needs_a_unit_most(model):
+    units = dynamic.behind(model, prune.find_units(model, pictures().images[:1]), LAYER)[:2]
+    by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
+    assert len(by_class) == CLASSES
+    found, name = scores_for(by_class, (3, 7)), units[0].name
+    shares = [by_class[label][name] / by_class[label][name].abs().sum() for label in (3, 7)]
+    assert torch.equal(found[name], torch.maximum(*shares))
+    rows = pictures().labels != 4
+    with pytest.raises(ValueError, match="data has no image of class 4"):
+        class_scores(model, units, data.Split(pictures().images[rows], pictures().labels[rows]), classes=CLASSES)
+
+
+def test_sets_hold_what_is_doubted_together():
+    logits = torch.full((60, 4), -5.0)
+    logits[:30, [0, 2]] = torch.tensor([2.0, 1.9])
+    logits[30:, [1, 3]] = torch.tensor([1.9, 2.0])
+    assert class_sets(logits, 2) == [(0, 2), (1, 3)]
+    assert class_sets(logits, 1) == [(0, 1, 2, 3)]
+    assert class_sets(logits, 4) == [(0,), (1,), (2,), (3,)]
+    with pytest.raises(ValueError, match="count must be 1 to 4, the number of classes, got 5"):
+        class_sets(logits, 5)
+
+
+@pytest.mark.parametrize("lost", [0.0, 2.0, 100.0])
+def test_the_threshold_is_the_lowest_that_loses_no_more(network, lost):
+    split = pictures("validation", 300)
+
+    def accuracy(threshold: float) -> float:
+        return metrics.accuracy(Dynamic(network.trunk, network.branch, network.tails, network.sets, threshold), split)
+
+    chosen, late = choose_threshold(network, split, lost), accuracy(1.0)
+    assert late - accuracy(chosen) <= lost + 1e-9
+    sure = metrics.predict(nn.Sequential(network.trunk, network.branch), split.images).softmax(1).amax(1)
+    lower = sorted({value for value in sure.tolist() if value < chosen})
+    for threshold in lower[:: max(1, len(lower) // 8)]:
+        assert late - accuracy(threshold) > lost, "every lower one loses more"
+
+
+def test_bad_parts_are_named(network):
+    parts = network.trunk, network.branch
+    with pytest.raises(ValueError, match="tails must be one for each of 2 sets, got 1"):
+        Dynamic(*parts, network.tails[:1], network.sets, 0.5)
+    with pytest.raises(ValueError, match="sets must hold every class once"):
+        Dynamic(*parts, network.tails, [(0, 1), (1, 2)], 0.5)
+    for threshold in (0, 1.5):
+        with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\]"):
+            Dynamic(*parts, network.tails, network.sets, threshold)
+    with pytest.raises(ValueError, match="lost must be at least 0 points"):
+        choose_threshold(network, pictures(), -1)
+    with pytest.raises(ValueError, match="trunk must give maps"):
+        dynamic.fit_branch(nn.Flatten(), pictures(), classes=10)
+
+
+def test_a_group_before_the_layer_is_refused(model):
+    units = prune.find_units(model, pictures().images[:1])
+    by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
+    with pytest.raises(ValueError, match=r"which does not lie behind 'features.3'"):
+        tails_for(model, LAYER, [tuple(range(10))], by_class, pictures(), target=0.5)

@@ -1,0 +1,194 @@
+"""How a dynamic network is made of a static one (after DyFiP, reconstructed).
+
+Sabih, Hannig and Teich (*DyFiP: Explainable AI-based Dynamic Filter Pruning of Convolutional Neural Networks*,
+EuroMLSys 2022): a branch at an early layer predicts the likely classes, and of the filters behind it only those run
+that matter for them, by an explanation. No public implementation was found; what is here follows that description, with
+sets of classes that are fixed beforehand, so that images with the same set run together through smaller layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..data import Split
+from ..measure import macs
+from ..metrics import predict
+from ..prune import Scores, UnitGroup, cut, mac_costs, plan, recalibrate, score
+from ..prune.recover import running_norms
+from ..train import classification_loss, fit
+from .halves import behind, split_at
+from .routing import Branch
+
+
+def fit_branch(
+    trunk: nn.Module, train: Split, *, classes: int, epochs: int = 10, lr: float = 1e-2, progress: bool = True
+) -> Branch:
+    """A branch that was trained on a trunk's output; the trunk does not change.
+
+    Parameters
+    ----------
+    trunk : nn.Module
+        It gives maps (N, channels, H, W).
+    train : Split
+    classes, epochs : int
+    lr : float
+    progress : bool
+
+    Raises
+    ------
+    ValueError
+        If the trunk gives no maps.
+    """
+    features = predict(trunk, train.images)
+    if features.ndim != 4:
+        raise ValueError(f"trunk must give maps (N, channels, H, W), got shape {tuple(features.shape)}.")
+    branch = Branch(features.shape[1], classes)
+    nn.init.zeros_(branch[-1].weight)  # the problem is convex: nothing is gained by drawing a start
+    nn.init.zeros_(branch[-1].bias)
+    fit(branch, Split(features, train.labels), classification_loss, epochs=epochs, lr=lr, progress=progress)
+    return branch.eval()
+
+
+def class_sets(logits: torch.Tensor, count: int, *, surest: float = 1.0) -> list[tuple[int, ...]]:
+    """Classes that are doubtful together, as sets.
+
+    Two classes are near where the branch often gives both much probability; the sets are merged from single classes,
+    the two with the highest mean nearness first (average linkage).
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        Of a branch, shape ``(N, classes)``.
+    count : int
+        Of sets, 1 to the number of classes.
+    surest : float
+        Images whose largest probability reaches this are left out: they leave anyway.
+
+    Returns
+    -------
+    list of tuple of int
+        Every class in one of them.
+    """
+    from sklearn.cluster import AgglomerativeClustering
+
+    classes = logits.shape[1]
+    if not 1 <= count <= classes:
+        raise ValueError(f"count must be 1 to {classes}, the number of classes, got {count}.")
+    given = logits.double().softmax(1)
+    doubtful = given[given.amax(1) < surest] if surest < 1 else given
+    together = doubtful.T @ doubtful
+    own = together.diagonal().clamp(min=1e-12).sqrt()
+    apart = (1 - together / (own[:, None] * own)).clamp(min=0).numpy()
+    np.fill_diagonal(apart, 0)
+    if count == classes:
+        return [(label,) for label in range(classes)]
+    labels = AgglomerativeClustering(count, metric="precomputed", linkage="average").fit_predict(apart)
+    found = [tuple(np.flatnonzero(labels == place).tolist()) for place in range(count)]
+    return sorted(found)
+
+
+def class_scores(
+    model: nn.Module, units: Sequence[UnitGroup], data: Split, *, classes: int, criterion: str = "relevance"
+) -> list[Scores]:
+    """Scores of units for each class by itself.
+
+    Parameters
+    ----------
+    model : nn.Module
+    units : sequence of UnitGroup
+    data : Split
+        Calibration images; of every class at least one.
+    classes : int
+    criterion : str
+        Key of ``prune.CRITERIA`` that reads images.
+
+    Returns
+    -------
+    list of Scores
+        By class.
+
+    Raises
+    ------
+    ValueError
+        If a class has no image (it is named).
+    """
+    found = []
+    for label in range(classes):
+        rows = data.labels == label
+        if not rows.any():
+            raise ValueError(f"data has no image of class {label}.")
+        found.append(score(model, list(units), criterion, Split(data.images[rows], data.labels[rows])))
+    return found
+
+
+def scores_for(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
+    """Scores for a set of classes: a unit matters as much as it does for the class that needs it most.
+
+    Each class's scores are divided by their sum in a group first, so that a class with large values does not speak for
+    all.
+
+    Parameters
+    ----------
+    by_class : sequence of Scores
+        From :func:`class_scores`.
+    some : sequence of int
+    """
+    shares = [by_class[label].normalised("sum") for label in some]
+    values = {name: torch.stack([one[name] for one in shares]).amax(0) for name in shares[0].values}
+    return Scores(f"{by_class[0].criterion} for {tuple(some)}", by_class[0].groups, values)
+
+
+def tails_for(
+    model: nn.Module,
+    layer: str,
+    sets: Sequence[Sequence[int]],
+    by_class: Sequence[Scores],
+    data: Split,
+    *,
+    target: float,
+    round_to: int = 1,
+) -> list[nn.Module]:
+    """The part behind a layer, cut for each set of classes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Whole; not changed.
+    layer : str
+        Behind which is cut.
+    sets : sequence of sequence of int
+    by_class : sequence of Scores
+        Of units that lie behind the layer.
+    data : Split
+        By which the statistics of batch normalisation are counted anew: for each tail, on images of its classes.
+    target : float
+        Share of the tail's operations that is left, in (0, 1).
+    round_to : int
+
+    Returns
+    -------
+    list of nn.Module
+
+    Raises
+    ------
+    ValueError
+        If a group of the scores lies before the layer, or not that many operations can go.
+    """
+    groups, example = list(by_class[0].groups), data.images[:1]
+    names = {group.name for group in behind(model, groups, layer)}
+    if before := [group.name for group in groups if group.name not in names]:
+        raise ValueError(f"by_class holds group {before[0]!r}, which does not lie behind {layer!r}.")
+    costs, trunk = mac_costs(model, groups, example), split_at(model, layer).trunk
+    share = target + (1 - target) * macs(trunk, example) / costs.total
+    tails = []
+    for some in sets:
+        smaller = cut(model, plan(scores_for(by_class, some), target=share, costs=costs, round_to=round_to))
+        tail = split_at(smaller, layer).tail
+        if running_norms(tail):
+            recalibrate(tail, predict(trunk, data.images[torch.isin(data.labels, torch.tensor(some))]))
+        tails.append(tail)
+    return tails
