@@ -45,7 +45,7 @@ def network(model, branch) -> Dynamic:
     """Two sets, each with a tail of about half of the operations."""
     units = dynamic.behind(model, prune.find_units(model, pictures().images[:1]), LAYER)
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
-    sets = [(0, 2, 3, 4, 6), (1, 5, 7, 8, 9)]
+    sets = [(0, 1, 2, 5, 7), (3, 4, 6, 8, 9)]  # both hold classes that are hard to tell
     tails = tails_for(model, LAYER, sets, by_class, pictures(), target=0.5)
     trunk = split_at(model, LAYER).trunk
     sure = metrics.predict(nn.Sequential(trunk, branch), pictures("validation", 120).images).softmax(1).amax(1)
@@ -110,7 +110,7 @@ def test_tails_are_really_smaller_and_shares_add_up(network, model):
         assert costs[str(some)] == trunk + extra + measure.macs(tail, features)
     assert costs["exit"] == trunk + extra
     assert costs["mean"] == pytest.approx(sum(shares[way] * costs[way] for way in shares))
-    assert costs["worst"] == max(costs[way] for way in shares)
+    assert costs["worst"] == max(costs[way] for way in shares if shares[way])
     widths = [sorted(tuple(weight.shape) for weight in tail.parameters()) for tail in network.tails]
     assert widths[0] != widths[1], "each set keeps other units"
 
@@ -121,7 +121,7 @@ def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
     torch.testing.assert_close(quick(images), network(images), rtol=1e-3, atol=1e-3)
     ways, times = dynamic.path_latencies(network, images, {"whole": model}, repeats=5)
     assert {"exit", "whole"} <= set(times)
-    assert ways["worst"] == max(times[way].median for way in network.shares(images))
+    assert ways["worst"] == max(times[way].median for way, share in network.shares(images).items() if share)
     assert min(times[way].median for way in network.shares(images)) <= ways["mean"] <= ways["worst"]
 
 

@@ -374,7 +374,9 @@ def test_an_interrupted_search_goes_on(model, tmp_path):
         search(model, splits(), counted, folder=tmp_path / "b", trials=3, **QUICK)
     again = search(model, splits(), counted, folder=tmp_path / "b", trials=3, **QUICK)
     assert len(again.rows) == 3
-    assert sum(calls) == 5, "one before, the interrupted one, two after it, and the best one drawn again at most"
+    assert len(calls) in (4, 5), (
+        "one before, the interrupted one, two after it; the best one is drawn again if it was the first"
+    )
     assert len({row["steps"] for row in again.rows}) == 3
 
 

@@ -34,7 +34,7 @@ _SUBMODULES = (
     "tables",
     "train",
 )
-_SUBMODULES += ("widgets", "zoo")
+_SUBMODULES += ("widgets", "words", "zoo")
 _NAMES = {
     **dict.fromkeys(("claim", "guess"), "checks"),
     "exercise": "exercises",

@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
 
 import torch
-from safetensors.torch import save
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from .data import Split, packed
-from .memory import onnx_activation_bytes, peak_activation_bytes
+from .counting import Shipped, costs, csr_bytes, macs, runtime_of, sizes
+from .data import Split
 from .metrics import Metric
 from .timing import Latency, latencies
 
+__all__ = ["COLUMNS", "POWER_WATTS", "Column", "Comparison", "Scorecard", "Shipped", "card_columns", "compare"]
+__all__ += ["costs", "csr_bytes", "macs", "scorecard", "scorecards", "shifted", "sizes"]
+
 #: Power that the energy estimate assumes, in watts: a laptop's processor under load.
 POWER_WATTS = 15.0
-ONNX = "ONNX Runtime"
-
-
-@runtime_checkable
-class Shipped(Protocol):
-    """A model that is run from a file: a ``runtimes.Frozen``, or what ``export`` gives.
-
-    Attributes
-    ----------
-    content : bytes
-        Of the file.
-    made_from : nn.Module
-        The model as it was, of the same parameters and operations.
-    """
-
-    content: bytes
-    made_from: nn.Module
 
 
 @dataclass(frozen=True)
@@ -186,75 +168,8 @@ def card_columns(metric: Metric) -> dict[str, Column]:
     return {**own, **COLUMNS}
 
 
-def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
-    """What a model costs beside time: :func:`sizes`, ``activation_bytes`` and ``macs``.
-
-    Of a model that is run from a file: the bytes of the file and, of ONNX, of the activations in it; parameters and
-    operations are those of the model that it was made from.
-    """
-    if not isinstance(model, Shipped):
-        peak = peak_activation_bytes(model, example)
-        return {**sizes(model), "activation_bytes": peak, "macs": macs(model, example)}
-    counted = sizes(model.made_from)
-    found = {name: counted[name] for name in ("parameters", "nonzeros")}
-    found |= {"dense_bytes": len(model.content), "zipped_bytes": len(zlib.compress(model.content, 6))}
-    if _runtime(model) == ONNX:
-        found["activation_bytes"] = onnx_activation_bytes(model.content)
-    return found | {"macs": macs(model.made_from, example)}
-
-
 def _by_runtime(time: Latency, model: nn.Module) -> Latency:
-    return replace(time, runtime=_runtime(model)) if isinstance(model, Shipped) else time
-
-
-def _runtime(model: Shipped) -> str:
-    return getattr(model, "runtime", ONNX)
-
-
-def sizes(model: nn.Module) -> dict[str, float]:
-    """Parameters, non-zeros, and bytes in three forms.
-
-    Returns
-    -------
-    dict
-        ``parameters`` and ``nonzeros`` count parameters. ``dense_bytes`` is what the state dict holds.
-        ``sparse_bytes`` stores every tensor of two or more axes as CSR, rows along the first axis: a value and
-        a 4-byte column index for each non-zero and a 4-byte pointer per row, and the others as they are.
-        ``zipped_bytes`` is the safetensors file after zlib.
-    """
-    parameters = list(model.parameters())
-    dense = sparse = 0
-    for tensor in model.state_dict().values():
-        size = tensor.numel() * tensor.element_size()
-        dense += size
-        if tensor.ndim > 1:
-            size = csr_bytes(int(tensor.count_nonzero()), tensor.shape[0], tensor.element_size())
-        sparse += size
-    state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
-    return {
-        "parameters": sum(parameter.numel() for parameter in parameters),
-        "nonzeros": sum(int(parameter.count_nonzero()) for parameter in parameters),
-        "dense_bytes": dense,
-        "sparse_bytes": sparse,
-        "zipped_bytes": len(zlib.compress(save(state), 6)),
-    }
-
-
-def csr_bytes(nonzeros: int, rows: int, item: int = 4) -> int:
-    """Bytes of compressed sparse rows: a value and a 4-byte column index per non-zero, a 4-byte pointer per row."""
-    return nonzeros * (item + 4) + 4 * (rows + 1)
-
-
-def macs(model: nn.Module, example: torch.Tensor) -> int:
-    """Multiply-accumulate operations of one forward pass, per image: half of torch's count of flops."""
-    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention) as counter:
-        model(example)
-    return counter.get_total_flops() // 2 // len(example)
-
-
-def _attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
-    return sdpa_flop_count(query, key, value)
+    return replace(time, runtime=runtime_of(model)) if isinstance(model, Shipped) else time
 
 
 def shifted(images: torch.Tensor, pixels: int = 2) -> torch.Tensor:

@@ -4,7 +4,8 @@ from .budget import COSTS, DRIFT, Budget
 from .report import report
 from .run import Compressed, OutOfBudget, compress
 from .search import Found, orders, search
-from .steps import Distill, Prune, Quantize, Round, Stage, Step, Tune, Work
+from .step import Stage, Step, Work
+from .steps import Distill, Prune, Quantize, Round, Tune
 
 __all__ = [
     *("COSTS", "DRIFT", "Budget", "Compressed", "Distill", "Found", "OutOfBudget", "Prune", "Quantize"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from ..measure import Column, Scorecard
-from .steps import Step, written
+from .step import Step, written
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}

@@ -18,7 +18,7 @@ from ..metrics import ACCURACY, Metric
 from ..runtimes import Frozen
 from ..train import classification_loss
 from .budget import DRIFT, Budget, spent_by
-from .steps import Stage, Step, Work, check_steps
+from .step import Stage, Step, Work, check_steps
 from .store import Store, room
 
 #: Splits that a recipe works with: the budget is judged on validation images; test images only end in the report.

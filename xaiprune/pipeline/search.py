@@ -15,7 +15,7 @@ from ..data import Split
 from ..sweeps import digest
 from .budget import Budget
 from .run import Compressed, OutOfBudget, compress
-from .steps import Step, check_steps
+from .step import Step, check_steps
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,12 @@ def search(
 
     Parameters
     ----------
-    model, data, budget
+    model, data
         As for :func:`compress`.
     space : callable
         ``trial -> steps``, from an ``optuna.Trial``, such as
         ``lambda trial: [Prune(target=trial.suggest_float("target", 0.2, 0.8)), Tune(epochs=1)]``.
+    budget : Budget
     folder : Path or str
     trials : int
         In all, the earlier ones included.

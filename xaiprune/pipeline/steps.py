@@ -1,26 +1,20 @@
-"""Steps of a recipe: small values that say what is done to a model, and do it."""
+"""The steps of a recipe: small values that say what is done to a model, and do it."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 
 from .. import distill, prune, quantize
 from ..augment import AUGMENTATIONS
-from ..data import Split
-from ..folding import fold_batch_norm
-from ..metrics import Metric
 from ..prune.recover import running_norms
 from ..quantize import Config, Format
 from ..runtimes import Frozen
+from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work
 
-#: What a step leaves: a model to train and cut, one whose weights are on a grid, or integer kernels.
-FLOAT, ROUNDED, INTEGER = "a float model", "rounded weights", "integer kernels"
 #: What :class:`Prune` can take away, and what it can count.
 UNITS: dict[str, Callable] = {
     "channels": prune.find_units,
@@ -29,81 +23,6 @@ UNITS: dict[str, Callable] = {
     "neurons": prune.find_neurons,
 }
 COSTS: dict[str, Callable] = {"macs": prune.mac_costs, "latency": prune.latency_costs}
-FOLD = "fold"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A model on its way through a recipe.
-
-    Attributes
-    ----------
-    model : nn.Module
-        In evaluation mode; a ``Frozen`` once its kernels are integer.
-    changes : tuple
-        What makes its architecture out of the original's, in order: plans that are cut, and ``"fold"``.
-    """
-
-    model: nn.Module
-    changes: tuple = ()
-
-
-@dataclass(frozen=True)
-class Work:
-    """What steps work with.
-
-    Attributes
-    ----------
-    original : nn.Module
-    data : mapping of str to Split
-        "train", "validation" and "calibration".
-    metric : Metric
-    loss : callable
-        ``(model, images, labels) -> scalar``.
-    seed : int
-    unfinished : Path
-        File that a training keeps its state in.
-    progress : bool
-    """
-
-    original: nn.Module
-    data: Mapping[str, Split]
-    metric: Metric
-    loss: Callable
-    seed: int
-    unfinished: Path
-    progress: bool = True
-
-
-def written(value) -> str:
-    """A dataclass as it is written in code, without what is as by default."""
-    told = (f"{f.name}={getattr(value, f.name)!r}" for f in fields(value) if getattr(value, f.name) != f.default)
-    return f"{type(value).__name__}({', '.join(told)})"
-
-
-class Step:
-    """What the steps have in common; one of your own needs ``apply``.
-
-    Attributes
-    ----------
-    takes : tuple of str
-        What can come in: ``FLOAT``, ``ROUNDED`` or both.
-    gives : str, optional
-        What goes out; None where it is what came in.
-    least : mapping of str to float
-        What share of a cost is left at the least; a cost that is not named stays as it is.
-    """
-
-    takes: ClassVar[tuple[str, ...]] = (FLOAT, ROUNDED)
-    gives: ClassVar[str | None] = None
-    least: ClassVar[Mapping[str, float]] = {}
-
-    def apply(self, stage: Stage, work: Work) -> Stage:
-        """The stage after this step; the model that comes in may be changed."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return written(self)
 
 
 @dataclass(frozen=True, repr=False)
@@ -301,37 +220,6 @@ class Quantize(Step):
         form = Format(scheme="affine", calibrator=self.calibrator)
         config = Config(quantize.INT8.weights, form, {name: Config(None, None) for name in kept})
         return Stage(Frozen(stage.model, images[:1], quantize.int8_bytes(stage.model, images, config)), stage.changes)
-
-
-def changed(original: nn.Module, changes: tuple) -> nn.Module:
-    """The architecture that changes make of the original's, as a copy with weights still to be loaded."""
-    model = original
-    for change in changes:
-        model = fold_batch_norm(model) if change == FOLD else prune.cut(model, change)
-    return model if changes else copy.deepcopy(model)
-
-
-def check_steps(steps: Sequence) -> tuple:
-    """The steps as a tuple, if they can follow one another.
-
-    Raises
-    ------
-    TypeError
-        If one is no step.
-    ValueError
-        If there is none, or one cannot follow what is before it (both are named).
-    """
-    steps = tuple(steps)
-    if not steps:
-        raise ValueError("steps is empty: give at least one, such as Prune(target=0.5).")
-    has, by = FLOAT, None
-    for place, step in enumerate(steps, 1):
-        if not isinstance(step, Step):
-            raise TypeError(f"step {place} must be a step such as Tune(epochs=1), got {step!r}.")
-        if has not in step.takes:
-            raise ValueError(f"step {place}, {step}, cannot follow {by}, which leaves {has}: put {step} before it.")
-        has, by = step.gives or has, step if step.gives else by
-    return steps
 
 
 def _check_choice(name: str, value: str, allowed) -> None:

@@ -18,7 +18,7 @@ from ..data import Split, packed, save_atomically
 from ..prune import Plan
 from ..runtimes import Frozen
 from ..sweeps import digest
-from .steps import FOLD, Stage, Step, changed
+from .step import FOLD, Stage, Step, changed
 
 #: What torch and safetensors say of a full disk, which is no OSError.
 FULL = ("inline_container", "iostream error", "os error 27", "os error 28")

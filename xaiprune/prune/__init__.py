@@ -18,6 +18,7 @@ from .plans import Plan
 from .profile import FlowRecorder, candidate, gradient_flow, weight_profile
 from .rates import RATES, RateCurve, lowest_units, rate_curve, switched_off
 from .recover import recalibrate, tune
+from .recurrent import find_memory
 from .reference import carriers, overlaps, reference_draws, unit_scores
 from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
 from .scores import NORMALISATIONS, Scores, score
@@ -36,7 +37,7 @@ __all__ = [
     *("ParameterCount", "Plan", "RateCurve", "Scores", "Shrunk", "SparseLinear", "Tuned", "UnitGroup"),
     *("against", "allocate", "break_even", "candidate", "carriers", "cliffs", "computing_layers"),
     *("counts_from", "csr_latency", "curvature", "cut", "difference", "entry_masks"),
-    *("entry_relevance", "find_blocks", "find_dimensions", "find_heads", "find_neurons", "find_units"),
+    *("entry_relevance", "find_blocks", "find_dimensions", "find_heads", "find_memory", "find_neurons", "find_units"),
     *("find_weights", "gated_by", "gradient_flow", "held", "latency_costs", "learn_masks", "load_cut"),
     *("lowest", "lowest_units", "mac_costs", "masked", "masked_entries", "overlaps", "plan"),
     *("prune_and_tune", "rate_curve", "ratios", "read_masks", "recalibrate", "reference_draws"),

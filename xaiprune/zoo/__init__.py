@@ -10,6 +10,7 @@ from .mobilenet import mobilenet
 from .registry import MODELS, Recipe, load, train
 from .settings import SETTINGS, Setting, setting
 from .vit import DistilledTransformer, VisionTransformer, small_distilled_transformer, small_transformer
+from .words import WordLSTM, WordTransformer
 
 __all__ = [
     *(
@@ -20,6 +21,8 @@ __all__ = [
         "Recipe",
         "Setting",
         "VisionTransformer",
+        "WordLSTM",
+        "WordTransformer",
         "card",
         "dense",
         "from_timm",

@@ -1,0 +1,131 @@
+"""Words as pictures, networks that read them, and the units of a memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from xaiprune import explain, measure, prune, words, zoo
+from xaiprune.data import SPLITS
+from xaiprune.train import classification_loss, fit, seed_everything
+
+
+def test_splits_are_apart_and_even():
+    found = {name: words.words(name) for name in SPLITS}
+    assert {name: len(split.images) for name, split in found.items()} == words.SIZES
+    spelled = {name: set(words.spelled(split.images)) for name, split in found.items()}
+    assert sum(map(len, spelled.values())) == len(set().union(*spelled.values())) == 24_000
+    for split in found.values():
+        counts = torch.bincount(split.labels, minlength=6) / len(split.labels)
+        assert counts.min() > 0.12
+        assert split.images.shape[1:] == (1, 12, len(words.LETTERS))
+        assert set(split.images.unique().tolist()) == {0, 1}
+    assert words.words("test", 5).images.shape[0] == 5
+
+
+def test_a_picture_is_its_word():
+    images = words.pictures(["straße", "a"])
+    assert words.spelled(images) == ["straße", "a"]
+    assert images[0, 0, :6].sum() == 0
+    assert images[0, 0, 10, words.LETTERS.index("ß")] == 1
+    for wrong, message in (("", "1 to 12 letters"), ("a" * 13, "1 to 12"), ("Haus", "got 'H' in 'Haus'")):
+        with pytest.raises(ValueError, match=message):
+            words.pictures([wrong])
+    with pytest.raises(ValueError, match="split must be one of train"):
+        words.words("valid")
+
+
+def test_a_damaged_file_is_named(monkeypatch):
+    monkeypatch.setattr(words, "DIGEST", "0" * 64)
+    words._rows.cache_clear()
+    with pytest.raises(ValueError, match=r"words.tsv.gz is damaged"):
+        words.words("test")
+    words._rows.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def lstm() -> nn.Module:
+    """A small one that has learned a little."""
+    seed_everything(0)
+    model = zoo.WordLSTM(hidden=12)
+    fit(model, words.words("train", 2000), classification_loss, epochs=2, lr=1e-2, progress=False)
+    return model.eval()
+
+
+def test_a_memory_is_the_loop_in_its_paper(lstm):
+    """h and c of Hochreiter and Schmidhuber with forget gates (Gers et al. 2000), letter by letter."""
+    images = words.words("test", 3).images
+    memory = lstm.memory
+    x = images[:, 0] @ lstm.embed.weight.T
+    h, c = torch.zeros(3, 12), torch.zeros(3, 12)
+    for place in range(12):
+        rows = x[:, place] @ memory.weight_ih_l0.T + memory.bias_ih_l0 + h @ memory.weight_hh_l0.T + memory.bias_hh_l0
+        i, f, g, o = rows.chunk(4, dim=1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+    torch.testing.assert_close(lstm(images), lstm.head(h), rtol=1e-5, atol=1e-6)
+
+
+def test_masking_and_cutting_a_memory_are_one(lstm):
+    images = words.words("test", 20).images
+    [group] = prune.find_memory(lstm)
+    assert (group.name, group.size) == ("memory", 12)
+    before = {name: tensor.clone() for name, tensor in lstm.state_dict().items()}
+    plan = prune.plan(prune.score(lstm, [group], "l2"), k=5)
+    with prune.masked(lstm, plan), torch.no_grad():
+        masked = lstm(images)
+    smaller = prune.cut(lstm, plan)
+    torch.testing.assert_close(smaller(images), masked, rtol=1e-5, atol=1e-5)
+    assert (smaller.memory.hidden_size, smaller.head.in_features) == (7, 7)
+    assert smaller.memory.weight_hh_l0.shape == (28, 7)
+    assert not torch.allclose(masked, lstm(images), atol=1e-3)
+    for name, tensor in lstm.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    fit(smaller, words.words("train", 256), classification_loss, epochs=1, lr=1e-3, progress=False)
+
+
+def test_a_unit_owns_four_gates_and_its_columns(lstm):
+    [group] = prune.find_memory(lstm)
+    owned = {(name, axis): member.index[3].tolist() for member in group.members for name, axis in member.axes.items()}
+    assert owned["memory.weight_ih_l0", 0] == [3, 15, 27, 39]
+    assert owned["memory.weight_hh_l0", 1] == [3]
+    assert owned["head.weight", 1] == [3]
+
+
+def test_what_cannot_be_cut_is_named():
+    class Two(nn.Module):
+        def __init__(self, **options):
+            super().__init__()
+            self.memory, self.head = nn.LSTM(4, 6, **options), nn.Linear(6, 2)
+
+    for options, message in (
+        ({"bidirectional": True}, "two directions"),
+        ({"proj_size": 3}, "or a projection"),
+        ({"num_layers": 2}, "has 2 layers in one"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prune.find_memory(Two(**options))
+    with pytest.raises(ValueError, match=r"model has no nn.LSTM"):
+        prune.find_memory(zoo.dense((4,)))
+    with pytest.raises(ValueError, match=r"must be read by the nn.Linear of its width"):
+        prune.find_memory(nn.Sequential(nn.LSTM(4, 6), nn.Linear(5, 2)))
+
+
+def test_the_five_words_on_a_transformer_of_letters():
+    seed_everything(0)
+    model, split = zoo.WordTransformer().eval(), words.words("validation", 60)
+    units = prune.find_heads(model) + prune.find_neurons(model)
+    plan = prune.plan(prune.score(model, units, "taylor", split), ratio=0.4)
+    with prune.masked(model, plan), torch.no_grad():
+        masked = model(split.images)
+    torch.testing.assert_close(prune.cut(model, plan)(split.images), masked, rtol=1e-5, atol=1e-5)
+    for method in ("attnlrp", "gradient x input", "occlusion"):
+        assert explain.heatmaps(model, *split.first(4), method).shape == (4, 12, len(words.LETTERS))
+    with pytest.raises(ValueError, match=r"images must be \(N, 1, 12"):
+        model(torch.zeros(1, 1, 28, 28))
+
+
+def test_operations_of_a_memory_are_counted(lstm):
+    inside = 12 * 4 * 12 * (16 + 12)
+    assert measure.macs(lstm, words.words("test", 2).images) == 12 * len(words.LETTERS) * 16 + inside + 12 * 6

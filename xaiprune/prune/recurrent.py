@@ -1,0 +1,68 @@
+"""The units of recurrent layers."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+from .groups import Member, UnitGroup
+from .layers import layer_of
+
+#: Gates of an LSTM: rows of its weights come in this many blocks.
+GATES = 4
+
+
+def find_memory(model: nn.Module) -> list[UnitGroup]:
+    """Units of a long short-term memory: what goes with one is read from the architecture.
+
+    A unit has a row in each of the four gates, for what comes in and for what the memory held; a column, by which the
+    gates read it in the next step; and a column of the layer that reads the memory, which must be the ``nn.Linear``
+    that comes next in the model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With layers ``nn.LSTM`` of one direction, without projection.
+
+    Returns
+    -------
+    list of UnitGroup
+        One for each layer; groups carry the layer's name, with ``.0``, ``.1`` behind it where one module has several.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer, one has two directions or a projection, or no dense layer of its width follows.
+    """
+    modules = list(model.named_modules())
+    found = []
+    for place, (name, module) in enumerate(modules):
+        if isinstance(module, nn.LSTM):
+            later = [(other, reads) for other, reads in modules[place + 1 :] if isinstance(reads, nn.Linear)]
+            if module.bidirectional or module.proj_size:
+                raise ValueError(f"layer {name!r} has two directions or a projection, which cannot be cut here.")
+            if module.num_layers > 1:
+                raise ValueError(
+                    f"layer {name!r} has {module.num_layers} layers in one: give each a module of its own."
+                )
+            if not later or later[0][1].in_features != module.hidden_size:
+                raise ValueError(f"layer {name!r} must be read by the nn.Linear of its width that comes next.")
+            found.append(_memory(name, module, *later[0]))
+    if not found:
+        raise ValueError("model has no nn.LSTM.")
+    return found
+
+
+def _memory(name: str, module: nn.LSTM, reader: str, reads: nn.Linear) -> UnitGroup:
+    width = module.hidden_size
+    each = np.arange(width)[:, None]
+    rows = [n for n in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0") if hasattr(module, n)]
+    gates = each + width * np.arange(GATES)
+    columns = layer_of(reads)["in"]
+    read = {f"{reader}.{tensor}": axis for tensor, axis in columns.axes.items()}
+    members = (
+        Member(name, "LSTM", "out", {f"{name}.{row}": 0 for row in rows}, (), GATES * width, gates),
+        Member(name, "LSTM", "in", {f"{name}.weight_hh_l0": 1}, ("hidden_size",), width, each),
+        Member(reader, "Linear", "in", read, columns.counts, width, each),
+    )
+    return UnitGroup(name, width, members)
