@@ -1,6 +1,6 @@
-"""The stored runs behind lesson 08 of other uses: after a cut, in few bits, and from a CNN to a transformer.
+"""The stored runs behind lesson 08 of other uses: after a cut, in few bits, from a CNN to a transformer, two aims at once.
 
-``stored.make_all`` writes the table ``distillation_elsewhere``.
+``stored.make_all`` writes the tables ``distillation_elsewhere`` and ``distillation_both``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ MODULES = {
     "distillation_elsewhere": (
         *("xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
         *("xaiprune.quantize.training", "xaiprune.zoo.vit"),
-    )
+    ),
+    "distillation_both": students.MODULES["distillation_students"],
 }
+#: A student that is asked for features and for evidence, beside those of ``distillation_students``.
+BOTH = {"loss": {"soft targets": 1.0, "hints": 1.0, "relevance": 1.0}, "layers": students.LAYERS, "alpha": 1.0}
 
 
 def pruned() -> nn.Module:
@@ -84,6 +87,15 @@ def elsewhere(what: str, how: str, seed: int) -> list[dict]:
     return [row | {"test": round(accuracy(model, fashion_mnist("test")), 3)}]
 
 
+def both(seed: int) -> list[dict]:
+    """A student of a quarter of MobileNet, with hints and relevance."""
+    seed_everything(seed)
+    model, known = students.build(), students.said("blended", evidence=True)
+    distill.distill(students.teacher(), model, known, None, seed=seed, **BOTH, **students.TRAINED)
+    return [{"method": "hints and relevance", "seed": seed, **students.judged(model)}]
+
+
 def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
-    """The parts of the table: a function and its arguments."""
-    return {"distillation_elsewhere": (elsewhere, [(*pair, seed) for pair, seed in itertools.product(PAIRS, SEEDS)])}
+    """The parts of each table: a function and its arguments."""
+    others = [(*pair, seed) for seed, pair in itertools.product(SEEDS, PAIRS)]
+    return {"distillation_both": (both, [(0,), (1,)]), "distillation_elsewhere": (elsewhere, others)}
