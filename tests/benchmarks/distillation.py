@@ -135,12 +135,13 @@ def print_teachers() -> None:
 
 def student_figures() -> list[Figure]:
     """Students at a quarter of MobileNet's operations: gap closed, and heatmaps compared with the teacher's."""
-    rows = tables.read("distillation_students")
+    rows = tables.read("distillation_students") + tables.read("distillation_both")
     [teacher] = tables.where(rows, method="teacher")
+    methods = list(dict.fromkeys(row["method"] for row in rows if row is not teacher))
     columns = ("test", "agreement", "ece", "noise", "rotation", "lrp", "occlusion")
     print(f"{'method':<22}", *(f"{column:>11}" for column in columns))
     mean = {}
-    for method in ("teacher", *students.METHODS):
+    for method in ("teacher", *methods):
         mine = tables.where(rows, method=method)
         mean[method] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
         print(f"{method:<22}", *(f"{mean[method][column]:>11.3f}" for column in columns))
@@ -148,16 +149,20 @@ def student_figures() -> list[Figure]:
     alone, taught = (tables.column(rows, "test", method=method) for method in ("labels", "soft targets"))
     gap = teacher["test"] - statistics.fmean(alone)
     closed, low = interval([(b - a) / gap for a, b in zip(alone, taught)])
-    best = max(mean[method]["test"] for method in students.METHODS)
-    others = [mean[method] for method in students.METHODS if method != "relevance"]
-    ahead = {maps: mean["relevance"][maps] - max(row[maps] for row in others) for maps in ("lrp", "occlusion")}
+    best = max(mean[method]["test"] for method in methods)
+    others = [mean[method] for method in methods if "relevance" not in method]
+    alike = []
+    for method in (method for method in methods if "relevance" in method):
+        for maps, words in (("lrp", "LRP's heatmaps"), ("occlusion", "occlusion's")):
+            ahead = mean[method][maps] - max(row[maps] for row in others)
+            alike.append(Figure(f"{method}: rank correlation of {words} above all without relevance", 0, ahead, ">="))
+        short = best - mean[method]["test"]
+        alike.append(Figure(f"{method}: points below the most accurate", 0.3, short, "<=", "points"))
     return [
         Figure("student: share of the teacher's MACs", 0.26, teacher["student_macs"], "<="),
         Figure("soft targets: share of the gap closed, 5 seeds", 1 / 3, closed, ">="),
         Figure("low end of its interval", 0, low, ">="),
-        Figure("relevance: rank correlation of LRP's heatmaps above all others", 0, ahead["lrp"], ">="),
-        Figure("relevance: the same of occlusion's heatmaps", 0, ahead["occlusion"], ">="),
-        Figure("relevance: points below the most accurate", 0.3, best - mean["relevance"]["test"], "<=", "points"),
+        *alike,
     ]
 
 

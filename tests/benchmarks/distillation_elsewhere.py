@@ -1,4 +1,4 @@
-"""The stored runs behind lesson 08 of other uses: after a cut, in few bits, from a CNN to a transformer, two aims at once.
+"""The stored runs behind lesson 08 of other uses: after a cut, in few bits, from CNN to transformer, two aims at once.
 
 ``stored.make_all`` writes the tables ``distillation_elsewhere`` and ``distillation_both``.
 """
