@@ -29,7 +29,7 @@ LAYERS = (
     ("explain",),
     ("prune", "distill"),
     ("quantize",),
-    ("dynamic", "export", "pipeline"),
+    ("control", "dynamic", "export", "pipeline"),
     ("widgets",),
 )
 MODULES = sorted(

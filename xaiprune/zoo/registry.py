@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .. import data, downloads, fairness
+from .. import data, downloads, fairness, words
 from ..augment import flip_and_shift, turn_and_shift
 from ..metrics import ACCURACY, PSNR, Metric
 from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
@@ -21,6 +21,7 @@ from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
 from .mobilenet import mobilenet
 from .vit import VisionTransformer, small_transformer
+from .words import WordLSTM, WordTransformer
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,24 @@ MODELS: dict[str, Recipe] = {
         epochs=28,
         lr=1e-3,
         augment=partial(flip_and_shift, pixels=1),
+        batch_size=64,
+    ),
+    "words-lstm": Recipe(
+        build=WordLSTM,
+        dataset=words.words,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=12,
+        lr=5e-3,
+        batch_size=64,
+    ),
+    "words-transformer": Recipe(
+        build=WordTransformer,
+        dataset=words.words,
+        loss=classification_loss,
+        metric=ACCURACY,
+        epochs=20,
+        lr=2e-3,
         batch_size=64,
     ),
     "vit-biased": Recipe(
