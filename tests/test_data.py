@@ -146,6 +146,7 @@ def test_checksums_and_licences_lie_beside_the_files():
     assert set(listed) == found
     assert "CC BY-SA 3.0" in (folder / "MNIST" / "LICENSE.txt").read_text()
     assert "Zalando" in (folder / "FashionMNIST" / "LICENSE.txt").read_text()
+    assert "Attribution-ShareAlike 4.0" in " ".join((folder / "Words" / "LICENSE.txt").read_text().split())
 
 
 @pytest.mark.parametrize(

@@ -113,10 +113,12 @@ class RewardProblem(SoftProblem):
 
     Parameters
     ----------
-    model, scores, rho, epsilon
+    model, scores
         As for ``SoftProblem``.
     split : Split
         Starts.
+    rho, epsilon
+        As for ``SoftProblem``.
     """
 
     def __init__(self, model: nn.Module, scores, split: Split, rho: float, epsilon: float = 0.01):
