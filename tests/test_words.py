@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -83,6 +85,44 @@ def test_masking_and_cutting_a_memory_are_one(lstm):
     for name, tensor in lstm.state_dict().items():
         assert torch.equal(tensor, before[name])
     fit(smaller, words.words("train", 256), classification_loss, epochs=1, lr=1e-3, progress=False)
+
+
+def test_criteria_of_a_memory_against_the_definition(lstm):
+    split, [group] = words.words("calibration", 80), prune.find_memory(lstm)
+
+    def loss(model) -> float:
+        with torch.no_grad():
+            return classification_loss(model, *split).item()
+
+    found = prune.score(lstm, [group], "ablation", split)["memory"]
+    taylor = prune.score(lstm, [group], "taylor", split)["memory"]
+    sizes = prune.score(lstm, [group], "l1")["memory"]
+    exact = copy.deepcopy(lstm).double()
+    images, labels = split.images.double(), split.labels
+    for unit in range(12):
+        with prune.masked(lstm, prune.Plan((group,), {"memory": [unit]})):
+            risen = loss(lstm)
+        assert found[unit].item() == pytest.approx(risen - loss(lstm), abs=1e-6)
+        owned, ends = {}, []
+        for member in group.members:
+            for name, axis in member.axes.items():
+                mask = owned.setdefault(name, torch.zeros(exact.get_parameter(name).shape, dtype=torch.bool))
+                mask.movedim(axis, 0)[member.index[unit]] = True
+        for share in (1e-4, -1e-4):  # all weights of the unit a little smaller, and a little larger
+            changed = copy.deepcopy(exact)
+            with torch.no_grad():
+                for name, mask in owned.items():
+                    changed.get_parameter(name)[mask] *= 1 - share
+                ends.append(classification_loss(changed, images, labels).item())
+        assert taylor[unit].item() == pytest.approx(abs(ends[0] - ends[1]) / 2e-4, rel=1e-3, abs=1e-6)
+        total = sum(exact.get_parameter(name).detach()[mask].abs().sum() for name, mask in owned.items())
+        assert sizes[unit].item() == pytest.approx(float(total))
+
+
+@pytest.mark.parametrize("criterion", ["activation", "fisher", "relevance", "integrated-gradients", "bn-scale"])
+def test_criteria_made_for_channels_are_refused_for_a_memory(lstm, criterion):
+    with pytest.raises(ValueError, match=f"criterion '{criterion}' does not rank units of a memory, such as 'memory'"):
+        prune.score(lstm, prune.find_memory(lstm), criterion, words.words("calibration", 10))
 
 
 def test_a_unit_owns_four_gates_and_its_columns(lstm):

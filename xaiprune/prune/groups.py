@@ -76,8 +76,12 @@ class UnitGroup:
 
     @property
     def kind(self) -> str:
-        """What the units are: ``channels`` (neurons too), ``weights`` or ``blocks``."""
-        return "weights" if self.shape is not None else "blocks" if self.blocks is not None else "channels"
+        """What the units are: ``channels`` (neurons too), ``weights``, ``blocks`` or ``memory``."""
+        if self.shape is not None:
+            return "weights"
+        if self.blocks is not None:
+            return "blocks"
+        return "memory" if any(member.kind == "LSTM" for member in self.members) else "channels"
 
     @property
     def single(self) -> bool:

@@ -7,7 +7,7 @@ group.
 
 from __future__ import annotations
 
-from . import attribution, blocks, heads, slices, statistics, weights
+from . import attribution, blocks, heads, memory, slices, statistics, weights
 from .evidence import Criterion, Evidence, at_random
 from .reading import apart
 from .yeom import YEOM
@@ -18,9 +18,16 @@ _DATA, _GRADIENTS = frozenset({"data"}), frozenset({"data", "gradients"})
 CRITERIA: dict[str, Criterion] = {
     row.name: row
     for row in (
-        Criterion("l1", slices.norm(1), frozenset(), weights.magnitude, blocks.norm(1), f"sum of |w| {_OWNED}"),
-        Criterion("l2", slices.norm(2), frozenset(), weights.magnitude, blocks.norm(2), f"norm of w {_OWNED}"),
-        Criterion("magnitude", slices.norm(2), frozenset(), weights.magnitude, blocks.norm(2), "the same as l2"),
+        *(
+            Criterion(
+                name, slices.norm(power), frozenset(), weights.magnitude, blocks.norm(power), stated, memory.norm(power)
+            )
+            for name, power, stated in (
+                ("l1", 1, f"sum of |w| {_OWNED}"),
+                ("l2", 2, f"norm of w {_OWNED}"),
+                ("magnitude", 2, "the same as l2"),
+            )
+        ),
         Criterion("bn-scale", statistics.batch_norm_scale, stated="mean |scale| of the group's batch normalisations"),
         Criterion("activation", slices.activation, _DATA, None, blocks.activation, f"mean over images of |a| {_READ}"),
         Criterion("variance", statistics.variance, _DATA, stated=f"over images and positions, {_READ}"),
@@ -38,6 +45,7 @@ CRITERIA: dict[str, Criterion] = {
             weights.taylor,
             blocks.taylor,
             f"loss: mean over images of |d|, d = a x gradient {_READ}",
+            memory.taylor,
         ),
         Criterion(
             "fisher",
@@ -67,10 +75,14 @@ CRITERIA: dict[str, Criterion] = {
             stated=f"mean over images of |integral| {_READ}, in logits",
         ),
         Criterion("shapley", attribution.shapley, _DATA, stated="loss taken off, mean over 10 orders"),
-        Criterion("ablation", None, _DATA, blocks=blocks.ablation, stated="loss gained by one block's absence"),
+        Criterion(
+            "ablation", None, _DATA, blocks=blocks.ablation, stated="loss gained by its absence", memory=memory.ablation
+        ),
         Criterion("obd", None, _GRADIENTS, weights.obd),
         Criterion("obs", None, _GRADIENTS, weights.obs),
-        Criterion("random", at_random, weights=at_random, blocks=at_random, stated="uniform in [0, 1)"),
+        Criterion(
+            "random", at_random, weights=at_random, blocks=at_random, stated="uniform in [0, 1)", memory=at_random
+        ),
     )
 }
 

@@ -24,7 +24,12 @@ class Evidence:
 
 
 #: Kinds of units, in words.
-KINDS = {"channels": "channels and neurons", "weights": "single weights", "blocks": "whole blocks"}
+KINDS = {
+    "channels": "channels and neurons",
+    "weights": "single weights",
+    "blocks": "whole blocks",
+    "memory": "units of a memory",
+}
 
 #: ``Evidence -> {group name: tensor of shape (units,)}``.
 Rule = Callable[[Evidence], dict[str, torch.Tensor]]
@@ -45,6 +50,8 @@ class Criterion:
         The same for units that are single weights, and for whole blocks.
     stated : str
         In words, for channels: what is added up over the places where a unit lives, and in which unit it comes.
+    memory : callable or None
+        The same for units of a recurrent layer.
     """
 
     name: str
@@ -53,11 +60,12 @@ class Criterion:
     weights: Rule | None = None
     blocks: Rule | None = None
     stated: str = ""
+    memory: Rule | None = None
 
     def __call__(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores of all groups; ValueError if there is a kind of unit that the criterion does not rank."""
         found = {}
-        for kind, rule in zip(KINDS, (self.slices, self.weights, self.blocks)):
+        for kind, rule in zip(KINDS, (self.slices, self.weights, self.blocks, self.memory)):
             groups = tuple(group for group in evidence.groups if group.kind == kind)
             if groups and rule is None:
                 raise ValueError(f"criterion {self.name!r} does not rank {KINDS[kind]}, such as {groups[0].name!r}.")
