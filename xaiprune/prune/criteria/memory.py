@@ -63,9 +63,8 @@ def _owned(group: UnitGroup, values: Mapping[str, torch.Tensor]) -> torch.Tensor
     for name, axes in places.items():
         tensor = values[name].double()
         for axis, index in axes.items():
-            total += (
-                tensor.movedim(axis, 0).flatten(1).sum(1)[index].sum(1) if tensor.ndim > 1 else tensor[index].sum(1)
-            )
+            slices = tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1).sum(1)
+            total += slices[index].sum(1)
         if len(axes) == 2:
             total -= torch.stack([tensor[row][:, column].sum() for row, column in zip(axes[0], axes[1])])
     return total
