@@ -8,6 +8,7 @@ group.
 from __future__ import annotations
 
 from . import attribution, blocks, heads, memory, slices, statistics, weights
+from .ablation import ablation
 from .evidence import Criterion, Evidence, at_random
 from .reading import apart
 from .yeom import YEOM
@@ -75,9 +76,7 @@ CRITERIA: dict[str, Criterion] = {
             stated=f"mean over images of |integral| {_READ}, in logits",
         ),
         Criterion("shapley", attribution.shapley, _DATA, stated="loss taken off, mean over 10 orders"),
-        Criterion(
-            "ablation", None, _DATA, blocks=blocks.ablation, stated="loss gained by its absence", memory=memory.ablation
-        ),
+        Criterion("ablation", None, _DATA, blocks=ablation, stated="loss gained by its absence", memory=ablation),
         Criterion("obd", None, _GRADIENTS, weights.obd),
         Criterion("obs", None, _GRADIENTS, weights.obs),
         Criterion(

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 import torch
 
-from ..blocks import passed_over
 from .evidence import Evidence
 
 _BATCH = 256
@@ -41,20 +40,6 @@ def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
 def fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Second-order change of the loss: half the mean square of the same derivative, per image."""
     return {name: values.square().mean(1) / 2 for name, values in _gate_derivatives(evidence).items()}
-
-
-def ablation(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """What the loss rises by when the block alone is passed over: the truth for one block, at one pass each."""
-    found = {}
-    with torch.no_grad():
-        intact = evidence.loss(evidence.model, *evidence.data)
-        for group in evidence.groups:
-            rises = []
-            for block in group.blocks:
-                with passed_over(evidence.model, [block]):
-                    rises.append(evidence.loss(evidence.model, *evidence.data) - intact)
-            found[group.name] = torch.stack(rises)
-    return found
 
 
 def _gate_derivatives(evidence: Evidence) -> dict[str, torch.Tensor]:

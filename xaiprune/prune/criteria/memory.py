@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from ..apply import masked
 from ..groups import UnitGroup
-from ..plans import Plan
 from .evidence import Evidence
 
 
@@ -37,20 +35,6 @@ def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
         gradients = torch.autograd.grad(loss, list(weights.values()))
     products = {name: tensor.detach() * gradient for (name, tensor), gradient in zip(weights.items(), gradients)}
     return {group.name: _owned(group, products).abs() for group in evidence.groups}
-
-
-def ablation(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """What the loss rises by when the unit alone is masked: the truth for one unit, at one pass each."""
-    found = {}
-    with torch.no_grad():
-        intact = evidence.loss(evidence.model, *evidence.data)
-        for group in evidence.groups:
-            rises = []
-            for unit in range(group.size):
-                with masked(evidence.model, Plan((group,), {group.name: [unit]})):
-                    rises.append(evidence.loss(evidence.model, *evidence.data) - intact)
-            found[group.name] = torch.stack(rises)
-    return found
 
 
 def _owned(group: UnitGroup, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
