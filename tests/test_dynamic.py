@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from xaiprune import data, dynamic, measure, metrics, prune, zoo
+from xaiprune import data, distill, dynamic, measure, metrics, prune, zoo
+from xaiprune.augment import flip_and_shift
 from xaiprune.dynamic import (
     Branch,
     Dynamic,
@@ -183,3 +186,24 @@ def test_a_group_before_the_layer_is_refused(model):
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     with pytest.raises(ValueError, match=r"which does not lie behind 'features.3'"):
         tails_for(model, LAYER, [tuple(range(10))], by_class, pictures(), target=0.5)
+
+
+def test_tuning_tails_leaves_trunk_and_branch_alone(network, model):
+    train, given = pictures("train", 400), copy.deepcopy(network)
+    before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
+    late = Dynamic(given.trunk, given.branch, given.tails, given.sets, 1.0)
+    teacher = distill.freeze(model)
+
+    def apart() -> float:
+        return distill.soft_targets(
+            metrics.predict(late, train.images), metrics.predict(teacher, train.images), 2.0
+        ).item()
+
+    first = apart()
+    dynamic.tune_tails(
+        given, teacher, train, epochs=6, lr=3e-3, copies=2, augment=flip_and_shift, batch_size=20, progress=False
+    )
+    for name, tensor in given.state_dict().items():
+        if not name.startswith("tails."):
+            assert torch.equal(tensor, before[name]), name
+    assert apart() < 0.8 * first

@@ -8,12 +8,13 @@ sets of classes that are fixed beforehand, so that images with the same set run 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
+from .. import distill
 from ..data import Split
 from ..measure import macs
 from ..metrics import predict
@@ -21,7 +22,7 @@ from ..prune import Scores, UnitGroup, cut, mac_costs, plan, recalibrate, score
 from ..prune.recover import running_norms
 from ..train import classification_loss, fit
 from .halves import behind, split_at
-from .routing import Branch
+from .routing import Branch, Dynamic
 
 
 def fit_branch(
@@ -192,3 +193,47 @@ def tails_for(
             recalibrate(tail, predict(trunk, data.images[torch.isin(data.labels, torch.tensor(some))]))
         tails.append(tail)
     return tails
+
+
+def tune_tails(
+    model: Dynamic,
+    teacher: nn.Module,
+    train: Split,
+    *,
+    epochs: int,
+    lr: float = 1e-3,
+    copies: int = 1,
+    augment: Callable | None = None,
+    temperature: float = 2.0,
+    alpha: float = 0.9,
+    batch_size: int = 128,
+    seed: int = 0,
+    progress: bool = True,
+) -> None:
+    """Train the tails in place towards what a teacher says, each on the images that come its way.
+
+    The trunk stays as it is, so that its outputs are computed once.
+
+    Parameters
+    ----------
+    model : Dynamic
+    teacher : nn.Module
+        From ``distill.freeze``, or a ``runtimes.Frozen``: the network that the tails were cut from, say.
+    train : Split
+        Images go by what the branch says of them as they are, those that would leave too.
+    epochs, lr, batch_size, seed
+        As for ``fit``.
+    copies, augment
+        As for ``distill.transfer``.
+    temperature, alpha
+        As for ``distill.distill``.
+    progress : bool
+    """
+    told = distill.transfer(teacher, train, copies=copies, augment=augment, seed=seed)
+    features = predict(model.trunk, told.images.flatten(0, 1)).unflatten(0, told.images.shape[:2])
+    ways = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0).ways(train.images)
+    for place, tail in enumerate(model.tails):
+        rows = ways == place
+        mine = distill.Transfer(features[:, rows], train.labels[rows], told.logits[:, rows])
+        options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed, "progress": progress}
+        distill.distill(teacher, tail, mine, None, temperature=temperature, alpha=alpha, **options)
