@@ -151,7 +151,13 @@ def compress(
     steps = check_steps(steps)
     budget.check(steps)
     data = {name: data[name] for name in SPLITS}
-    identity = {"metric": metric.name, "loss": loss.__name__, "seed": seed, "method": method, "explained": explained}
+    identity = {
+        "metric": metric.name,
+        "loss": getattr(loss, "__name__", repr(loss)),
+        "seed": seed,
+        "method": method,
+        "explained": explained,
+    }
     store = Store(folder, model, data, identity)
     judge = _Judge(model, data["validation"], metric, method, explained, repeats)
     stage, rows, cards = Stage(copy.deepcopy(model)), [], []
