@@ -221,13 +221,14 @@ def tune_tails(
         From ``distill.freeze``, or a ``runtimes.Frozen``: the network that the tails were cut from, say.
     train : Split
         Images go by what the branch says of them as they are, those that would leave too.
-    epochs, lr, batch_size, seed
+    epochs, lr
         As for ``fit``.
     copies, augment
         As for ``distill.transfer``.
     temperature, alpha
         As for ``distill.distill``.
-    progress : bool
+    batch_size, seed, progress
+        As for ``fit``.
     """
     told = distill.transfer(teacher, train, copies=copies, augment=augment, seed=seed)
     features = predict(model.trunk, told.images.flatten(0, 1)).unflatten(0, told.images.shape[:2])
