@@ -182,6 +182,13 @@ def test_stopped_at_any_write_it_ends_alike(model, tmp_path, monkeypatch):
             raise Stopped
         data.save_atomically(path, write)
 
+    measure, measured = pipeline.run._Judge.measure, {}
+
+    def once(judge, name, stage):
+        measured[name] = measured.get(name) or measure(judge, name, stage)
+        return measured[name]
+
+    monkeypatch.setattr(pipeline.run._Judge, "measure", once)
     for module in (store, train):
         monkeypatch.setattr(module, "save_atomically", deadly)
     images = splits()["validation"].images
@@ -319,6 +326,13 @@ def test_a_missing_split_and_training_mode_are_named(model, tmp_path):
         compress(model, {"train": splits()["train"]}, RECIPE, folder=tmp_path, **QUICK)
     with pytest.raises(ValueError, match="model is in training mode"):
         compress(zoo.dense((8,)).train(), splits(), RECIPE, folder=tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize("method", ["lrp", "saliency"])
+def test_heatmaps_that_integer_kernels_cannot_have_are_refused_before_anything_runs(model, tmp_path, method):
+    with pytest.raises(ValueError, match=rf"answers only \(occlusion, shapley\), got '{method}'"):
+        compress(model, splits(), RECIPE, folder=tmp_path / "new", **QUICK, method=method)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_stage_tells_the_data_and_the_settings_apart(model, tmp_path):

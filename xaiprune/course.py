@@ -42,23 +42,25 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, float]:
         With its outputs, cleaned for storing.
     seconds : float
     """
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(path.parent)}})
     start = time.perf_counter()
-    client.execute()
+    notebook = _run(path)
     return clean(notebook), time.perf_counter() - start
 
 
 def timed(path: Path) -> nbformat.NotebookNode:
     """Run a notebook from a clean kernel, and keep when each cell began and ended."""
-    notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources, record_timing=True).execute()
+    notebook = _run(path)
     times = [cell.metadata.get("execution") for cell in notebook.cells]
     for cell, seen in zip(clean(notebook).cells, times):
         if seen:
             cell.metadata["execution"] = seen
     return notebook
+
+
+def _run(path: Path) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    return NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources).execute()
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

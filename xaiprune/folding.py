@@ -51,14 +51,24 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 class Tracer(torch.fx.Tracer):
-    """Every module without parts is one step, whoever wrote it."""
+    """Every module without parts is one step, whoever wrote it; so is the one that is named."""
+
+    def __init__(self, whole: str = ""):
+        super().__init__()
+        self.whole = whole
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return super().is_leaf_module(module, name) or not any(module.children())
+        return super().is_leaf_module(module, name) or not any(module.children()) or name == self.whole
 
 
-def traced(model: nn.Module) -> torch.fx.Graph:
+def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     """What a model computes, as a graph of its layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+    whole : str
+        Name of a module that is one step although it has parts.
 
     Raises
     ------
@@ -66,7 +76,7 @@ def traced(model: nn.Module) -> torch.fx.Graph:
         If ``torch.fx`` cannot follow the model: its control flow depends on data, for example.
     """
     try:
-        return Tracer().trace(model)
+        return Tracer(whole).trace(model)
     except Exception as error:
         raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
 

@@ -11,13 +11,11 @@ import random
 from collections import Counter
 
 from xaiprune.data import data_dir
+from xaiprune.words import CODES, LETTERS, PLACES
 
-LANGUAGES = ("en", "de", "fr", "it", "es", "nl")
 #: Words of each language, and how many of the most frequent ones are looked through.
 WORDS, LOOKED_AT = 4000, 40_000
-SHORTEST, LONGEST = 4, 12
-#: Letters that count: those of the six alphabets. Words with others are taken from elsewhere.
-LETTERS = "abcdefghijklmnopqrstuvwxyzàâäæçèéêëìíîïñòóôöùúûüÿßœ"
+SHORTEST = 4
 
 
 def lists() -> dict[str, list[str]]:
@@ -25,9 +23,9 @@ def lists() -> dict[str, list[str]]:
     import wordfreq
 
     found = {}
-    for language in LANGUAGES:
+    for language in CODES:
         words = wordfreq.top_n_list(language, LOOKED_AT)
-        found[language] = [w for w in words if SHORTEST <= len(w) <= LONGEST and set(w) <= set(LETTERS)]
+        found[language] = [w for w in words if SHORTEST <= len(w) <= PLACES and set(w) <= set(LETTERS)]
     times = Counter(word for words in found.values() for word in words)
     return {language: [w for w in words if times[w] == 1][:WORDS] for language, words in found.items()}
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..folding import Tracer
+from ..folding import traced
 from ..prune import UnitGroup
 
 
@@ -49,7 +49,7 @@ def split_at(model: nn.Module, layer: str) -> Halves:
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    graph = _traced(model, layer)
+    graph = traced(model, whole=layer)
     calls = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
     if len(calls) != 1:
         known = [name for name, _ in model.named_children()]
@@ -87,14 +87,6 @@ def behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> list[Uni
     """
     names = {name for name, _ in split_at(model, layer).tail.named_modules()}
     return [group for group in units if all(member.module in names for member in group.members)]
-
-
-def _traced(model: nn.Module, layer: str) -> torch.fx.Graph:
-    class Whole(Tracer):
-        def is_leaf_module(self, module, name):
-            return name == layer or super().is_leaf_module(module, name)
-
-    return Whole().trace(model)
 
 
 def _needed_by(node: torch.fx.Node) -> set[torch.fx.Node]:

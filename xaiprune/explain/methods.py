@@ -27,6 +27,8 @@ class Method:
         Whether its values tell evidence for from evidence against.
     attention : bool
         Whether it needs a model that shows its attention.
+    answers_only : bool
+        Whether a model's answers are all that it needs: no gradients, no layers.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Method:
     options: dict = field(default_factory=dict)
     signed: bool = True
     attention: bool = False
+    answers_only: bool = False
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None, **options):
         """Heatmaps of shape ``(N, H, W)``."""
@@ -47,8 +50,8 @@ METHODS: dict[str, Method] = {
         Method("gradient x input", gradients.gradient_x_input),
         Method("smoothgrad", gradients.smoothgrad, signed=False),
         Method("integrated gradients", gradients.integrated_gradients),
-        Method("occlusion", perturbation.occlusion),
-        Method("shapley", perturbation.shapley),
+        Method("occlusion", perturbation.occlusion, answers_only=True),
+        Method("shapley", perturbation.shapley, answers_only=True),
         Method("lrp", lrp),
         Method("lrp gamma-box", lrp, {"composite": "epsilon-gamma-box"}),
         Method("attnlrp", lrp, {"composite": "attnlrp"}),

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..data import Split
 from ..explain.drift import NoEvidence, drift_from
+from ..explain.methods import METHODS, find_method
 from ..measure import Comparison, Scorecard, card_columns, compare, scorecards
 from ..metrics import ACCURACY, Metric
 from ..runtimes import Frozen
@@ -121,8 +122,8 @@ def compress(
     loss : callable
         ``(model, images, labels) -> scalar``, to score and tune with.
     method : str
-        Of the heatmaps whose drift is measured; a key of ``explain.METHODS`` that needs no gradient, for integer
-        kernels have none.
+        Of the heatmaps whose drift is measured; a key of ``explain.METHODS`` that needs answers only (occlusion,
+        shapley), for integer kernels have no gradient.
     explained : int
         Validation images that are explained.
     seed, repeats : int
@@ -137,7 +138,7 @@ def compress(
     ------
     ValueError
         Before anything runs: if the model is in training mode, a split is missing, the steps cannot follow one another,
-        or no strength of theirs could meet the budget.
+        no strength of theirs could meet the budget, or the method of heatmaps needs more than answers.
     OutOfBudget
         At the end: if the budget does not hold. The message says which bound binds most, and what was reached;
         ``nearest`` is what would otherwise be given back.
@@ -150,6 +151,11 @@ def compress(
         raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
     steps = check_steps(steps)
     budget.check(steps)
+    if not find_method(method).answers_only:
+        fit = ", ".join(name for name, row in METHODS.items() if row.answers_only)
+        raise ValueError(
+            f"method must be one that needs answers only ({fit}), got {method!r}: integer kernels have no gradient."
+        )
     data = {name: data[name] for name in SPLITS}
     identity = {
         "metric": metric.name,
