@@ -8,7 +8,7 @@ sets of classes that are fixed beforehand, so that images with the same set run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,15 @@ from .routing import Branch, Dynamic
 
 
 def fit_branch(
-    trunk: nn.Module, train: Split, *, classes: int, epochs: int = 10, lr: float = 1e-2, progress: bool = True
+    trunk: nn.Module,
+    train: Split,
+    *,
+    classes: int,
+    width: int = 32,
+    epochs: int = 10,
+    lr: float = 3e-3,
+    seed: int = 0,
+    progress: bool = True,
 ) -> Branch:
     """A branch that was trained on a trunk's output; the trunk does not change.
 
@@ -35,8 +43,12 @@ def fit_branch(
     trunk : nn.Module
         It gives maps (N, channels, H, W).
     train : Split
-    classes, epochs : int
+        What is augmented comes as images of its own: the trunk runs once.
+    classes, width : int
+        As for :class:`Branch`.
+    epochs : int
     lr : float
+    seed : int
     progress : bool
 
     Raises
@@ -47,10 +59,11 @@ def fit_branch(
     features = predict(trunk, train.images)
     if features.ndim != 4:
         raise ValueError(f"trunk must give maps (N, channels, H, W), got shape {tuple(features.shape)}.")
-    branch = Branch(features.shape[1], classes)
-    nn.init.zeros_(branch[-1].weight)  # the problem is convex: nothing is gained by drawing a start
-    nn.init.zeros_(branch[-1].bias)
-    fit(branch, Split(features, train.labels), classification_loss, epochs=epochs, lr=lr, progress=progress)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        branch = Branch(features.shape[1], classes, width)
+    seen = Split(features, train.labels)
+    fit(branch, seen, classification_loss, epochs=epochs, lr=lr, seed=seed, progress=progress)
     return branch.eval()
 
 
@@ -198,12 +211,10 @@ def tails_for(
 def tune_tails(
     model: Dynamic,
     teacher: nn.Module,
-    train: Split,
+    told: distill.Transfer,
     *,
     epochs: int,
     lr: float = 1e-3,
-    copies: int = 1,
-    augment: Callable | None = None,
     temperature: float = 2.0,
     alpha: float = 0.9,
     batch_size: int = 128,
@@ -219,22 +230,22 @@ def tune_tails(
     model : Dynamic
     teacher : nn.Module
         From ``distill.freeze``, or a ``runtimes.Frozen``: the network that the tails were cut from, say.
-    train : Split
-        Images go by what the branch says of them as they are, those that would leave too.
+    told : Transfer
+        What it said of training images, from ``distill.transfer``. An image goes by what the branch says of its copies
+        on average, whether it would leave or not.
     epochs, lr
         As for ``fit``.
-    copies, augment
-        As for ``distill.transfer``.
     temperature, alpha
         As for ``distill.distill``.
     batch_size, seed, progress
         As for ``fit``.
     """
-    told = distill.transfer(teacher, train, copies=copies, augment=augment, seed=seed)
-    features = predict(model.trunk, told.images.flatten(0, 1)).unflatten(0, told.images.shape[:2])
-    ways = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0).ways(train.images)
+    features = predict(model.trunk, told.images.flatten(0, 1))
+    early = predict(model.branch, features).unflatten(0, told.images.shape[:2])
+    features = features.unflatten(0, told.images.shape[:2])
+    ways = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0).route(early.mean(0))
     for place, tail in enumerate(model.tails):
         rows = ways == place
-        mine = distill.Transfer(features[:, rows], train.labels[rows], told.logits[:, rows])
+        mine = distill.Transfer(features[:, rows], told.labels[rows], told.logits[:, rows])
         options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed, "progress": progress}
         distill.distill(teacher, tail, mine, None, temperature=temperature, alpha=alpha, **options)

@@ -18,15 +18,22 @@ EXIT = "exit"
 
 
 class Branch(nn.Sequential):
-    """A classifier on the mean of each channel: what an early layer can say.
+    """A small classifier on an early layer's maps: two convolutions that halve them, and the mean of each quarter.
+
+    Where things are matters early, when channels are few: the mean of each channel alone says much less.
 
     Parameters
     ----------
     channels, classes : int
+    width : int
+        Channels of its convolutions.
     """
 
-    def __init__(self, channels: int, classes: int):
-        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    def __init__(self, channels: int, classes: int, width: int = 32):
+        layers = []
+        for before in (channels, width):
+            layers += [nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, classes))
 
 
 class Dynamic(nn.Module):
@@ -76,7 +83,7 @@ class Dynamic(nn.Module):
         """Logits of all classes, shape ``(N, classes)``: those of the branch, or of a tail."""
         features = self.trunk(images)
         logits = self.branch(features)
-        ways = self._ways(logits)
+        ways = self.route(logits)
         for place, tail in enumerate(self.tails):
             rows = (ways == place).nonzero().flatten()
             if len(rows):
@@ -85,9 +92,10 @@ class Dynamic(nn.Module):
 
     def ways(self, images: torch.Tensor) -> torch.Tensor:
         """Which way each image goes: the number of its tail, or -1 where it leaves; shape ``(N,)``."""
-        return torch.cat([self._ways(self.branch(self.trunk(batch))) for batch in images.split(500)]).detach()
+        return torch.cat([self.route(self.branch(self.trunk(batch))) for batch in images.split(500)]).detach()
 
-    def _ways(self, logits: torch.Tensor) -> torch.Tensor:
+    def route(self, logits: torch.Tensor) -> torch.Tensor:
+        """The same from what the branch says, logits of shape ``(N, classes)``."""
         sure = logits.softmax(1)
         mass = torch.stack([sure[:, list(some)].sum(1) for some in self.sets], dim=1)
         return torch.where(sure.amax(1) >= self.threshold, -1, mass.argmax(1))
