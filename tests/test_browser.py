@@ -93,6 +93,15 @@ models = [xp.zoo.load(name) for name in ("lenet-5", "lenet-300-100")]
 digits = xp.data.mnist("validation", 20)""",
         "xp.widgets.TemperatureExplorer(*models, digits, xp.data.MNIST_CLASSES)",
     ),
+    "routes": (
+        """import xaiprune as xp
+xp.setup()
+model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("train", 500)
+trunk, tail = xp.dynamic.split_at(model, "features.4")
+branch = xp.dynamic.fit_branch(trunk, clothes, classes=10, epochs=2, progress=False)""",
+        """network = xp.dynamic.Dynamic(trunk, branch, [tail], [range(10)], 0.9)
+xp.widgets.RouteExplorer(network, model, clothes.first(200))""",
+    ),
 }
 
 
@@ -264,6 +273,12 @@ def test_dragging_the_temperature_lets_the_teacher_say_more(lab, page):
     assert (cold, most) == (1, same)
     assert warm > cold
     assert more > bits
+
+
+def test_dragging_the_threshold_of_the_branch_keeps_images(lab, page):
+    (low, leave, *_), (high, fewer, *_) = drag(lab, page, "routes", handle=0, pixels=200)
+    assert low < high
+    assert fewer < leave
 
 
 def test_the_dashboard_shows_an_explorer_without_code(lab, page):

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xaiprune import data, plots, zoo
+from xaiprune import data, measure, plots, zoo
+from xaiprune.dynamic import Branch, Dynamic, path_macs, split_at
 from xaiprune.metrics import accuracy
 from xaiprune.prune import curvature, cut, find_units, find_weights, plan, scan, score
-from xaiprune.train import classification_loss
+from xaiprune.train import classification_loss, seed_everything
 from xaiprune.widgets import (
     GALLERY,
     CalibrationExplorer,
@@ -24,6 +25,7 @@ from xaiprune.widgets import (
     HeadExplorer,
     HeatmapExplorer,
     NoiseExplorer,
+    RouteExplorer,
     StructureExplorer,
     TemperatureExplorer,
     ThresholdExplorer,
@@ -37,6 +39,7 @@ from xaiprune.widgets.curvature import SHARES
 from xaiprune.widgets.heatmap import METHODS, RULES
 from xaiprune.widgets.heatmap import compute as heatmap_compute
 from xaiprune.widgets.noise import compute as noise_compute
+from xaiprune.widgets.routes import SHOWN
 from xaiprune.widgets.structure import SCOPES
 from xaiprune.widgets.structure import compute as structure_compute
 from xaiprune.widgets.temperature import ALPHAS, TEMPERATURES, entropy
@@ -665,6 +668,55 @@ def test_the_temperature_explorer_follows_its_controls_and_refuses(temperature_e
     empty = data.Split(explorer.split.images[:0], explorer.split.labels[:0])
     with pytest.raises(ValueError, match="split is empty"):
         TemperatureExplorer(*explorer.models, empty, data.MNIST_CLASSES)
+
+
+@pytest.fixture(scope="module")
+def route_explorer():
+    """A network of no training: a branch on its first layer, and two tails."""
+    seed_everything(0)
+    whole = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(676, 10)).eval()
+    trunk, tail = split_at(whole, "1")
+    branch = Branch(4, 10, 8).eval()
+    nn.init.normal_(branch[-1].weight, std=20)
+    network = Dynamic(trunk, branch, [tail, tail], [range(5), range(5, 10)], 1.0)
+    return RouteExplorer(network, whole, data.mnist("validation", 60))
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.6, 0.9, 1.0])
+def test_routes_are_those_of_the_network(route_explorer, threshold):
+    explorer, images = route_explorer, route_explorer.split.images
+    network = Dynamic(*(getattr(explorer.model, name) for name in ("trunk", "branch", "tails", "sets")), threshold)
+    view, costs = explorer.compute(threshold), path_macs(network, images)
+    total = measure.macs(explorer.whole, images[:1])
+    assert view.shares == network.shares(images)
+    assert view.accuracy == pytest.approx(accuracy(network, explorer.split))
+    assert (view.mean, view.worst) == pytest.approx((costs["mean"] / total, costs["worst"] / total))
+    ways, sure = network.ways(images), explorer.sure
+    assert all(ways[place] == -1 for place in view.leave)
+    assert all(ways[place] >= 0 for place in view.stay)
+    assert len(view.leave) == min(SHOWN, int((ways == -1).sum()))
+    assert len(view.stay) == min(SHOWN, int((ways >= 0).sum()))
+    assert [sure[place].item() for place in view.leave] == sorted(sure[ways == -1].tolist())[: len(view.leave)][::-1]
+    wrong = network(images).argmax(1) != explorer.split.labels
+    assert list(view.wrong) == wrong[list(view.leave + view.stay)].tolist()
+
+
+def test_the_route_explorer_follows_its_slider_and_refuses(route_explorer):
+    explorer = route_explorer
+    before, picture = explorer.set(0.9), explorer.png.value
+    explorer.slider.value = 0.3
+    assert explorer.view.threshold == 0.3
+    assert explorer.png.value != picture
+    assert explorer.set(0.9).text == before.text
+    assert explorer.png.value == picture
+    bundle = explorer._repr_mimebundle_()
+    assert pixels(base64.b64decode(bundle["image/png"])).shape[0] == 4 * pixels(picture).shape[0]
+    with pytest.raises(ValueError, match=r"threshold must be one of 0.2, .*, got 0.55"):
+        explorer.set(0.55)
+    with pytest.raises(ValueError, match="split is empty"):
+        RouteExplorer(
+            explorer.model, explorer.whole, explorer.split.first(1)._replace(images=torch.zeros(0, 1, 28, 28))
+        )
 
 
 @pytest.mark.parametrize("title", GALLERY)

@@ -7,12 +7,13 @@ from .gallery import GALLERY, gallery
 from .heads import HeadExplorer
 from .heatmap import HeatmapExplorer
 from .noise import NoiseExplorer
+from .routes import RouteExplorer
 from .structure import StructureExplorer
 from .temperature import TemperatureExplorer
 from .threshold import ThresholdExplorer
 
 __all__ = [
     *("GALLERY", "CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer"),
-    *("HeatmapExplorer", "NoiseExplorer", "StructureExplorer", "TemperatureExplorer", "ThresholdExplorer"),
-    "gallery",
+    *("HeatmapExplorer", "NoiseExplorer", "RouteExplorer", "StructureExplorer", "TemperatureExplorer"),
+    *("ThresholdExplorer", "gallery"),
 ]

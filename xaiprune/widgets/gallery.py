@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from .. import data, prune, tables, zoo
+from .. import data, dynamic, prune, tables, zoo
 from ..train import classification_loss, reconstruction_loss
 from .calibration import CalibrationExplorer
 from .coefficients import CoefficientExplorer
@@ -15,6 +15,7 @@ from .explorer import Explorer
 from .heads import HeadExplorer
 from .heatmap import HeatmapExplorer
 from .noise import NoiseExplorer
+from .routes import RouteExplorer
 from .structure import StructureExplorer
 from .temperature import TemperatureExplorer
 from .threshold import ThresholdExplorer
@@ -81,6 +82,16 @@ def temperature() -> Explorer:
     return TemperatureExplorer(*models, data.mnist("validation", 30), data.MNIST_CLASSES)
 
 
+def routes() -> Explorer:
+    """A MobileNet with an early branch."""
+    model, train = zoo.load(MOBILENET), data.fashion_mnist("train", 5000)
+    trunk, tail = dynamic.split_at(model, "features.4")
+    branch = dynamic.fit_branch(trunk, train, classes=len(data.FASHION_MNIST_CLASSES), epochs=4, progress=False)
+    every = tuple(range(len(data.FASHION_MNIST_CLASSES)))
+    whole = dynamic.Dynamic(trunk, branch, [tail], [every], 1.0)
+    return RouteExplorer(whole, model, data.fashion_mnist("validation", 1000))
+
+
 #: What the page offers, by title.
 GALLERY: dict[str, Callable[[], Explorer]] = {
     "Thresholds: small weights thrown away": thresholds,
@@ -92,6 +103,7 @@ GALLERY: dict[str, Callable[[], Explorer]] = {
     "Heads: of a vision transformer": heads,
     "Calibration: where to cut a range": calibration,
     "Temperature: what a teacher says": temperature,
+    "Routes: which images may leave early": routes,
 }
 
 

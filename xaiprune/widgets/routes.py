@@ -1,0 +1,202 @@
+"""How sure must a branch be before an image may leave: accuracy and operations, and which images leave."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from ..data import Split
+from ..dynamic import EXIT, Dynamic, path_macs
+from ..measure import macs
+from ..metrics import accuracy, predict
+from ..plots import BLUE, RED
+from .canvas import LiveFigure
+from .explorer import RELEASED, Explorer
+
+#: Stops of the threshold; at 1 no image leaves.
+THRESHOLDS = (
+    *(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99),
+    *(0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0),
+)
+#: Images in each of the two rows.
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """What the explorer shows at one threshold.
+
+    Attributes
+    ----------
+    threshold : float
+    shares : dict of str to float
+        Way to the share of images that go it.
+    accuracy : float
+        In per cent.
+    mean, worst : float
+        Operations per image, as shares of the whole model's.
+    leave, stay : tuple of int
+        Images: the least sure of those that leave, the surest of those that go on.
+    wrong : tuple of bool
+        Whether the answer to each of these is wrong, first those that leave.
+    text : str
+        The numbers in one line.
+    """
+
+    threshold: float
+    shares: dict[str, float]
+    accuracy: float
+    mean: float
+    worst: float
+    leave: tuple[int, ...]
+    stay: tuple[int, ...]
+    wrong: tuple[bool, ...]
+    text: str
+
+
+class RouteExplorer(Explorer):
+    """A slider for the threshold of a dynamic network.
+
+    Parameters
+    ----------
+    model : Dynamic
+        Its own threshold does not matter.
+    whole : nn.Module
+        The model that it was made of: what its accuracy and operations are compared with.
+    split : Split
+        Validation images and labels.
+    stops : sequence of float
+        Thresholds of the stored pictures.
+
+    Raises
+    ------
+    ValueError
+        If the split is empty, or a threshold is none of ``THRESHOLDS``.
+    """
+
+    def __init__(
+        self, model: Dynamic, whole: nn.Module, split: Split, *, stops: Sequence[float] = (0.5, 0.9, 0.99, 1.0)
+    ):
+        if len(split.images) == 0:
+            raise ValueError("split is empty: at least one image is needed.")
+        self.model, self.whole, self.split, self.stops = model, whole, split, tuple(stops)
+        for stop in self.stops:
+            _check(stop)
+        every = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0)
+        early = predict(nn.Sequential(model.trunk, model.branch), split.images)
+        self.sure, self.ways = early.softmax(1).amax(1), every.route(early)
+        self.right = {EXIT: early.argmax(1) == split.labels, "": predict(every, split.images).argmax(1) == split.labels}
+        total = macs(whole, split.images[:1])
+        names = (EXIT, *map(str, model.sets))
+        self.costs = {way: cost / total for way, cost in path_macs(model, split.images).items() if way in names}
+        self.slider = widgets.SelectionSlider(
+            options=THRESHOLDS, value=self.stops[0], description="threshold", **RELEASED
+        )
+        self.slider.layout.width = "480px"
+        curve = [self.compute(threshold) for threshold in THRESHOLDS]
+        self._picture = Picture(split.images, curve, accuracy(whole, split))
+        self._follow([self.slider])
+        self._lay_out([self.slider])
+
+    def compute(self, threshold: float) -> View:
+        """What a threshold does."""
+        leaves = self.sure >= threshold
+        right = torch.where(leaves, self.right[EXIT], self.right[""])
+        masks = dict(zip(self.costs, [leaves, *(~leaves & (self.ways == n) for n in range(len(self.costs) - 1))]))
+        shares = {way: mask.double().mean().item() for way, mask in masks.items()}
+        mean = sum(shares[way] * cost for way, cost in self.costs.items())
+        worst = max(cost for way, cost in self.costs.items() if shares[way])
+        order = self.sure.argsort(descending=True)
+        left = int(leaves.sum())
+        leave, stay = order[max(0, left - SHOWN) : left].tolist(), order[left : left + SHOWN].tolist()
+        wrong = tuple((~right[leave + stay]).tolist())
+        value = 100 * right.double().mean().item()
+        text = (
+            f"threshold {threshold:g}: {shares[EXIT]:.0%} of the images leave; accuracy {value:.1f} % ↑; operations "
+            f"{mean:.0%} of the whole model's on average ↓, {worst:.0%} at worst"
+        )
+        return View(threshold, shares, value, mean, worst, tuple(leave), tuple(stay), wrong, text)
+
+    def update(self) -> View:
+        """Compute and draw what the slider says."""
+        view = self.compute(self.slider.value)
+        return self._show(view, self._picture.draw(view))
+
+    def set(self, threshold: float) -> View:
+        """Choose a threshold."""
+        _check(threshold)
+        with self._held():
+            self.slider.value = threshold
+        return self.update()
+
+    def _stored(self):
+        for stop in self.stops:
+            view = self.compute(stop)
+            yield f"threshold {stop:g}", view, self._picture.draw(view)
+
+
+def _check(threshold: float) -> None:
+    if threshold not in THRESHOLDS:
+        raise ValueError(f"threshold must be one of {', '.join(map(str, THRESHOLDS))}, got {threshold!r}.")
+
+
+class Picture:
+    """Accuracy against operations with the present point, where images go, and images on both sides of the threshold.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    curve : sequence of View
+        At all thresholds.
+    whole : float
+        Accuracy of the whole model.
+    """
+
+    def __init__(self, images: torch.Tensor, curve: Sequence[View], whole: float):
+        self.images = images.mean(1).numpy()
+        figure = Figure(figsize=(13, 3.2), dpi=90, layout="constrained")
+        line, bars, rows = figure.subplots(1, 3, width_ratios=(3, 2, 6))
+        line.axhline(whole, ls="--", lw=1, color="#777777", label="whole model")
+        line.plot([100 * view.mean for view in curve], [view.accuracy for view in curve], ".-", color=BLUE)
+        (self.point,) = line.plot([100 * curve[0].mean], [curve[0].accuracy], "o", ms=9, color=RED)
+        line.set(title="Accuracy by mean operations", xlabel="% of the whole model's (↓ better)")
+        line.set_ylabel("% of validation images (↑ better)")
+        line.legend(loc="lower right", fontsize=8)
+        names = list(curve[0].shares)
+        labels = ["leave" if name == EXIT else textwrap.fill(f"tail of {name}", 18) for name in names]
+        self.bars = bars.barh(range(len(names)), np.zeros(len(names)), color=BLUE)
+        bars.set(title="Where images go", xlim=(0, 100), xlabel="% of the images")
+        bars.set_yticks(range(len(names)), labels, fontsize=8)
+        bars.invert_yaxis()
+        height, width = self.images.shape[-2:]
+        shape = (2 * (height + 2), SHOWN * (width + 2), 3)
+        self.rows = rows.imshow(np.ones(shape))
+        rows.set(title="Beside the threshold; red: answered wrongly", xticks=[])
+        rows.set_yticks([height / 2, 1.5 * height + 2], ["leave", "stay"])
+        rows.tick_params(length=0)
+        rows.spines[:].set_visible(False)
+        self.live = LiveFigure(figure, [self.point, *self.bars, self.rows])
+
+    def draw(self, view: View) -> bytes:
+        """The picture of a view as PNG."""
+        self.point.set_data([100 * view.mean], [view.accuracy])
+        for bar, share in zip(self.bars, view.shares.values()):
+            bar.set_width(100 * share)
+        cells, wrong = np.ones(self.rows.get_array().shape), iter(view.wrong)
+        height, width = (size + 2 for size in self.images.shape[-2:])
+        for row, places in enumerate((view.leave, view.stay)):
+            for column, place in enumerate(places):
+                cell = np.repeat(1 - self.images[place][..., None], 3, axis=-1)
+                if next(wrong):
+                    cell[..., 1:] *= 0.55  # what is left is red
+                cells[row * height : (row + 1) * height - 2, column * width : (column + 1) * width - 2] = cell
+        self.rows.set_data(cells)
+        return self.live.png()
