@@ -134,8 +134,11 @@ def test_scores_for_a_set_are_those_of_the_class_that_needs_a_unit_most(model):
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     assert len(by_class) == CLASSES
     found, name = scores_for(by_class, (3, 7)), units[0].name
-    shares = [by_class[label][name] / by_class[label][name].abs().sum() for label in (3, 7)]
-    assert torch.equal(found[name], torch.maximum(*shares))
+    seen = [data.Split(*(part[pictures().labels == label] for part in pictures())) for label in (3, 7)]
+    raw = [prune.score(model, units, "taylor", one)[name] for one in seen]
+    assert torch.allclose(found[name], torch.maximum(*(values / values.abs().sum() for values in raw)))
+    every = scores_for(by_class, range(CLASSES))
+    assert torch.equal(scores_for([every] * CLASSES, (3, 7))[name], every[name])
     rows = pictures().labels != 4
     with pytest.raises(ValueError, match="data has no image of class 4"):
         class_scores(model, units, data.Split(pictures().images[rows], pictures().labels[rows]), classes=CLASSES)

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from xaiprune import distill, dynamic, explain, measure, prune, runtimes, zoo
@@ -30,6 +31,9 @@ MODULES = {
 }
 #: The branch's layer, sets of classes, training images and their augmented copies.
 LAYER, SETS, IMAGES, COPIES = "features.2", 4, 20_000, 4
+CLASSES = len(FASHION_MNIST_CLASSES)
+#: Widths stay multiples of this, for speed (lesson 05).
+ROUND_TO = 16
 #: Mean operations over images, as shares of those of the pruned network that all begin with.
 MEANS = (0.45, 0.6)
 TUNED = {"epochs": 8, "lr": 1e-3, "temperature": 2.0, "alpha": 0.9, "progress": False}
@@ -50,7 +54,7 @@ class Way:
     sets : int
         Of classes, with a tail each.
     by_class : bool
-        Whether a tail's units are scored on images of its classes, or all tails' on all images.
+        Whether a tail keeps what its classes need, or what any class needs.
     """
 
     exits: bool
@@ -87,61 +91,66 @@ def branch(seed: int) -> nn.Module:
     """A branch of a pruned network, trained on the labels of the same copies."""
     trunk, images = dynamic.split_at(pruned.load_pruned(seed), LAYER).trunk, said().images
     copies = Split(images.flatten(0, 1), said().labels.repeat(len(images)))
-    return dynamic.fit_branch(trunk, copies, classes=len(FASHION_MNIST_CLASSES), epochs=2, seed=seed, progress=False)
+    return dynamic.fit_branch(trunk, copies, classes=CLASSES, epochs=2, seed=seed, progress=False)
 
 
 def smaller(seed: int, mean: float) -> nn.Module:
-    """The static one: cut to the same operations, tuned on the same images."""
+    """The static one, cut and not yet tuned."""
     model, calibration = pruned.load_pruned(seed), fashion_mnist("calibration")
     scores, costs = pruned.ranked(model, calibration)
-    model = prune.recalibrate(prune.cut(model, prune.plan(scores, target=mean, costs=costs)), calibration.images)
-    distill.distill(teacher(), model, said(), None, seed=seed, **TUNED)
-    return model
+    chosen = prune.plan(scores, target=mean, costs=costs, round_to=ROUND_TO)
+    return prune.recalibrate(prune.cut(model, chosen), calibration.images)
 
 
 def routed(way: Way, seed: int, mean: float) -> Dynamic:
-    """A dynamic one of that mean, its threshold by validation images, its tails tuned on the same images."""
+    """A dynamic one of at most the static one's operations on average, not yet tuned."""
     model, calibration, validation = pruned.load_pruned(seed), fashion_mnist("calibration"), fashion_mnist("validation")
+    goal = measure.macs(smaller(seed, mean), validation.images[:1])
     (trunk, whole), early = dynamic.split_at(model, LAYER), branch(seed)
-    said_early = predict(nn.Sequential(trunk, early), validation.images)
-    sure = said_early.softmax(1).amax(1)
-    every, first, tail = costs(model, trunk, early)
-    share = way.tail or 1.0
-    if way.exits:
-        stay = (mean * every - first) / (share * tail)
-        threshold = sure.quantile(stay).item()
-    else:
-        threshold, share = 1.0, (mean * every - first) / tail
-    sets = dynamic.class_sets(said_early, way.sets, surest=threshold)
-    units = dynamic.behind(model, prune.find_units(model, calibration.images[:1]), LAYER)
-    if way.by_class:
-        scores = dynamic.class_scores(model, units, calibration, classes=len(FASHION_MNIST_CLASSES))
-    else:
-        scores = [prune.score(model, units, "relevance", calibration)] * len(FASHION_MNIST_CLASSES)
+    logits = predict(nn.Sequential(trunk, early), validation.images)
+    sure, image = logits.softmax(1).amax(1), validation.images[:1]
+    with torch.no_grad():
+        features = trunk(image)
+    first, rest = measure.macs(trunk, image) + measure.macs(early, features), measure.macs(whole, features)
+    share = way.tail or (1.0 if way.exits else (goal - first) / rest)
+    staying = (goal - first) / (share * rest) if way.exits else 1.0
+    sets = dynamic.class_sets(logits, way.sets, surest=sure.quantile(staying).item())
     tails = [whole]
     if share < 1:
-        tails = dynamic.tails_for(model, LAYER, sets, scores, calibration, target=share)
-    done = Dynamic(trunk, early, tails, sets, threshold)
-    dynamic.tune_tails(done, teacher(), said(), seed=seed, **TUNED)
+        units = dynamic.behind(model, prune.find_units(model, image), LAYER)
+        scores = dynamic.class_scores(model, units, calibration, classes=CLASSES)
+        if not way.by_class:
+            scores = [dynamic.scores_for(scores, range(CLASSES))] * CLASSES
+        tails = dynamic.tails_for(model, LAYER, sets, scores, calibration, target=share, round_to=ROUND_TO)
+    done = Dynamic(trunk, early, tails, sets, 1.0)
+    if way.exits:
+        done.threshold = affordable(done, logits, [first + measure.macs(tail, features) for tail in tails], first, goal)
     return done
 
 
-def costs(model: nn.Module, trunk: nn.Module, early: nn.Module) -> tuple[int, int, int]:
-    """Operations of the whole network, of trunk and branch, and of the tail."""
-    image = fashion_mnist("calibration", 1).images
-    before = measure.macs(trunk, image)
-    every = measure.macs(model, image)
-    return every, before + measure.macs(early, trunk(image).detach()), every - before
+def affordable(model: Dynamic, logits: torch.Tensor, costs: list[int], first: int, goal: int) -> float:
+    """The highest threshold at which images cost no more than asked on average."""
+    sure, ways = logits.softmax(1).amax(1), model.route(logits)
+    order = sure.argsort()  # the first to stay are the least sure
+    spent = (torch.tensor(costs)[ways[order]] - first).cumsum(0)
+    staying = int((spent <= (goal - first) * len(order)).sum())
+    return 1.0 if staying == len(order) else sure[order[staying]].item()
 
 
 def row(method: str, mean: float, seed: int) -> list[dict]:
     """One network, judged on test images."""
     test, validation, way = fashion_mnist("test"), fashion_mnist("validation"), METHODS[method]
-    model = smaller(seed, mean) if way is None else routed(way, seed, mean)
-    whole = measure.macs(zoo.load(MODEL), test.images[:1])
+    if way is None:
+        model = smaller(seed, mean)
+        distill.distill(teacher(), model, said(), None, seed=seed, **TUNED)
+    else:
+        model = routed(way, seed, mean)
+        dynamic.tune_tails(model, teacher(), said(), seed=seed, **TUNED)
+    original, image = zoo.load(MODEL), test.images[:1]
+    whole = measure.macs(original, image)
     found = {"method": method, "mean": mean, "seed": seed}
     if way is None:
-        spent = {"mean": measure.macs(model, test.images[:1]), "worst": measure.macs(model, test.images[:1])}
+        spent = dict.fromkeys(("mean", "worst"), measure.macs(model, image))
         found |= {"left": 0.0}
     else:
         spent = dynamic.path_macs(model, test.images)
@@ -149,7 +158,7 @@ def row(method: str, mean: float, seed: int) -> list[dict]:
         found |= {"threshold": round(model.threshold, 5), "branch": early_accuracy(model, test)}
     found |= {"macs": round(spent["mean"] / whole, 4), "worst": round(spent["worst"] / whole, 4)}
     found |= {"validation": round(accuracy(model, validation), 3), "test": round(accuracy(model, test), 3)}
-    drift = explain.drift(zoo.load(MODEL), model, test.images[:COMPARED], method="occlusion")
+    drift = explain.drift(original, model, test.images[:COMPARED], method="occlusion")
     return [found | {"drift": round(1 - drift.rank.median().item(), 4)}]
 
 

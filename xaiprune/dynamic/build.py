@@ -108,7 +108,9 @@ def class_sets(logits: torch.Tensor, count: int, *, surest: float = 1.0) -> list
 def class_scores(
     model: nn.Module, units: Sequence[UnitGroup], data: Split, *, classes: int, criterion: str = "relevance"
 ) -> list[Scores]:
-    """Scores of units for each class by itself.
+    """Scores of units for each class by itself, each divided by its sum in a group.
+
+    So a class with large values does not speak for all, and a unit's score is its share of what the group does.
 
     Parameters
     ----------
@@ -135,15 +137,13 @@ def class_scores(
         rows = data.labels == label
         if not rows.any():
             raise ValueError(f"data has no image of class {label}.")
-        found.append(score(model, list(units), criterion, Split(data.images[rows], data.labels[rows])))
+        mine = score(model, list(units), criterion, Split(data.images[rows], data.labels[rows]))
+        found.append(mine.normalised("sum"))
     return found
 
 
 def scores_for(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
     """Scores for a set of classes: a unit matters as much as it does for the class that needs it most.
-
-    Each class's scores are divided by their sum in a group first, so that a class with large values does not speak for
-    all.
 
     Parameters
     ----------
@@ -151,8 +151,8 @@ def scores_for(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
         From :func:`class_scores`.
     some : sequence of int
     """
-    shares = [by_class[label].normalised("sum") for label in some]
-    values = {name: torch.stack([one[name] for one in shares]).amax(0) for name in shares[0].values}
+    mine = [by_class[label] for label in some]
+    values = {name: torch.stack([one[name] for one in mine]).amax(0) for name in mine[0].values}
     return Scores(f"{by_class[0].criterion} for {tuple(some)}", by_class[0].groups, values)
 
 
