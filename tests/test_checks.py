@@ -35,6 +35,7 @@ SOLUTIONS |= {"head": 4144, "remainder": 0.8, "rollout": lambda w: (w.mean(0) + 
 
 SOLUTIONS |= {"grid": 0.2, "tie": 5, "equalize": lambda ours, theirs: (ours / theirs).sqrt()}
 SOLUTIONS |= {"soft label": 0.731, "others": 0.01, "gap": lambda teacher, alone, own: (alone - own) / (alone - teacher)}
+SOLUTIONS |= {"mean cost": 58, "worst cost": 65, "leave": lambda first, tail, mean: 1 - (mean - first) / tail}
 
 
 def top(values, k):
@@ -179,6 +180,22 @@ MISTAKES = [
     ("gap", lambda a, b, c: (c - b) / (b - a), "counts as positive"),
     ("gap", lambda a, b, c: 100 * (b - c) / (b - a), "not per cent"),
     ("gap", lambda a, b, c: a, "\\(alone - distilled\\)"),
+    ("mean cost", 72, "where 40 per cent do"),
+    ("mean cost", 28, "add its 30"),
+    ("mean cost", 46, "pay trunk and tail"),
+    ("mean cost", 0.58, "58 of 100"),
+    ("mean cost", 50, "0.6\\) \\* 70"),
+    ("worst cost", 100, "costs half now"),
+    ("worst cost", 35, "has run the trunk"),
+    ("worst cost", 44, "that is the mean"),
+    ("worst cost", 50, "only the tail is"),
+    ("worst cost", 1, "70 / 2"),
+    ("leave", 0.6, "write a function"),
+    ("leave", lambda a, b, c: (c - a) / b, "share that stays"),
+    ("leave", lambda a, b, c: 1 - c / (a + b), "before you divide"),
+    ("leave", lambda a, b, c: 1 - c / b, "paid by all"),
+    ("leave", lambda a, b, c: 100 * (1 - (c - a) / b), "not per cent"),
+    ("leave", lambda a, b, c: c, "solved for leave"),
 ]
 
 

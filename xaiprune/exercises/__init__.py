@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import curvature, distillation, explanations, quantization, soft, structure, transformer, weights
+from . import curvature, distillation, dynamic, explanations, quantization, soft, structure, transformer, weights
 from .answers import Function, NotYet, Number
 
 
@@ -72,6 +72,9 @@ EXERCISES: dict[str, Exercise] = {
         Exercise("soft label", distillation.SOFT_LABEL, 3),
         Exercise("others", distillation.SHARE_OF_THE_OTHERS, 2),
         Exercise("gap", distillation.GAP_CLOSED, 4),
+        Exercise("mean cost", dynamic.MEAN_COST, 3),
+        Exercise("worst cost", dynamic.WORST_COST, 2),
+        Exercise("leave", dynamic.MUST_LEAVE, 4),
     )
 }
 
