@@ -102,6 +102,19 @@ def test_distilling_and_rounding_by_hand(model, tmp_path):
     assert torch.equal(again.model(splits()["validation"].images), done.model(splits()["validation"].images))
 
 
+def test_a_stage_can_be_taken_elsewhere(model, tmp_path):
+    done = compress(model, splits(), [Prune(ratio=0.5, scope="uniform"), *RECIPE[2:]], folder=tmp_path / "a", **QUICK)
+    images = splits()["validation"].images
+    pipeline.save_stage(done.stage, tmp_path / "b")
+    again = pipeline.load_stage(network(), tmp_path / "b", images[:1])
+    assert isinstance(again.model, Frozen)
+    assert torch.equal(again.model(images), done.model(images))
+    widths = [layer.weight.shape[0] for layer in again.model.made_from if isinstance(layer, nn.Conv2d)]
+    assert widths == [4, 6], "half of each"
+    with pytest.raises(FileNotFoundError, match="holds no stage"):
+        pipeline.load_stage(model, tmp_path / "c", images[:1])
+
+
 def test_what_is_kept_is_not_done_again(model, tmp_path, monkeypatch):
     first = compress(model, splits(), RECIPE, folder=tmp_path, **QUICK)
     for step in (Prune, Tune, Quantize):
@@ -272,6 +285,7 @@ def test_what_is_no_step_is_named(model, tmp_path):
         (lambda: Prune(target=0.5, criterion="size"), "criterion must be one of"),
         (lambda: Prune(target=0.5, units="weights"), "units must be one of 'channels'"),
         (lambda: Prune(target=0.5, costs="time"), "costs must be one of 'macs', 'latency'"),
+        (lambda: Prune(target=0.5, scope="layer"), "scope must be one of 'global', 'uniform'"),
         (lambda: Tune(epochs=0), "epochs must be a whole number of at least 1, got 0"),
         (lambda: Tune(epochs=1, lr=0), "lr must be larger than 0"),
         (lambda: Tune(epochs=1, augment="mirror"), "augment must be one of 'shift'"),

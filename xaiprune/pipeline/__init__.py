@@ -6,8 +6,10 @@ from .run import Compressed, OutOfBudget, compress
 from .search import Found, orders, search
 from .step import Stage, Step, Work
 from .steps import Distill, Prune, Quantize, Round, Tune
+from .store import load_stage, save_stage
 
 __all__ = [
-    *("COSTS", "DRIFT", "Budget", "Compressed", "Distill", "Found", "OutOfBudget", "Prune", "Quantize"),
-    *("Round", "Stage", "Step", "Tune", "Work", "compress", "orders", "report", "search"),
+    *("COSTS", "DRIFT", "Budget", "Compressed", "Distill", "Found", "OutOfBudget", "Prune"),
+    *("Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "load_stage", "orders"),
+    *("report", "save_stage", "search"),
 ]

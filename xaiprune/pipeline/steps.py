@@ -39,6 +39,8 @@ class Prune(Step):
         Key of ``prune.CRITERIA``.
     units : {"channels", "blocks", "heads", "neurons"}
     costs : {"macs", "latency"}
+    scope : {"global", "uniform"}
+        Whether groups compete, or each gives the same share.
     ranks : bool
         Whether scores are compared between groups by their ranks.
     round_to : int
@@ -50,6 +52,7 @@ class Prune(Step):
     criterion: str = "taylor"
     units: str = "channels"
     costs: str = "macs"
+    scope: str = "global"
     ranks: bool = True
     round_to: int = 1
 
@@ -66,6 +69,7 @@ class Prune(Step):
         _check_choice("criterion", self.criterion, prune.CRITERIA)
         _check_choice("units", self.units, UNITS)
         _check_choice("costs", self.costs, COSTS)
+        _check_choice("scope", self.scope, ("global", "uniform"))
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
@@ -78,7 +82,7 @@ class Prune(Step):
         asked = {name: value for name, value in asked.items() if value is not None}
         if self.target is not None:
             asked["costs"] = COSTS[self.costs](stage.model, groups, example)
-        plan = prune.plan(scores, round_to=self.round_to, **asked)
+        plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)
         if running_norms(smaller):
             prune.recalibrate(smaller, calibration.images)

@@ -59,30 +59,15 @@ class Store:
         return self.place(steps) / "unfinished.pt"
 
     def save(self, steps: Sequence[Step], stage: Stage) -> None:
-        """Keep a stage; what makes it whole, the list of changes, comes last."""
+        """Keep a stage."""
         place = self.place(steps)
         with room(place):
-            frozen = isinstance(stage.model, Frozen)
-            model = stage.model.made_from if frozen else stage.model
-            state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
-            save_atomically(place / WEIGHTS, lambda path: save_file(state, path))
-            if frozen:
-                save_atomically(place / KERNELS, lambda path: path.write_bytes(stage.model.content))
-            texts = [change if change == FOLD else change.to_json() for change in stage.changes]
-            save_atomically(place / CHANGES, lambda path: path.write_text(json.dumps(texts)))
+            save_stage(stage, place)
 
     def load(self, steps: Sequence[Step], example: torch.Tensor) -> Stage | None:
         """The stage that steps lead to, if it was kept."""
         place = self.place(steps)
-        if not (place / CHANGES).exists():
-            return None
-        texts = json.loads((place / CHANGES).read_text())
-        changes = tuple(text if text == FOLD else Plan.from_json(text) for text in texts)
-        model = changed(self.original, changes)
-        model.load_state_dict(load_file(place / WEIGHTS))
-        if (place / KERNELS).exists():
-            return Stage(Frozen(model.eval(), example, (place / KERNELS).read_bytes()), changes)
-        return Stage(model.eval(), changes)
+        return load_stage(self.original, place, example) if (place / CHANGES).exists() else None
 
     def save_card(self, steps: Sequence[Step], content: dict) -> None:
         """Keep what was measured of a stage."""
@@ -94,6 +79,56 @@ class Store:
         """What was measured of a stage, if it was."""
         path = self.place(steps) / CARD
         return json.loads(path.read_text()) if path.exists() else None
+
+
+def save_stage(stage: Stage, folder: Path | str) -> None:
+    """Write what a recipe has made: weights, what changed the architecture, and integer kernels where there are some.
+
+    Parameters
+    ----------
+    stage : Stage
+        Such as ``Compressed.stage``.
+    folder : Path or str
+        Gets ``weights.safetensors``, ``kernels.onnx`` and, last, ``changes.json``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    frozen = isinstance(stage.model, Frozen)
+    model = stage.model.made_from if frozen else stage.model
+    state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
+    save_atomically(folder / WEIGHTS, lambda path: save_file(state, path))
+    if frozen:
+        save_atomically(folder / KERNELS, lambda path: path.write_bytes(stage.model.content))
+    texts = [change if change == FOLD else change.to_json() for change in stage.changes]
+    save_atomically(folder / CHANGES, lambda path: path.write_text(json.dumps(texts)))
+
+
+def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -> Stage:
+    """What :func:`save_stage` wrote.
+
+    Parameters
+    ----------
+    original : nn.Module
+        The model that the recipe began with; its weights do not matter.
+    folder : Path or str
+    example : torch.Tensor
+        Images; only their shape matters.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no stage.
+    """
+    folder = Path(folder)
+    if not (folder / CHANGES).exists():
+        raise FileNotFoundError(f"{folder} holds no stage: {CHANGES} is missing.")
+    texts = json.loads((folder / CHANGES).read_text())
+    changes = tuple(text if text == FOLD else Plan.from_json(text) for text in texts)
+    model = changed(original, changes)
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    if (folder / KERNELS).exists():
+        return Stage(Frozen(model.eval(), example, (folder / KERNELS).read_bytes()), changes)
+    return Stage(model.eval(), changes)
 
 
 @contextlib.contextmanager
