@@ -1,0 +1,103 @@
+"""The stored runs behind lesson 10: orders of operations, and MobileNet through a whole recipe.
+
+``stored.make_all`` writes the tables ``orders`` and ``recipe``, and the recipe's last stage as
+``data/checkpoints/mobilenet-recipe``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from xaiprune import data, zoo
+from xaiprune.data import Split, fashion_mnist
+from xaiprune.metrics import accuracy
+from xaiprune.pipeline import Budget, Distill, Prune, Quantize, Round, Step, Tune, compress, save_stage
+
+COMMAND, MODEL, SEEDS = "python -m tests.benchmarks.capstone --full", "mobilenet-fashion-mnist", (0, 1, 2)
+FILES = (f"{MODEL}-seed0.safetensors",)
+MODULES = {
+    "orders": ("xaiprune.pipeline.steps", "xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
+    "recipe": ("xaiprune.pipeline.steps", "xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
+}
+#: Images that the orders are tried on, so that an order takes minutes.
+IMAGES = 10_000
+#: Every order leaves half of every layer's channels in numbers of 4 bits, and has three epochs in all.
+CUT, FEW = Prune(ratio=0.5, scope="uniform"), Round(4)
+HALFWAY = Prune(ratio=0.3, scope="uniform")
+
+
+def taught(epochs: int, step: type[Tune] = Distill) -> Tune:
+    """Training as all orders have it."""
+    return step(epochs=epochs, lr=2e-3, augment="flip and shift")
+
+
+ORDERS: dict[str, tuple[Step, ...]] = {
+    "prune, quantize": (CUT, FEW),
+    "quantize, prune": (FEW, CUT),
+    "prune, distil, quantize": (CUT, taught(3), FEW),
+    "prune, tune on labels, quantize": (CUT, taught(3, Tune), FEW),
+    "distil, prune, quantize": (taught(3), CUT, FEW),
+    "distil, quantize, prune": (taught(3), FEW, CUT),
+    "prune, distil, prune, distil, quantize": (HALFWAY, taught(1), Prune(ratio=2 / 7, scope="uniform"), taught(2), FEW),
+}
+
+#: The whole recipe for MobileNet: blocks that do least, then widths, the original's answers, integers.
+RECIPE = (
+    Prune(k=5, units="blocks", criterion="ablation", ranks=False),
+    Prune(target=0.35, round_to=16),
+    Distill(epochs=10, lr=3e-3, augment="flip and shift"),
+    Quantize(first_in_float=1),
+)
+BUDGET = Budget(size=1 / 8, latency=1 / 3, accuracy=1.0, drift=0.3)
+STAGE = "mobilenet-recipe"
+
+
+def folder(name: str) -> Path:
+    """Where recipes keep their stages until the table is whole."""
+    return data.cache_dir() / "recipes" / name
+
+
+def splits(count: int | None = None) -> dict[str, Split]:
+    """What recipes work with."""
+    return {"train": fashion_mnist("train", count)} | {n: fashion_mnist(n) for n in ("validation", "calibration")}
+
+
+def order(name: str, seed: int) -> list[dict]:
+    """One order of operations."""
+    start, model = time.perf_counter(), zoo.load(MODEL)
+    options = {
+        "folder": folder(f"orders/{name.replace(', ', '-')}-{seed}"),
+        "seed": seed,
+        "repeats": 5,
+        "progress": False,
+    }
+    done = compress(model, splits(IMAGES), ORDERS[name], **options)
+    parameters = sum(p.numel() for p in done.model.parameters())
+    row = {"order": name, "seed": seed, "parameters": parameters, "megabytes": round(parameters * FEW.bits / 8e6, 4)}
+    row |= {key: round(done.spent[key], 4) for key in ("latency", "accuracy", "drift")}
+    row |= {"test": round(accuracy(done.model, fashion_mnist("test")), 3)}
+    return [row | {"minutes": round((time.perf_counter() - start) / 60, 1)}]
+
+
+def recipe(seed: int) -> list[dict]:
+    """MobileNet through the whole recipe; a row per step."""
+    start, model = time.perf_counter(), zoo.load(MODEL)
+    done = compress(model, splits(), RECIPE, folder=folder("mobilenet"), seed=seed, progress=False)
+    save_stage(done.stage, data.data_dir() / "checkpoints" / STAGE)
+    test = fashion_mnist("test")
+    rows = [{key: value if key == "step" else round(value, 4) for key, value in row.items()} for row in done.rows]
+    rows[-1] |= {"test": round(accuracy(done.model, test), 3), "original": round(accuracy(model, test), 3)}
+    minutes = round((time.perf_counter() - start) / 60, 1)
+    return [row | {"seed": seed, "over": json.dumps(done.over), "minutes": minutes} for row in rows]
+
+
+def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
+    """The parts of each table: a function and its arguments."""
+    return {
+        "orders": (order, [(name, seed) for seed, name in itertools.product(SEEDS, ORDERS)]),
+        "recipe": (recipe, [(0,)]),
+    }
