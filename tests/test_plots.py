@@ -72,6 +72,7 @@ def drawn():
             (range(5), range(4)), landscape, landscape / 7, 0.5, {"p": [(0, 0), (1, 1)]}, ("x", "y"), "Path"
         ),
         "histories": plots.histories({"a": [{"evaluations": 1, "psnr": 2}]}, "History", guess=3),
+        "letters": plots.letters({"abc": np.array([0.0, 2.0, -1.0, 0.5]), "z": np.ones(4)}, "Letters"),
         "heatmaps": plots.heatmap_rows(np.zeros((2, 1, 4, 4)), {"lrp": np.ones((2, 4, 4))}, "Heatmaps"),
         "waterfall": plots.waterfall(LEDGER, "Ledger"),
         "faithfulness": plots.faithfulness_curves(
@@ -100,7 +101,7 @@ def test_every_picture_has_a_title_and_says_what_is_on_its_axes(name):
         words = " ".join(label for ax in drawn()[name].axes for label in (ax.get_xlabel(), ax.get_ylabel()))
         assert words.strip()
         titles = " ".join(ax.get_title() for ax in drawn()[name].axes)
-        assert "better" in words + titles or name in ("coefficients", "histograms", "heatmaps", "waterfall")
+        assert "better" in words + titles or name in ("coefficients", "histograms", "heatmaps", "letters", "waterfall")
 
 
 def test_heatmaps_share_one_range_whatever_their_units():
@@ -256,3 +257,12 @@ def test_ranges_of_channels_are_sorted():
     [ax] = figure.axes
     assert list(ax.lines[0].get_ydata()) == [1.0, 2.0, 3.0]
     assert ax.get_yscale() == "log"
+
+
+def test_letters_stand_on_their_own_evidence():
+    ax = plots.letters({"abc": np.array([9.0, 2.0, -1.0, 0.5]), "z": np.ones(4)}, "Letters").axes[0]
+    cells = ax.images[0].get_array()
+    assert cells[0].tolist() == pytest.approx([1.0, -0.5, 0.25])
+    assert cells[1, 0] == 1
+    assert np.ma.getmaskarray(cells)[1, 1:].all()
+    assert [text.get_text() for text in ax.texts] == list("abcz")

@@ -12,6 +12,7 @@ from .explain import (
     drift_by_class,
     faithfulness_curves,
     heatmap_rows,
+    letters,
     scaled,
     watch_lines,
     waterfall,
@@ -32,12 +33,11 @@ from .transformer import head_grid, head_maps
 from .weights import histogram, sensitivity_curves, weight_histograms
 
 __all__ = [
-    *("BLUE", "EVIDENCE", "METHODS", "RED", "bands", "bars", "cliff", "coefficients_per_group"),
-    *("draws_against_size", "drift_by_class", "faithfulness_curves", "flow", "frontier"),
-    *("channel_ranges", "clips", "head_grid", "head_maps"),
-    *("heatmap_rows", "histogram", "histories", "image_rows", "lines", "loss_against_saving"),
-    *("loss_curves", "loss_per_parameter", "montage", "number_grid", "psnr_against_sparsity"),
-    *("recipe", "reliability_diagrams", "runtime_bars"),
-    *("scaled", "search_path"),
-    *("sensitivity_curves", "sparsity_curve", "use_style", "watch_lines", "waterfall", "weight_histograms"),
+    *("BLUE", "EVIDENCE", "METHODS", "RED", "bands", "bars", "channel_ranges", "cliff", "clips"),
+    *("coefficients_per_group", "draws_against_size", "drift_by_class", "faithfulness_curves", "flow"),
+    *("frontier", "head_grid", "head_maps", "heatmap_rows", "histogram", "histories", "image_rows"),
+    *("letters", "lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "montage"),
+    *("number_grid", "psnr_against_sparsity", "recipe", "reliability_diagrams", "runtime_bars"),
+    *("scaled", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),
+    *("waterfall", "weight_histograms"),
 ]

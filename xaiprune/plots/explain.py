@@ -62,6 +62,32 @@ def heatmap_rows(
     return ax.figure
 
 
+def letters(evidence: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = None) -> Figure:
+    """Words as rows of letters, each on what it says for the answer; every word on its own scale.
+
+    Parameters
+    ----------
+    evidence : mapping of str to array
+        Word to a value per place, of which the last ones are its letters.
+    title : str
+    ax : Axes, optional
+    """
+    longest = max(map(len, evidence))
+    ax = ax or plt.figure(figsize=(0.5 * longest + 0.6, 0.5 * len(evidence) + 0.9)).subplots()
+    cells = np.full((len(evidence), longest), np.nan)
+    for row, (word, values) in enumerate(evidence.items()):
+        own = np.asarray(values, dtype=float)[-len(word) :]
+        cells[row, : len(word)] = own / max(np.abs(own).max(), 1e-30)
+        for column, letter in enumerate(word):
+            strong = abs(cells[row, column]) > 0.6
+            ax.text(column, row, letter, ha="center", va="center", color="white" if strong else "black", fontsize=13)
+    ax.imshow(cells, cmap=EVIDENCE, vmin=-1, vmax=1)
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("red speaks for the answer, blue against it", fontsize=9)
+    return ax.figure
+
+
 def waterfall(rows: Sequence[dict], title: str, *, unit: str = "logit", ax: Axes | None = None) -> Figure:
     """The ledger: what is left of the explained output after each layer has kept its part.
 
