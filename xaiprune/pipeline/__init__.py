@@ -1,5 +1,6 @@
 """One call from a model to a smaller one, within a budget, and a search over recipes."""
 
+from .board import enter
 from .budget import COSTS, DRIFT, Budget
 from .report import report
 from .run import Compressed, OutOfBudget, compress
@@ -10,6 +11,6 @@ from .store import load_stage, save_stage
 
 __all__ = [
     *("COSTS", "DRIFT", "Budget", "Compressed", "Distill", "Found", "OutOfBudget", "Prune"),
-    *("Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "load_stage", "orders"),
-    *("report", "save_stage", "search"),
+    *("Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "enter", "load_stage"),
+    *("orders", "report", "save_stage", "search"),
 ]

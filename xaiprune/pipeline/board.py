@@ -1,0 +1,49 @@
+"""A leaderboard: what different recipes spent of one budget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..data import save_atomically
+from .budget import COSTS
+from .run import Compressed
+
+
+def enter(name: str, done: Compressed, path: Path | str, *, by: str = "size") -> list[dict]:
+    """Put a result on a leaderboard, which is a file, and give all of it back in order.
+
+    Parameters
+    ----------
+    name : str
+        Whose it is; a later result of the same name takes the earlier one's place.
+    done : Compressed
+        From ``compress``, or the ``nearest`` of an ``OutOfBudget``.
+    path : Path or str
+        JSON; is made where it is missing.
+    by : str
+        Name of a budget: what decides among those that hold the budget; less is better.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``steps``, ``budget``, ``over`` (the bounds that are broken), and by the names of a budget what was
+        spent; those that hold their budget first.
+
+    Raises
+    ------
+    ValueError
+        If ``by`` is none of a budget, or the file's results were held against another budget.
+    """
+    path, names = Path(path), (*COSTS, "accuracy", "drift")
+    if by not in names:
+        raise ValueError(f"by must be one of {', '.join(names)}, got {by!r}.")
+    rows = json.loads(path.read_text()) if path.exists() else []
+    if other := [row["budget"] for row in rows if row["budget"] != repr(done.budget)]:
+        raise ValueError(f"{path} is a leaderboard for {other[0]}, this result was held against {done.budget}.")
+    row = {"name": name, "steps": repr(list(done.steps)), "budget": repr(done.budget), "over": list(done.over)}
+    rows = [old for old in rows if old["name"] != name] + [row | done.spent]
+    rows.sort(key=lambda row: (len(row["over"]) > 0, row[by]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_atomically(path, lambda temporary: temporary.write_text(json.dumps(rows, indent=1)))
+    return rows
