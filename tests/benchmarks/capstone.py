@@ -1,0 +1,155 @@
+"""All together: dynamic networks, orders, a whole recipe, a sweep on Dask, and the minutes of the course.
+
+``python -m tests.benchmarks.capstone`` times what runs and reads the rest from ``data/tables``; ``--full`` makes the
+tables ``dynamic``, ``orders`` and ``recipe`` again, in about two hours on two cores; ``--quick`` leaves out Dask and
+the lessons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from xaiprune import course, data, dynamic, pipeline, prune, tables, timing, zoo
+from xaiprune.data import fashion_mnist, mnist
+from xaiprune.metrics import accuracy
+from xaiprune.runtimes import Frozen
+from xaiprune.sweeps import on_dask, sweep
+
+from . import capstone_sweep as recipes
+from . import dynamic_sweep as routes
+from . import stored
+from .report import Figure, main
+
+#: Seconds that the sweep takes on one worker, at least.
+LONG = 60
+
+
+def measured(arguments: argparse.Namespace) -> list[Figure]:
+    """All figures, at the depth that the command line asks for."""
+    torch.manual_seed(0)
+    if arguments.full:
+        for module in (routes, recipes):
+            stored.make_all(module)
+    figures = dynamic_figures() + speed_figures(20 if arguments.quick else 60)
+    print_orders()
+    figures += recipe_figures(20 if arguments.quick else 100)
+    return figures if arguments.quick else figures + dask_figures() + course_figures()
+
+
+def dynamic_figures() -> list[Figure]:
+    """Dynamic networks beside static ones of the same mean operations, three seeds each."""
+    rows, mean = tables.read("dynamic"), {}
+    columns = ("macs", "worst", "left", "test", "drift")
+    print(f"{'network':<24}", *(f"{column:>8}" for column in columns))
+    for key in dict.fromkeys((row["method"], row["mean"]) for row in rows):
+        mine = tables.where(rows, method=key[0], mean=key[1])
+        mean[key] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
+        print(f"{key[0]:<24}", *(f"{mean[key][column]:>8.3f}" for column in columns))
+    print()
+    low = routes.MEANS[0]
+    static, ours = mean["static", low], mean[BEST, low]
+    whole = accuracy(zoo.load(routes.MODEL), fashion_mnist("test"))
+    return [
+        Figure("dynamic: points below the unpruned network", 0.5, whole - ours["test"], "<=", "points"),
+        Figure("its mean operations over the static network's", 1.0, ours["macs"] / static["macs"], "<="),
+        Figure("its points above the static network", 0.0, ours["test"] - static["test"], ">=", "points"),
+    ]
+
+
+#: The dynamic network whose figures are told.
+BEST = "exits, tails by class"
+
+
+def speed_figures(repeats: int) -> list[Figure]:
+    """Times of its ways, one image in ONNX Runtime, beside the unpruned network and static ones; tails not tuned."""
+    low, test = routes.MEANS[0], fashion_mnist("test")
+    model = routes.routed(routes.METHODS[BEST], 0, low)
+    others = {"unpruned": zoo.load(routes.MODEL), "pruned": routes.pruned.load_pruned(0)}
+    others["static"] = routes.smaller(0, low)
+    ways, times = dynamic.path_latencies(model, test.images, others, repeats=repeats)
+    for name, took in times.items():
+        print(f"{name:<24}{took.median:7.3f} ms")
+    print(f"{'mean':<24}{ways['mean']:7.3f} ms\n{'worst':<24}{ways['worst']:7.3f} ms\n")
+    saved = 1 - ways["mean"] / times["unpruned"].median
+    figures = [Figure("dynamic: mean latency saved of the unpruned network's", 0.3, saved, ">=")]
+    for name, words in (
+        ("unpruned", "unpruned"),
+        ("pruned", "pruned network that it was made of"),
+        ("static", "static one of its mean operations"),
+    ):
+        over = ways["worst"] / times[name].median
+        figures.append(Figure(f"its worst way over the {words}", 1.1, over, "<=", "times"))
+    return figures
+
+
+def print_orders() -> None:
+    """The same steps in several orders, at one size."""
+    rows = tables.read("orders")
+    for name in dict.fromkeys(row["order"] for row in rows):
+        mine = tables.where(rows, order=name)
+        counts = [row["test"] for row in mine]
+        drift = statistics.fmean(row["drift"] for row in mine)
+        spread = f"({min(counts)} to {max(counts)})"
+        print(f"{name:<42}{statistics.fmean(counts):6.2f} % {spread}, drift {drift:.3f}, {mine[0]['megabytes']} MB")
+    print()
+
+
+def recipe_figures(repeats: int) -> list[Figure]:
+    """MobileNet before and after the whole recipe."""
+    for row in tables.read("recipe"):
+        print(f"{row['step']:<75}", *(f"{key} {row[key]:.3f}" for key in ("size", "latency", "accuracy", "drift")))
+    print()
+    model, test = zoo.load(recipes.MODEL), fashion_mnist("test")
+    image = test.images[:1]
+    small = pipeline.load_stage(model, data.data_dir() / "checkpoints" / recipes.STAGE, image).model
+    whole = Frozen(model, image)
+    times = timing.latencies({"whole": whole, "small": small}, image, repeats=repeats, runtime="ONNX Runtime")
+    lost = accuracy(model, test) - accuracy(small, test)
+    drift = tables.read("recipe")[-1]["drift"]
+    return [
+        Figure("recipe: times smaller file", 8, len(whole.content) / len(small.content), ">=", "times"),
+        Figure("times lower latency, batch 1", 3, times["whole"].median / times["small"].median, ">=", "times"),
+        Figure("points lost, 10,000 test images", 1, lost, "<=", "points"),
+        Figure("drift (1 less median rank correlation)", recipes.BUDGET.drift, drift, "<="),
+    ]
+
+
+def dask_figures() -> list[Figure]:
+    """A sweep over cuts of the autoencoder, on one worker and on two, each with one thread."""
+    model, images = zoo.load("mnist-autoencoder"), mnist("validation", 1000).images
+    scores = prune.score(model, prune.find_units(model, images[:1]), "l2")
+    problem = prune.soft.SoftProblem(model, scores, images, 0.5, 0.05)
+    keys = [tuple(map(int, row)) for row in prune.soft.combinations(problem, 8)]
+    seconds, found = {}, {}
+    with on_dask(workers=1):
+        start = time.perf_counter()
+        sweep(problem.psnr, keys[:40], identity={}, chunk=10, progress=False)
+        each = (time.perf_counter() - start) / 40
+    keys = keys[: int(1.3 * LONG / each)]
+    for workers in (1, 2):
+        with on_dask(workers=workers):
+            start = time.perf_counter()
+            found[workers] = sweep(problem.psnr, keys, identity={}, chunk=10, progress=False)
+            seconds[workers] = time.perf_counter() - start
+    print(f"{len(keys)} cuts: {seconds[1]:.0f} s on one Dask worker, {seconds[2]:.0f} s on two")
+    same = float(found[1] == found[2])
+    return [
+        Figure("Dask: seconds on one worker", LONG, seconds[1], ">=", "s"),
+        Figure("two workers over one", 1.6, seconds[1] / seconds[2], ">=", "times"),
+        Figure("identical numbers", 1, same, ">="),
+    ]
+
+
+def course_figures() -> list[Figure]:
+    """Minutes of all lessons, each in a kernel of its own."""
+    took = {path.name[:2]: course.execute(path)[1] for path in course.lessons()}
+    figures = [Figure(f"lesson {name}", 90, took[name], "<=", "s") for name in ("09", "10") if name in took]
+    return [*figures, Figure("all lessons", 15, sum(took.values()) / 60, "<=", "minutes")]
+
+
+if __name__ == "__main__":
+    main(measured, __doc__.splitlines()[0])
