@@ -16,6 +16,7 @@ import torch
 from xaiprune import course, data, dynamic, pipeline, prune, tables, timing, zoo
 from xaiprune.data import fashion_mnist, mnist
 from xaiprune.metrics import accuracy
+from xaiprune.prune.soft import SoftProblem, combinations
 from xaiprune.runtimes import Frozen
 from xaiprune.sweeps import on_dask, sweep
 
@@ -122,8 +123,8 @@ def dask_figures() -> list[Figure]:
     """A sweep over cuts of the autoencoder, on one worker and on two, each with one thread."""
     model, images = zoo.load("mnist-autoencoder"), mnist("validation", 1000).images
     scores = prune.score(model, prune.find_units(model, images[:1]), "l2")
-    problem = prune.soft.SoftProblem(model, scores, images, 0.5, 0.05)
-    keys = [tuple(map(int, row)) for row in prune.soft.combinations(problem, 8)]
+    problem = SoftProblem(model, scores, images, 0.5, 0.05)
+    keys = [tuple(map(int, row)) for row in combinations(problem, 8)]
     seconds, found = {}, {}
     with on_dask(workers=1):
         start = time.perf_counter()
