@@ -11,7 +11,6 @@ import statistics
 import time
 
 import torch
-from scipy.stats import t as student_t
 
 from xaiprune import distill, tables, zoo
 from xaiprune.data import MNIST_CLASSES, mnist
@@ -148,7 +147,7 @@ def student_figures() -> list[Figure]:
     print()
     alone, taught = (tables.column(rows, "test", method=method) for method in ("labels", "soft targets"))
     gap = teacher["test"] - statistics.fmean(alone)
-    closed, low = interval([(b - a) / gap for a, b in zip(alone, taught)])
+    closed, low, _ = tables.interval((b - a) / gap for a, b in zip(alone, taught))
     best = max(mean[method]["test"] for method in methods)
     others = [mean[method] for method in methods if "relevance" not in method]
     alike = []
@@ -164,12 +163,6 @@ def student_figures() -> list[Figure]:
         Figure("low end of its interval", 0, low, ">="),
         *alike,
     ]
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean over seeds and the low end of its 95 % interval, by Student's t."""
-    mean, spread = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
-    return mean, mean - student_t.ppf(0.975, len(values) - 1) * spread
 
 
 def print_elsewhere() -> None:
