@@ -130,13 +130,14 @@ def test_the_runner_runs_saves_and_reports(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(course, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
     assert course.main(["run", "--save"]) == 1
     out = capsys.readouterr().out
-    assert re.search(r"\[1/2\] 01_ok +0\.\d of 1\.0 min", out)
+    assert re.search(r"\[1/2\] 01_ok +0\.\d of 1\.0 min, +\d+ MB", out)
     assert "FAILED" in out
     assert "ZeroDivisionError" in out
     assert out.endswith("1 of 2 lessons ran\n")
     saved = nbformat.read(tmp_path / "01_ok.ipynb", as_version=4)
     assert saved.cells[1].outputs[0].text == "42\n"
     assert saved.cells[2].outputs == []
+    assert len(saved.cells) == 3
 
 
 def test_a_lesson_that_is_late_says_so(tmp_path, monkeypatch, capsys):

@@ -11,14 +11,24 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_code_cell
 
 from .data import save_atomically
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+#: Prints the kernel's peak of memory in MB; Linux counts it in KiB, macOS in bytes, Windows not at all.
+MEMORY = """
+try:
+    import resource, sys
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024))
+except ImportError:
+    print("nan")
+"""
 #: Seconds that one cell may take: a notebook that hangs is an error, not a wait.
 CELL_TIMEOUT = 300
 
@@ -33,23 +43,33 @@ def budget(notebook: nbformat.NotebookNode) -> float:
     return float(notebook.metadata["xaiprune"]["seconds"])
 
 
-def execute(path: Path) -> tuple[nbformat.NotebookNode, float]:
-    """Run a notebook from a clean kernel.
+class Run(NamedTuple):
+    """A notebook that was run from a clean kernel.
 
-    Returns
-    -------
+    Attributes
+    ----------
     notebook : NotebookNode
         With its outputs, cleaned for storing.
     seconds : float
+    megabytes : float
+        The most memory that its kernel held at once; NaN where the system does not tell.
     """
+
+    notebook: nbformat.NotebookNode
+    seconds: float
+    megabytes: float
+
+
+def execute(path: Path) -> Run:
+    """Run a notebook from a clean kernel."""
     start = time.perf_counter()
-    notebook = _run(path)
-    return clean(notebook), time.perf_counter() - start
+    notebook, megabytes = _run(path)
+    return Run(clean(notebook), time.perf_counter() - start, megabytes)
 
 
 def timed(path: Path) -> nbformat.NotebookNode:
     """Run a notebook from a clean kernel, and keep when each cell began and ended."""
-    notebook = _run(path)
+    notebook, _ = _run(path)
     times = [cell.metadata.get("execution") for cell in notebook.cells]
     for cell, seen in zip(clean(notebook).cells, times):
         if seen:
@@ -57,10 +77,14 @@ def timed(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _run(path: Path) -> nbformat.NotebookNode:
+def _run(path: Path) -> tuple[nbformat.NotebookNode, float]:
+    """The notebook with outputs and times, and its kernel's memory, which a last cell asks for that does not stay."""
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(new_code_cell(MEMORY))
     resources = {"metadata": {"path": str(path.parent)}}
-    return NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources).execute()
+    NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources).execute()
+    [told] = notebook.cells.pop().outputs
+    return notebook, float(told["text"])
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -99,13 +123,13 @@ def main(argv: list[str] | None = None) -> int:
         allowed = budget(nbformat.read(path, as_version=4))
         print(f"[{number}/{len(paths)}] {path.stem:<28}", end="", flush=True)
         try:
-            notebook, seconds = execute(path)
+            notebook, seconds, megabytes = execute(path)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             failed += 1
             print(f"FAILED\n{error}")
             continue
         late = "" if seconds <= allowed else "  over budget"
-        print(f"{seconds / 60:5.1f} of {allowed / 60:.1f} min{late}", flush=True)
+        print(f"{seconds / 60:5.1f} of {allowed / 60:.1f} min, {megabytes:6,.0f} MB{late}", flush=True)
         if arguments.save:
             save_atomically(path, lambda temporary, notebook=notebook: nbformat.write(notebook, temporary))
     print(f"{len(paths) - failed} of {len(paths)} lessons ran")
