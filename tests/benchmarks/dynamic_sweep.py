@@ -66,9 +66,9 @@ class Way:
 METHODS: dict[str, Way | None] = {
     "static": None,
     "exits": Way(True, None, sets=1),
-    "exits, smaller tail": Way(True, 0.6, sets=1),
-    "exits, tails by class": Way(True, 0.6),
-    "exits, tails alike": Way(True, 0.6, by_class=False),
+    "exits, smaller tail": Way(True, 0.5, sets=1),
+    "exits, tails by class": Way(True, 0.5),
+    "exits, tails alike": Way(True, 0.5, by_class=False),
     "tails by class": Way(False, None),
     "tails alike": Way(False, None, by_class=False),
 }
