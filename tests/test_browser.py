@@ -198,7 +198,8 @@ def drag(lab, page, name: str, handle: int, pixels: int, down: int = 0) -> list[
     settle(page)
     after = readout(page)
     assert after[0] != before[0]
-    assert page.locator(".jp-OutputArea img").first.get_attribute("src") != picture
+    redrawn = "picture => document.querySelector('.jp-OutputArea img').src !== picture"
+    page.wait_for_function(redrawn, arg=picture, timeout=60_000)
     if folder := os.environ.get("XAIPRUNE_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/{name}.png")
     return [before[1], after[1]]

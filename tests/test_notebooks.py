@@ -130,7 +130,8 @@ def test_the_runner_runs_saves_and_reports(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(course, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
     assert course.main(["run", "--save"]) == 1
     out = capsys.readouterr().out
-    assert re.search(r"\[1/2\] 01_ok +0\.\d of 1\.0 min, +\d+ MB", out)
+    [megabytes] = re.findall(r"\[1/2\] 01_ok +0\.\d of 1\.0 min, +(\d+) MB", out)
+    assert 10 < int(megabytes) < 500  # of the kernel, however large the process is that started it
     assert "FAILED" in out
     assert "ZeroDivisionError" in out
     assert out.endswith("1 of 2 lessons ran\n")

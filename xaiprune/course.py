@@ -21,12 +21,16 @@ from nbformat.v4 import new_code_cell
 from .data import save_atomically
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-#: Prints the kernel's peak of memory in MB; Linux counts it in KiB, macOS in bytes, Windows not at all.
+#: Prints the kernel's peak of memory in MB. Linux counts it in KiB in its status (what ``resource`` says there includes
+#: the process that started the kernel), macOS in bytes, Windows not at all.
 MEMORY = """
-try:
-    import resource, sys
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024))
-except ImportError:
+import pathlib, sys
+if (status := pathlib.Path("/proc/self/status")).exists():
+    print(int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6)
+elif sys.platform == "darwin":
+    import resource
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+else:
     print("nan")
 """
 #: Seconds that one cell may take: a notebook that hangs is an error, not a wait.
