@@ -98,7 +98,7 @@ digits = xp.data.mnist("validation", 20)""",
 xp.setup()
 model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("train", 500)
 trunk, tail = xp.dynamic.split_at(model, "features.4")
-branch = xp.dynamic.fit_branch(trunk, clothes, classes=10, epochs=2, progress=False)""",
+branch = xp.dynamic.fit_branch(trunk, clothes, classes=10, epochs=8, progress=False)""",
         """network = xp.dynamic.Dynamic(trunk, branch, [tail], [range(10)], 0.9)
 xp.widgets.RouteExplorer(network, model, clothes.first(200))""",
     ),
