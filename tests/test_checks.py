@@ -35,6 +35,8 @@ SOLUTIONS |= {"head": 4144, "remainder": 0.8, "rollout": lambda w: (w.mean(0) + 
 
 SOLUTIONS |= {"grid": 0.2, "tie": 5, "equalize": lambda ours, theirs: (ours / theirs).sqrt()}
 SOLUTIONS |= {"soft label": 0.731, "others": 0.01, "gap": lambda teacher, alone, own: (alone - own) / (alone - teacher)}
+SOLUTIONS |= {"times smaller": 10, "whole faster": 2.5}
+SOLUTIONS |= {"front": lambda rows: [not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in rows) for a in rows]}
 SOLUTIONS |= {"mean cost": 58, "worst cost": 65, "leave": lambda first, tail, mean: 1 - (mean - first) / tail}
 
 
@@ -196,6 +198,26 @@ MISTAKES = [
     ("leave", lambda a, b, c: 1 - c / b, "paid by all"),
     ("leave", lambda a, b, c: 100 * (1 - (c - a) / b), "not per cent"),
     ("leave", lambda a, b, c: c, "solved for leave"),
+    ("times smaller", 0.1, "share that is left"),
+    ("times smaller", 2.5, "bits count"),
+    ("times smaller", 4, "cut counts"),
+    ("times smaller", 6.5, "multiply"),
+    ("times smaller", 20 / 3, "not gone"),
+    ("times smaller", 3, "8 / 32"),
+    ("whole faster", 4, "as slow as before"),
+    ("whole faster", 0.4, "time that is left"),
+    ("whole faster", 3.2, "add times"),
+    ("whole faster", 5, "vanish"),
+    ("whole faster", 3.4, "add times"),
+    ("whole faster", 7, "8 / 4"),
+    ("front", 3, "write a function"),
+    ("front", lambda rows: rows[:2], "one True or False"),
+    ("front", lambda rows: [a == min(rows) for a in rows], "smallest alone"),
+    ("front", lambda rows: [sum(a) == min(map(sum, rows)) for a in rows], "cannot be added"),
+    ("front", lambda rows: [a[0] == 0.3 or a[1] == 0.9 for a in rows], "nobody beats"),
+    ("front", lambda rows: [a[0] == 0.3 for a in rows], "and one that is as small"),
+    ("front", lambda rows: [a[0] != 0.3 for a in rows], "is beaten, too"),
+    ("front", lambda rows: [True] * 5, "no other row is"),
 ]
 
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import curvature, distillation, dynamic, explanations, quantization, soft, structure, transformer, weights
+from . import (
+    curvature,
+    distillation,
+    dynamic,
+    explanations,
+    quantization,
+    recipes,
+    soft,
+    structure,
+    transformer,
+    weights,
+)
 from .answers import Function, NotYet, Number
 
 
@@ -75,6 +86,9 @@ EXERCISES: dict[str, Exercise] = {
         Exercise("mean cost", dynamic.MEAN_COST, 3),
         Exercise("worst cost", dynamic.WORST_COST, 2),
         Exercise("leave", dynamic.MUST_LEAVE, 4),
+        Exercise("times smaller", recipes.TIMES_SMALLER, 2),
+        Exercise("whole faster", recipes.WHOLE_FASTER, 3),
+        Exercise("front", recipes.FRONT, 6),
     )
 }
 
