@@ -47,9 +47,9 @@ ORDERS: dict[str, tuple[Step, ...]] = {
 
 #: The whole recipe for MobileNet: blocks that do least, then widths, the original's answers, integers.
 RECIPE = (
-    Prune(k=5, units="blocks", criterion="ablation", ranks=False),
-    Prune(target=0.35, round_to=16),
-    Distill(epochs=10, lr=3e-3, augment="flip and shift"),
+    Prune(k=7, units="blocks", criterion="ablation", ranks=False),
+    Prune(target=0.5, round_to=16),
+    Distill(epochs=12, lr=3e-3, augment="flip and shift"),
     Quantize(first_in_float=1),
 )
 BUDGET = Budget(size=1 / 8, latency=1 / 3, accuracy=1.0, drift=0.3)
