@@ -24,7 +24,7 @@ lab: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder --nbval-lax --nbval-current-env --durations=30 tests notebooks
+	$(VENV)/bin/python -m pytest --nbval-lax --nbval-current-env --durations=30 tests notebooks
 
 course: $(VENV)/.ready
 	$(VENV)/bin/python -m xaiprune.course run

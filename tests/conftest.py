@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 import matplotlib as mpl
 import pytest
 import torch
-from xdist.scheduler import LoadScopeScheduling
 
 from xaiprune import data, zoo
 from xaiprune.prune import find_units, score
 from xaiprune.train import reconstruction_loss
 
 mpl.use("agg")
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
-
-
-class ByFile(LoadScopeScheduling):
-    """With ``-n``: the tests of a file share a process, and all lessons share one, since they time what they run."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "lessons" if nodeid.startswith("notebooks/") else nodeid.split("::")[0]
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByFile:
-    """What ``-n`` shares the tests out with."""
-    return ByFile(config, log)
+torch.set_num_threads(2)
 
 
 @pytest.fixture
