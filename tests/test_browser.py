@@ -174,6 +174,13 @@ def readout(page) -> tuple[str, list[float]]:
     return text, [float(number.replace(",", "")) for number in re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)]
 
 
+def wait_for_change(page, text: str) -> None:
+    """Until the readout says something else, and has settled."""
+    changed = "text => document.querySelector('.xaiprune-readout').innerText !== text"
+    page.wait_for_function(changed, arg=text, timeout=60_000)
+    settle(page)
+
+
 def drag(lab, page, name: str, handle: int, pixels: int, down: int = 0) -> list[list[float]]:
     """Open a notebook, run it, drag the handle of a slider to the right or down; the numbers before and after."""
     address, token = lab
@@ -193,9 +200,7 @@ def drag(lab, page, name: str, handle: int, pixels: int, down: int = 0) -> list[
     page.mouse.down()
     page.mouse.move(x + pixels, y + down, steps=12)
     page.mouse.up()
-    changed = "text => document.querySelector('.xaiprune-readout').innerText !== text"
-    page.wait_for_function(changed, arg=before[0], timeout=60_000)
-    settle(page)
+    wait_for_change(page, before[0])
     after = readout(page)
     assert after[0] != before[0]
     redrawn = "picture => document.querySelector('.jp-OutputArea img').src !== picture"
@@ -249,9 +254,9 @@ def test_dragging_the_number_of_heads_and_clicking_one(lab, page):
     assert (whole, off) == (100, 0)
     assert less < whole
     assert more > 4
-    before = readout(page)[1][2]
+    was, before = readout(page)[0], readout(page)[1][2]
     page.locator(".jupyter-widgets.widget-toggle-button", has_text="%").first.click()
-    settle(page)
+    wait_for_change(page, was)
     assert readout(page)[1][2] == before + 1
 
 
@@ -296,7 +301,7 @@ def test_the_dashboard_shows_an_explorer_without_code(lab, page):
     page.mouse.down()
     page.mouse.move(box["x"] + 90, box["y"] + box["height"] / 2, steps=12)
     page.mouse.up()
-    page.wait_for_function("text => document.querySelector('.xaiprune-readout').innerText !== text", arg=before)
+    wait_for_change(page, before)
     if folder := os.environ.get("XAIPRUNE_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/dashboard.png")
 
