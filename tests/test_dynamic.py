@@ -156,6 +156,13 @@ def test_sets_hold_what_is_doubted_together():
 
 
 @pytest.mark.parametrize("lost", [0.0, 2.0, 100.0])
+def test_at_threshold_one_no_image_leaves_however_sure():
+    sure = torch.tensor([[40.0, 0.0], [0.0, 0.0]]).softmax(1).amax(1)
+    assert sure[0] == 1, "rounded"
+    assert dynamic.leaving(sure, 1.0).tolist() == [False, False]
+    assert dynamic.leaving(sure, 0.5).tolist() == [True, True]
+
+
 def test_the_threshold_is_the_lowest_that_loses_no_more(network, lost):
     split = pictures("validation", 300)
 

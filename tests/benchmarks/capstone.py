@@ -46,13 +46,12 @@ def dynamic_figures() -> list[Figure]:
     rows, mean = tables.read("dynamic"), {}
     columns = ("macs", "worst", "left", "test", "drift")
     print(f"{'network':<24}", *(f"{column:>8}" for column in columns))
-    for key in dict.fromkeys((row["method"], row["mean"]) for row in rows):
-        mine = tables.where(rows, method=key[0], mean=key[1])
-        mean[key] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
-        print(f"{key[0]:<24}", *(f"{mean[key][column]:>8.3f}" for column in columns))
+    for method in routes.METHODS:
+        mine = tables.where(rows, method=method)
+        mean[method] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
+        print(f"{method:<24}", *(f"{mean[method][column]:>8.3f}" for column in columns))
     print()
-    low = routes.MEANS[0]
-    static, ours = mean["static", low], mean[BEST, low]
+    static, ours = mean["static"], mean[BEST]
     whole = accuracy(zoo.load(routes.MODEL), fashion_mnist("test"))
     return [
         Figure("dynamic: points below the unpruned network", 0.5, whole - ours["test"], "<=", "points"),
@@ -67,10 +66,10 @@ BEST = "exits, tails by class"
 
 def speed_figures(repeats: int) -> list[Figure]:
     """Times of its ways, one image in ONNX Runtime, beside the unpruned network and static ones; tails not tuned."""
-    low, test = routes.MEANS[0], fashion_mnist("test")
-    model = routes.routed(routes.METHODS[BEST], 0, low)
+    test = fashion_mnist("test")
+    model = routes.routed(routes.METHODS[BEST], 0)
     others = {"unpruned": zoo.load(routes.MODEL), "pruned": routes.pruned.load_pruned(0)}
-    others["static"] = routes.smaller(0, low)
+    others["static"] = routes.smaller(0)
     ways, times = dynamic.path_latencies(model, test.images, others, repeats=repeats)
     for name, took in times.items():
         print(f"{name:<24}{took.median:7.3f} ms")

@@ -98,7 +98,7 @@ class Dynamic(nn.Module):
         """The same from what the branch says, logits of shape ``(N, classes)``."""
         sure = logits.softmax(1)
         mass = torch.stack([sure[:, list(some)].sum(1) for some in self.sets], dim=1)
-        return torch.where(sure.amax(1) >= self.threshold, -1, mass.argmax(1))
+        return torch.where(leaving(sure.amax(1), self.threshold), -1, mass.argmax(1))
 
     def shares(self, images: torch.Tensor) -> dict[str, float]:
         """Way to the share of images that go it: ``exit``, and the sets as text."""
@@ -110,6 +110,18 @@ class Dynamic(nn.Module):
         """What an image runs on one way, as a model of its own."""
         tails = dict(zip(map(str, self.sets), self.tails))
         return _Path(self.trunk, self.branch, None if way == EXIT else tails[way])
+
+
+def leaving(sure: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Which images leave: at least as sure as the threshold; at 1 none, though a probability may be rounded to 1.
+
+    Parameters
+    ----------
+    sure : torch.Tensor
+        Largest probability of each image, shape ``(N,)``.
+    threshold : float
+    """
+    return (sure >= threshold) & (threshold < 1)
 
 
 class _Path(nn.Module):

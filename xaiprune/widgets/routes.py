@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..data import Split
-from ..dynamic import EXIT, Dynamic, path_macs
+from ..dynamic import EXIT, Dynamic, leaving, path_macs
 from ..measure import macs
 from ..metrics import accuracy, predict
 from ..plots import BLUE, RED
@@ -107,7 +107,7 @@ class RouteExplorer(Explorer):
 
     def compute(self, threshold: float) -> View:
         """What a threshold does."""
-        leaves = self.sure >= threshold
+        leaves = leaving(self.sure, threshold)
         right = torch.where(leaves, self.right[EXIT], self.right[""])
         masks = dict(zip(self.costs, [leaves, *(~leaves & (self.ways == n) for n in range(len(self.costs) - 1))]))
         shares = {way: mask.double().mean().item() for way, mask in masks.items()}
