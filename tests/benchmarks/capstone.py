@@ -51,38 +51,39 @@ def dynamic_figures() -> list[Figure]:
         mean[method] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
         print(f"{method:<24}", *(f"{mean[method][column]:>8.3f}" for column in columns))
     print()
-    static, ours = mean["static"], mean[BEST]
-    whole = accuracy(zoo.load(routes.MODEL), fashion_mnist("test"))
-    return [
-        Figure("dynamic: points below the unpruned network", 0.5, whole - ours["test"], "<=", "points"),
-        Figure("its mean operations over the static network's", 1.0, ours["macs"] / static["macs"], "<="),
-        Figure("its points above the static network", 0.0, ours["test"] - static["test"], ">=", "points"),
-    ]
+    whole, static, figures = accuracy(zoo.load(routes.MODEL), fashion_mnist("test")), mean["static"], []
+    for method in TOLD:
+        ours = mean[method]
+        figures += [
+            Figure(f"{method}: points below the unpruned network", 0.5, whole - ours["test"], "<=", "points"),
+            Figure("mean operations over the static network's", 1.0, ours["macs"] / static["macs"], "<="),
+            Figure("points above the static network", 0.0, ours["test"] - static["test"], ">=", "points"),
+        ]
+    return figures
 
 
-#: The dynamic network whose figures are told.
-BEST = "exits, tails by class"
+#: The dynamic networks whose figures are told.
+TOLD = ("exits", "exits, tails by class")
 
 
 def speed_figures(repeats: int) -> list[Figure]:
     """Times of its ways, one image in ONNX Runtime, beside the unpruned network and static ones; tails not tuned."""
     test = fashion_mnist("test")
-    model = routes.routed(routes.METHODS[BEST], 0)
     others = {"unpruned": zoo.load(routes.MODEL), "pruned": routes.pruned.load_pruned(0)}
     others["static"] = routes.smaller(0)
-    ways, times = dynamic.path_latencies(model, test.images, others, repeats=repeats)
-    for name, took in times.items():
-        print(f"{name:<24}{took.median:7.3f} ms")
-    print(f"{'mean':<24}{ways['mean']:7.3f} ms\n{'worst':<24}{ways['worst']:7.3f} ms\n")
-    saved = 1 - ways["mean"] / times["unpruned"].median
-    figures = [Figure("dynamic: mean latency saved of the unpruned network's", 0.3, saved, ">=")]
-    for name, words in (
-        ("unpruned", "unpruned"),
-        ("pruned", "pruned network that it was made of"),
-        ("static", "static one of its mean operations"),
-    ):
-        over = ways["worst"] / times[name].median
-        figures.append(Figure(f"its worst way over the {words}", 1.1, over, "<=", "times"))
+    figures, compared = [], {"pruned": "network that it was made of", "static": "static one of its mean operations"}
+    for method in TOLD:
+        model = routes.routed(routes.METHODS[method], 0)
+        ways, times = dynamic.path_latencies(model, test.images, others, repeats=repeats)
+        print(method)
+        for name, took in times.items():
+            print(f"  {name:<24}{took.median:7.3f} ms")
+        print(f"  {'mean':<24}{ways['mean']:7.3f} ms\n  {'worst':<24}{ways['worst']:7.3f} ms\n")
+        saved = 1 - ways["mean"] / times["unpruned"].median
+        figures.append(Figure(f"{method}: mean latency saved of the unpruned network's", 0.3, saved, ">="))
+        for name, words in compared.items():
+            over = ways["worst"] / times[name].median
+            figures.append(Figure(f"worst way over the {words}", 1.1, over, "<=", "times"))
     return figures
 
 
