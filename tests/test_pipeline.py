@@ -373,8 +373,8 @@ def space(trial):
 
 
 def test_a_search_finds_the_front_and_what_holds(model, tmp_path):
-    found = search(model, splits(), space, Budget(size=0.9), folder=tmp_path, trials=4, **QUICK)
-    assert len(found.rows) == 4
+    found = search(model, splits(), space, Budget(size=0.9), folder=tmp_path, trials=6, **QUICK)
+    assert len(found.rows) == 6
     names = ("accuracy", "latency", "size")
     for row in found.rows:
         better = [o for o in found.rows if all(o[n] <= row[n] for n in names) and any(o[n] < row[n] for n in names)]
@@ -382,9 +382,9 @@ def test_a_search_finds_the_front_and_what_holds(model, tmp_path):
     holding = [row for row in found.rows if row["size"] <= 0.9]
     assert [row["steps"] for row in found.rows if not row["over"]] == [row["steps"] for row in holding]
     assert found.best.spent["accuracy"] == min(row["accuracy"] for row in holding)
-    assert f"{len(holding)} of 4 recipes hold Budget(size=0.9)" in found.why
-    with pytest.raises(OutOfBudget, match=r"none of 4 recipes holds .*broken is size in 4"):
-        search(model, splits(), space, Budget(size=0.001), folder=tmp_path, trials=4, **QUICK)
+    assert f"{len(holding)} of 6 recipes hold Budget(size=0.9)" in found.why
+    with pytest.raises(OutOfBudget, match=r"none of 6 recipes holds .*broken is size in 6"):
+        search(model, splits(), space, Budget(size=0.001), folder=tmp_path, trials=6, **QUICK)
 
 
 def test_an_interrupted_search_goes_on(model, tmp_path):

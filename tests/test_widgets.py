@@ -553,7 +553,7 @@ def calibration_explorer():
 def test_a_tighter_clip_rounds_less_and_clips_more_over_the_whole_grid(calibration_explorer):
     explorer = calibration_explorer
     state = {name: tensor.clone() for name, tensor in explorer.model.state_dict().items()}
-    for bits, scheme in ((2, "affine"), (4, "symmetric"), (8, "affine")):
+    for bits, scheme in itertools.product((2, 4, 8), ("affine", "symmetric")):
         views = [explorer.set("features.2.conv.2", share, bits, scheme) for share in INSIDE]
         for tight, wide in itertools.pairwise(views):
             assert tight.grid.scale <= wide.grid.scale

@@ -71,7 +71,8 @@ def speed_figures(repeats: int) -> list[Figure]:
     test = fashion_mnist("test")
     others = {"unpruned": zoo.load(routes.MODEL), "pruned": routes.pruned.load_pruned(0)}
     others["static"] = routes.smaller(0)
-    figures, compared = [], {"pruned": "network that it was made of", "static": "static one of its mean operations"}
+    figures, compared = [], {"unpruned": "unpruned network", "pruned": "pruned network that it was made of"}
+    compared["static"] = "static one of its mean operations"
     for method in TOLD:
         model = routes.routed(routes.METHODS[method], 0)
         ways, times = dynamic.path_latencies(model, test.images, others, repeats=repeats)
