@@ -119,6 +119,32 @@ def test_tails_are_really_smaller_and_shares_add_up(network, model):
     assert widths[0] != widths[1], "each set keeps other units"
 
 
+def test_a_scorecard_tells_of_many_images(network, model):
+    images = pictures("validation", 60).images
+    mean, worst = dynamic.cost_columns(images).values()
+    known = dynamic.path_macs(network, images)
+    assert (mean(network), worst(network)) == (known["mean"], known["worst"])
+    assert mean(network) < worst(network)
+    assert mean(model) == worst(model) == measure.macs(model, images[:1])
+    shipped = dynamic.InParts(network, images[:1])
+    assert (mean(shipped), worst(shipped)) == (mean(network), worst(network))
+    [card] = measure.scorecards(
+        {"shipped": shipped},
+        pictures("validation", 60),
+        metrics.ACCURACY,
+        extra=dynamic.cost_columns(images),
+        repeats=3,
+    )
+    assert card["parameters"] == sum(p.numel() for p in network.parameters())
+    assert card["dense_bytes"] == len(shipped.content)
+    assert "part by part" in card.notes["latency_1"]
+    assert card[dynamic.MEAN.title] == known["mean"]
+    torch.testing.assert_close(shipped(images), network(images), rtol=1e-3, atol=1e-3)
+    assert list(dynamic.cost_columns(images)) == [dynamic.MEAN, dynamic.WORST]
+    with pytest.raises(ValueError, match="images is empty"):
+        dynamic.cost_columns(images[:0])
+
+
 def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
     images = pictures("validation", 60).images
     quick = dynamic.frozen(network, images[:1])

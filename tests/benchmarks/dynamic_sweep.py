@@ -1,12 +1,14 @@
 """The stored runs behind lesson 09: dynamic networks made of the pruned MobileNets, and static ones of equal cost.
 
-``stored.make_all`` writes the table ``dynamic``.
+``stored.make_all`` writes the table ``dynamic``, and the branches as ``data/checkpoints/mobilenet-branch-seed*``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ from xaiprune import distill, dynamic, explain, measure, prune, runtimes, zoo
 from xaiprune.augment import flip_and_shift
 from xaiprune.data import FASHION_MNIST_CLASSES, Split, fashion_mnist
 from xaiprune.dynamic import Dynamic
-from xaiprune.metrics import accuracy, predict
+from xaiprune.metrics import ACCURACY, accuracy, predict
 
 from . import mobilenet_sweep as pruned
 
@@ -36,6 +38,7 @@ CLASSES = len(FASHION_MNIST_CLASSES)
 ROUND_TO = 16
 #: Mean operations over images, as a share of those of the pruned network that all begin with.
 MEAN = 0.55
+BRANCH = "mobilenet-branch"
 TUNED = {"epochs": 6, "lr": 1e-3, "temperature": 2.0, "alpha": 0.9, "progress": False}
 COMPARED = 200
 
@@ -52,11 +55,14 @@ class Way:
         Of classes, with a tail each.
     by_class : bool
         Whether a tail keeps what its classes need, or what any class needs.
+    own : bool
+        Whether a tail is tuned on the images that come its way, or on all.
     """
 
     tail: float
     sets: int = SETS
     by_class: bool = True
+    own: bool = True
 
 
 METHODS: dict[str, Way | None] = {
@@ -65,6 +71,9 @@ METHODS: dict[str, Way | None] = {
     "exits, smaller tail": Way(0.6, sets=1),
     "exits, tails by class": Way(0.6),
     "exits, tails alike": Way(0.6, by_class=False),
+    "exits, tails by class, all images": Way(0.6, own=False),
+    "exits, larger tail": Way(0.8, sets=1),
+    "exits, larger tails by class, all images": Way(0.8, own=False),
 }
 
 
@@ -82,10 +91,22 @@ def teacher() -> nn.Module:
 
 @functools.cache
 def branch(seed: int) -> nn.Module:
-    """A branch of a pruned network, trained on the labels of the same copies."""
-    trunk, images = dynamic.split_at(pruned.load_pruned(seed), LAYER).trunk, said().images
+    """A branch of a pruned network, trained on the labels of the same copies: the shipped one, or made and kept."""
+    trunk = dynamic.split_at(pruned.load_pruned(seed), LAYER).trunk
+    with torch.no_grad():
+        channels = trunk(fashion_mnist("calibration", 1).images).shape[1]
+    with contextlib.suppress(FileNotFoundError):
+        return zoo.load_weights(dynamic.Branch(channels, CLASSES), BRANCH, seed)
+    start, images, settings = time.perf_counter(), said().images, {"epochs": 6, "seed": seed}
     copies = Split(images.flatten(0, 1), said().labels.repeat(len(images)))
-    return dynamic.fit_branch(trunk, copies, classes=CLASSES, epochs=6, seed=seed, progress=False)
+    made = dynamic.fit_branch(trunk, copies, classes=CLASSES, progress=False, **settings)
+    facts = {"name": BRANCH, "command": COMMAND, "data": "fashion_mnist", "train_images": IMAGES, "copies": COPIES}
+    facts |= {"of": f"{pruned.PRUNED}-seed{seed}", "behind": LAYER, **settings, "metric": ACCURACY.name}
+    for name in ("validation", "test"):
+        facts[name] = round(accuracy(nn.Sequential(trunk, made), fashion_mnist(name)), 3)
+    facts["minutes"] = round((time.perf_counter() - start) / 60, 1)
+    zoo.save_card(made, zoo.save_weights(made, BRANCH, seed), facts)
+    return made
 
 
 def smaller(seed: int) -> nn.Module:
@@ -138,7 +159,10 @@ def row(method: str, seed: int) -> list[dict]:
     else:
         model = routed(way, seed)
         if way.tail < 1:
-            dynamic.tune_tails(model, teacher(), said(), seed=seed, **TUNED)
+            everything = [range(CLASSES)]  # a tail that is the only one is tuned on all images
+            alone = [Dynamic(model.trunk, model.branch, [tail], everything, 1.0) for tail in model.tails]
+            for network in [model] if way.own else alone:
+                dynamic.tune_tails(network, teacher(), said(), seed=seed, **TUNED)
     original, image = zoo.load(MODEL), test.images[:1]
     whole = measure.macs(original, image)
     found = {"method": method, "seed": seed}
