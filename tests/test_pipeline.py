@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 import torch
+from optuna.trial import FixedTrial
 from torch import nn
 
 from xaiprune import data, metrics, pipeline, prune, quantize, train, zoo
@@ -22,6 +23,7 @@ from xaiprune.pipeline import (
     Round,
     Tune,
     compress,
+    one_of,
     orders,
     search,
     store,
@@ -406,6 +408,25 @@ def test_an_interrupted_search_goes_on(model, tmp_path):
         "one before, the interrupted one, two after it; the best one is drawn again if it was the first"
     )
     assert len({row["steps"] for row in again.rows}) == 3
+
+
+def test_a_space_is_one_of_some_steps_at_each_place(model, tmp_path):
+    cuts, tuned = [Prune(target=0.5), Prune(target=0.8)], Tune(epochs=1)
+    drawn = {"place 1": 1, "place 2": 0}
+    assert one_of(cuts, [None, tuned])(FixedTrial(drawn)) == [cuts[1]]
+    assert one_of(cuts, [None, tuned])(FixedTrial(drawn | {"place 2": 1})) == [cuts[1], tuned]
+    found = search(model, splits(), one_of(cuts, [None, Round()]), folder=tmp_path, trials=3, **QUICK)
+    allowed = {repr(list(steps)) for cut in cuts for steps in ([cut], [cut, Round()])}
+    assert {row["steps"] for row in found.rows} <= allowed
+    for places, words in (
+        ((), "places must be at least one"),
+        ((cuts, []), "each with at least one choice"),
+        (([None], [None, tuned]), "a recipe needs a step"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            one_of(*places)
+    with pytest.raises(TypeError, match=r"a choice must be a step such as Tune\(epochs=1\), or None, got 'prune'"):
+        one_of(["prune"])
 
 
 def test_a_search_says_what_is_wrong(model, tmp_path):

@@ -4,7 +4,7 @@ from .board import enter
 from .budget import COSTS, DRIFT, Budget
 from .report import report
 from .run import Compressed, OutOfBudget, compress
-from .search import Found, orders, search
+from .search import Found, one_of, orders, search
 from .step import Stage, Step, Work
 from .steps import Distill, Prune, Quantize, Round, Tune
 from .store import load_stage, save_stage
@@ -12,5 +12,5 @@ from .store import load_stage, save_stage
 __all__ = [
     *("COSTS", "DRIFT", "Budget", "Compressed", "Distill", "Found", "OutOfBudget", "Prune"),
     *("Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "enter", "load_stage"),
-    *("orders", "report", "save_stage", "search"),
+    *("one_of", "orders", "report", "save_stage", "search"),
 ]

@@ -53,6 +53,38 @@ def orders(*steps: Step) -> list[tuple[Step, ...]]:
     return list(dict.fromkeys(found))
 
 
+def one_of(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
+    """A space for :func:`search`: at every place of a recipe one of some steps.
+
+    Parameters
+    ----------
+    *places : sequence of Step or None
+        The choices at each place, in order; None leaves the place out.
+
+    Raises
+    ------
+    ValueError
+        If no place, or a place without a choice, is given, or every place can be left out.
+    TypeError
+        If a choice is neither a step nor None.
+    """
+    if not places or not all(places):
+        raise ValueError("places must be at least one, each with at least one choice.")
+    if all(None in place for place in places):
+        raise ValueError("at least one place must not be left out: a recipe needs a step.")
+    if wrong := [choice for place in places for choice in place if not (choice is None or isinstance(choice, Step))]:
+        raise TypeError(f"a choice must be a step such as Tune(epochs=1), or None, got {wrong[0]!r}.")
+
+    def space(trial) -> list[Step]:
+        chosen = [
+            place[trial.suggest_categorical(f"place {number}", list(range(len(place))))]
+            for number, place in enumerate(places, 1)
+        ]
+        return [step for step in chosen if step is not None]
+
+    return space
+
+
 def search(
     model: nn.Module,
     data: Mapping[str, Split],
@@ -76,7 +108,7 @@ def search(
     model, data
         As for :func:`compress`.
     space : callable
-        ``trial -> steps``, from an ``optuna.Trial``, such as
+        ``trial -> steps``, from an ``optuna.Trial``: :func:`one_of`, or your own, such as
         ``lambda trial: [Prune(target=trial.suggest_float("target", 0.2, 0.8)), Tune(epochs=1)]``.
     budget : Budget
     folder : Path or str
