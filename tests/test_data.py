@@ -142,7 +142,7 @@ def test_checksums_and_licences_lie_beside_the_files():
         digest, name = line.split()
         listed[name] = data.sha256(folder / name)
         assert listed[name] == digest, name
-    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".gz", ".safetensors")}
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".gz", ".safetensors", ".onnx")}
     assert set(listed) == found
     assert "CC BY-SA 3.0" in (folder / "MNIST" / "LICENSE.txt").read_text()
     assert "Zalando" in (folder / "FashionMNIST" / "LICENSE.txt").read_text()

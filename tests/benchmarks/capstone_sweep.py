@@ -14,8 +14,9 @@ from pathlib import Path
 
 from xaiprune import data, zoo
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.metrics import accuracy
+from xaiprune.metrics import ACCURACY, accuracy
 from xaiprune.pipeline import Budget, Distill, OutOfBudget, Prune, Quantize, Round, Step, Tune, compress, save_stage
+from xaiprune.pipeline.store import KERNELS, WEIGHTS
 
 COMMAND, MODEL, SEEDS = "python -m tests.benchmarks.capstone --full", "mobilenet-fashion-mnist", (0, 1, 2)
 FILES = (f"{MODEL}-seed0.safetensors",)
@@ -95,11 +96,15 @@ def recipe(seed: int) -> list[dict]:
         done = compress(model, splits(), RECIPE, BUDGET, folder=folder("mobilenet"), seed=seed, progress=False)
     except OutOfBudget as error:
         done = error.nearest
-    save_stage(done.stage, data.data_dir() / "checkpoints" / STAGE)
-    test = fashion_mnist("test")
+    place, test = data.data_dir() / "checkpoints" / STAGE, fashion_mnist("test")
+    save_stage(done.stage, place)
     rows = [{key: value if key == "step" else round(value, 4) for key, value in row.items()} for row in done.rows]
     rows[-1] |= {"test": round(accuracy(done.model, test), 3), "original": round(accuracy(model, test), 3)}
     minutes = round((time.perf_counter() - start) / 60, 1)
+    facts = {"name": STAGE, "command": COMMAND, "of": MODEL, "steps": list(map(repr, RECIPE)), "data": "fashion_mnist"}
+    facts |= {"seed": seed, "metric": ACCURACY.name, "test": rows[-1]["test"], "minutes": minutes}
+    facts["kernels_sha256"] = data.sha256(place / KERNELS)
+    zoo.save_card(done.model.made_from, place / WEIGHTS, facts)
     return [row | {"seed": seed, "over": json.dumps(done.over), "minutes": minutes} for row in rows]
 
 
