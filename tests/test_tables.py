@@ -30,7 +30,8 @@ def made(own):
 
 def test_a_table_keeps_its_rows_and_where_it_came_from(made, own):
     assert tables.read("mine") == made
-    about = json.loads((own / "tables" / "mine.json").read_text())["made"]
+    about = tables.made("mine")
+    assert about == json.loads((own / "tables" / "mine.json").read_text())["made"]
     assert (about["command"], about["modules"], about["seconds"]) == ("make it", ["xaiprune.timing"], 4)
 
 

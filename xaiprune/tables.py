@@ -93,10 +93,7 @@ def read(name: str) -> list[dict]:
     ValueError
         If the code or a checkpoint has changed since; the command that renews the table is given.
     """
-    path = data_dir() / "tables" / f"{name}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"there is no table {path}.")
-    content = json.loads(path.read_text())
+    content = _content(name)
     made = content["made"]
     if code_version(*made["modules"]) != made["code"]:
         raise ValueError(f"table {name} was made by other code; renew it with `{made['command']}`.")
@@ -104,6 +101,24 @@ def read(name: str) -> list[dict]:
         if sha256(data_dir() / "checkpoints" / file) != digest:
             raise ValueError(f"table {name} was made from another {file}; renew it with `{made['command']}`.")
     return content["rows"]
+
+
+def made(name: str) -> dict:
+    """How a stored table was made: ``command``, ``modules``, ``code``, ``checkpoints``, ``seconds``, ``torch``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    """
+    return _content(name)["made"]
+
+
+def _content(name: str) -> dict:
+    path = data_dir() / "tables" / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no table {path}.")
+    return json.loads(path.read_text())
 
 
 def where(rows: Iterable[dict], **equal) -> list[dict]:

@@ -19,13 +19,13 @@ def recipe(rows: Sequence[dict], title: str, *, bounds: Mapping[str, float] | No
     Parameters
     ----------
     rows : sequence of dict
-        With ``step``, and ``latency``, ``size``, ``memory`` (shares of the original's), ``accuracy`` and ``drift``.
+        With ``step`` (its name before the first bracket is shown), and ``latency``, ``size``, ``memory`` (shares of the original's), ``accuracy`` and ``drift``.
     title : str
     bounds : mapping of str to float, optional
         Drawn as dotted lines, by the same names.
     """
     figure, (left, *others) = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
-    names = ["original", *(row["step"] for row in rows)]
+    names = ["original", *(f"{number}. {row['step'].partition('(')[0]}" for number, row in enumerate(rows, 1))]
     across, bounds = range(len(names)), bounds or {}
     lost = {"accuracy": "metric lost, in its unit  (↓ better)", "drift": "drift: 1 - rank correlation  (↓ better)"}
     shown = [(left, name, colour, marker) for name, colour, marker in COSTS]
@@ -35,10 +35,12 @@ def recipe(rows: Sequence[dict], title: str, *, bounds: Mapping[str, float] | No
         axes.plot(across, [first, *(row[name] for row in rows)], color=colour, marker=marker, label=name)
         if name in bounds:
             axes.axhline(bounds[name], color=colour, ls=":", lw=1.2, label=f"allowed: {name}")
-        axes.set_xticks(across, [name.replace(", ", ",\n") for name in names], rotation=40, ha="right", fontsize=8)
-    left.set(title=title, ylabel="share of the original's  (↓ better)", ylim=(0, None))
+        axes.set_xticks(across, names, rotation=40, ha="right", fontsize=8)
+    highest = max(1.0, *(row[name] for row in rows for name, *_ in COSTS))
+    left.set(title=title, ylabel="share of the original's  (↓ better)", ylim=(0, 1.35 * highest))
+    left.legend(ncols=2, loc="upper right", fontsize=8)
     for axes, (name, label) in zip(others, lost.items()):
         axes.set(title=name, ylabel=label)
-    for axes in (left, *(axes for axes, name in zip(others, lost) if name in bounds)):
-        axes.legend()
+        if name in bounds:
+            axes.legend()
     return figure
