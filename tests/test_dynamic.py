@@ -140,6 +140,8 @@ def test_a_scorecard_tells_of_many_images(network, model):
     assert "part by part" in card.notes["latency_1"]
     assert card[dynamic.MEAN.title] == known["mean"]
     torch.testing.assert_close(shipped(images), network(images), rtol=1e-3, atol=1e-3)
+    leaves = network.ways(images) < 0
+    torch.testing.assert_close(shipped.path("exit")(images[leaves]), network(images[leaves]), rtol=1e-3, atol=1e-3)
     assert list(dynamic.cost_columns(images)) == [dynamic.MEAN, dynamic.WORST]
     with pytest.raises(ValueError, match="images is empty"):
         dynamic.cost_columns(images[:0])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -67,7 +70,7 @@ def balanced(policy: nn.Module, split: Split) -> float:
     """Reward: for how many of 500 steps the pole stays up and the cart on its track, the mean over starts."""
     states, up = split.images, torch.ones(len(split.images), dtype=torch.bool)
     steps = torch.zeros(len(up))
-    with torch.no_grad():
+    with _one_thread(), torch.no_grad():
         for _ in range(LONGEST):
             states = step(states, PUSH * policy(states / SCALES)[:, 0])
             up &= (states[:, 0].abs() <= EDGE) & (states[:, 2].abs() <= FALLEN)
@@ -92,6 +95,23 @@ def train_policy(hidden: tuple[int, int] = (32, 16), *, rounds: int = 150, horiz
     """
     torch.manual_seed(seed)
     policy = Policy(hidden)
+    with _one_thread():
+        _train(policy, rounds, horizon, seed)
+    return policy.eval()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums this small only wait on a second thread, for minutes where the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(policy: Policy, rounds: int, horizon: int, seed: int) -> None:
     optimizer = torch.optim.Adam(policy.parameters(), lr=5e-3)
     for number in range(rounds):
         states, loss = starts(64, seed=seed * rounds + number).images, 0.0
@@ -102,7 +122,6 @@ def train_policy(hidden: tuple[int, int] = (32, 16), *, rounds: int = 150, horiz
         loss.backward()
         nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
-    return policy.eval()
 
 
 class RewardProblem(SoftProblem):

@@ -43,6 +43,10 @@ class InParts(nn.Module):
         """The network as it was: of the same parameters and operations."""
         return self._made_from[0]
 
+    def path(self, way: str) -> nn.Module:
+        """What an image runs on one way, as ``Dynamic.path`` gives it, from the same files."""
+        return self._parts[0].path(way)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes), without a graph."""
         return self._parts[0](images)

@@ -19,7 +19,8 @@ def recipe(rows: Sequence[dict], title: str, *, bounds: Mapping[str, float] | No
     Parameters
     ----------
     rows : sequence of dict
-        With ``step`` (its name before the first bracket is shown), and ``latency``, ``size``, ``memory`` (shares of the original's), ``accuracy`` and ``drift``.
+        With ``step`` (its name before the first bracket is shown), ``latency``, ``size``, ``memory`` (shares of the
+        original's), ``accuracy`` and ``drift``.
     title : str
     bounds : mapping of str to float, optional
         Drawn as dotted lines, by the same names.
