@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 
 import xaiprune as xp
+from xaiprune import runtimes
 from xaiprune.folding import fold_batch_norm
 from xaiprune.kinds import BATCH_NORMS
 
@@ -187,3 +188,17 @@ def test_onnx_takes_models_with_and_without_what_can_be_folded():
         torch.testing.assert_close(run(x), model(x).detach(), rtol=1e-5, atol=1e-5)
         assert model[2].inplace
         assert type(model[1]) is type(inner)
+
+
+def test_the_exporter_reads_its_operators_once_and_is_left_as_it_was(monkeypatch):
+    registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
+    before = registration.ONNXRegistry.__dict__["from_torchlib"]
+    model, images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval(), torch.rand(2, 1, 8, 8)
+    monkeypatch.setattr(runtimes, "_OPERATORS", {})
+    first = runtimes.onnx_bytes(model, images)
+    assert list(runtimes._OPERATORS) == [runtimes.OPSET]
+    assert runtimes.onnx_bytes(model, images) == first, "the same file from the table that is kept"
+    assert registration.ONNXRegistry.__dict__["from_torchlib"] is before
+    with pytest.raises(RuntimeError), runtimes._operators_once():
+        raise RuntimeError
+    assert registration.ONNXRegistry.__dict__["from_torchlib"] is before

@@ -163,7 +163,7 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
     pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
-    with _quiet(), torch.no_grad():
+    with _quiet(), _operators_once(), torch.no_grad():
         program = torch.export.export(_to_export(model), (pair,), dynamic_shapes=({0: torch.export.Dim("n")},))
         table = _pooling(program)
         written = torch.onnx.export(program, verbose=False, opset_version=OPSET, custom_translation_table=table)
@@ -182,6 +182,38 @@ def _pooling(program: torch.export.ExportedProgram) -> dict:
     pool = torch.ops.aten.adaptive_avg_pool2d.default
     sizes = {tuple(node.args[1]) for node in program.graph.nodes if node.target is pool}
     return {pool: lambda images, size: operations.GlobalAveragePool(images)} if sizes == {(1, 1)} else {}
+
+
+#: The exporter's table of operators by operator set, once it was read.
+_OPERATORS: dict[int, object] = {}
+
+
+@contextlib.contextmanager
+def _operators_once() -> Iterator[None]:
+    """Read the exporter's table of operators once: torch does it at every export, from source, for about a second.
+
+    This touches what torch calls internal; a version that has it elsewhere reads it every time, as before.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        read = ONNXRegistry.__dict__["from_torchlib"]
+    except (ImportError, KeyError):
+        yield
+        return
+
+    def known(cls, opset_version: int = OPSET):
+        if opset_version not in _OPERATORS:
+            _OPERATORS[opset_version] = read.__func__(cls, opset_version)
+        table = copy.copy(_OPERATORS[opset_version])
+        table.functions = {name: list(found) for name, found in table.functions.items()}
+        return table
+
+    ONNXRegistry.from_torchlib = classmethod(known)
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = read
 
 
 def _name_nodes(graph) -> None:
