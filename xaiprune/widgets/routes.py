@@ -167,7 +167,7 @@ class Picture:
         line.axhline(whole, ls="--", lw=1, color="#777777", label="whole model")
         line.plot([100 * view.mean for view in curve], [view.accuracy for view in curve], ".-", color=BLUE)
         (self.point,) = line.plot([100 * curve[0].mean], [curve[0].accuracy], "o", ms=9, color=RED)
-        line.set(title="Accuracy by mean operations", xlabel="% of the whole model's (↓ better)")
+        line.set(title="Accuracy by mean operations", xlabel="% of the whole model's (← better)")
         line.set_ylabel("% of validation images (↑ better)")
         line.legend(loc="lower right", fontsize=8)
         names = list(curve[0].shares)
