@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -106,6 +107,7 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
     with ExitStack() as stack:
         if address is None:
             options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+            options["silence_logs"] = logging.ERROR  # a worker that is slow to leave is no news
             address = stack.enter_context(LocalCluster(**options))
         try:
             client = stack.enter_context(Client(address, timeout=timeout))
