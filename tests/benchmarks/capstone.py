@@ -45,11 +45,11 @@ def dynamic_figures() -> list[Figure]:
     """Dynamic networks beside static ones of the same mean operations; three seeds, one where tails see all images."""
     rows, mean = tables.read("dynamic"), {}
     columns = ("macs", "worst", "left", "test", "drift")
-    print(f"{'network':<24}", *(f"{column:>8}" for column in columns))
+    print(f"{'network':<42}", *(f"{column:>8}" for column in columns))
     for method in routes.METHODS:
         mine = tables.where(rows, method=method)
         mean[method] = {column: statistics.fmean(row[column] for row in mine) for column in columns}
-        print(f"{method:<24}", *(f"{mean[method][column]:>8.3f}" for column in columns))
+        print(f"{method:<42}", *(f"{mean[method][column]:>8.3f}" for column in columns))
     print()
     whole, static, figures = accuracy(zoo.load(routes.MODEL), fashion_mnist("test")), mean["static"], []
     for method in (*TOLD, routes.COSTLY):
