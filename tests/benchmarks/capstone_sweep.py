@@ -45,8 +45,8 @@ ORDERS: dict[str, tuple[Step, ...]] = {
     "distil, quantize, prune": (taught(3), FEW, CUT),
     "prune, distil, prune, distil, quantize": (HALFWAY, taught(1), Prune(ratio=2 / 7, scope="uniform"), taught(2), FEW),
 }
-#: Those that are run with every seed. The others train nothing, or distil the original from itself, which with seed 0 left
-#: it as it was: no state on the way was better on validation images. Other seeds of these were not tried.
+#: Those that are run with every seed. The others train nothing, or distil the original from itself, which with seed 0
+#: left it as it was: no state on the way was better on validation images. Other seeds of these were not tried.
 SEEDED = ("prune, distil, quantize", "prune, tune on labels, quantize", "prune, distil, prune, distil, quantize")
 
 #: The whole recipe for MobileNet: blocks, then widths, the original's answers after each, integers.
