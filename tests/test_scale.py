@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -54,6 +55,21 @@ def test_a_sweep_on_two_workers_is_that_of_one_process(cluster):
 
 def test_each_worker_computes_with_one_thread(cluster):
     assert set(cluster.run(torch.get_num_threads).values()) == {1}
+
+
+def faults_of_a_tensor() -> float:
+    """Pages that the system has to hand out for a tensor of 4 MiB (1024 pages), the mean of 50 in a row."""
+    torch.ones(1 << 20)
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for _ in range(50):
+        torch.ones(1 << 20)
+    return (resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before) / 50
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator of glibc")
+def test_workers_keep_their_memory_from_one_tensor_to_the_next(cluster):
+    futures = [cluster.submit(faults_of_a_tensor, pure=False) for _ in range(4)]
+    assert max(cluster.gather(futures)) < 512
 
 
 def test_a_killed_worker_loses_nothing(cluster, tmp_path):

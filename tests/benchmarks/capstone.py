@@ -125,7 +125,8 @@ def dask_figures() -> list[Figure]:
     """A sweep over cuts of the autoencoder, on one worker and on two, each with one thread.
 
     joblib runs what goes to a single worker in this process, so that no messages slow it down. A problem remembers its
-    cuts, and is sent to workers with what it remembers: every run gets a new one.
+    cuts, and is sent to workers with what it remembers: every run gets a new one. It travels with every chunk, images
+    and all, so that chunks are of two seconds.
     """
     model, images = zoo.load("mnist-autoencoder"), mnist("validation", 1000).images
     scores = prune.score(model, prune.find_units(model, images[:1]), "l2")
@@ -136,7 +137,7 @@ def dask_figures() -> list[Figure]:
     def run(workers: int, some: list[tuple]) -> float:
         with on_dask(workers=workers):
             start = time.perf_counter()
-            found[workers] = sweep(new().psnr, some, identity={}, chunk=10, progress=False)
+            found[workers] = sweep(new().psnr, some, identity={}, chunk=40, progress=False)
             return time.perf_counter() - start
 
     torch.set_num_threads(1)
