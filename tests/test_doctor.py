@@ -89,15 +89,3 @@ def test_setup_refuses_to_start_a_lesson_half_broken(monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", (lambda: doctor.Finding("something", "mend it"),))
     with pytest.raises(RuntimeError, match="DO  something: mend it"):
         xp.setup()
-
-
-def test_what_the_processor_can_do_is_read_from_its_flags(tmp_path):
-    for flags, exact in (
-        ("sse avx2 fma", False),
-        ("avx2 avx512_vnni", True),
-        ("avx2 avx_vnni", True),
-        ("asimddp", True),
-    ):
-        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-        assert doctor.adds_products_exactly(tmp_path / "cpuinfo") is exact
-    assert doctor.adds_products_exactly(tmp_path / "nothing")

@@ -10,7 +10,6 @@ from torch import nn
 import xaiprune as xp
 from tests.test_quantize import IMAGES, small, state
 from xaiprune import measure, quantize, runtimes
-from xaiprune.doctor import adds_products_exactly
 from xaiprune.quantize import Config, Format
 
 
@@ -35,7 +34,7 @@ def test_the_integer_file_computes_nearly_what_the_float_model_does(model):
     found = quantize.int8_bytes(model, IMAGES)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     outputs = runtimes.runnable(found)(IMAGES)
-    assert quantize.sqnr(model(IMAGES), outputs) > (25 if adds_products_exactly() else 20)
+    assert quantize.sqnr(model(IMAGES), outputs) > 25
     assert torch.allclose(runtimes.runnable(found)(IMAGES[:5]), outputs[:5], atol=1e-4)  # any batch size
     assert operations(found).count("QuantizeLinear") >= 5
 
@@ -135,3 +134,27 @@ def test_torchs_own_path_computes_nearly_the_same(model):
     assert quantize.sqnr(model(IMAGES[:8]), run(IMAGES[:8])) > 20
     with pytest.raises(ValueError, match="images must fill a batch of 8"):
         quantize.pt2e(model, IMAGES[:5], IMAGES[:8])
+
+
+def test_what_the_processor_can_do_is_read_from_its_flags(tmp_path):
+    for flags, exact in (
+        ("sse avx2 fma", False),
+        ("avx2 avx512_vnni", True),
+        ("avx2 avx_vnni", True),
+        ("asimddp", True),
+    ):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        assert runtimes.adds_products_exactly(tmp_path / "cpuinfo") is exact
+    assert runtimes.adds_products_exactly(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_bytes_are_widened_only_where_their_sums_would_saturate(content, exact, monkeypatch):
+    monkeypatch.setattr(runtimes, "adds_products_exactly", lambda: exact)
+    session = runtimes.onnx_session(content)
+    told = session.get_session_options().get_session_config_entry
+    if exact:
+        with pytest.raises(Exception, match="x64quantprecision"):
+            told("session.x64quantprecision")
+    else:
+        assert told("session.x64quantprecision") == "1"

@@ -135,18 +135,3 @@ def _version(name: str) -> str:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (_python, _torch, _widgets, _data, _cache)
-
-
-def adds_products_exactly(flags: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this processor adds products of bytes in 32 bits, which decides speed and exactness of integer kernels.
-
-    x86 processors with AVX2 or AVX-512 but without VNNI add pairs of products in 16 bits, where ONNX Runtime's kernels
-    saturate. Where the system does not tell, the answer is True.
-
-    Parameters
-    ----------
-    flags : Path
-        Where Linux lists what the processor can do.
-    """
-    told = flags.read_text() if flags.exists() else ""
-    return "vnni" in told or "avx2" not in told
