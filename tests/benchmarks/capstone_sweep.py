@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from xaiprune import data, zoo
+from xaiprune import data, tables, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.metrics import ACCURACY, accuracy
 from xaiprune.pipeline import Budget, Distill, OutOfBudget, Prune, Quantize, Round, Step, Tune, compress, save_stage
@@ -20,9 +20,10 @@ from xaiprune.pipeline.store import KERNELS, WEIGHTS
 
 COMMAND, MODEL, SEEDS = "python -m tests.benchmarks.capstone --full", "mobilenet-fashion-mnist", (0, 1, 2)
 FILES = (f"{MODEL}-seed0.safetensors",)
+_TRAINED = ("xaiprune.pipeline.steps", "xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover")
 MODULES = {
-    "orders": ("xaiprune.pipeline.steps", "xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
-    "recipe": ("xaiprune.pipeline.steps", "xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
+    "orders": _TRAINED,
+    "recipe": (*_TRAINED, "xaiprune.quantize.integer", "xaiprune.runtimes", "xaiprune.timing", "xaiprune.explain.drift"),
 }
 #: Images that the orders are tried on, so that an order takes minutes.
 IMAGES = 10_000
@@ -62,9 +63,9 @@ BUDGET = Budget(size=1 / 8, latency=1 / 3, accuracy=1.0, drift=0.3)
 STAGE = "mobilenet-recipe"
 
 
-def folder(name: str) -> Path:
-    """Where recipes keep their stages until the table is whole."""
-    return data.cache_dir() / "recipes" / name
+def folder(table: str, name: str) -> Path:
+    """Where the recipes of a table keep their stages; what other code made is not gone on with."""
+    return data.cache_dir() / "recipes" / tables.code_version(*MODULES[table]) / name
 
 
 def splits(count: int | None = None) -> dict[str, Split]:
@@ -76,7 +77,7 @@ def order(name: str, seed: int) -> list[dict]:
     """One order of operations."""
     start, model = time.perf_counter(), zoo.load(MODEL)
     options = {
-        "folder": folder(f"orders-{seed}"),  # orders that begin alike share what they begin with
+        "folder": folder("orders", f"seed{seed}"),  # orders that begin alike share what they begin with
         "seed": seed,
         "repeats": 5,
         "progress": False,
@@ -93,7 +94,7 @@ def recipe(seed: int) -> list[dict]:
     """MobileNet through the whole recipe; a row per step."""
     start, model = time.perf_counter(), zoo.load(MODEL)
     try:
-        done = compress(model, splits(), RECIPE, BUDGET, folder=folder("mobilenet"), seed=seed, progress=False)
+        done = compress(model, splits(), RECIPE, BUDGET, folder=folder("recipe", STAGE), seed=seed, progress=False)
     except OutOfBudget as error:
         done = error.nearest
     place, test = data.data_dir() / "checkpoints" / STAGE, fashion_mnist("test")

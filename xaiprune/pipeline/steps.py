@@ -210,7 +210,7 @@ class Quantize(Step):
     first_in_float: int = 0
 
     gives: ClassVar[str] = INTEGER
-    least: ClassVar[Mapping[str, float]] = {"size": 0.25, "latency": 0.0, "memory": 0.25}
+    least: ClassVar[Mapping[str, float]] = {"size": 0.25, "latency": 0.0, "memory": 0.0}
 
     def __post_init__(self):
         _check_choice("calibrator", self.calibrator, quantize.CALIBRATORS)

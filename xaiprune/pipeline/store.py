@@ -6,6 +6,8 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -84,23 +86,39 @@ class Store:
 def save_stage(stage: Stage, folder: Path | str) -> None:
     """Write what a recipe has made: weights, what changed the architecture, and integer kernels where there are some.
 
+    A stage that lies there is replaced whole: until the new one is written it stays, and where the disk is full it stays
+    as it was.
+
     Parameters
     ----------
     stage : Stage
         Such as ``Compressed.stage``.
     folder : Path or str
-        Gets ``weights.safetensors``, ``kernels.onnx`` and, last, ``changes.json``.
+        Gets ``weights.safetensors``, ``kernels.onnx`` and ``changes.json``.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     frozen = isinstance(stage.model, Frozen)
     model = stage.model.made_from if frozen else stage.model
     state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
-    save_atomically(folder / WEIGHTS, lambda path: save_file(state, path))
-    if frozen:
-        save_atomically(folder / KERNELS, lambda path: path.write_bytes(stage.model.content))
     texts = [change if change == FOLD else change.to_json() for change in stage.changes]
-    save_atomically(folder / CHANGES, lambda path: path.write_text(json.dumps(texts)))
+    with _replaced(Path(folder)) as new:
+        save_atomically(new / WEIGHTS, lambda path: save_file(state, path))
+        if frozen:
+            save_atomically(new / KERNELS, lambda path: path.write_bytes(stage.model.content))
+        save_atomically(new / CHANGES, lambda path: path.write_text(json.dumps(texts)))
+
+
+@contextlib.contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A new folder beside one, whose files take the place of that one's stage once all of them are written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as name:
+        yield Path(name)
+        (folder / CHANGES).unlink(missing_ok=True)  # from here to the last line there is no stage, never a mixed one
+        for file in (KERNELS, WEIGHTS, CHANGES):
+            if (Path(name) / file).exists():
+                os.replace(Path(name) / file, folder / file)
+            else:
+                (folder / file).unlink(missing_ok=True)
 
 
 def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -> Stage:
