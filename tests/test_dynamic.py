@@ -74,6 +74,13 @@ def test_where_a_model_cannot_be_cut(model):
         split_at(zoo.mobilenet(width=0.1).train(), LAYER)
 
 
+def test_blocks_are_behind_a_layer_where_all_of_them_are():
+    model, image = zoo.load("mobilenet-fashion-mnist"), data.fashion_mnist("test", 1).images
+    blocks = prune.find_blocks(model, image)
+    assert dynamic.behind(model, blocks, "features.2") == blocks
+    assert dynamic.behind(model, blocks, "features.8") == []
+
+
 def test_units_behind_a_layer_leave_what_is_before_it_alone(model):
     units = prune.find_units(model, pictures().images[:1])
     found = dynamic.behind(model, units, LAYER)
@@ -240,6 +247,9 @@ def test_tuning_tails_leaves_trunk_and_branch_alone(network, model):
 
     first = apart()
     told = distill.transfer(teacher, train, copies=2, augment=flip_and_shift)
+    with pytest.raises(ValueError, match=r"images of told go to the tail for \(.*\), less than one batch of 401"):
+        dynamic.tune_tails(given, teacher, told, epochs=6, batch_size=401)
+    assert apart() == first
     dynamic.tune_tails(given, teacher, told, epochs=6, lr=3e-3, batch_size=20, progress=False)
     for name, tensor in given.state_dict().items():
         if not name.startswith("tails."):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import nbformat
@@ -32,6 +33,8 @@ def test_the_student_edition_has_blanks_and_no_outputs(notebook):
     assert len(tagged(made, "exercise")) == len(checks(made)) == len(tagged(notebook, "solution")) > 0
     assert all(not cell.outputs and cell.execution_count is None for cell in made.cells if cell.cell_type == "code")
     assert tagged(notebook, "solution"), "the lesson itself keeps its solutions"
+    assert "Listen for" not in json.dumps(made)
+    assert notebook.metadata["xaiprune"]["discussion"], "and its questions"
     kept = [cell.source for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
     assert [cell.source for cell in made.cells] == kept
 

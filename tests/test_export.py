@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 
 import pytest
@@ -69,6 +70,22 @@ def test_what_the_file_says_otherwise_is_not_kept(model, tmp_path, monkeypatch):
         export.export(model, IMAGES, kept)
     assert kept.read_bytes() == b"before"
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_file_is_run_with_the_threads_that_torch_has(model, tmp_path, monkeypatch):
+    found, made = export.export(model, IMAGES, tmp_path / "m.onnx"), []
+    form = dataclasses.replace(export.FORMS["onnx"], read=lambda path: made.append(path) or model)
+    monkeypatch.setitem(export.FORMS, "onnx", form)
+    found(IMAGES)
+    assert not made
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        found(IMAGES)
+        found(IMAGES)
+    finally:
+        torch.set_num_threads(before)
+    assert made == [tmp_path / "m.onnx"]
 
 
 def test_bad_requests_are_named(model, tmp_path):

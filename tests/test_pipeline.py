@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -117,6 +119,58 @@ def test_a_stage_can_be_taken_elsewhere(model, tmp_path):
         pipeline.load_stage(model, tmp_path / "c", images[:1])
 
 
+def test_a_stage_takes_the_place_of_another_one_whole(model, tmp_path):
+    images = splits()["validation"].images
+    integer, cut = (compress(model, splits(), some, folder=tmp_path / "a", **QUICK) for some in (RECIPE, RECIPE[:1]))
+    pipeline.save_stage(integer.stage, tmp_path / "b")
+    pipeline.save_stage(cut.stage, tmp_path / "b")
+    again = pipeline.load_stage(model, tmp_path / "b", images[:1])
+    assert not isinstance(again.model, Frozen)
+    assert torch.equal(again.model(images), cut.model(images))
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["changes.json", "weights.safetensors"]
+
+
+def test_a_stage_that_cannot_be_written_leaves_the_one_before(model, tmp_path, monkeypatch):
+    images = splits()["validation"].images
+    integer, cut = (compress(model, splits(), some, folder=tmp_path / "a", **QUICK) for some in (RECIPE, RECIPE[:1]))
+    pipeline.save_stage(integer.stage, tmp_path / "b")
+
+    def full(path, write):
+        if path.name == "changes.json":
+            raise OSError(28, "No space left on device")
+        data.save_atomically(path, write)
+
+    monkeypatch.setattr(store, "save_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        pipeline.save_stage(cut.stage, tmp_path / "b")
+    again = pipeline.load_stage(model, tmp_path / "b", images[:1])
+    assert torch.equal(again.model(images), integer.model(images))
+
+
+def test_stages_belong_to_an_architecture_a_loss_and_versions(model, tmp_path, monkeypatch):
+    def place(original, **identity):
+        return Store(tmp_path, original, splits(), identity).place(RECIPE)
+
+    other = nn.Sequential(*(nn.Tanh() if isinstance(layer, nn.ReLU) else layer for layer in model))
+    assert place(model) == place(network())
+    assert place(other) != place(model)
+    assert store.told(train.classification_loss) == "xaiprune.train.classification_loss"
+    assert store.told(lambda model, images, labels: 1) != store.told(lambda model, images, labels: 2)
+    compress(model, splits(), RECIPE[:1], folder=tmp_path, **QUICK)
+    monkeypatch.setattr(pipeline.run, "version", lambda name: "0.0")
+    compress(model, splits(), RECIPE[:1], folder=tmp_path, **QUICK)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_was_timed_otherwise_is_timed_again(model, tmp_path):
+    first = compress(model, splits(), RECIPE[:1], folder=tmp_path, **QUICK)
+    again = compress(model, splits(), RECIPE[:1], folder=tmp_path, **QUICK | {"repeats": 4})
+    assert (first.facts["repeats"], again.facts["repeats"]) == (3, 4)
+    assert again.rows[0]["latency"] != first.rows[0]["latency"]
+    assert again.rows[0]["size"] == first.rows[0]["size"]
+    assert again.facts["threads"] == torch.get_num_threads()
+
+
 def test_what_is_kept_is_not_done_again(model, tmp_path, monkeypatch):
     first = compress(model, splits(), RECIPE, folder=tmp_path, **QUICK)
     for step in (Prune, Tune, Quantize):
@@ -204,7 +258,7 @@ def test_stopped_at_any_write_it_ends_alike(model, tmp_path, monkeypatch):
         return measured[name]
 
     monkeypatch.setattr(pipeline.run._Judge, "measure", once)
-    for module in (store, train):
+    for module in (store, train, prune.recover):
         monkeypatch.setattr(module, "save_atomically", deadly)
     images = splits()["validation"].images
     answers = compress(model, splits(), RECIPE, folder=tmp_path / "whole", **QUICK).model(images)
@@ -276,6 +330,12 @@ def test_what_is_no_step_is_named(model, tmp_path):
     for wrong in (Prune, "prune", None):
         with pytest.raises(TypeError, match="step 1 must be a step"):
             compress(model, splits(), [wrong], folder=tmp_path, **QUICK)
+
+    class Mine(pipeline.Step):
+        pass
+
+    with pytest.raises(TypeError, match="step 1 must be a dataclass, so that its repr tells it; Mine is none"):
+        compress(model, splits(), [Mine()], folder=tmp_path, **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +450,7 @@ def test_a_search_finds_the_front_and_what_holds(model, tmp_path):
 
 
 def test_an_interrupted_search_goes_on(model, tmp_path):
-    search(model, splits(), space, folder=tmp_path / "a", trials=3, **QUICK)
+    whole = search(model, splits(), space, folder=tmp_path / "a", trials=3, **QUICK)
     calls = []
 
     def counted(trial):
@@ -407,7 +467,30 @@ def test_an_interrupted_search_goes_on(model, tmp_path):
     assert len(calls) in (4, 5), (
         "one before, the interrupted one, two after it; the best one is drawn again if it was the first"
     )
-    assert len({row["steps"] for row in again.rows}) == 3
+    assert [row["steps"] for row in again.rows] == [row["steps"] for row in whole.rows]
+
+
+def test_a_recipe_that_cannot_be_carried_out_is_a_trial_and_no_end(model, tmp_path):
+    space = one_of([Prune(k=10**6), Prune(target=0.5)])
+    found = search(model, splits(), space, folder=tmp_path, trials=6, **QUICK)
+    assert {row["steps"] for row in found.rows} == {"[Prune(target=0.5)]"}
+    assert 0 < len(found.rows) < 6
+    assert f"{6 - len(found.rows)} could not be carried out, the first: [Prune(k=1000000)]: " in found.why
+    again = search(model, splits(), space, folder=tmp_path, trials=6, **QUICK)
+    assert again.rows == found.rows
+    with pytest.raises(ValueError, match=r"none of 2 recipes could be carried out; the first: \[Prune\(k=1000000\)\]"):
+        search(model, splits(), one_of([Prune(k=10**6)]), folder=tmp_path, trials=2, **QUICK)
+
+
+def test_a_search_knows_its_space(model, tmp_path):
+    first = search(model, splits(), one_of([Prune(target=0.5)]), folder=tmp_path, trials=1, **QUICK)
+    other = search(model, splits(), one_of([Prune(target=0.8)]), folder=tmp_path, trials=1, **QUICK)
+    assert [found.rows[0]["steps"] for found in (first, other)] == ["[Prune(target=0.5)]", "[Prune(target=0.8)]"]
+    search(model, splits(), lambda trial: [Prune(target=0.5)], folder=tmp_path, trials=1, **QUICK)
+    with pytest.raises(
+        ValueError, match=r"holds trials of another space: \[Prune\(target=0.5\)\]. Give another folder"
+    ):
+        search(model, splits(), lambda trial: [Prune(target=0.8)], folder=tmp_path, trials=1, **QUICK)
 
 
 def test_a_space_is_one_of_some_steps_at_each_place(model, tmp_path):
@@ -422,6 +505,7 @@ def test_a_space_is_one_of_some_steps_at_each_place(model, tmp_path):
         ((), "places must be at least one"),
         ((cuts, []), "each with at least one choice"),
         (([None], [None, tuned]), "a recipe needs a step"),
+        (([Round(4), None], cuts, [tuned]), r"step 2, Tune\(epochs=1\), cannot follow Round\(bits=4\)"),
     ):
         with pytest.raises(ValueError, match=words):
             one_of(*places)
@@ -456,6 +540,45 @@ def test_the_report_stands_alone(model, tmp_path):
     code = text.partition("<pre>")[2].partition("</pre>")[0].replace("&#x27;", "'")
     again = eval(code, namespace)
     assert again.rows == done.rows, "the lines on the page make it again"
+
+
+def test_the_report_names_a_metric_and_a_loss_of_ones_own(model, tmp_path):
+    errors = metrics.Metric("errors [%]", wrong, -1)
+    options = {"metric": errors, "loss": twice, "folder": tmp_path, **QUICK}
+    text = pipeline.report(compress(model, splits(), RECIPE[:1], **options), splits(), tmp_path / "r.html").read_text()
+    assert "# metric: errors [%] by tests.test_pipeline.wrong\n# loss: tests.test_pipeline.twice\n" in text
+    assert ", metric=metric, loss=loss, folder=" in text
+
+
+def wrong(model, split) -> float:
+    return 100 - metrics.accuracy(model, split)
+
+
+def twice(model, images, labels):
+    return 2 * train.classification_loss(model, images, labels)
+
+
+def test_what_is_out_of_budget_passes_between_processes(model, tmp_path):
+    with pytest.raises(OutOfBudget) as broken:
+        compress(model, splits(), RECIPE[:1], Budget(size=0.01), folder=tmp_path, **QUICK)
+    again = pickle.loads(pickle.dumps(OutOfBudget(str(broken.value), None)))
+    assert (str(again), again.nearest) == (str(broken.value), None)
+
+
+def test_a_bound_of_zero_does_not_outweigh_the_others():
+    budget = Budget(accuracy=0, size=0.1)
+    assert list(budget.over({"accuracy": 0.5, "size": 1.0})) == ["size", "accuracy"]
+    assert budget.excess({"accuracy": 0.5, "size": 0.11}) == pytest.approx(0.5)
+    assert budget.excess({"accuracy": 0.4, "size": 1.0}) == pytest.approx(9)
+    assert budget.excess({"accuracy": -1, "size": 0.1}) == 0
+
+
+def test_a_class_can_enter_at_once(model, tmp_path):
+    done = compress(model, splits(), RECIPE[:1], Budget(size=0.9), folder=tmp_path, **QUICK)
+    names = [f"pupil {number}" for number in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: pipeline.enter(name, done, tmp_path / "board.json"), names))
+    assert {row["name"] for row in json.loads((tmp_path / "board.json").read_text())} == set(names)
 
 
 def test_a_leaderboard_puts_those_first_that_hold_the_budget(model, tmp_path):

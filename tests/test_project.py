@@ -79,6 +79,8 @@ def test_environment_yml_takes_its_pins_from_the_same_file():
     assert pyproject()["project"]["requires-python"] == ">=3.11"
     makefile = (ROOT / "Makefile").read_text()
     assert '--constraint constraints.txt --editable ".[course,deploy,scale,test]"' in makefile
+    teachers = (ROOT / "notebooks" / "README.md").read_text()
+    assert '--editable "REPOSITORY[course,deploy,scale]"' in teachers  # what lessons need, without tests
 
 
 def test_torch_comes_from_a_folder_of_wheels_where_make_is_told_so(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,18 +74,61 @@ def test_workers_keep_their_memory_from_one_tensor_to_the_next(cluster):
     assert max(cluster.gather(futures)) < 512
 
 
+def marked(folder: Path, task) -> float:
+    """The value, and a file that says which process began the task."""
+    (folder / f"{os.getpid()}-{task}").touch()
+    return value(task)
+
+
 def test_a_killed_worker_loses_nothing(cluster, tmp_path):
-    wanted = run(value)
-    victim = next(iter(cluster.run(os.getpid).values()))
-    killer = threading.Timer(0.4, os.kill, (victim, signal.SIGKILL))
+    victim, began = next(iter(cluster.run(os.getpid).values())), tmp_path / "began"
+    began.mkdir()
+
+    def kill():
+        while not list(began.glob(f"{victim}-*")):  # it has begun, and there is more to do
+            time.sleep(0.01)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     with sweeps.on_dask(cluster.scheduler.address):
-        found = run(value, table=tmp_path / "table.json")
-    killer.join()
-    assert found == wanted
+        found = run(functools.partial(marked, began), table=tmp_path / "table.json")
+    killer.join(timeout=10)
+    assert not killer.is_alive()
+    assert found == run(value)
+    assert len({name.name.partition("-")[0] for name in began.iterdir()}) >= 2
     assert len(json.loads((tmp_path / "table.json").read_text())["rows"]) == len(TASKS)
     cluster.wait_for_workers(2, timeout=60)
     assert victim not in cluster.run(os.getpid).values()
+
+
+SLOW = """
+import sys, time
+from xaiprune import sweeps
+sweeps._EVERY = 0.1
+def slow(task):
+    time.sleep(0.05)
+    return 2.0 * task[0]
+sweeps.sweep(slow, [(n,) for n in range(10_000)], identity={}, table=sys.argv[1], progress=False)
+"""
+
+
+def test_a_killed_sweep_keeps_what_was_written(tmp_path):
+    table = tmp_path / "table.json"
+    process = subprocess.Popen([sys.executable, "-c", SLOW, str(table)])
+    end = time.monotonic() + 60
+    while not (table.exists() and len(json.loads(table.read_text())["rows"]) > 5) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    rows = json.loads(table.read_text())["rows"]
+    assert len(rows) > 5
+    assert all(value == 2 * task[0] for task, value in rows)
+
+
+def test_what_json_cannot_hold_is_said_before_anything_runs(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        sweeps.sweep(lambda task: pytest.fail("it ran"), [(np.int64(1),)], identity={}, table=tmp_path / "t.json")
 
 
 def test_a_scheduler_that_does_not_answer_is_named():

@@ -46,6 +46,21 @@ def test_a_table_of_other_code_or_checkpoints_is_refused(made, own, monkeypatch)
         tables.read("mine")
 
 
+def test_a_table_that_is_kept_says_why(made, monkeypatch):
+    about = tables.made("mine")
+    with pytest.raises(ValueError, match="was made by this code"):
+        tables.keep("mine", "Nothing changed.")
+    monkeypatch.setattr(tables, "code_version", lambda *modules: "other")
+    with pytest.raises(ValueError, match="made by other code"):
+        tables.read("mine")
+    with pytest.raises(ValueError, match="why must be a sentence"):
+        tables.keep("mine", " ")
+    tables.keep("mine", "A message was reworded.")
+    assert tables.read("mine") == made
+    kept = [{"code": about["code"], "why": "A message was reworded."}]
+    assert tables.made("mine") == about | {"code": "other", "kept": kept}
+
+
 def test_the_version_of_code_is_of_what_it_does(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     source = '"""Doc."""\n\ndef f(x):\n    """More."""\n    if x:\n        raise ValueError("no")\n    return 1\n'

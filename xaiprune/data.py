@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import secrets
 import struct
 import sys
 import zlib
@@ -262,7 +263,7 @@ def save_atomically(path: Path, write) -> None:
     """Call ``write(temporary_path)`` and move the result to ``path``: never a half-written file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}.part")
+    temporary = path.with_name(f".{secrets.token_hex(6)}-{path.name}.part")
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -41,6 +41,7 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    notebook.metadata.get("xaiprune", {}).pop("discussion", None)  # with what a teacher may listen for
     return notebook
 
 

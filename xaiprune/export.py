@@ -60,7 +60,8 @@ class Exported(nn.Module):
     def __init__(self, model: nn.Module, path: Path, form: str, difference: float):
         super().__init__()
         self.path, self.form, self.difference = path, form, difference
-        self.content, self.runtime, self._run = path.read_bytes(), FORMS[form].runtime, [FORMS[form].read(path)]
+        self.content, self.runtime = path.read_bytes(), FORMS[form].runtime
+        self._threads, self._run = torch.get_num_threads(), [FORMS[form].read(path)]
         self._made_from = [model.made_from if isinstance(model, Shipped) else copy.deepcopy(model)]
         self.eval()
 
@@ -70,7 +71,9 @@ class Exported(nn.Module):
         return self._made_from[0]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Outputs, without a graph."""
+        """Outputs, without a graph, with as many threads as torch has now."""
+        if self._threads != torch.get_num_threads():
+            self._threads, self._run = torch.get_num_threads(), [FORMS[self.form].read(self.path)]
         with torch.no_grad():
             return self._run[0](images.detach().contiguous())
 

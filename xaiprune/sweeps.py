@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from .data import save_atomically
 
 #: A task is a tuple of numbers and strings, so that it can be a key and a line of JSON.
 Task = tuple
+
+#: Seconds after which a table is written again: a process that is killed loses no more.
+_EVERY = 5.0
 
 #: Dask has its workers give memory back to the system at once. A sweep asks for tensors of the same sizes again and
 #: again, and every new page costs a fault: half of a worker's time. These keep it (glibc's names; bytes).
@@ -46,7 +50,7 @@ def sweep(
     identity : dict
         What the values depend on, as JSON can hold it. A table made under another identity is refused.
     table : Path or str, optional
-        JSON file that keeps what is finished; tasks that it holds are not run again.
+        JSON file that keeps what is finished, written every few seconds; tasks that it holds are not run again.
     chunk : int
         Tasks per job.
     progress : bool
@@ -62,29 +66,37 @@ def sweep(
     ------
     ValueError
         If ``table`` is no table of a sweep or belongs to another identity.
+    TypeError
+        Before anything runs: if JSON cannot hold a task or the identity.
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
     """
     tasks = list(tasks)
+    json.dumps([identity, tasks])  # what cannot be kept is said before hours have gone into it
     known = {} if table is None else _read(Path(table), identity)
     missing = [task for task in tasks if task not in known]
     parts = [missing[start : start + chunk] for start in range(0, len(missing), chunk)]
     jobs = (joblib.delayed(_run)(function, part) for part in parts)
+    kept = time.monotonic()
     with tqdm(total=len(tasks), initial=len(tasks) - len(missing), disable=not progress, desc=label) as bar:
         try:
-            for part, values in zip(parts, joblib.Parallel(return_as="generator")(jobs)):
+            for part, values in joblib.Parallel(return_as="generator_unordered")(jobs):
                 known |= zip(part, values)
                 bar.update(len(part))
+                if table is not None and time.monotonic() - kept > _EVERY:
+                    _write(Path(table), identity, known)
+                    kept = time.monotonic()
         finally:
             if table is not None and missing:
-                content = json.dumps({"identity": identity, "rows": [[task, known[task]] for task in known]})
-                save_atomically(Path(table), lambda path: path.write_text(content))
+                _write(Path(table), identity, known)
     return {task: known[task] for task in tasks}
 
 
 @contextmanager
 def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10.0) -> Iterator:
     """Inside the ``with``, every sweep runs on a Dask cluster; what a lost worker had begun is run again.
+
+    Of a cluster with a single core joblib makes no use: it runs the sweep in this process.
 
     Parameters
     ----------
@@ -135,8 +147,13 @@ def digest(*tensors: torch.Tensor) -> str:
     return total.hexdigest()[:12]
 
 
-def _run(function: Callable[[Task], float], part: Sequence[Task]) -> list[float]:
-    return [function(task) for task in part]
+def _run(function: Callable[[Task], float], part: Sequence[Task]) -> tuple[Sequence[Task], list[float]]:
+    return part, [function(task) for task in part]
+
+
+def _write(path: Path, identity: dict, known: dict[Task, float]) -> None:
+    content = json.dumps({"identity": identity, "rows": list(known.items())})
+    save_atomically(path, lambda temporary: temporary.write_text(content))
 
 
 def _read(path: Path, identity: dict) -> dict[Task, float]:

@@ -76,6 +76,10 @@ def write(
     made = {"command": command, "modules": modules, "code": code_version(*modules)}
     made["checkpoints"] = {file: sha256(data_dir() / "checkpoints" / file) for file in sorted(checkpoints)}
     made |= {"seconds": round(seconds), "torch": torch.__version__.partition("+")[0]}
+    return _write(name, made, rows)
+
+
+def _write(name: str, made: dict, rows: list[dict]) -> Path:
     lines = ",\n".join(json.dumps(row) for row in rows)
     text = f'{{"made": {json.dumps(made)},\n"rows": [\n{lines}\n]}}\n'
     path = data_dir() / "tables" / f"{name}.json"
@@ -103,8 +107,38 @@ def read(name: str) -> list[dict]:
     return content["rows"]
 
 
+def keep(name: str, why: str) -> None:
+    """Keep the rows of a table though its modules have changed, and note in the table why they still hold.
+
+    For a change that touches nothing the rows depend on, such as another default that they do not use. The version of
+    the code that measured them stays noted beside the reason.
+
+    Parameters
+    ----------
+    name : str
+    why : str
+        A sentence.
+
+    Raises
+    ------
+    ValueError
+        If no reason is given, or the modules have not changed.
+    """
+    content = _content(name)
+    made = content["made"]
+    now = code_version(*made["modules"])
+    if not why.strip():
+        raise ValueError("why must be a sentence that says what changed, and why the rows do not depend on it.")
+    if now == made["code"]:
+        raise ValueError(f"table {name} was made by this code; there is nothing to keep it from.")
+    made["kept"] = [*made.get("kept", []), {"code": made["code"], "why": why}]
+    _write(name, made | {"code": now}, content["rows"])
+
+
 def made(name: str) -> dict:
     """How a stored table was made: ``command``, ``modules``, ``code``, ``checkpoints``, ``seconds``, ``torch``.
+
+    Where rows were kept through changes of their modules, ``kept`` lists the earlier ``code`` and ``why``.
 
     Raises
     ------

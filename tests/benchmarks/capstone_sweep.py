@@ -23,7 +23,13 @@ FILES = (f"{MODEL}-seed0.safetensors",)
 _TRAINED = ("xaiprune.pipeline.steps", "xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover")
 MODULES = {
     "orders": _TRAINED,
-    "recipe": (*_TRAINED, "xaiprune.quantize.integer", "xaiprune.runtimes", "xaiprune.timing", "xaiprune.explain.drift"),
+    "recipe": (
+        *_TRAINED,
+        "xaiprune.quantize.integer",
+        "xaiprune.runtimes",
+        "xaiprune.timing",
+        "xaiprune.explain.drift",
+    ),
 }
 #: Images that the orders are tried on, so that an order takes minutes.
 IMAGES = 10_000

@@ -239,13 +239,22 @@ def tune_tails(
         As for ``distill.distill``.
     batch_size, seed, progress
         As for ``fit``.
+
+    Raises
+    ------
+    ValueError
+        Before any tail is changed: if less than one batch of images goes to one of them.
     """
     features = predict(model.trunk, told.images.flatten(0, 1))
     early = predict(model.branch, features).unflatten(0, told.images.shape[:2])
     features = features.unflatten(0, told.images.shape[:2])
     ways = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0).route(early.mean(0))
+    for place, some in enumerate(model.sets):
+        if (count := int((ways == place).sum())) < batch_size:
+            raise ValueError(f"{count} images of told go to the tail for {some}, less than one batch of {batch_size}.")
     for place, tail in enumerate(model.tails):
         rows = ways == place
-        mine = distill.Transfer(features[:, rows], told.labels[rows], told.logits[:, rows])
+        labels = None if told.labels is None else told.labels[rows]
+        mine = distill.Transfer(features[:, rows], labels, told.logits[:, rows])
         options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed, "progress": progress}
         distill.distill(teacher, tail, mine, None, temperature=temperature, alpha=alpha, **options)

@@ -86,7 +86,8 @@ def behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> list[Uni
         As for :func:`split_at`.
     """
     names = {name for name, _ in split_at(model, layer).tail.named_modules()}
-    return [group for group in units if all(member.module in names for member in group.members)]
+    parts = {id(group): {*(group.blocks or ()), *(member.module for member in group.members)} for group in units}
+    return [group for group in units if parts[id(group)] <= names]
 
 
 def _needed_by(node: torch.fx.Node) -> set[torch.fx.Node]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from filelock import FileLock
+
 from ..data import save_atomically
 from .budget import COSTS
 from .run import Compressed
 
 
 def enter(name: str, done: Compressed, path: Path | str, *, by: str = "size") -> list[dict]:
-    """Put a result on a leaderboard, which is a file, and give all of it back in order.
+    """Put a result on a leaderboard, which is a file that a class can share, and give all of it back in order.
 
     Parameters
     ----------
@@ -38,12 +40,13 @@ def enter(name: str, done: Compressed, path: Path | str, *, by: str = "size") ->
     path, names = Path(path), (*COSTS, "accuracy", "drift")
     if by not in names:
         raise ValueError(f"by must be one of {', '.join(names)}, got {by!r}.")
-    rows = json.loads(path.read_text()) if path.exists() else []
-    if other := [row["budget"] for row in rows if row["budget"] != repr(done.budget)]:
-        raise ValueError(f"{path} is a leaderboard for {other[0]}, this result was held against {done.budget}.")
     row = {"name": name, "steps": repr(list(done.steps)), "budget": repr(done.budget), "over": list(done.over)}
-    rows = [old for old in rows if old["name"] != name] + [row | done.spent]
-    rows.sort(key=lambda row: (len(row["over"]) > 0, row[by]))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_atomically(path, lambda temporary: temporary.write_text(json.dumps(rows, indent=1)))
+    with FileLock(path.with_name(f".{path.name}.lock"), timeout=60):  # a class enters at the same time
+        rows = json.loads(path.read_text()) if path.exists() else []
+        if other := [row["budget"] for row in rows if row["budget"] != repr(done.budget)]:
+            raise ValueError(f"{path} is a leaderboard for {other[0]}, this result was held against {done.budget}.")
+        rows = [old for old in rows if old["name"] != name] + [row | done.spent]
+        rows.sort(key=lambda row: (len(row["over"]) > 0, row[by]))
+        save_atomically(path, lambda temporary: temporary.write_text(json.dumps(rows, indent=1)))
     return rows

@@ -11,6 +11,8 @@ from .step import Step, written
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
+#: Bounds on what is lost may be 0; how far one is broken is a share of this then.
+SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
 DRIFT = Column("drift: 1 less the median rank correlation of heatmaps", -1, lambda value: f"{value:.3f}")
 
 
@@ -94,7 +96,20 @@ class Budget:
             As :func:`spent_by` gives it.
         """
         over = {name: spent[name] - bound for name, bound in self.bounds.items() if not spent[name] <= bound}
-        return dict(sorted(over.items(), key=lambda row: -row[1] / max(self.bounds[row[0]], 1e-9)))
+        return dict(sorted(over.items(), key=lambda row: -self._share(*row)))
+
+    def excess(self, spent: Mapping[str, float]) -> float:
+        """By how much the bound that binds most is broken, as a share of it; 0 where the budget holds.
+
+        Parameters
+        ----------
+        spent : mapping of str to float
+            As :func:`spent_by` gives it.
+        """
+        return max((self._share(name, by) for name, by in self.over(spent).items()), default=0.0)
+
+    def _share(self, name: str, by: float) -> float:
+        return by / max(self.bounds[name], SMALLEST.get(name, 0.0))
 
 
 def spent_by(card: Scorecard, original: Scorecard) -> dict[str, float]:

@@ -14,7 +14,10 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..data import Split, save_atomically
 from ..explain.methods import find_method
+from ..metrics import ACCURACY
+from ..train import classification_loss
 from .run import Compressed
+from .store import told
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -46,9 +49,12 @@ def report(done: Compressed, data: dict[str, Split], path: Path | str, *, explai
     asked = ", ".join(f"{name} {value:g}" for name, value in bounds.items())
     parts.append(f"<p>{f'Asked: {asked}. {held}' if bounds else 'No budget was given.'}</p>")
     steps = ",\n    ".join(map(repr, done.steps))
-    options = {name: facts[name] for name in ("method", "explained", "seed", "repeats")}
-    told = "".join(f", {name}={value!r}" for name, value in options.items())
-    code = f"compress(model, data, [\n    {steps},\n], {done.budget!r}{told}, folder={str(done.folder)!r})"
+    options = {name: repr(facts[name]) for name in ("method", "explained", "seed", "repeats")}
+    usual = {"metric": told(ACCURACY), "loss": told(classification_loss)}
+    own = [name for name, value in usual.items() if facts[name] != value]
+    words = "".join(f", {name}={value}" for name, value in {**options, **{name: name for name in own}}.items())
+    code = "".join(f"# {name}: {facts[name]}\n" for name in own)
+    code += f"compress(model, data, [\n    {steps},\n], {done.budget!r}{words}, folder={str(done.folder)!r})"
     parts.append(f"<h2>The recipe</h2><pre>{html.escape(code)}</pre>")
     parts.append(_picture(plots.recipe(done.rows, "What is left", bounds=bounds), "Shares of the costs by step"))
     parts.append(f"<h2>Scorecards</h2>{done.compare()._repr_html_()}")

@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..data import Split
@@ -20,7 +21,7 @@ from ..runtimes import Frozen
 from ..train import classification_loss
 from .budget import DRIFT, Budget, spent_by
 from .step import Stage, Step, Work, check_steps
-from .store import Store, room
+from .store import Store, room, told
 
 #: Splits that a recipe works with: the budget is judged on validation images; test images only end in the report.
 SPLITS = ("train", "validation", "calibration")
@@ -46,7 +47,7 @@ class Compressed:
     budget : Budget
     metric : Metric
     facts : dict
-        Seed, versions, hashes of weights and data.
+        Seed, versions, hashes of weights and data, and how latencies were timed.
     folder : Path
         Where the steps are kept.
     """
@@ -84,6 +85,9 @@ class OutOfBudget(ValueError):
         super().__init__(message)
         self.nearest = nearest
 
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.nearest)  # it passes from one process to another
+
 
 def compress(
     model: nn.Module,
@@ -104,7 +108,9 @@ def compress(
 
     Every step is kept in ``folder`` when it is done. A call with the same model, data, steps and settings goes on where
     an interrupted one was, in the midst of a training too; a recipe that begins like an earlier one begins with its
-    stages.
+    stages. What was made with other versions of torch, ONNX Runtime or xaiprune is made anew, and what was timed with
+    other repeats or threads is timed anew. A loss or a metric is known again by its name in its module: what was made
+    with a lambda or a closure is made anew in another process.
 
     Parameters
     ----------
@@ -158,11 +164,12 @@ def compress(
         )
     data = {name: data[name] for name in SPLITS}
     identity = {
-        "metric": metric.name,
-        "loss": getattr(loss, "__name__", repr(loss)),
+        "metric": told(metric),
+        "loss": told(loss),
         "seed": seed,
         "method": method,
         "explained": explained,
+        "versions": {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")},
     }
     store = Store(folder, model, data, identity)
     judge = _Judge(model, data["validation"], metric, method, explained, repeats)
@@ -172,18 +179,17 @@ def compress(
         work = Work(model, data, metric, loss, seed, store.unfinished(done), progress)
         stage = _carried_out(done, stage, store, work)
         measured = store.load_card(done)
-        if measured is None:
+        if measured is None or measured["timed"] != judge.timed:
             measured = judge.measure(f"{count}. {type(step).__name__}", stage.model)
             store.save_card(done, measured)
         before, card = (judge.card(**content) for content in measured["cards"])
         cards = [*(cards or [before]), card]
         rows.append({"step": repr(step), **spent_by(card, before)})
-    versions = {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")}
-    facts = {**identity, "repeats": repeats, "sha256": store.hashes, "versions": versions}
+    facts = {**identity, **judge.timed, "sha256": store.hashes}
     result = Compressed(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
     if over := result.over:
-        told = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
-        raise OutOfBudget(f"the budget does not hold: {told}. What was reached is in {folder}.", result)
+        words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
+        raise OutOfBudget(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
     return result
 
 
@@ -202,7 +208,8 @@ class _Judge:
     """Measures models beside the original, as ONNX Runtime runs both."""
 
     def __init__(self, original: nn.Module, split: Split, metric: Metric, method: str, explained: int, repeats: int):
-        self.original, self.split, self.metric, self.repeats = original, split, metric, repeats
+        self.original, self.split, self.metric = original, split, metric
+        self.timed = {"repeats": repeats, "threads": torch.get_num_threads()}
         self.method, self.images = method, split.images[:explained]
 
     @cached_property
@@ -228,8 +235,11 @@ class _Judge:
         """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""
         shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.images[:1])
         models, extra = {"original": self.before, name: shipped}, {DRIFT: self.drift}
-        cards = scorecards(models, self.split, self.metric, repeats=self.repeats, extra=extra)
-        return {"cards": [{"name": c.name, "values": dict(c.values), "notes": dict(c.notes)} for c in cards]}
+        cards = scorecards(models, self.split, self.metric, repeats=self.timed["repeats"], extra=extra)
+        return {
+            "timed": self.timed,
+            "cards": [{"name": c.name, "values": dict(c.values), "notes": dict(c.notes)} for c in cards],
+        }
 
     def card(self, name: str, values: dict, notes: dict) -> Scorecard:
         """The scorecard that :meth:`measure` wrote."""

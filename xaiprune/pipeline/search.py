@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ..sweeps import digest
 from .budget import Budget
 from .run import Compressed, OutOfBudget, compress
 from .step import Step, check_steps
+from .store import told
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,23 @@ def orders(*steps: Step) -> list[tuple[Step, ...]]:
     return list(dict.fromkeys(found))
 
 
+class _OneOf:
+    """A space whose name tells its choices."""
+
+    def __init__(self, places: Sequence[Sequence[Step | None]]):
+        self.places = tuple(map(tuple, places))
+
+    def __call__(self, trial) -> list[Step]:
+        chosen = [
+            place[trial.suggest_categorical(f"place {number}", list(range(len(place))))]
+            for number, place in enumerate(self.places, 1)
+        ]
+        return [step for step in chosen if step is not None]
+
+    def __repr__(self) -> str:
+        return f"one_of{self.places!r}"
+
+
 def one_of(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     """A space for :func:`search`: at every place of a recipe one of some steps.
 
@@ -64,7 +83,8 @@ def one_of(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     Raises
     ------
     ValueError
-        If no place, or a place without a choice, is given, or every place can be left out.
+        If no place, or a place without a choice, is given, every place can be left out, or the choices of some recipe
+        cannot follow one another (both steps are named).
     TypeError
         If a choice is neither a step nor None.
     """
@@ -74,15 +94,11 @@ def one_of(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
         raise ValueError("at least one place must not be left out: a recipe needs a step.")
     if wrong := [choice for place in places for choice in place if not (choice is None or isinstance(choice, Step))]:
         raise TypeError(f"a choice must be a step such as Tune(epochs=1), or None, got {wrong[0]!r}.")
-
-    def space(trial) -> list[Step]:
-        chosen = [
-            place[trial.suggest_categorical(f"place {number}", list(range(len(place))))]
-            for number, place in enumerate(places, 1)
-        ]
-        return [step for step in chosen if step is not None]
-
-    return space
+    for first, second in itertools.combinations(places, 2):
+        for one, other in itertools.product(first, second):
+            if one is not None and other is not None:
+                check_steps([one, other])
+    return _OneOf(places)
 
 
 def search(
@@ -101,7 +117,8 @@ def search(
     """Try recipes, drawn by Optuna's tree-structured Parzen estimator with the budget as constraints.
 
     Trials are kept in ``folder``, with all stages: recipes that begin alike share them, and a call that finds earlier
-    trials of the same search there goes on with the missing ones as if it had never stopped.
+    trials of the same search there goes on with the missing ones as if it had never stopped. A recipe that cannot be
+    carried out (its loss is not finite, nothing is left to cut) is one of the trials, and holds no budget.
 
     Parameters
     ----------
@@ -130,10 +147,13 @@ def search(
     Raises
     ------
     ValueError
-        If ``trials`` is less than 1 or a name is none of a budget.
+        If ``trials`` is less than 1, a name is none of a budget, no recipe could be carried out, or the folder's trials
+        were drawn from another space.
     OutOfBudget
         If no trial holds the budget: which bound binds in how many, and the nearest one.
     """
+    import optuna
+
     names = list(Budget.__dataclass_fields__)
     if trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}.")
@@ -144,14 +164,22 @@ def search(
         return compress(model, data, steps, budget, folder=folder, seed=seed, **options)
 
     identity = [digest(*model.state_dict().values()), *(digest(*split) for split in data.values())]
-    identity += [f"{name}={value!r}" for name, value in sorted(options.items()) if name != "progress"]
-    identity += [repr(budget), *objectives, f"seed={seed}"]
+    identity += [f"{name}={told(value)}" for name, value in sorted(options.items()) if name != "progress"]
+    identity += [repr(budget), *objectives, f"seed={seed}", *([repr(space)] if isinstance(space, _OneOf) else [])]
     study, recipes = _study(Path(folder), "; ".join(identity), len(objectives)), {}
-    while len(rows := _finished(study)) < trials:
-        study.sampler = _sampler(seed + len(rows))
+    while sum(map(len, kept := _ended(study))) < trials:
+        study.sampler = _sampler(seed + sum(map(len, kept)))
         trial = study.ask()
-        steps = check_steps(space(trial))
-        spent = run(steps, Budget()).spent
+        steps = space(trial)
+        try:
+            steps = check_steps(steps)
+            spent = run(steps, Budget()).spent
+            if unknown := [name for name in (*objectives, *budget.bounds) if not math.isfinite(spent[name])]:
+                raise ValueError(f"{unknown[0]} is {spent[unknown[0]]}.")
+        except ValueError as error:
+            trial.set_user_attr("refused", f"{list(steps)}: {error}")
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
         over = budget.over(spent)
         row = {"steps": repr(list(steps)), "parameters": trial.params, **spent, "over": list(over)}
         trial.set_user_attr("row", row)
@@ -159,22 +187,28 @@ def search(
             trial.set_constraint(name, over.get(name, 0.0))
         study.tell(trial, [spent[name] for name in objectives])
         recipes[row["steps"]] = steps
+    rows, refused = kept
+    if not rows:
+        raise ValueError(f"none of {trials} recipes could be carried out; the first: {refused[0]}")
     rows = [row | {"front": not any(_beats(other, row, objectives) for other in rows)} for row in rows]
     holding = [row for row in rows if not row["over"]]
-    chosen = min(holding or rows, key=lambda row: row[prefer] if holding else _excess(row, budget))
+    chosen = min(holding or rows, key=lambda row: row[prefer] if holding else budget.excess(row))
     if chosen["steps"] not in recipes:  # from an earlier call: drawn again by its parameters
-        import optuna
-
-        recipes[chosen["steps"]] = check_steps(space(optuna.trial.FixedTrial(chosen["parameters"])))
+        steps = check_steps(space(optuna.trial.FixedTrial(chosen["parameters"])))
+        if repr(list(steps)) != chosen["steps"]:
+            raise ValueError(f"{folder} holds trials of another space: {chosen['steps']}. Give another folder.")
+        recipes[chosen["steps"]] = steps
     broken = Counter(name for row in rows for name in row["over"])
-    told = ", ".join(f"{name} in {count}" for name, count in broken.most_common()) or "none"
+    words = ", ".join(f"{name} in {count}" for name, count in broken.most_common()) or "none"
+    words += f"; {len(refused)} could not be carried out, the first: {refused[0]}" if refused else ""
     if not holding:
         spent = ", ".join(f"{name} {chosen[name]:.3g}" for name in budget.bounds)
-        words = f"none of {len(rows)} recipes holds {budget}: broken is {told}. The nearest is {chosen['steps']}"
-        raise OutOfBudget(f"{words}, with {spent}.", run(recipes[chosen["steps"]], Budget()))
+        nearest = f"The nearest is {chosen['steps']}, with {spent}."
+        message = f"none of {len(rows)} recipes holds {budget}: broken is {words}. {nearest}"
+        raise OutOfBudget(message, run(recipes[chosen["steps"]], Budget()))
     why = (
         f"{len(holding)} of {len(rows)} recipes hold {budget}; of these it spends least {prefer} "
-        f"({chosen[prefer]:.3g}). Bounds broken by others: {told}."
+        f"({chosen[prefer]:.3g}). Bounds broken by others: {words}."
     )
     return Found(run(recipes[chosen["steps"]], budget), rows, why)
 
@@ -185,13 +219,8 @@ def _beats(one: dict, other: dict, objectives: Sequence[str]) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
-def _excess(row: dict, budget: Budget) -> float:
-    """By how much the worst bound is broken, as a share of it."""
-    return max((row[name] - bound) / max(bound, 1e-9) for name, bound in budget.bounds.items())
-
-
 def _study(folder: Path, name: str, objectives: int):
-    """The study in the folder; what a killed run had begun is put first in line."""
+    """The study in the folder; what a killed run had begun is given up, and drawn again."""
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
@@ -202,12 +231,14 @@ def _study(folder: Path, name: str, objectives: int):
     study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
     return study
 
 
-def _finished(study) -> list[dict]:
-    return [trial.user_attrs["row"] for trial in study.get_trials() if "row" in trial.user_attrs and trial.values]
+def _ended(study) -> tuple[list[dict], list[str]]:
+    """The rows of recipes that were carried out, and why others were not."""
+    trials = study.get_trials()
+    rows = [trial.user_attrs["row"] for trial in trials if "row" in trial.user_attrs and trial.values]
+    return rows, [trial.user_attrs["refused"] for trial in trials if "refused" in trial.user_attrs]
 
 
 def _sampler(seed: int):

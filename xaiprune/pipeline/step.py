@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -71,7 +71,7 @@ def written(value) -> str:
 
 
 class Step:
-    """What the steps have in common; one of your own needs ``apply``.
+    """What the steps have in common; one of your own is a frozen dataclass (``repr=False``) with ``apply``.
 
     Attributes
     ----------
@@ -120,6 +120,10 @@ def check_steps(steps: Sequence) -> tuple:
     for place, step in enumerate(steps, 1):
         if not isinstance(step, Step):
             raise TypeError(f"step {place} must be a step such as Tune(epochs=1), got {step!r}.")
+        if not is_dataclass(step):
+            raise TypeError(
+                f"step {place} must be a dataclass, so that its repr tells it; {type(step).__name__} is none."
+            )
         if has not in step.takes:
             raise ValueError(f"step {place}, {step}, cannot follow {by}, which leaves {has}: put {step} before it.")
         has, by = step.gives or has, step if step.gives else by

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..data import Split, packed, save_atomically
+from ..metrics import Metric
 from ..prune import Plan
 from ..runtimes import Frozen
 from ..sweeps import digest
@@ -48,7 +49,9 @@ class Store:
         self.folder, self.original = Path(folder), original
         self.hashes = {"weights": digest(*original.state_dict().values())}
         self.hashes |= {name: digest(*split) for name, split in data.items()}
-        self._root = json.dumps({"model": type(original).__name__, **self.hashes, **identity}, sort_keys=True)
+        shapes = {name: list(tensor.shape) for name, tensor in original.state_dict().items()}
+        model = {"model": repr(original), "shapes": shapes}
+        self._root = json.dumps({**model, **self.hashes, **identity}, sort_keys=True)
 
     def place(self, steps: Sequence[Step]) -> Path:
         """The folder of the stage that steps lead to."""
@@ -83,11 +86,26 @@ class Store:
         return json.loads(path.read_text()) if path.exists() else None
 
 
+def told(value) -> str:
+    """A function, or a value that holds some, in words that another process finds again.
+
+    Only what a module defines by name is found again: of a lambda, a closure or a partial another one can have the same
+    name, so that its address in memory is told.
+
+    Parameters
+    ----------
+    value : object
+    """
+    if isinstance(value, Metric):
+        return f"{value.name} by {told(value.function)}"
+    name = getattr(value, "__qualname__", "<")
+    return repr(value) if "<" in name else f"{value.__module__}.{name}"
+
+
 def save_stage(stage: Stage, folder: Path | str) -> None:
     """Write what a recipe has made: weights, what changed the architecture, and integer kernels where there are some.
 
-    A stage that lies there is replaced whole: until the new one is written it stays, and where the disk is full it stays
-    as it was.
+    A stage that lies there is replaced whole: until the new one is written, and where the disk is full, it stays.
 
     Parameters
     ----------
