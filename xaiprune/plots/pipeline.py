@@ -41,7 +41,7 @@ def recipe(rows: Sequence[dict], title: str, *, bounds: Mapping[str, float] | No
     left.set(title=title, ylabel="share of the original's  (↓ better)", ylim=(0, 1.35 * highest))
     left.legend(ncols=2, loc="upper right", fontsize=8)
     for axes, (name, label) in zip(others, lost.items()):
-        axes.set(title=name, ylabel=label)
+        axes.set(title=f"{name}: what is lost", ylabel=label)
         if name in bounds:
             axes.legend()
     return figure

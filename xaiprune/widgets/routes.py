@@ -119,7 +119,7 @@ class RouteExplorer(Explorer):
         wrong = tuple((~right[leave + stay]).tolist())
         value = 100 * right.double().mean().item()
         text = (
-            f"threshold {threshold:g}: {shares[EXIT]:.0%} of the images leave; accuracy {value:.1f} % ↑; operations "
+            f"{shares[EXIT]:.0%} of the images leave; accuracy {value:.1f} % ↑; operations "
             f"{mean:.0%} of the whole model's on average ↓, {worst:.0%} at worst"
         )
         return View(threshold, shares, value, mean, worst, tuple(leave), tuple(stay), wrong, text)
@@ -167,7 +167,7 @@ class Picture:
         line.axhline(whole, ls="--", lw=1, color="#777777", label="whole model")
         line.plot([100 * view.mean for view in curve], [view.accuracy for view in curve], ".-", color=BLUE)
         (self.point,) = line.plot([100 * curve[0].mean], [curve[0].accuracy], "o", ms=9, color=RED)
-        line.set(title="Accuracy by mean operations", xlabel="% of the whole model's (← better)")
+        line.set(title="Accuracy by mean operations", xlabel="operations [% of the whole model's] (← better)")
         line.set_ylabel("% of validation images (↑ better)")
         line.legend(loc="lower right", fontsize=8)
         names = list(curve[0].shares)
