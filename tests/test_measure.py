@@ -13,7 +13,7 @@ from torch import nn
 from xaiprune import measure, timing
 from xaiprune.data import Split
 from xaiprune.memory import peak_activation_bytes
-from xaiprune.metrics import ACCURACY, PSNR, accuracy, psnr, psnr_from_mse
+from xaiprune.metrics import ACCURACY, PSNR, accuracy, predict, psnr, psnr_from_mse
 
 
 @pytest.fixture
@@ -179,3 +179,23 @@ def test_where_every_sample_lost_time_none_is_called_undisturbed(monkeypatch):
     assert latency.median > 0
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
         timing.latencies({"a": lambda x: x}, torch.rand(1), threads=0)
+
+
+class OnAnotherDevice(nn.Module):
+    """Parameters on torch's device without memory; what comes in is noted, what goes out is its number of rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = nn.Parameter(torch.empty(1, device="meta")), []
+
+    def forward(self, images):
+        self.seen.append(images.device.type)
+        return torch.full((len(images), 1), len(images))
+
+
+def test_images_go_to_where_the_model_is():
+    model = OnAnotherDevice()
+    found = predict(model, torch.zeros(5, 1, 2, 2), batch_size=2)
+    assert model.seen == ["meta"] * 3
+    assert found.device.type == "cpu"
+    assert found.flatten().tolist() == [2, 2, 2, 2, 1]

@@ -34,12 +34,17 @@ class Metric:
 
 
 def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
-    """Outputs for all ``images`` (N, ...), in evaluation mode and without gradients; the mode is restored."""
+    """Outputs for all ``images`` (N, ...), in evaluation mode and without gradients; the mode is restored.
+
+    Batches go to the device of the model's parameters, outputs come back to that of the images.
+    """
+    device = next((parameter.device for parameter in model.parameters()), images.device)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(batch) for batch in images.split(batch_size)])
+            batches = images.split(batch_size)
+            return torch.cat([model(batch.to(device)).to(images.device) for batch in batches])
     finally:
         for module, mode in modes.items():
             module.training = mode
