@@ -518,6 +518,13 @@ def test_a_search_says_what_is_wrong(model, tmp_path):
         search(model, splits(), space, folder=tmp_path, trials=0)
     with pytest.raises(ValueError, match=r"objectives and prefer must be of latency, .*got 'speed'"):
         search(model, splits(), space, folder=tmp_path, objectives=("speed",))
+    for given, options, words in (
+        (splits(), {"method": "saliency"}, "method must be one that needs answers only"),
+        ({"train": splits()["train"]}, {}, "data lacks 'validation'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            search(model, given, space, folder=tmp_path, **options)
+    assert not list(tmp_path.iterdir()), "nothing is tried, and nothing counts as tried"
 
 
 def test_the_report_stands_alone(model, tmp_path):

@@ -25,6 +25,8 @@ from .store import Store, room, told
 
 #: Splits that a recipe works with: the budget is judged on validation images; test images only end in the report.
 SPLITS = ("train", "validation", "calibration")
+#: Of the heatmaps whose drift is measured, where nothing else is asked for.
+METHOD = "occlusion"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def compress(
     folder: Path | str,
     metric: Metric = ACCURACY,
     loss: Callable = classification_loss,
-    method: str = "occlusion",
+    method: str = METHOD,
     explained: int = 40,
     seed: int = 0,
     repeats: int = 40,
@@ -151,17 +153,9 @@ def compress(
     OSError
         If a stage cannot be written; the ones before it are kept.
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
-    if missing := [name for name in SPLITS if name not in data]:
-        raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
+    check_given(model, data, method)
     steps = check_steps(steps)
     budget.check(steps)
-    if not find_method(method).answers_only:
-        fit = ", ".join(name for name, row in METHODS.items() if row.answers_only)
-        raise ValueError(
-            f"method must be one that needs answers only ({fit}), got {method!r}: integer kernels have no gradient."
-        )
     data = {name: data[name] for name in SPLITS}
     identity = {
         "metric": told(metric),
@@ -191,6 +185,25 @@ def compress(
         words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
         raise OutOfBudget(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
     return result
+
+
+def check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> None:
+    """Refuse what no recipe can be run with: ValueError names it.
+
+    Parameters
+    ----------
+    model, data, method
+        As for :func:`compress`.
+    """
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    if missing := [name for name in SPLITS if name not in data]:
+        raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
+    if not find_method(method).answers_only:
+        fit = ", ".join(name for name, row in METHODS.items() if row.answers_only)
+        raise ValueError(
+            f"method must be one that needs answers only ({fit}), got {method!r}: integer kernels have no gradient."
+        )
 
 
 def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work) -> Stage:

@@ -15,7 +15,7 @@ from torch import nn
 from ..data import Split
 from ..sweeps import digest
 from .budget import Budget
-from .run import Compressed, OutOfBudget, compress
+from .run import METHOD, Compressed, OutOfBudget, check_given, compress
 from .step import Step, check_steps
 from .store import told
 
@@ -147,8 +147,8 @@ def search(
     Raises
     ------
     ValueError
-        If ``trials`` is less than 1, a name is none of a budget, no recipe could be carried out, or the folder's trials
-        were drawn from another space.
+        If ``trials`` is less than 1, a name is none of a budget, ``compress`` would refuse what is given, no recipe
+        could be carried out, or the folder's trials were drawn from another space.
     OutOfBudget
         If no trial holds the budget: which bound binds in how many, and the nearest one.
     """
@@ -159,6 +159,7 @@ def search(
         raise ValueError(f"trials must be at least 1, got {trials}.")
     if unknown := [name for name in (*objectives, prefer) if name not in names]:
         raise ValueError(f"objectives and prefer must be of {', '.join(names)}, got {unknown[0]!r}.")
+    check_given(model, data, options.get("method", METHOD))
 
     def run(steps: Sequence[Step], budget: Budget) -> Compressed:
         return compress(model, data, steps, budget, folder=folder, seed=seed, **options)
