@@ -567,9 +567,11 @@ def twice(model, images, labels):
 
 def test_what_is_out_of_budget_passes_between_processes(model, tmp_path):
     with pytest.raises(OutOfBudget) as broken:
-        compress(model, splits(), RECIPE[:1], Budget(size=0.01), folder=tmp_path, **QUICK)
-    again = pickle.loads(pickle.dumps(OutOfBudget(str(broken.value), None)))
+        compress(model, splits(), RECIPE, Budget(size=0.01), folder=tmp_path, **QUICK)
+    again = pickle.loads(pickle.dumps(broken.value))
+    assert isinstance(again, OutOfBudget)
     assert (str(again), again.nearest) == (str(broken.value), None)
+    assert str(tmp_path) in str(again)
 
 
 def test_a_bound_of_zero_does_not_outweigh_the_others():

@@ -86,8 +86,7 @@ def behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> list[Uni
         As for :func:`split_at`.
     """
     names = {name for name, _ in split_at(model, layer).tail.named_modules()}
-    parts = {id(group): {*(group.blocks or ()), *(member.module for member in group.members)} for group in units}
-    return [group for group in units if parts[id(group)] <= names]
+    return [group for group in units if names.issuperset((*(group.blocks or ()), *(m.module for m in group.members)))]
 
 
 def _needed_by(node: torch.fx.Node) -> set[torch.fx.Node]:

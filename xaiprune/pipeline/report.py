@@ -52,7 +52,8 @@ def report(done: Compressed, data: dict[str, Split], path: Path | str, *, explai
     options = {name: repr(facts[name]) for name in ("method", "explained", "seed", "repeats")}
     usual = {"metric": told(ACCURACY), "loss": told(classification_loss)}
     own = [name for name, value in usual.items() if facts[name] != value]
-    words = "".join(f", {name}={value}" for name, value in {**options, **{name: name for name in own}}.items())
+    options |= {name: name for name in own}
+    words = "".join(f", {name}={value}" for name, value in options.items())
     code = "".join(f"# {name}: {facts[name]}\n" for name in own)
     code += f"compress(model, data, [\n    {steps},\n], {done.budget!r}{words}, folder={str(done.folder)!r})"
     parts.append(f"<h2>The recipe</h2><pre>{html.escape(code)}</pre>")

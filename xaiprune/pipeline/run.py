@@ -81,14 +81,18 @@ class Compressed:
 
 
 class OutOfBudget(ValueError):
-    """No model within the budget was found; ``nearest`` is the nearest one."""
+    """No model within the budget was found; ``nearest`` is the nearest one.
 
-    def __init__(self, message: str, nearest: Compressed):
+    In another process than the one that found it ``nearest`` is None, for a running model cannot be sent; the message
+    names the folder in which it was kept.
+    """
+
+    def __init__(self, message: str, nearest: Compressed | None):
         super().__init__(message)
         self.nearest = nearest
 
     def __reduce__(self) -> tuple:
-        return type(self), (str(self), self.nearest)  # it passes from one process to another
+        return type(self), (str(self), None)
 
 
 def compress(
