@@ -156,8 +156,15 @@ def test_a_scorecard_tells_of_many_images(network, model):
 
 def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
     images = pictures("validation", 60).images
-    quick = dynamic.frozen(network, images[:1])
+    quick = dynamic.InParts(network, images[:1])
     torch.testing.assert_close(quick(images), network(images), rtol=1e-3, atol=1e-3)
+    one_by_one = torch.cat([quick(image[None]) for image in images])
+    torch.testing.assert_close(one_by_one, network(images), rtol=1e-3, atol=1e-3)
+    for way in network.shares(images):
+        torch.testing.assert_close(quick.path(way)(images), network.path(way)(images), rtol=1e-3, atol=1e-3)
+    for whose in (network, quick):
+        with pytest.raises(ValueError, match=r"way must be one of exit, .*, got 'in'"):
+            whose.path("in")
     ways, times = dynamic.path_latencies(network, images, {"whole": model}, repeats=5)
     assert {"exit", "whole"} <= set(times)
     assert ways["worst"] == max(times[way].median for way, share in network.shares(images).items() if share)
@@ -221,6 +228,10 @@ def test_bad_parts_are_named(network):
     for threshold in (0, 1.5):
         with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\]"):
             Dynamic(*parts, network.tails, network.sets, threshold)
+        before = network.threshold
+        with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\]"):
+            network.threshold = threshold
+        assert network.threshold == before
     with pytest.raises(ValueError, match="lost must be at least 0 points"):
         choose_threshold(network, pictures(), -1)
     with pytest.raises(ValueError, match="trunk must give maps"):

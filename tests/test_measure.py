@@ -59,11 +59,15 @@ def test_peak_memory_is_that_of_the_largest_moment(small):
 def test_latency_is_taken_in_turn_and_threads_are_restored(small):
     order = []
     before = torch.get_num_threads()
-    models = {name: (lambda x, name=name: order.append(name)) for name in "ab"}
-    result = timing.latencies(models, torch.rand(1, 10), repeats=3, warmup=1, threads=1)
-    assert order == list("abababab")
+    models = {name: (lambda x, name=name: order.append(name)) for name in "abc"}
+    result = timing.latencies(models, torch.rand(1, 10), repeats=60, warmup=1, threads=1)
+    rounds = ["".join(order[start : start + 3]) for start in range(0, len(order), 3)]
+    assert len(rounds) == 61
+    assert {"".join(sorted(one)) for one in rounds} == {"abc"}, "each once in every round"
+    for place in range(3):
+        assert {one[place] for one in rounds} == set("abc"), "no place is anybody's"
     assert torch.get_num_threads() == before
-    assert (result["a"].taken, result["a"].threads, result["a"].runtime) == (3, 1, "eager")
+    assert (result["a"].taken, result["a"].threads, result["a"].runtime) == (60, 1, "eager")
     assert result["a"].quartiles[0] <= result["a"].median <= result["a"].quartiles[1]
 
 

@@ -17,6 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_code_cell
+from traitlets.config import Config
 
 from .data import save_atomically
 
@@ -35,6 +36,8 @@ else:
 """
 #: Seconds that one cell may take: a notebook that hangs is an error, not a wait.
 CELL_TIMEOUT = 300
+#: Encrypts what goes to and from a kernel where both can do that; a kernel in plain text warns in every lesson.
+KERNEL = Config(KernelManager={"transport_encryption": "auto"})
 
 
 def lessons(folder: Path | None = None) -> list[Path]:
@@ -86,7 +89,7 @@ def _run(path: Path) -> tuple[nbformat.NotebookNode, float]:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(new_code_cell(MEMORY))
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources).execute()
+    NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources, config=KERNEL).execute()
     [told] = notebook.cells.pop().outputs
     return notebook, float(told["text"])
 

@@ -84,8 +84,8 @@ class Frozen(nn.Module):
         """The model as it was: of the same parameters and operations."""
         return self._made_from[0]
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Outputs of the model, without a graph, with as many threads as torch has now."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """What the model gives, without a graph, with as many threads as torch has now."""
         if self._threads != torch.get_num_threads():
             self._threads, self._run = torch.get_num_threads(), runnable(self.content)
         return self._run(images.detach().contiguous())
@@ -106,7 +106,7 @@ def runtime_latencies(
     *,
     repeats: int = 40,
 ) -> dict[tuple[str, str], Latency]:
-    """Time models in one runtime after another; inside a runtime they take turns (A B A B ...).
+    """Time models in one runtime after another; inside a runtime they take turns.
 
     A runtime's threads would otherwise wait on those of another one, busily.
 
@@ -241,10 +241,15 @@ def _to_export(model: nn.Module) -> nn.Module:
 
 
 def runnable(content: bytes) -> Callable:
-    """A function from images (N, ...) to outputs that runs an ONNX model in ONNX Runtime."""
+    """A function from images (N, ...) to the output, or a tuple of outputs, of an ONNX model in ONNX Runtime."""
     session = onnx_session(content)
     name = session.get_inputs()[0].name
-    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+
+    def run(images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        outputs = tuple(map(torch.from_numpy, session.run(None, {name: images.numpy()})))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    return run
 
 
 def adds_products_exactly(flags: Path = Path("/proc/cpuinfo")) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ def latencies(
     threads: int | None = None,
     runtime: str = "eager",
 ) -> dict[str, Latency]:
-    """Time callables in turn (A B A B ...), so that a drift of the machine's speed meets all of them.
+    """Time callables round by round, all of them in each round, so that a drift of the machine's speed meets all.
+
+    Each round has them in another order, the same ones at every call: one that always follows a large model finds
+    the caches full of it, and was seen to read a tenth slower than behind a small one.
 
     Parameters
     ----------
@@ -86,6 +90,7 @@ def latencies(
     before = torch.get_num_threads()
     threads = threads or before
     samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in models}
+    orders = random.Random(0)
     torch.set_num_threads(threads)
     try:
         with torch.no_grad():
@@ -93,9 +98,9 @@ def latencies(
                 for model in models.values():
                     model(example)
             for _ in range(repeats):
-                for name, model in models.items():
+                for name in orders.sample(list(models), len(models)):
                     stolen, start = _stolen(), time.perf_counter()
-                    model(example)
+                    models[name](example)
                     samples[name].append((1e3 * (time.perf_counter() - start), _stolen() == stolen))
     finally:
         torch.set_num_threads(before)

@@ -67,7 +67,7 @@ def dynamic_figures() -> list[Figure]:
 
 
 #: The dynamic networks whose figures are told.
-TOLD = ("exits", "exits, tail of 0.8", "exits, tails by class")
+TOLD = ("exits", "exits, tail of 0.8", "exits, tail of 0.7", "exits, tails by class")
 
 
 def speed_figures(repeats: int) -> list[Figure]:

@@ -69,6 +69,7 @@ METHODS: dict[str, Way | None] = {
     "static": None,
     "exits": Way(1.0, sets=1),
     "exits, tail of 0.8": Way(0.8, sets=1),
+    "exits, tail of 0.7": Way(0.7, sets=1),
     "exits, smaller tail": Way(0.6, sets=1),
     "exits, tails by class": Way(0.6),
     "exits, tails alike": Way(0.6, by_class=False),

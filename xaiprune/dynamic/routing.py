@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -10,8 +10,6 @@ from torch import nn
 from ..data import Split
 from ..measure import macs
 from ..metrics import predict
-from ..runtimes import Frozen
-from ..timing import Latency, latencies
 
 #: The way of an image that leaves at the branch.
 EXIT = "exit"
@@ -53,6 +51,12 @@ class Dynamic(nn.Module):
     threshold : float
         In (0, 1]; at 1 no image leaves.
 
+    Attributes
+    ----------
+    first : First
+        What runs for every image, as a model of its own.
+    tails : nn.ModuleList
+
     Raises
     ------
     ValueError
@@ -73,32 +77,44 @@ class Dynamic(nn.Module):
             raise ValueError(f"tails must be one for each of {len(sets)} sets, got {len(tails)}.")
         if sorted(label for some in sets for label in some) != list(range(sum(map(len, sets)))):
             raise ValueError(f"sets must hold every class once, got {[tuple(some) for some in sets]}.")
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold must be in (0, 1], got {threshold:g}.")
-        self.trunk, self.branch, self.tails = trunk, branch, nn.ModuleList(tails)
-        self.sets, self.threshold = tuple(tuple(some) for some in sets), threshold
+        self.first, self.tails = First(trunk, branch, sets, threshold), nn.ModuleList(tails)
         self.eval()
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The layers before the branch."""
+        return self.first.trunk
+
+    @property
+    def branch(self) -> nn.Module:
+        """The classifier on the trunk's maps."""
+        return self.first.branch
+
+    @property
+    def sets(self) -> tuple[tuple[int, ...], ...]:
+        """Classes that share a tail."""
+        return self.first.sets
+
+    @property
+    def threshold(self) -> float:
+        """How sure the branch has to be; it can be set."""
+        return self.first.threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        self.first.threshold = _checked(threshold)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of all classes, shape ``(N, classes)``: those of the branch, or of a tail."""
-        features = self.trunk(images)
-        logits = self.branch(features)
-        ways = self.route(logits)
-        for place, tail in enumerate(self.tails):
-            rows = (ways == place).nonzero().flatten()
-            if len(rows):
-                logits = logits.index_copy(0, rows, tail(features[rows]))
-        return logits
+        return send_on(*self.first(images), self.tails)
 
     def ways(self, images: torch.Tensor) -> torch.Tensor:
         """Which way each image goes: the number of its tail, or -1 where it leaves; shape ``(N,)``."""
-        return torch.cat([self.route(self.branch(self.trunk(batch))) for batch in images.split(500)]).detach()
+        return torch.cat([self.first(batch)[2] for batch in images.split(500)]).detach()
 
     def route(self, logits: torch.Tensor) -> torch.Tensor:
         """The same from what the branch says, logits of shape ``(N, classes)``."""
-        sure = logits.softmax(1)
-        mass = torch.stack([sure[:, list(some)].sum(1) for some in self.sets], dim=1)
-        return torch.where(leaving(sure.amax(1), self.threshold), -1, mass.argmax(1))
+        return self.first.route(logits)
 
     def shares(self, images: torch.Tensor) -> dict[str, float]:
         """Way to the share of images that go it: ``exit``, and the sets as text."""
@@ -106,10 +122,108 @@ class Dynamic(nn.Module):
         counts = {EXIT: (ways == -1)} | {str(some): ways == place for place, some in enumerate(self.sets)}
         return {name: rows.double().mean().item() for name, rows in counts.items()}
 
-    def path(self, way: str) -> nn.Module:
+    def path(self, way: str) -> Path:
         """What an image runs on one way, as a model of its own."""
-        tails = dict(zip(map(str, self.sets), self.tails))
-        return _Path(self.trunk, self.branch, None if way == EXIT else tails[way])
+        return path_of(way, self.first, self.tails, self.sets)
+
+
+class First(nn.Module):
+    """What runs for every image: the trunk, the branch, and the question which way the image goes.
+
+    Parameters
+    ----------
+    trunk, branch, sets, threshold
+        As for :class:`Dynamic`.
+    """
+
+    def __init__(self, trunk: nn.Module, branch: nn.Module, sets: Sequence[Sequence[int]], threshold: float):
+        super().__init__()
+        self.trunk, self.branch, self.threshold = trunk, branch, _checked(threshold)
+        self.sets = tuple(tuple(some) for some in sets)
+        member = [[float(label in some) for label in range(sum(map(len, sets)))] for some in sets]
+        self.register_buffer("member", torch.tensor(member), persistent=False)
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Maps for the tails, logits of the branch ``(N, classes)``, and the way ``(N,)``: a tail's number, or -1."""
+        features = self.trunk(images)
+        logits = self.branch(features)
+        return features, logits, self.route(logits)
+
+    def route(self, logits: torch.Tensor) -> torch.Tensor:
+        """The way from what the branch says."""
+        sure = logits.softmax(1)
+        likeliest = (sure[:, None] * self.member).sum(2).argmax(1) if len(self.sets) > 1 else 0
+        return torch.where(leaving(sure.amax(1), self.threshold), -1, likeliest)
+
+
+class Path(nn.Module):
+    """One way, for every image, whatever the branch says of it.
+
+    Parameters
+    ----------
+    first : nn.Module
+        :class:`First`, or the same in another form.
+    tail : nn.Module, optional
+        Default none: the image leaves.
+    """
+
+    def __init__(self, first: nn.Module, tail: nn.Module | None):
+        super().__init__()
+        self.first, self.tail = first, tail
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, shape ``(N, classes)``."""
+        features, logits, _ = self.first(images)
+        return logits if self.tail is None else self.tail(features)
+
+
+def path_of(way: str, first: nn.Module, tails: Sequence[nn.Module], sets: Sequence[Sequence[int]]) -> Path:
+    """A way by its name: ``exit``, or a set as text.
+
+    Parameters
+    ----------
+    way : str
+    first, tails, sets
+        As for :class:`Path` and :class:`Dynamic`.
+
+    Raises
+    ------
+    ValueError
+        If no way has that name; those that there are are listed.
+    """
+    ways = {EXIT: None} | dict(zip(map(str, sets), tails))
+    if way not in ways:
+        raise ValueError(f"way must be one of {', '.join(ways)}, got {way!r}.")
+    return Path(first, ways[way])
+
+
+def send_on(
+    features: torch.Tensor, logits: torch.Tensor, ways: torch.Tensor, tails: Sequence[nn.Module]
+) -> torch.Tensor:
+    """Answers of the tails for the images that stay, in their places among those of the branch.
+
+    Parameters
+    ----------
+    features, logits, ways : torch.Tensor
+        From :class:`First`.
+    tails : sequence of nn.Module
+    """
+    taken = sorted({*ways.tolist()})
+    if len(taken) == 1:  # no sorting, as for a single image
+        return logits if taken[0] < 0 else tails[taken[0]](features)
+    for place in taken:
+        if place >= 0:
+            rows = (ways == place).nonzero().flatten()
+            logits = logits.index_copy(0, rows, tails[place](features[rows]))
+    return logits
+
+
+def _checked(threshold: float) -> float:
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be in (0, 1], got {threshold:g}.")
+    return threshold
 
 
 def leaving(sure: torch.Tensor, threshold: float) -> torch.Tensor:
@@ -121,22 +235,7 @@ def leaving(sure: torch.Tensor, threshold: float) -> torch.Tensor:
         Largest probability of each image, shape ``(N,)``.
     threshold : float
     """
-    return (sure >= threshold) & (threshold < 1)
-
-
-class _Path(nn.Module):
-    """One way, for every image."""
-
-    def __init__(self, trunk: nn.Module, branch: nn.Module, tail: nn.Module | None):
-        super().__init__()
-        self.trunk, self.branch, self.tail = trunk, branch, tail
-        self.eval()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.trunk(images)
-        logits = self.branch(features)
-        logits.softmax(1).amax(1)  # the question is asked on every way
-        return logits if self.tail is None else self.tail(features)
+    return sure >= (threshold if threshold < 1 else float("inf"))
 
 
 def path_macs(model: Dynamic, images: torch.Tensor) -> dict[str, float]:
@@ -148,56 +247,21 @@ def path_macs(model: Dynamic, images: torch.Tensor) -> dict[str, float]:
     images : torch.Tensor
     """
     shares = model.shares(images)
-    return _summed({way: float(macs(model.path(way), images[:1])) for way in shares}, shares)
+    return over_images({way: float(macs(model.path(way), images[:1])) for way in shares}, shares)
 
 
-def path_latencies(
-    model: Dynamic, images: torch.Tensor, others: Mapping[str, nn.Module] | None = None, *, repeats: int = 40
-) -> tuple[dict[str, float], dict[str, Latency]]:
-    """Milliseconds at batch 1 by way, as ONNX Runtime runs the parts; all timed in turn with other models.
+def over_images(by_way: dict[str, float], shares: dict[str, float]) -> dict[str, float]:
+    """A cost by way, with its ``mean`` over images, and the ``worst`` of the ways that any of them goes.
 
     Parameters
     ----------
-    model : Dynamic
-    images : torch.Tensor
-        By which the ways are weighed.
-    others : mapping of str to nn.Module, optional
-        Whole models to time beside it.
-    repeats : int
-
-    Returns
-    -------
-    ways : dict of str to float
-        Medians by way, their ``mean`` over the images, and the ``worst``.
-    times : dict of str to Latency
-        Of every way and of the other models.
+    by_way : dict of str to float
+    shares : dict of str to float
+        From ``Dynamic.shares``.
     """
-    shares, quick = model.shares(images), frozen(model, images[:1])
-    timed = {way: quick.path(way) for way in shares}
-    timed |= {name: Frozen(other, images[:1]) for name, other in (others or {}).items()}
-    times = latencies(timed, images[:1], repeats=repeats, runtime="ONNX Runtime")
-    return _summed({way: times[way].median for way in shares}, shares), times
-
-
-def _summed(by_way: dict[str, float], shares: dict[str, float]) -> dict[str, float]:
     gone = [way for way in by_way if shares[way] > 0]
     mean = sum(shares[way] * by_way[way] for way in gone)
     return by_way | {"mean": mean, "worst": max(by_way[way] for way in gone)}
-
-
-def frozen(model: Dynamic, example: torch.Tensor) -> Dynamic:
-    """The same with each part in ONNX Runtime.
-
-    Parameters
-    ----------
-    model : Dynamic
-    example : torch.Tensor
-        Images; only their shape matters.
-    """
-    with torch.no_grad():
-        features = model.trunk(example)
-    parts = [Frozen(part, features) for part in (model.branch, *model.tails)]
-    return Dynamic(Frozen(model.trunk, example), parts[0], parts[1:], model.sets, model.threshold)
 
 
 def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:

@@ -1,31 +1,35 @@
-"""A dynamic network as it is shipped: a file for each part."""
+"""A dynamic network as it is shipped: one file for what runs for every image, and one for each tail."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from .routing import Dynamic, frozen
+from ..runtimes import Frozen
+from ..timing import Latency, latencies
+from .routing import Dynamic, Path, over_images, path_of, send_on
 
 
 class InParts(nn.Module):
     """A dynamic network whose parts are files that ONNX Runtime runs; which of them run is asked for each image.
 
-    For the scorecard it is a model that is run from its file, as a ``runtimes.Frozen`` is.
+    Trunk, branch and the question which way to go are one file: called apart, they would take a third of the time
+    more. For the scorecard this is a model that is run from its file, as a ``runtimes.Frozen`` is.
 
     Parameters
     ----------
     model : Dynamic
-        Later changes of it are not seen.
+        Later changes of it are not seen, the threshold's neither.
     example : torch.Tensor
         Images; only their shape matters.
 
     Attributes
     ----------
     content : bytes
-        Of the files of all parts, one after another.
+        Of all files, one after another.
     runtime : str
     """
 
@@ -33,9 +37,11 @@ class InParts(nn.Module):
 
     def __init__(self, model: Dynamic, example: torch.Tensor):
         super().__init__()
-        parts = frozen(model, example)
-        self.content = b"".join(part.content for part in (parts.trunk, parts.branch, *parts.tails))
-        self._parts, self._made_from = [parts], [copy.deepcopy(model)]  # in lists: they are no parameters of this one
+        with torch.no_grad():
+            features = model.trunk(example)
+        first, tails = Frozen(model.first, example), [Frozen(tail, features) for tail in model.tails]
+        self.content = b"".join(part.content for part in (first, *tails))
+        self._parts, self._made_from = (first, tails), [copy.deepcopy(model)]  # not registered: no parts of this module
         self.eval()
 
     @property
@@ -43,10 +49,39 @@ class InParts(nn.Module):
         """The network as it was: of the same parameters and operations."""
         return self._made_from[0]
 
-    def path(self, way: str) -> nn.Module:
+    def path(self, way: str) -> Path:
         """What an image runs on one way, as ``Dynamic.path`` gives it, from the same files."""
-        return self._parts[0].path(way)
+        return path_of(way, *self._parts, self.made_from.sets)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes), without a graph."""
-        return self._parts[0](images)
+        first, tails = self._parts
+        return send_on(*first(images), tails)
+
+
+def path_latencies(
+    model: Dynamic, images: torch.Tensor, others: Mapping[str, nn.Module] | None = None, *, repeats: int = 40
+) -> tuple[dict[str, float], dict[str, Latency]]:
+    """Milliseconds at batch 1 by way, as ONNX Runtime runs the parts; all timed in turn with other models.
+
+    Parameters
+    ----------
+    model : Dynamic
+    images : torch.Tensor
+        By which the ways are weighed.
+    others : mapping of str to nn.Module, optional
+        Whole models to time beside it.
+    repeats : int
+
+    Returns
+    -------
+    ways : dict of str to float
+        Medians by way, their ``mean`` over the images, and the ``worst``.
+    times : dict of str to Latency
+        Of every way and of the other models.
+    """
+    shares, quick = model.shares(images), InParts(model, images[:1])
+    timed = {way: quick.path(way) for way in shares}
+    timed |= {name: Frozen(other, images[:1]) for name, other in (others or {}).items()}
+    times = latencies(timed, images[:1], repeats=repeats, runtime="ONNX Runtime")
+    return over_images({way: times[way].median for way in shares}, shares), times
