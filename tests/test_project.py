@@ -22,7 +22,7 @@ import xaiprune
 ROOT = Path(__file__).resolve().parents[1]
 #: Who may import whom: a module may import from its own row and from those before it.
 LAYERS = (
-    ("checks", "data", "downloads", "exercises", "kinds", "memory", "metrics"),
+    ("checks", "data", "downloads", "exercises", "heap", "kinds", "memory", "metrics"),
     ("counting", "samples", "sweeps", "tables", "timing", "words"),
     ("confidence", "fairness", "folding", "measure", "plots", "runtimes"),
     ("train", "augment", "devices", "zoo", "doctor", "course", "editions", "pages"),

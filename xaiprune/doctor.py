@@ -38,6 +38,8 @@ class Finding:
 def setup(seed: int = 0, threads: int | None = None) -> None:
     """Prepare a lesson: seed the generators, pin the threads, set the figure style, and ask the doctor.
 
+    What is freed stays with the process from now on (``xaiprune.heap``), so that timings do not depend on luck.
+
     Parameters
     ----------
     seed : int
@@ -57,9 +59,11 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
     import torch
 
     from . import __version__
+    from .heap import keep_freed
     from .plots import use_style
     from .train import seed_everything
 
+    keep_freed()
     seed_everything(seed)
     torch.set_num_threads(threads or min(2, os.cpu_count() or 1))
     use_style()

@@ -14,6 +14,7 @@ import joblib
 import torch
 from tqdm.auto import tqdm
 
+from . import heap
 from .data import save_atomically
 
 #: A task is a tuple of numbers and strings, so that it can be a key and a line of JSON.
@@ -21,10 +22,6 @@ Task = tuple
 
 #: Seconds after which a table is written again: a process that is killed loses no more.
 _EVERY = 5.0
-
-#: Dask has its workers give memory back to the system at once. A sweep asks for tensors of the same sizes again and
-#: again, and every new page costs a fault: half of a worker's time. These keep it (glibc's names; bytes).
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": 1 << 25, "MALLOC_TRIM_THRESHOLD_": 1 << 30}
 
 
 def sweep(
@@ -125,7 +122,7 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
         if address is None:
             options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
             options["silence_logs"] = logging.ERROR  # a worker that is slow to leave is no news
-            environment = dask.config.get("distributed.nanny.pre-spawn-environ") | _KEEP_MEMORY
+            environment = dask.config.get("distributed.nanny.pre-spawn-environ") | heap.KEPT
             stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": environment}))
             address = stack.enter_context(LocalCluster(**options))
         try:

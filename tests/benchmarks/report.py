@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from xaiprune import course
+from xaiprune.heap import keep_freed
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def main(measure: Callable[[argparse.Namespace], list[Figure]], description: str
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
+    keep_freed()
     figures = measure(arguments)
     print(table(figures))
     if arguments.json:

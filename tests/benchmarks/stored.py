@@ -11,7 +11,7 @@ from types import ModuleType
 
 import torch
 
-from xaiprune import data, tables
+from xaiprune import data, heap, tables
 from xaiprune.data import save_atomically
 
 #: Columns that are too long to be shown while a table is made.
@@ -80,6 +80,7 @@ def _all_timed(function: Callable, parts: Sequence[tuple], processes: int) -> It
 
 
 def _timed(function: Callable, part: tuple, processes: int) -> tuple[tuple, list[dict], float]:
+    heap.keep_freed()
     if processes > 1:
         torch.set_num_threads(1)
     start = time.perf_counter()

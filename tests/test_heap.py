@@ -1,0 +1,46 @@
+"""Freed memory stays with the process."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from xaiprune import heap
+
+PASSES = """
+import resource, sys
+import torch
+from xaiprune.heap import keep_freed
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def passes(count):
+    for _ in range(count):
+        layers = [torch.empty(4_000_000).fill_(1.0) for _ in range(3)]  # 16 MB each
+        del layers
+
+for keeps in (False, True):
+    kept = keep_freed() if keeps else False
+    passes(3)
+    before = faults()
+    passes(10)
+    print(kept, (faults() - before) // 10)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_pages_are_asked_for_once():
+    found = subprocess.run([sys.executable, "-c", PASSES], capture_output=True, text=True, check=True).stdout.split()
+    assert found[::2] == ["False", "True"]
+    before, after = map(int, found[1::2])
+    assert before > 1000, "this C library keeps it by itself: nothing was tried"
+    assert after < 100
+
+
+def test_where_there_is_no_such_function_it_says_so(monkeypatch):
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    assert heap.keep_freed() is False
