@@ -33,6 +33,11 @@ def test_there_are_lessons():
     assert {"00_start_here", "04_soft_coefficients"} <= set(LESSONS)
 
 
+def test_the_first_lesson_maps_all_others():
+    first, *others = LESSONS
+    assert [name for name in others if f"({name}.ipynb)" not in prose(LESSONS[first])] == []
+
+
 @each_lesson
 def test_it_was_run_from_top_to_bottom(notebook):
     assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
@@ -46,8 +51,9 @@ def test_it_holds_no_widget_state_and_only_expected_errors(notebook):
         for output in cell.outputs:
             assert course.WIDGET_VIEW not in output.get("data", {})
             assert output.get("name") != "stderr", output
-            if output.output_type == "error":
-                assert "raises-exception" in tags(cell)
+        raised = any(output.output_type == "error" for output in cell.outputs)
+        assert raised == ("raises-exception" in tags(cell)), cell.source
+        assert not raised or "nbval-check-output" in tags(cell), "an error that is to be seen has to come"
 
 
 @each_lesson
@@ -139,6 +145,16 @@ def test_the_runner_runs_saves_and_reports(tmp_path, monkeypatch, capsys):
     assert saved.cells[1].outputs[0].text == "42\n"
     assert saved.cells[2].outputs == []
     assert len(saved.cells) == 3
+
+
+def test_an_error_that_is_to_be_seen_has_to_come(tmp_path, monkeypatch, capsys):
+    for name, source in {"01_raises": "1 / 0", "02_calm": "1 / 1"}.items():
+        lesson = notebook_of(source)
+        lesson.cells[0].metadata["tags"] = ["raises-exception"]
+        nbformat.write(lesson, tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(course, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
+    assert course.main(["run"]) == 1
+    assert "raised none:\n1 / 1" in capsys.readouterr().out
 
 
 def test_a_lesson_that_is_late_says_so(tmp_path, monkeypatch, capsys):

@@ -40,6 +40,10 @@ CELL_TIMEOUT = 300
 KERNEL = Config(KernelManager={"transport_encryption": "auto"})
 
 
+class NothingRaisedError(ValueError):
+    """A cell that shows what goes wrong went well: the lesson tells of something that is no longer so."""
+
+
 def lessons(folder: Path | None = None) -> list[Path]:
     """The notebooks in reading order."""
     return sorted((folder or Path(__file__).resolve().parents[1] / "notebooks").glob("[0-9]*.ipynb"))
@@ -90,6 +94,10 @@ def _run(path: Path) -> tuple[nbformat.NotebookNode, float]:
     notebook.cells.append(new_code_cell(MEMORY))
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources, config=KERNEL).execute()
+    for cell in notebook.cells:
+        raised = any(output.output_type == "error" for output in cell.get("outputs", []))
+        if "raises-exception" in cell.metadata.get("tags", []) and not raised:
+            raise NothingRaisedError(f"this cell is to raise an error, and raised none:\n{cell.source}")
     [told] = notebook.cells.pop().outputs
     return notebook, float(told["text"])
 
@@ -131,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"[{number}/{len(paths)}] {path.stem:<28}", end="", flush=True)
         try:
             notebook, seconds, megabytes = execute(path)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        except (CellExecutionError, CellTimeoutError, DeadKernelError, NothingRaisedError) as error:
             failed += 1
             print(f"FAILED\n{error}")
             continue
