@@ -36,7 +36,7 @@ def measured(arguments: argparse.Namespace) -> list[Figure]:
     if arguments.full:
         for module in (routes, recipes):
             stored.make_all(module)
-    figures = dynamic_figures() + speed_figures(20 if arguments.quick else 60)
+    figures = dynamic_figures() + speed_figures(60 if arguments.quick else 400)
     print_orders()
     figures += recipe_figures(20 if arguments.quick else 100)
     return figures if arguments.quick else figures + dask_figures() + course_figures()
