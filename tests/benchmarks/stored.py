@@ -80,8 +80,8 @@ def _all_timed(function: Callable, parts: Sequence[tuple], processes: int) -> It
 
 
 def _timed(function: Callable, part: tuple, processes: int) -> tuple[tuple, list[dict], float]:
-    heap.keep_freed()
-    if processes > 1:
+    if processes > 1:  # what ``report.main`` sets up does not reach a new process
+        heap.keep_freed()
         torch.set_num_threads(1)
     start = time.perf_counter()
     rows = function(*part)
