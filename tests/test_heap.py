@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -34,11 +35,14 @@ for keeps in (False, True):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_pages_are_asked_for_once():
-    found = subprocess.run([sys.executable, "-c", PASSES], capture_output=True, text=True, check=True).stdout.split()
+    # Left to itself, glibc moves its bound with what was freed before, and how much it hands back differs from start to
+    # start. A bound that is set stays, here at its default. How many pages a fault brings is the system's choice.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+    run = subprocess.run([sys.executable, "-c", PASSES], env=environment, capture_output=True, text=True, check=True)
+    found = run.stdout.split()
     assert found[::2] == ["False", "True"]
     before, after = map(int, found[1::2])
-    assert before > 1000, "this C library keeps it by itself: nothing was tried"
-    assert after < 100
+    assert before > 10 * (after + 1)
 
 
 def test_where_there_is_no_such_function_it_says_so(monkeypatch):
