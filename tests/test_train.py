@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 
@@ -18,11 +19,15 @@ from xaiprune.zoo.__main__ import main
 SEEDS = range(5)
 
 
+def classifier():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
+
+
 @pytest.fixture
 def task():
-    """A classifier, and 64 points for it."""
+    """A classifier that draws, and 64 points for it."""
     torch.manual_seed(0)
-    return nn.Linear(4, 3), Split(torch.rand(64, 4), torch.randint(0, 3, (64,)))
+    return classifier(), Split(torch.rand(64, 4), torch.randint(0, 3, (64,)))
 
 
 def weights(model):
@@ -55,11 +60,25 @@ def test_an_interrupted_training_resumes_where_it_stopped(task, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(model, split, classification_loss, **options, validate=stop, resume=tmp_path / "state.pt")
     assert (tmp_path / "state.pt").exists()
-    other = nn.Linear(4, 3)
+    other = classifier()
     history = fit(other, split, classification_loss, **options, validate=lambda m: 0.0, resume=tmp_path / "state.pt")
     assert torch.allclose(weights(other), expected, atol=1e-6)
     assert len(history) == 6
     assert not (tmp_path / "state.pt").exists()
+
+
+def test_the_seed_alone_says_what_is_drawn(task):
+    model, split = task
+    found = []
+    for draws, seed in ((0, 3), (5, 3), (5, 4)):
+        again = copy.deepcopy(model)
+        torch.rand(draws)
+        before = torch.get_rng_state()
+        fit(again, split, classification_loss, epochs=2, lr=0.05, batch_size=16, progress=False, seed=seed)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(weights(again))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 def test_too_few_images_and_a_diverging_loss_are_refused(task):

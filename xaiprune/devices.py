@@ -19,7 +19,7 @@ def shared(
     All processes run the same ``fit`` on the same images with the same seed, so that they draw the same batches. Each
     computes the loss of its share; Fabric averages the gradients, and the value that is given back is the mean over
     all. So the training is that of one process with the same batches, but for rounding and for dropout, which every
-    process draws for itself::
+    process draws for its own share (and alike, from the same seed)::
 
         fabric = lightning_fabric.Fabric(devices=2, num_nodes=4)
         fabric.launch()

@@ -55,7 +55,8 @@ def fit(
     batch_size : int
         The last, incomplete batch of an epoch is dropped.
     seed : int
-        Seed of the order of the batches.
+        Of each epoch's order of batches and of what the model itself draws, such as dropout. The same seed gives the
+        same training, whatever was drawn before, and the process's own generator is left as it was.
     augment : callable, optional
         ``(images, generator) -> images``, applied to every batch; draws from the epoch's own generator.
     validate : callable, optional
@@ -94,15 +95,17 @@ def fit(
         generator = torch.Generator().manual_seed(1000 * seed + epoch)
         order = torch.randperm(len(train.images), generator=generator)
         model.train()
-        for rows in order[: steps * batch_size].split(batch_size):
-            images = train.images[rows]
-            value = loss(model, images if augment is None else augment(images, generator), train.labels[rows])
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            total += value.item()
-            bar.update()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1000 * seed + epoch)  # for dropout, which takes no generator
+            for rows in order[: steps * batch_size].split(batch_size):
+                images = train.images[rows]
+                value = loss(model, images if augment is None else augment(images, generator), train.labels[rows])
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                schedule.step()
+                total += value.item()
+                bar.update()
         if not torch.isfinite(torch.tensor(total)):
             raise ValueError(f"the loss is {total} in epoch {epoch}: try a smaller lr than {lr}.")
         model.eval()
