@@ -26,7 +26,7 @@ def passes(count):
 
 for keeps in (False, True):
     kept = keep_freed() if keeps else False
-    passes(3)
+    passes(50)  # until the heap has found its size
     before = faults()
     passes(10)
     print(kept, (faults() - before) // 10)
