@@ -16,8 +16,8 @@ from .routing import Dynamic, Path, over_images, path_of, send_on
 class InParts(nn.Module):
     """A dynamic network whose parts are files that ONNX Runtime runs; which of them run is asked for each image.
 
-    Trunk, branch and the question which way to go are one file: called apart, an image that stays took a tenth longer.
-    For the scorecard this is a model that is run from its file, as a ``runtimes.Frozen`` is.
+    Trunk, branch and the question which way to go are one file: called apart, an image that stays takes longer (lesson
+    09 times it). For the scorecard this is a model that is run from its file, as a ``runtimes.Frozen`` is.
 
     Parameters
     ----------
