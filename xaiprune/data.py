@@ -10,16 +10,15 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import os
-import secrets
 import struct
-import sys
 import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from .files import cache_dir, data_dir, packed, save_atomically, sha256  # noqa: F401
 
 SPLITS = ("train", "validation", "calibration", "test")
 #: Images of the original training file that each split gets; the test split is the original test file.
@@ -78,30 +77,6 @@ class Split(NamedTuple):
         if not _within(count, len(self.images)):
             raise ValueError(f"count must lie in 1 to {len(self.images)}, the images of the split, got {count}.")
         return Split(self.images[:count], self.labels[:count])
-
-
-def data_dir() -> Path:
-    """Folder with the data and the checkpoints: ``$XAIPRUNE_DATA``, or ``data/`` of the checkout."""
-    return Path(os.environ.get("XAIPRUNE_DATA") or Path(__file__).resolve().parents[1] / "data")
-
-
-def cache_dir() -> Path:
-    """Folder for what can be made again: ``$XAIPRUNE_CACHE``, or ``xaiprune`` in the user's cache."""
-    if path := os.environ.get("XAIPRUNE_CACHE"):
-        return Path(path)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "xaiprune"
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def mnist(split: str, limit: int | None = None) -> Split:
@@ -219,16 +194,16 @@ def _rows(split: str) -> np.ndarray:
 def _unpacked(dataset: str, name: str) -> np.ndarray:
     """One IDX file as an array, through the cache of unpacked files."""
     expected = FILES[dataset][name]
-    packed = _packed_path(dataset, name)
+    archive = _packed_path(dataset, name)
     cached = cache_dir() / "unpacked" / f"{dataset}-{name}-{expected[:12]}"
-    if cached.exists() and cached.stat().st_mtime >= packed.stat().st_mtime and sha256(cached) == expected:
+    if cached.exists() and cached.stat().st_mtime >= archive.stat().st_mtime and sha256(cached) == expected:
         return _parse_idx(cached.read_bytes())
     try:
-        raw = gzip.decompress(packed.read_bytes())
+        raw = gzip.decompress(archive.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{packed} is damaged and does not unpack ({error}). {_RESTORE}") from error
+        raise ValueError(f"{archive} is damaged and does not unpack ({error}). {_RESTORE}") from error
     if (found := hashlib.sha256(raw).hexdigest()) != expected:
-        message = f"{packed} is damaged: unpacked, its SHA-256 is {found[:12]}..., expected {expected[:12]}..."
+        message = f"{archive} is damaged: unpacked, its SHA-256 is {found[:12]}..., expected {expected[:12]}..."
         raise ValueError(f"{message} {_RESTORE}")
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the lesson
         save_atomically(cached, lambda path: path.write_bytes(raw))
@@ -252,20 +227,3 @@ def _parse_idx(raw: bytes) -> np.ndarray:
     rank = raw[3]
     shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank])
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
-
-
-def packed(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy whose values lie in memory in the order of its axes, as a file of tensors wants them."""
-    return tensor.clone(memory_format=torch.contiguous_format)
-
-
-def save_atomically(path: Path, write) -> None:
-    """Call ``write(temporary_path)`` and move the result to ``path``: never a half-written file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(6)}-{path.name}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
