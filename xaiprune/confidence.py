@@ -1,5 +1,7 @@
 """Whether a model is as sure as it should be: calibration of probabilities, and one temperature that repairs it."""
 
+# In stored tables: calibration error
+
 from __future__ import annotations
 
 import math

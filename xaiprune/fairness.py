@@ -4,6 +4,8 @@ The ratios are those of XTranPrune (Ghadiri et al., MICCAI 2024), as its publish
 and a gap is 1 less the ratio.
 """
 
+# In stored tables: fairness
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """What a model is good at, as one number. Every metric is a function ``(model, split) -> float``."""
 
+# In stored tables: metrics
+
 from __future__ import annotations
 
 import math

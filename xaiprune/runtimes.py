@@ -4,6 +4,8 @@ A runtime is a row of data: ``RUNTIMES["mine"] = function`` with ``function(mode
 callable takes a batch of the example's shape and gives back the model's output.
 """
 
+# In stored tables: runtimes
+
 from __future__ import annotations
 
 import ast

@@ -1,59 +1,36 @@
-"""Stored sweeps: small JSON tables that say which command made them, from which checkpoints and which code."""
+"""Stored tables: rows of costly sweeps, with the command that makes them again and a probe that proves they still hold.
+
+A table names the code that it depends on as that code names itself (:mod:`xaiprune.provenance`), so that moving or
+renaming a module leaves it valid. Beside the rows lies a *probe*: what the same code gave on a setting small enough for
+three seconds. The tests measure every probe anew. Where the code behind a table has changed, :func:`carry` keeps the
+rows if the probe still gives what it gave, and notes the reason.
+"""
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib.util
 import json
 import math
-import pkgutil
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from .data import data_dir, save_atomically, sha256
+from .files import data_dir, save_atomically, sha256
+from .provenance import code_digest
 
-
-def code_version(*modules: str) -> str:
-    """A digest of what the named modules compute, all submodules included.
-
-    Comments, docstrings and the words of error messages do not count.
-
-    Parameters
-    ----------
-    *modules : str
-        Dotted names; they are read, not imported.
-
-    Returns
-    -------
-    str
-        12 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for path in sorted({path for name in modules for path in _sources(name)}):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Raise):
-                node.exc = None
-            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            if documented and ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()[:12]
-
-
-def _sources(module: str) -> list[Path]:
-    spec = importlib.util.find_spec(module)
-    paths = [Path(spec.origin)]
-    for folder in spec.submodule_search_locations or ():
-        for child in pkgutil.iter_modules([folder]):
-            paths += _sources(f"{module}.{child.name}")
-    return paths
+#: How far a probe's numbers may be off, as a share of the larger of 1 and the number.
+TOLERANCE = 1e-3
 
 
 def write(
-    name: str, rows: list[dict], *, command: str, modules: Iterable[str], checkpoints: Iterable[str], seconds: float
+    name: str,
+    rows: list[dict],
+    *,
+    command: str,
+    code: Iterable[str],
+    checkpoints: Iterable[str],
+    seconds: float,
+    probe: list[dict],
+    tolerance: float = TOLERANCE,
 ) -> Path:
     """Write a table to ``data/tables/NAME.json``.
 
@@ -63,19 +40,36 @@ def write(
     rows : list of dict
     command : str
         The command that makes the table again.
-    modules : iterable of str
-        Dotted names of the code that the rows depend on.
+    code : iterable of str
+        What the rows depend on, as modules name themselves in their line ``# In stored tables: NAME``.
     checkpoints : iterable of str
         Names of the files in ``data/checkpoints`` that were measured.
     seconds : float
         How long it took.
+    probe : list of dict
+        Rows of the same code on a small setting.
+    tolerance : float
+        How far a probe's numbers may be off, as a share of the larger of 1 and the number.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If ``probe`` is empty, or no module goes by a name in ``code``.
     """
     import torch
 
-    modules = sorted(modules)
-    made = {"command": command, "modules": modules, "code": code_version(*modules)}
+    if not probe:
+        raise ValueError("probe is empty: give the rows of a small setting, by which the table can be checked.")
+    code = sorted(code)
+    made = {"command": command, "code": code, "digest": code_digest(*code)}
     made["checkpoints"] = {file: sha256(data_dir() / "checkpoints" / file) for file in sorted(checkpoints)}
     made |= {"seconds": round(seconds), "torch": torch.__version__.partition("+")[0]}
+    made["probe"] = {"tolerance": tolerance, "rows": rounded(probe)}
     return _write(name, made, rows)
 
 
@@ -90,69 +84,157 @@ def _write(name: str, made: dict, rows: list[dict]) -> Path:
 def read(name: str) -> list[dict]:
     """Rows of a stored table.
 
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    list of dict
+
     Raises
     ------
     FileNotFoundError
         If there is no such table.
     ValueError
-        If the code or a checkpoint has changed since; the command that renews the table is given.
+        If the code or a checkpoint has changed since, or the table is of an earlier form; what to do is said.
     """
     content = _content(name)
     made = content["made"]
-    if code_version(*made["modules"]) != made["code"]:
-        raise ValueError(f"table {name} was made by other code; renew it with `{made['command']}`.")
+    if code_digest(*made["code"]) != made["digest"]:
+        raise ValueError(
+            f"table {name} was made by other code. If its probe still gives the same, keep the rows with "
+            f'`python -m experiments carry {name} "WHY"`; otherwise renew it with `{made["command"]}`.'
+        )
     for file, digest in made["checkpoints"].items():
         if sha256(data_dir() / "checkpoints" / file) != digest:
             raise ValueError(f"table {name} was made from another {file}; renew it with `{made['command']}`.")
     return content["rows"]
 
 
-def keep(name: str, why: str) -> None:
-    """Keep the rows of a table though its modules have changed, and note in the table why they still hold.
-
-    For a change that touches nothing the rows depend on, such as another default that they do not use. The version of
-    the code that measured them stays noted beside the reason.
+def carry(name: str, why: str, probe: list[dict]) -> None:
+    """Keep the rows of a table though the code behind it has changed: its probe gives what it gave.
 
     Parameters
     ----------
     name : str
     why : str
-        A sentence.
+        A sentence that says what changed. It is noted in the table, with the digest of the code before.
+    probe : list of dict
+        The probe's rows, measured by the code as it is now.
 
     Raises
     ------
     ValueError
-        If no reason is given, or the modules have not changed.
+        If no reason is given, the code has not changed, or the probe gives something else (the first difference is
+        named).
     """
     content = _content(name)
     made = content["made"]
-    now = code_version(*made["modules"])
+    now = code_digest(*made["code"])
     if not why.strip():
         raise ValueError("why must be a sentence that says what changed, and why the rows do not depend on it.")
-    if now == made["code"]:
-        raise ValueError(f"table {name} was made by this code; there is nothing to keep it from.")
-    made["kept"] = [*made.get("kept", []), {"code": made["code"], "why": why}]
-    _write(name, made | {"code": now}, content["rows"])
+    if now == made["digest"]:
+        raise ValueError(f"table {name} was made by this code; there is nothing to carry it over from.")
+    if found := differences(name, probe):
+        raise ValueError(f"table {name} does not hold any more: {found[0]}. Renew it with `{made['command']}`.")
+    made["kept"] = [*made.get("kept", []), {"digest": made["digest"], "why": why}]
+    _write(name, made | {"digest": now}, content["rows"])
+
+
+def differences(name: str, probe: list[dict]) -> list[str]:
+    """Where the rows of a probe differ from those that are stored with a table by more than its tolerance.
+
+    Parameters
+    ----------
+    name : str
+    probe : list of dict
+
+    Returns
+    -------
+    list of str
+        One sentence each: row, column, the stored and the measured value.
+    """
+    stored = _content(name)["made"]["probe"]
+    probe = rounded(probe)
+    if len(probe) != len(stored["rows"]):
+        return [f"its probe has {len(probe)} rows, stored are {len(stored['rows'])}"]
+    found = []
+    for number, (was, now) in enumerate(zip(stored["rows"], probe)):
+        for key in sorted(set(was) | set(now)):
+            if not _alike(was.get(key), now.get(key), stored["tolerance"]):
+                found.append(f"row {number} of its probe, {key!r}: stored {was.get(key)}, measured {now.get(key)}")
+    return found
+
+
+def _alike(was: object, now: object, tolerance: float) -> bool:
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (was, now)]
+    if all(numbers):
+        return was == now or abs(was - now) <= tolerance * max(1.0, abs(was))
+    if isinstance(was, list) and isinstance(now, list):
+        return len(was) == len(now) and all(_alike(a, b, tolerance) for a, b in zip(was, now))
+    if isinstance(was, dict) and isinstance(now, dict):
+        return was.keys() == now.keys() and all(_alike(was[key], now[key], tolerance) for key in was)
+    return was == now
+
+
+def rounded(rows: list[dict]) -> list[dict]:
+    """Rows as a file of JSON holds them, their numbers with six digits.
+
+    Parameters
+    ----------
+    rows : list of dict
+
+    Returns
+    -------
+    list of dict
+    """
+    return json.loads(json.dumps(rows), parse_float=lambda text: float(f"{float(text):.6g}"))
 
 
 def made(name: str) -> dict:
-    """How a stored table was made: ``command``, ``modules``, ``code``, ``checkpoints``, ``seconds``, ``torch``.
+    """How a stored table was made.
 
-    Where rows were kept through changes of their modules, ``kept`` lists the earlier ``code`` and ``why``.
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    dict
+        ``command``, ``code`` and its ``digest``, ``checkpoints``, ``seconds``, ``torch`` and ``probe``. Where rows were
+        carried over changes of the code, ``kept`` lists the earlier ``digest`` and ``why``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such table.
+    ValueError
+        If it is of an earlier form.
     """
     return _content(name)["made"]
+
+
+def names() -> list[str]:
+    """The stored tables.
+
+    Returns
+    -------
+    list of str
+    """
+    return sorted(path.stem for path in (data_dir() / "tables").glob("*.json"))
 
 
 def _content(name: str) -> dict:
     path = data_dir() / "tables" / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"there is no table {path}.")
-    return json.loads(path.read_text())
+    content = json.loads(path.read_text())
+    if "probe" not in content["made"]:
+        raise ValueError(
+            f"table {name} is of an earlier form, without a probe: renew it with `{content['made']['command']}`."
+        )
+    return content
 
 
 def where(rows: Iterable[dict], **equal) -> list[dict]:

@@ -1,5 +1,7 @@
 """Latency on a machine that is shared: warm-up, pinned threads, pairs, and samples without stolen time."""
 
+# In stored tables: latency
+
 from __future__ import annotations
 
 import random

@@ -1,5 +1,7 @@
 """One training loop: seeded, resumable, with progress."""
 
+# In stored tables: training
+
 from __future__ import annotations
 
 import time

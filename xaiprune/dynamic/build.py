@@ -6,6 +6,8 @@ that matter for them, by an explanation. No public implementation was found; wha
 sets of classes that are fixed beforehand, so that images with the same set run together through smaller layers.
 """
 
+# In stored tables: dynamic networks
+
 from __future__ import annotations
 
 from collections.abc import Sequence

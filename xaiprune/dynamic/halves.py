@@ -1,5 +1,7 @@
 """A model in two parts: what every image runs, and what only some do."""
 
+# In stored tables: dynamic networks
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Which way an image goes: out at a branch, or on through the tail that its likely classes need."""
 
+# In stored tables: dynamic networks
+
 from __future__ import annotations
 
 from collections.abc import Sequence

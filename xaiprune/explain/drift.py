@@ -1,5 +1,7 @@
 """Drift: how far the heatmaps of a compressed model are from those of the original."""
 
+# In stored tables: drift
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """The steps of a recipe: small values that say what is done to a model, and do it."""
 
+# In stored tables: recipe steps
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -1,5 +1,7 @@
 """The explanation budget: what a smaller model may lose of its accuracy, and of its reasons."""
 
+# In stored tables: explanation budget
+
 from __future__ import annotations
 
 import math

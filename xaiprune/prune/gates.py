@@ -1,5 +1,7 @@
 """Gates: units multiplied by numbers wherever they are read, to weaken, close or differentiate them."""
 
+# In stored tables: gates
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

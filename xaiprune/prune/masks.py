@@ -8,6 +8,8 @@ The paper has a mask for every class. At inference these would need the label th
 show that trap, and :func:`learn_masks` learns one for all classes unless it is told otherwise.
 """
 
+# In stored tables: learned masks
+
 from __future__ import annotations
 
 from collections.abc import Callable

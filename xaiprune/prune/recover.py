@@ -1,5 +1,7 @@
 """Recovery: what a cut model gets back, without labels, and by training."""
 
+# In stored tables: recovery
+
 from __future__ import annotations
 
 import math

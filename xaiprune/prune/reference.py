@@ -1,5 +1,7 @@
 """How many reference samples a score needs: what it chooses, draw by draw."""
 
+# In stored tables: reference draws
+
 from __future__ import annotations
 
 import itertools

@@ -1,5 +1,7 @@
 """Schedules: how the ratio rises while a model is pruned and tuned in turn."""
 
+# In stored tables: pruning schedules
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """Prune and tune in turn: a model that really gets smaller, step by step."""
 
+# In stored tables: shrinking
+
 from __future__ import annotations
 
 import copy

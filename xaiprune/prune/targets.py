@@ -1,5 +1,7 @@
 """Plans that meet a cost: as many of the lowest-ranked units as it takes."""
 
+# In stored tables: plans by cost
+
 from __future__ import annotations
 
 from collections.abc import Callable

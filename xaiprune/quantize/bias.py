@@ -1,5 +1,7 @@
 """Biases repaired: large ones moved on, and the mean error of a layer taken back (Nagel et al. 2019)."""
 
+# In stored tables: bias correction
+
 from __future__ import annotations
 
 import copy

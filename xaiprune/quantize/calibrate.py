@@ -1,5 +1,7 @@
 """Calibration: a look at what layers read, before their numbers are made coarser."""
 
+# In stored tables: calibration
+
 from __future__ import annotations
 
 from collections.abc import Iterator

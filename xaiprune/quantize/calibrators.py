@@ -10,6 +10,8 @@ mse                the share of the extremes with the least mean squared error, 
 =================  ======================================================================================
 """
 
+# In stored tables: calibrators
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -4,6 +4,8 @@ One step for a whole tensor suits it badly if its channels are of different size
 made smaller in the first and larger in the second without a change of what the network computes.
 """
 
+# In stored tables: equalization
+
 from __future__ import annotations
 
 import math

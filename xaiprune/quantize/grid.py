@@ -1,5 +1,7 @@
 """The quantizer: a grid of equally spaced numbers, as ONNX's QuantizeLinear and DequantizeLinear define it."""
 
+# In stored tables: grids
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ The ranges are those of this kit's calibrators; what is written is ONNX's QDQ fo
 DequantizeLinear stand around every operation, and ONNX Runtime puts integer kernels in their place.
 """
 
+# In stored tables: integer kernels
+
 from __future__ import annotations
 
 import io

@@ -3,6 +3,8 @@
 A *sensitivity* says what a layer loses at a number of bits; :func:`allocate` then chooses bits for all layers at once.
 """
 
+# In stored tables: mixed precision
+
 from __future__ import annotations
 
 import math

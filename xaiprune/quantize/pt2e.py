@@ -1,5 +1,7 @@
 """torch's own way to integers: an exported graph, quantized by torchao and compiled by the Inductor for x86."""
 
+# In stored tables: integer kernels of torch
+
 from __future__ import annotations
 
 import contextlib

@@ -1,5 +1,7 @@
 """AdaRound: which way to round each weight, learned (Nagel et al. 2020, arXiv 2004.10568)."""
 
+# In stored tables: adaptive rounding
+
 from __future__ import annotations
 
 import copy

@@ -1,5 +1,7 @@
 """Simulation: a model that computes with the numbers of its formats, in float32."""
 
+# In stored tables: simulated quantization
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """What calibration keeps of a tensor's values: one pass over them, in bounded memory."""
 
+# In stored tables: statistics of activations
+
 from __future__ import annotations
 
 import math

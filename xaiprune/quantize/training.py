@@ -1,5 +1,7 @@
 """Quantization-aware training with learned steps (Esser et al. 2020, *LSQ*, arXiv 1902.08153)."""
 
+# In stored tables: quantization-aware training
+
 from __future__ import annotations
 
 import copy

@@ -1,5 +1,7 @@
 """Two models walked side by side, layer by layer: what repairs and errors per layer are made from."""
 
+# In stored tables: quantization layer by layer
+
 from __future__ import annotations
 
 from collections import Counter

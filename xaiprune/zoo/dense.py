@@ -1,5 +1,7 @@
 """Dense classifiers of any widths: the students and teachers of the first experiments."""
 
+# In stored tables: dense networks
+
 from __future__ import annotations
 
 from collections import OrderedDict

@@ -1,5 +1,7 @@
 """The network of the toy experiment in Yeom et al. 2021."""
 
+# In stored tables: toy networks
+
 from __future__ import annotations
 
 from collections import OrderedDict

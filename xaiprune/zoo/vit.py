@@ -1,5 +1,7 @@
 """A Vision Transformer whose every part is a layer with a name, so that it can be watched, explained and cut."""
 
+# In stored tables: vision transformers
+
 from __future__ import annotations
 
 import torch

@@ -1,5 +1,7 @@
 """Layer-wise relevance propagation: rules as data, applied by changing gradients."""
 
+# In stored tables: relevance propagation
+
 from .composites import COMPOSITES, Composite, Where, uniform
 from .heatmaps import inner_relevance, lrp, propagate
 from .ledger import Ledger

@@ -3,6 +3,8 @@
 What is explained is the logit of each image's label; only Shapley's game is played for the loss.
 """
 
+# In stored tables: criteria by attribution
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Criteria for attention heads alone: how sharply a head looks."""
 
+# In stored tables: criteria of heads
+
 from __future__ import annotations
 
 import math

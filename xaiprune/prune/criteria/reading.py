@@ -1,5 +1,7 @@
 """What a layer reads, told apart from what other layers read of the same tensor."""
 
+# In stored tables: reading of models
+
 from __future__ import annotations
 
 import functools

@@ -1,5 +1,7 @@
 """Criteria for channels and neurons: a unit owns slices of several tensors, and is read in known places."""
 
+# In stored tables: criteria of slices
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Criteria that need no gradient: the scale of a batch normalisation, and how much an activation varies."""
 
+# In stored tables: criteria by statistics
+
 from __future__ import annotations
 
 from contextlib import ExitStack

@@ -1,5 +1,7 @@
 """Criteria for single weights: closed forms, since there are too many of them to try one by one."""
 
+# In stored tables: criteria of weights
+
 from __future__ import annotations
 
 import torch

@@ -6,6 +6,8 @@ layer is scaled on its own. ``lrp, sizes`` is ours: it drops the sign that the a
 layers.
 """
 
+# In stored tables: criterion of Yeom et al.
+
 from __future__ import annotations
 
 from contextlib import ExitStack

@@ -1,5 +1,7 @@
 """The Hessian without ever writing it down: products with vectors, and what random vectors say of it."""
 
+# In stored tables: Hessian
+
 from __future__ import annotations
 
 import math

@@ -6,6 +6,8 @@ derivative delta, the gradient of image n is the outer product ``delta_n a_n^T``
 with a sum over places before the square. Every other parameter goes through ``torch.func.vmap``.
 """
 
+# In stored tables: per-sample gradients
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator

@@ -5,6 +5,8 @@ Denker and Solla 1990) keeps the other weights and H's diagonal only; Surgeon (H
 answer, for which it needs the inverse of H.
 """
 
+# In stored tables: OBD and OBS
+
 from __future__ import annotations
 
 import copy

@@ -1,5 +1,7 @@
 """Soft coefficients: what fraction of each group goes, for the best reconstruction at a given sparsity."""
 
+# In stored tables: soft coefficients
+
 from .baselines import all_or_nothing, at_random, by_norm, global_ranking, uniform
 from .descend import descend, finite_differences
 from .grid import combinations, grid_search
