@@ -30,13 +30,13 @@ course: $(VENV)/.ready
 	$(VENV)/bin/python -m xaiprune.course run
 
 student: $(VENV)/.ready
-	$(VENV)/bin/python -m xaiprune.editions student
+	$(VENV)/bin/python -m xaiprune.course.editions student
 
 teacher: $(VENV)/.ready
-	$(VENV)/bin/python -m xaiprune.editions teacher --run
+	$(VENV)/bin/python -m xaiprune.course.editions teacher --run
 
 site: $(VENV)/.ready
-	$(VENV)/bin/python -m xaiprune.editions site
+	$(VENV)/bin/python -m xaiprune.course.editions site
 
 # Through Jupyter's own server, so that its token guards the page.
 dashboard: $(VENV)/.ready

@@ -12,6 +12,7 @@ from tests.test_vit import IMAGES, small
 from xaiprune import data, explain, zoo
 from xaiprune.explain import METHODS, attention_weights, curves, gradient_rollout, heatmaps, lrp, rollout
 from xaiprune.explain.relevance import COMPOSITES, inner_relevance, propagate
+from xaiprune.nn import vit
 
 
 def over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
@@ -24,7 +25,7 @@ class Reference:
     ``rest`` collects what each kind of operation did not pass on.
     """
 
-    def __init__(self, model: zoo.VisionTransformer, attention: bool):
+    def __init__(self, model: vit.VisionTransformer, attention: bool):
         self.model, self.attention = model.double(), attention
         self.rest = dict.fromkeys(("biases", "softmax", "position", "class_token"), 0.0)
 

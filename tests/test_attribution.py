@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune import data, samples, zoo
-from xaiprune.data import Split
+from xaiprune import data, zoo
+from xaiprune.data import Split, samples
 from xaiprune.explain.relevance import Composite, Where, epsilon, z_plus
 from xaiprune.prune import (
     CRITERIA,
@@ -21,6 +21,7 @@ from xaiprune.prune import (
     carriers,
     find_units,
     find_weights,
+    gated_by,
     masked,
     overlaps,
     plan,
@@ -28,8 +29,7 @@ from xaiprune.prune import (
     score,
     unit_scores,
 )
-from xaiprune.prune.criteria import attribution
-from xaiprune.prune.gates import gated_by
+from xaiprune.prune.scoring.criteria import attribution
 from xaiprune.train import classification_loss, reconstruction_loss
 
 

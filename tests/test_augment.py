@@ -6,14 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from xaiprune.augment import (
-    flip_and_shift,
-    flip_shift_and_mix,
-    random_flip,
-    random_mix,
-    random_turn,
-    turn_and_shift,
-)
+from xaiprune.augment import flip_and_shift, flip_shift_and_mix, random_flip, random_mix, random_turn, turn_and_shift
 
 
 @pytest.fixture

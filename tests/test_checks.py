@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from xaiprune.checks import ClaimError, claim, guess
-from xaiprune.exercises import EXERCISES, NotYet, exercise
+from xaiprune.course import claim, exercise, guess
+from xaiprune.course.claims import ClaimError
+from xaiprune.course.exercises import EXERCISES, NotYet
 
 
 def right_psnr(original, reconstruction):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune.confidence import Tempered, best_temperature, expected_calibration_error, reliability
+from xaiprune.measure.calibration_error import Tempered, best_temperature, expected_calibration_error, reliability
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune import control, prune
-from xaiprune.control import RewardProblem, balanced, starts, step
+from xaiprune import prune
+from xaiprune.zoo import cartpole
+from xaiprune.zoo.cartpole import RewardProblem, balanced, starts, step
 
 
 class Constant(nn.Module):
@@ -24,18 +25,18 @@ class Constant(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def policy() -> control.Policy:
-    return control.train_policy(rounds=100)
+def policy() -> cartpole.Policy:
+    return cartpole.train_policy(rounds=100)
 
 
 def test_one_step_by_hand():
     """The equations of motion as two linear ones in the two accelerations, solved in float64."""
     place, speed, angle, turning, push = 0.3, -0.2, 0.15, 0.7, 4.0
-    mass, half, total = control.POLE, control.HALF, control.CART + control.POLE
+    mass, half, total = cartpole.POLE, cartpole.HALF, cartpole.CART + cartpole.POLE
     moved = torch.linalg.solve(
         torch.tensor([[total, mass * half * math.cos(angle)], [math.cos(angle), 4 / 3 * half]], dtype=torch.float64),
         torch.tensor(
-            [push + mass * half * turning**2 * math.sin(angle), control.GRAVITY * math.sin(angle)], dtype=torch.float64
+            [push + mass * half * turning**2 * math.sin(angle), cartpole.GRAVITY * math.sin(angle)], dtype=torch.float64
         ),
     )
     faster, swing = moved.tolist()
@@ -62,7 +63,7 @@ def test_reward_counts_steps_until_the_pole_falls():
     states, count = one.images, 0
     while True:
         states = step(states, torch.tensor([0.0]))
-        if states[0, 0].abs() > control.EDGE or states[0, 2].abs() > control.FALLEN:
+        if states[0, 0].abs() > cartpole.EDGE or states[0, 2].abs() > cartpole.FALLEN:
             break
         count += 1
     assert balanced(Constant(0.0), one) == count
@@ -71,8 +72,8 @@ def test_reward_counts_steps_until_the_pole_falls():
 
 
 def test_a_policy_learns_to_balance(policy):
-    assert control.REWARD(policy, starts(100, 99)) > 480
-    assert balanced(control.Policy().eval(), starts(100, 99)) < 200
+    assert cartpole.REWARD(policy, starts(100, 99)) > 480
+    assert balanced(cartpole.Policy().eval(), starts(100, 99)) < 200
 
 
 def test_soft_coefficients_with_reward(policy):

@@ -8,6 +8,8 @@ from torchvision.models import MobileNetV2
 
 from xaiprune import measure, runtimes, zoo
 from xaiprune.prune import (
+    Costs,
+    Layer,
     Plan,
     Scores,
     cut,
@@ -20,7 +22,6 @@ from xaiprune.prune import (
     save_cut,
     score,
 )
-from xaiprune.prune.costs import Costs, Layer
 
 
 def separable(width: int = 12) -> nn.Module:

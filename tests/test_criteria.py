@@ -55,7 +55,7 @@ def test_data_criteria_equal_finite_differences_of_gates_per_image(exact, criter
 
 
 def test_scores_do_not_depend_on_the_batch_size(exact, monkeypatch):
-    from xaiprune.prune.criteria import slices
+    from xaiprune.prune.scoring.criteria import slices
 
     model, split, units = exact
     whole = score(model, units, "fisher", split, loss=reconstruction_loss)

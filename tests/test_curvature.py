@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune import data, zoo
+from xaiprune import curvature, data, zoo
+from xaiprune.curvature import per_sample
 from xaiprune.data import Split
-from xaiprune.prune import Plan, curvature, find_weights, masked, plan, score
-from xaiprune.prune.curvature import InverseFisher, per_sample
+from xaiprune.prune import InverseFisher, Plan, find_weights, masked, plan, score
+from xaiprune.prune.scoring import obd_obs
 from xaiprune.train import classification_loss, fit
 
 
@@ -204,7 +205,7 @@ def test_damage_clamps_negative_curvature_and_counts_it():
     model = made("dense")
     diagonal = {"1.weight": torch.full((5, 6), 2.0, dtype=torch.float64)}
     diagonal["1.weight"][0, :3] = -1
-    damage = curvature.obd(model, diagonal)
+    damage = obd_obs.obd(model, diagonal)
     assert damage.clamped == 3
     assert (damage.values["1.weight"][0, :3] == 0).all()
     assert torch.allclose(damage.values["1.weight"][1], model[1].weight[1].detach().square())
@@ -213,14 +214,14 @@ def test_damage_clamps_negative_curvature_and_counts_it():
 @pytest.mark.parametrize("batch_size", [2, 100])
 def test_the_inverse_fisher_is_that_of_the_loop_and_of_woodfishers_recursion(batch_size):
     model, split, damping, block = made("dense"), images(), 1e-3, 8
-    found = curvature.inverse_fisher(
+    found = obd_obs.inverse_fisher(
         model, split, classification_loss, names=["1.weight"], block=block, damping=damping, batch_size=batch_size
     )
     rows = one_by_one(model, split)["1.weight"].flatten(1)  # 30 entries: three blocks of 8 and one of 6
     rows = nn.functional.pad(rows, (0, 2)).view(len(split.images), 4, block)
     recursive = torch.eye(block, dtype=torch.float64).div(damping).repeat(4, 1, 1)
     for row in rows:
-        recursive = curvature.with_gradient(recursive, row, len(split.images))
+        recursive = obd_obs.with_gradient(recursive, row, len(split.images))
     for place in range(4):
         fisher = rows[:, place].T @ rows[:, place] / len(split.images) + damping * torch.eye(block, dtype=torch.float64)
         assert torch.allclose(found.blocks["1.weight"][place], fisher.inverse(), rtol=1e-8)
@@ -246,7 +247,7 @@ def test_surgery_is_the_minimum_of_the_quadratic(quadratic):
     weight = model[0].weight.detach()
     [group] = find_weights(model)
     gone = [0, 3, 7, 8, 9, 10, 12, 13, 14, 15, 16, 17, 20]
-    moved = curvature.surgery(model, Plan((group,), {"0.weight": gone}), inverse)[0].weight.detach()
+    moved = obd_obs.surgery(model, Plan((group,), {"0.weight": gone}), inverse)[0].weight.detach()
     mask = torch.zeros(24, dtype=torch.bool)
     mask[gone] = True
     for row, goes in enumerate(mask.view(4, 6)):
@@ -261,16 +262,16 @@ def test_surgery_is_the_minimum_of_the_quadratic(quadratic):
 def test_obs_is_what_the_quadratic_rises_by_when_one_weight_goes(quadratic):
     model, hessian, inverse = quadratic
     [group] = find_weights(model)
-    saliency = curvature.obs(model, inverse)["0.weight"].flatten()
+    saliency = obd_obs.obs(model, inverse)["0.weight"].flatten()
     for entry in range(24):
-        moved = curvature.surgery(model, Plan((group,), {"0.weight": [entry]}), inverse)[0].weight
+        moved = obd_obs.surgery(model, Plan((group,), {"0.weight": [entry]}), inverse)[0].weight
         risen = loss_of((moved - model[0].weight).detach(), hessian)
         assert saliency[entry].item() == pytest.approx(risen.item(), abs=1e-9)
 
 
 def test_obs_in_turn_takes_the_cheapest_weight_again_and_again(quadratic):
     model, hessian, inverse = quadratic
-    scores = curvature.obs_in_turn(model, inverse)["0.weight"]
+    scores = obd_obs.obs_in_turn(model, inverse)["0.weight"]
     weight = model[0].weight.detach()
     for row in range(4):
         gone, most, before = [], 0.0, 0.0
@@ -322,16 +323,16 @@ def test_requests_that_make_no_sense_are_refused(function, arguments, message):
 def test_a_model_in_training_mode_and_impossible_settings_are_refused():
     model, split = made("dense"), images()
     with pytest.raises(ValueError, match="damping must be positive, got 0"):
-        curvature.inverse_fisher(model, split, classification_loss, damping=0)
+        obd_obs.inverse_fisher(model, split, classification_loss, damping=0)
     with pytest.raises(ValueError, match="block must be a whole number of at least 1"):
-        curvature.inverse_fisher(model, split, classification_loss, block=0)
+        obd_obs.inverse_fisher(model, split, classification_loss, block=0)
     with pytest.raises(ValueError, match="probes must be a whole number"):
         curvature.hessian_diagonal(model, split, classification_loss, probes=0)
     with pytest.raises(ValueError, match=r"tolerance must be in \(0, 1\)"):
         curvature.hessian_trace(model, split, classification_loss, tolerance=0)
-    inverse = curvature.inverse_fisher(model, split, classification_loss, names=["1.weight"])
+    inverse = obd_obs.inverse_fisher(model, split, classification_loss, names=["1.weight"])
     with pytest.raises(ValueError, match="inverse does not cover"):
-        curvature.surgery(model, plan(score(model, find_weights(model), "l1"), k=40), inverse)
+        obd_obs.surgery(model, plan(score(model, find_weights(model), "l1"), k=40), inverse)
     with pytest.raises(ValueError, match=r"call model\.eval"):
         curvature.fisher_diagonal(model.train(), split, classification_loss)
 
@@ -340,7 +341,7 @@ def test_nothing_is_left_on_the_model():
     model, split = made("convolutions"), images()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     curvature.fisher_diagonal(model, split, classification_loss)
-    curvature.inverse_fisher(model, split, classification_loss)
+    obd_obs.inverse_fisher(model, split, classification_loss)
     curvature.hessian_trace(model, split, classification_loss, most=30)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

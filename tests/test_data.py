@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from xaiprune import data
+from xaiprune.core import files
+from xaiprune.data import splits
 
-CLASSES = {"mnist": data.MNIST_CLASSES, "fashion_mnist": data.FASHION_MNIST_CLASSES}
+CLASSES = {"mnist": splits.MNIST_CLASSES, "fashion_mnist": splits.FASHION_MNIST_CLASSES}
 
 
 @pytest.mark.parametrize("name", CLASSES)
-@pytest.mark.parametrize("split", data.SPLITS)
+@pytest.mark.parametrize("split", splits.SPLITS)
 def test_a_split_has_its_size_range_and_classes(name, split):
-    images, labels = getattr(data, name)(split)
-    assert images.shape == (data.SPLIT_SIZES[split], 1, 28, 28)
+    images, labels = getattr(splits, name)(split)
+    assert images.shape == (splits.SPLIT_SIZES[split], 1, 28, 28)
     assert images.dtype == torch.float32
     assert labels.dtype == torch.int64
     assert (images.min(), images.max()) == (0, 1)
@@ -28,21 +29,23 @@ def test_a_split_has_its_size_range_and_classes(name, split):
 
 
 def test_splits_do_not_overlap_and_cover_the_training_file():
-    rows = [data._rows(split) for split in ("train", "validation", "calibration")]
+    rows = [splits._rows(split) for split in ("train", "validation", "calibration")]
     assert sorted(np.concatenate(rows)) == list(range(60_000))
 
 
 def test_splits_never_move():
-    digest = hashlib.sha256(np.concatenate([data._rows(s) for s in data.SPLITS]).astype("<i8").tobytes()).hexdigest()
+    digest = hashlib.sha256(
+        np.concatenate([splits._rows(s) for s in splits.SPLITS]).astype("<i8").tobytes()
+    ).hexdigest()
     assert digest[:16] == "b3e4a9a79fcd25ba"
 
 
 def test_limit_takes_the_first_images():
-    assert torch.equal(data.mnist("test", 7).images, data.mnist("test").images[:7])
+    assert torch.equal(splits.mnist("test", 7).images, splits.mnist("test").images[:7])
 
 
 def test_the_first_of_a_split_are_images_and_their_labels():
-    split = data.mnist("test", 9)
+    split = splits.mnist("test", 9)
     assert all(torch.equal(few, many[:4]) for few, many in zip(split.first(4), split))
     for count in (0, 10, 2.5, True):
         with pytest.raises(ValueError, match=rf"count must lie in 1 to 9, the images of the split, got {count}"):
@@ -50,12 +53,12 @@ def test_the_first_of_a_split_are_images_and_their_labels():
 
 
 def test_sixty_thousand_images_load_within_a_second_once_unpacked():
-    data.mnist("train"), data.mnist("validation"), data.mnist("calibration")
+    splits.mnist("train"), splits.mnist("validation"), splits.mnist("calibration")
     times = []
     for _ in range(3):
         start = time.perf_counter()
         for split in ("train", "validation", "calibration"):
-            data.mnist(split)
+            splits.mnist(split)
         times.append(time.perf_counter() - start)
     assert min(times) < 1.0
 
@@ -63,19 +66,19 @@ def test_sixty_thousand_images_load_within_a_second_once_unpacked():
 @pytest.mark.parametrize("split", ["Train", "", None, 0])
 def test_an_unknown_split_is_named(split):
     with pytest.raises(ValueError, match=r"split must be one of train, validation, calibration, test, got"):
-        data.mnist(split)
+        splits.mnist(split)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10_001, 2.5, True])
 def test_a_limit_out_of_range_is_refused(limit):
     with pytest.raises(ValueError, match="limit must be a whole number from 1 to 10000"):
-        data.mnist("test", limit)
+        splits.mnist("test", limit)
 
 
 @pytest.fixture
 def own_data(tmp_path, monkeypatch):
     """A data folder and a cache of the test's own."""
-    shutil.copytree(data.data_dir() / "MNIST", tmp_path / "data" / "MNIST")
+    shutil.copytree(files.data_dir() / "MNIST", tmp_path / "data" / "MNIST")
     monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XAIPRUNE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "data" / "MNIST"
@@ -85,36 +88,36 @@ def test_a_truncated_file_is_named(own_data):
     path = own_data / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
-        data.mnist("test")
+        splits.mnist("test")
 
 
 def test_an_altered_file_is_named_even_after_it_was_unpacked_once(own_data):
-    data.mnist("test")
+    splits.mnist("test")
     path = own_data / "t10k-labels-idx1-ubyte.gz"
     raw = bytearray(gzip.decompress(path.read_bytes()))
     raw[100] ^= 1
     path.write_bytes(gzip.compress(bytes(raw)))
     with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte\.gz is damaged: unpacked, its SHA-256"):
-        data.mnist("test")
+        splits.mnist("test")
 
 
 def test_a_damaged_cache_is_made_again(own_data, tmp_path):
-    expected = data.mnist("test").images
+    expected = splits.mnist("test").images
     for path in (tmp_path / "cache" / "unpacked").iterdir():
         path.write_bytes(b"nonsense")
-    assert torch.equal(data.mnist("test").images, expected)
+    assert torch.equal(splits.mnist("test").images, expected)
 
 
 def test_a_missing_file_is_named(own_data):
     (own_data / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"t10k-images-idx3-ubyte\.gz is missing.*git checkout"):
-        data.mnist("test")
+        splits.mnist("test")
 
 
 def test_an_unwritable_cache_costs_only_time(own_data, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("a file where a folder should be")
     monkeypatch.setenv("XAIPRUNE_CACHE", str(tmp_path / "file"))
-    assert len(data.mnist("test", 5).images) == 5
+    assert len(splits.mnist("test", 5).images) == 5
 
 
 def test_outside_a_checkout_torchvision_downloads_into_the_cache(own_data, tmp_path, monkeypatch):
@@ -131,16 +134,16 @@ def test_outside_a_checkout_torchvision_downloads_into_the_cache(own_data, tmp_p
 
     monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setattr(torchvision.datasets, "MNIST", downloader)
-    assert len(data.mnist("test", 5).images) == 5
+    assert len(splits.mnist("test", 5).images) == 5
     assert calls[0] == (tmp_path / "cache", False, True)
 
 
 def test_checksums_and_licences_lie_beside_the_files():
-    folder = data.data_dir()
+    folder = files.data_dir()
     listed = {}
     for line in (folder / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split()
-        listed[name] = data.sha256(folder / name)
+        listed[name] = files.sha256(folder / name)
         assert listed[name] == digest, name
     found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".gz", ".safetensors", ".onnx")}
     assert set(listed) == found
@@ -164,14 +167,14 @@ def test_checksums_and_licences_lie_beside_the_files():
 )
 def test_bad_images_are_refused_with_the_reason(images, error, message):
     with pytest.raises(error, match=message):
-        data.check_images(images, shape=(1, 28, 28))
+        splits.check_images(images, shape=(1, 28, 28))
 
 
 def test_the_whole_training_set_holds_every_original_image_once():
-    whole = data.mnist_whole("train")
-    parts = [data.mnist(split) for split in ("train", "validation", "calibration")]
+    whole = splits.mnist_whole("train")
+    parts = [splits.mnist(split) for split in ("train", "validation", "calibration")]
     assert len(whole.images) == len(whole.labels) == sum(len(part.labels) for part in parts) == 60_000
     assert torch.equal(whole.labels[:54_000], parts[0].labels)
     assert torch.equal(whole.images[-1000:], parts[2].images)
-    assert torch.equal(data.mnist_whole("test", 3).images, data.mnist("test", 3).images)
-    assert torch.equal(data.mnist_whole("train", 2).labels, parts[0].labels[:2])
+    assert torch.equal(splits.mnist_whole("test", 3).images, splits.mnist("test", 3).images)
+    assert torch.equal(splits.mnist_whole("train", 2).labels, parts[0].labels[:2])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import xaiprune as xp
-from xaiprune import doctor
+from xaiprune.course import doctor
 
 
 def test_a_healthy_machine_gets_ok_everywhere():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune import data, distill, dynamic, measure, metrics, prune, zoo
+from xaiprune import data, distill, dynamic, measure, prune, zoo
 from xaiprune.augment import flip_and_shift
 from xaiprune.dynamic import (
     Branch,
@@ -51,7 +51,7 @@ def network(model, branch) -> Dynamic:
     sets = [(0, 1, 2, 5, 7), (3, 4, 6, 8, 9)]  # both hold classes that are hard to tell
     tails = tails_for(model, LAYER, sets, by_class, pictures(), target=0.5)
     trunk = split_at(model, LAYER).trunk
-    sure = metrics.predict(nn.Sequential(trunk, branch), pictures("validation", 120).images).softmax(1).amax(1)
+    sure = measure.predict(nn.Sequential(trunk, branch), pictures("validation", 120).images).softmax(1).amax(1)
     between = sure.sort().values[59:61].mean().item()  # no image stands on it
     return Dynamic(trunk, branch, tails, sets, between)
 
@@ -138,7 +138,7 @@ def test_a_scorecard_tells_of_many_images(network, model):
     [card] = measure.scorecards(
         {"shipped": shipped},
         pictures("validation", 60),
-        metrics.ACCURACY,
+        measure.ACCURACY,
         extra=dynamic.cost_columns(images),
         repeats=3,
     )
@@ -209,11 +209,11 @@ def test_the_threshold_is_the_lowest_that_loses_no_more(network, lost):
     split = pictures("validation", 300)
 
     def accuracy(threshold: float) -> float:
-        return metrics.accuracy(Dynamic(network.trunk, network.branch, network.tails, network.sets, threshold), split)
+        return measure.accuracy(Dynamic(network.trunk, network.branch, network.tails, network.sets, threshold), split)
 
     chosen, late = choose_threshold(network, split, lost), accuracy(1.0)
     assert late - accuracy(chosen) <= lost + 1e-9
-    sure = metrics.predict(nn.Sequential(network.trunk, network.branch), split.images).softmax(1).amax(1)
+    sure = measure.predict(nn.Sequential(network.trunk, network.branch), split.images).softmax(1).amax(1)
     lower = sorted({value for value in sure.tolist() if value < chosen})
     for threshold in lower[:: max(1, len(lower) // 8)]:
         assert late - accuracy(threshold) > lost, "every lower one loses more"
@@ -253,7 +253,7 @@ def test_tuning_tails_leaves_trunk_and_branch_alone(network, model):
 
     def apart() -> float:
         return distill.soft_targets(
-            metrics.predict(late, train.images), metrics.predict(teacher, train.images), 2.0
+            measure.predict(late, train.images), measure.predict(teacher, train.images), 2.0
         ).item()
 
     first = apart()

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import xaiprune as xp
-from xaiprune import course, editions, pages
-from xaiprune.exercises import NotYet
+from xaiprune.course import editions, runner, site
+from xaiprune.course.exercises import NotYet
 
-LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in course.lessons()}
+LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in runner.lessons()}
 each_lesson = pytest.mark.parametrize("notebook", LESSONS.values(), ids=LESSONS)
 
 
@@ -79,14 +79,14 @@ def small(*sources):
 
 def test_the_teacher_edition_tells_how_long_cells_take(tmp_path):
     nbformat.write(small("import time; time.sleep(1.6)", "1"), tmp_path / "lesson.ipynb")
-    made = editions.teacher(course.timed(tmp_path / "lesson.ipynb"))
+    made = editions.teacher(runner.timed(tmp_path / "lesson.ipynb"))
     assert [cell.source for cell in made.cells][1:3] == ["*This cell took 2 s.*", "1"]
 
 
 def test_work_is_never_overwritten(tmp_path, monkeypatch, capsys):
     lesson = tmp_path / "lessons" / "01_one.ipynb"
     lesson.parent.mkdir()
-    monkeypatch.setattr(course, "lessons", lambda: [lesson])
+    monkeypatch.setattr(runner, "lessons", lambda: [lesson])
     nbformat.write(small("first = 1"), lesson)
     made = tmp_path / "student" / "01_one.ipynb"
     assert editions.make("student", made.parent) == 0
@@ -113,12 +113,12 @@ def test_an_edition_is_the_same_each_time(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def pages(tmp_path_factory):
     """The pages; Sphinx's warnings are errors."""
-    return pages.build(tmp_path_factory.mktemp("site")).parent
+    return site.build(tmp_path_factory.mktemp("site")).parent
 
 
-def test_the_site_has_every_lesson_with_its_outputs(site):
+def test_the_site_has_every_lesson_with_its_outputs(pages):
     for name, notebook in LESSONS.items():
         text = (site / f"{name}.html").read_text()
         pictures = re.findall(r"<img [^>]*>", text)
@@ -133,7 +133,7 @@ def test_the_site_has_every_lesson_with_its_outputs(site):
         assert "$" not in re.sub(r"<(pre|script|math|code)\b.*?</\1>", "", text, flags=re.S)
 
 
-def test_the_site_needs_no_network_and_its_links_lead_somewhere(site):
+def test_the_site_needs_no_network_and_its_links_lead_somewhere(pages):
     for path in site.glob("*.html"):
         text = path.read_text()
         assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', text)

@@ -39,8 +39,7 @@ from xaiprune.explain import (
     top_overlap,
     watch,
 )
-from xaiprune.measure import scorecards
-from xaiprune.metrics import ACCURACY, PSNR
+from xaiprune.measure import ACCURACY, PSNR, scorecards
 
 
 @pytest.fixture(scope="module")

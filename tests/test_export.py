@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune import data, export, measure, metrics, quantize, zoo
+from xaiprune import data, export, measure, quantize, zoo
 from xaiprune.runtimes import Frozen
 
 IMAGES = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -49,7 +49,7 @@ def test_a_scorecard_of_files(model, tmp_path):
     files = {form: export.export(model, IMAGES, tmp_path / f"m{row.suffix}", form) for form, row in FORMS_HERE.items()}
     models = {"model": model, "frozen": Frozen(model, IMAGES), **files}
     split = data.Split(IMAGES, torch.zeros(8, dtype=torch.long))
-    cards = {card.name: card for card in measure.scorecards(models, split, metrics.ACCURACY, repeats=3)}
+    cards = {card.name: card for card in measure.scorecards(models, split, measure.ACCURACY, repeats=3)}
     for name, written in files.items():
         assert cards[name]["dense_bytes"] == written.path.stat().st_size
         assert cards[name]["macs"] == cards["model"]["macs"]

@@ -7,8 +7,7 @@ from torch import nn
 
 import xaiprune as xp
 from xaiprune import runtimes
-from xaiprune.folding import fold_batch_norm
-from xaiprune.kinds import BATCH_NORMS
+from xaiprune.graph import BATCH_NORMS, fold_batch_norm
 
 LAYERS = {
     "conv1d": (nn.Conv1d(3, 4, 3, bias=False), nn.BatchNorm1d(4), (5, 3, 9)),

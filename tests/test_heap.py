@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from xaiprune import heap
+from xaiprune.measure import malloc
 
 PASSES = """
 import resource, sys
 import torch
-from xaiprune.heap import keep_freed
+from xaiprune.measure.malloc import keep_freed
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -47,5 +47,5 @@ def test_pages_are_asked_for_once():
 
 
 def test_where_there_is_no_such_function_it_says_so(monkeypatch):
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    assert heap.keep_freed() is False
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
+    assert malloc.keep_freed() is False

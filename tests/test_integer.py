@@ -9,7 +9,8 @@ from torch import nn
 
 import xaiprune as xp
 from tests.test_quantize import IMAGES, small, state
-from xaiprune import measure, quantize, runtimes
+from xaiprune import quantize, runtimes
+from xaiprune.measure import counting
 from xaiprune.quantize import Config, Format
 
 
@@ -125,7 +126,7 @@ def test_a_scorecard_reads_the_file(model, content):
     text = str(xp.compare([eager, int8]))
     assert "eager: median" in text
     assert "int8: median" in text
-    assert measure.costs(model, IMAGES[:1])["macs"] == eager["macs"]
+    assert counting.costs(model, IMAGES[:1])["macs"] == eager["macs"]
 
 
 def test_torchs_own_path_computes_nearly_the_same(model):

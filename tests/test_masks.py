@@ -8,8 +8,9 @@ from torch import nn
 
 import xaiprune as xp
 from tests.test_vit import IMAGES, small
-from xaiprune import fairness, prune
+from xaiprune import prune
 from xaiprune.data import Split
+from xaiprune.measure import fairness
 from xaiprune.prune import (
     RATES,
     Masks,
@@ -20,6 +21,7 @@ from xaiprune.prune import (
     entry_relevance,
     find_heads,
     find_neurons,
+    gated_by,
     learn_masks,
     lowest_units,
     mac_costs,
@@ -27,7 +29,6 @@ from xaiprune.prune import (
     rate_curve,
     switched_off,
 )
-from xaiprune.prune.gates import gated_by
 
 
 class OneMatters(nn.Module):

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from xaiprune import measure, timing
 from xaiprune.data import Split
-from xaiprune.memory import peak_activation_bytes
-from xaiprune.metrics import ACCURACY, PSNR, accuracy, predict, psnr, psnr_from_mse
+from xaiprune.measure import ACCURACY, PSNR, accuracy, comparison, counting, latency, predict, psnr
+from xaiprune.measure.memory import peak_activation_bytes
+from xaiprune.measure.metrics import psnr_from_mse
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def small() -> nn.Sequential:
 def test_sizes_are_counted_as_stated(small):
     with torch.no_grad():
         small[0].weight[:10] = 0
-    sizes = measure.sizes(small)
+    sizes = counting.sizes(small)
     assert sizes["parameters"] == 10 * 20 + 20 + 20 * 5 + 5
     assert sizes["nonzeros"] == sizes["parameters"] - 100
     assert sizes["dense_bytes"] == 4 * sizes["parameters"]
@@ -37,8 +37,8 @@ def test_sizes_are_counted_as_stated(small):
 def test_macs_are_those_of_the_layers():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(288, 5))
     expected = 8 * 3 * 9 * 64 + 8 * 9 * 36 + 288 * 5
-    assert measure.macs(model, torch.rand(1, 3, 8, 8)) == expected
-    assert measure.macs(model, torch.rand(4, 3, 8, 8)) == expected
+    assert counting.macs(model, torch.rand(1, 3, 8, 8)) == expected
+    assert counting.macs(model, torch.rand(4, 3, 8, 8)) == expected
 
 
 def test_macs_count_attention():
@@ -47,7 +47,7 @@ def test_macs_count_attention():
             return nn.functional.scaled_dot_product_attention(x, x, x)
 
     tokens, width = 16, 8
-    assert measure.macs(Attention(), torch.rand(1, 1, tokens, width)) == 2 * tokens * tokens * width
+    assert counting.macs(Attention(), torch.rand(1, 1, tokens, width)) == 2 * tokens * tokens * width
 
 
 def test_peak_memory_is_that_of_the_largest_moment(small):
@@ -60,7 +60,7 @@ def test_latency_is_taken_in_turn_and_threads_are_restored(small):
     order = []
     before = torch.get_num_threads()
     models = {name: (lambda x, name=name: order.append(name)) for name in "abc"}
-    result = timing.latencies(models, torch.rand(1, 10), repeats=60, warmup=1, threads=1)
+    result = latency.latencies(models, torch.rand(1, 10), repeats=60, warmup=1, threads=1)
     rounds = ["".join(order[start : start + 3]) for start in range(0, len(order), 3)]
     assert len(rounds) == 61
     assert {"".join(sorted(one)) for one in rounds} == {"abc"}, "each once in every round"
@@ -73,9 +73,9 @@ def test_latency_is_taken_in_turn_and_threads_are_restored(small):
 
 def test_samples_with_stolen_time_are_dropped_and_counted(monkeypatch):
     ticks = iter([0, 0, 0, 5, 5, 5])  # the second of three runs lost time
-    monkeypatch.setattr(timing, "_stolen", lambda: next(ticks))
-    [latency] = timing.latencies({"a": lambda x: x}, torch.rand(1), repeats=3, warmup=0).values()
-    assert (latency.kept, latency.taken) == (2, 3)
+    monkeypatch.setattr(latency, "_stolen", lambda: next(ticks))
+    [taken] = latency.latencies({"a": lambda x: x}, torch.rand(1), repeats=3, warmup=0).values()
+    assert (taken.kept, taken.taken) == (2, 3)
     assert "2 of 3 runs" in str(latency)
 
 
@@ -84,14 +84,16 @@ def test_a_slower_model_reads_slower():
         "once": nn.Linear(400, 400).eval(),
         "ten": nn.Sequential(*[nn.Linear(400, 400) for _ in range(10)]).eval(),
     }
-    result = timing.latencies(models, torch.rand(64, 400), repeats=20)
+    result = latency.latencies(models, torch.rand(64, 400), repeats=20)
     assert result["ten"].median > 2 * result["once"].median
 
 
 def test_a_scorecard_has_every_column_and_only_finite_values(autoencoder):
     from xaiprune import data
 
-    cards = measure.scorecards({"one": autoencoder, "two": autoencoder}, data.mnist("validation", 64), PSNR, repeats=3)
+    cards = comparison.scorecards(
+        {"one": autoencoder, "two": autoencoder}, data.mnist("validation", 64), PSNR, repeats=3
+    )
     for card in cards:
         assert list(card.values.keys() & card.columns.keys()) != []
         assert set(card.values) == set(card.columns)
@@ -105,8 +107,8 @@ def test_a_scorecard_has_every_column_and_only_finite_values(autoencoder):
 def test_callers_add_columns(small):
     split = Split(torch.rand(4, 10).view(4, 10, 1, 1), torch.zeros(4, dtype=torch.long))
     model = nn.Sequential(nn.Flatten(), *small).eval()
-    column = measure.Column("layers", -1)
-    card = measure.scorecard(model, split, ACCURACY, repeats=1, extra={column: lambda m: len(m)})
+    column = comparison.Column("layers", -1)
+    card = comparison.scorecard(model, split, ACCURACY, repeats=1, extra={column: lambda m: len(m)})
     assert card["layers"] == 4
     assert "layers" in str(card)
 
@@ -114,8 +116,8 @@ def test_callers_add_columns(small):
 def test_the_comparison_is_one_table_with_arrows(autoencoder):
     from xaiprune import data
 
-    cards = measure.scorecards({"a": autoencoder, "b": autoencoder}, data.mnist("validation", 8), PSNR, repeats=1)
-    lines = str(measure.compare(cards)).splitlines()
+    cards = comparison.scorecards({"a": autoencoder, "b": autoencoder}, data.mnist("validation", 8), PSNR, repeats=1)
+    lines = str(comparison.compare(cards)).splitlines()
     assert lines[0].split() == ["measure", "better", "a", "b"]
     assert next(line for line in lines if line.startswith("PSNR [dB] ")).split()[2] == "↑"
     assert next(line for line in lines if line.startswith("parameters")).split() == [
@@ -126,16 +128,16 @@ def test_the_comparison_is_one_table_with_arrows(autoencoder):
     ]
     assert "runtime" not in lines[-1]
     assert "eager" in lines[-1]
-    assert measure.compare(cards)._repr_html_().count("<tr>") == len(cards[0].columns) + 1
+    assert comparison.compare(cards)._repr_html_().count("<tr>") == len(cards[0].columns) + 1
 
 
 def test_noise_is_the_same_for_every_model_and_the_shift_moves_right():
     images = torch.rand(2, 1, 5, 5)
-    moved = measure.shifted(images, 2)
+    moved = comparison.shifted(images, 2)
     assert torch.equal(moved[..., 2:], images[..., :3])
     assert not moved[..., :2].any()
     identity = nn.Identity()
-    assert torch.equal(measure._Noisy(identity)(images), measure._Noisy(identity)(images))
+    assert torch.equal(comparison._Noisy(identity)(images), comparison._Noisy(identity)(images))
 
 
 def test_psnr_is_pooled_and_in_decibels(tiny, digits):
@@ -163,11 +165,11 @@ def test_measuring_restores_the_mode(tiny, digits):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, s: measure.scorecards({}, s, PSNR), "models is empty"),
-        (lambda m, s: measure.scorecard(m, Split(s.images[:0], None), PSNR), "split is empty"),
-        (lambda m, s: measure.scorecard(m.train(), s, PSNR), "is in training mode"),
-        (lambda m, s: measure.scorecard(m, s, PSNR, repeats=0), "repeats must be at least 1"),
-        (lambda m, s: measure.compare([]), "cards is empty"),
+        (lambda m, s: comparison.scorecards({}, s, PSNR), "models is empty"),
+        (lambda m, s: comparison.scorecard(m, Split(s.images[:0], None), PSNR), "split is empty"),
+        (lambda m, s: comparison.scorecard(m.train(), s, PSNR), "is in training mode"),
+        (lambda m, s: comparison.scorecard(m, s, PSNR, repeats=0), "repeats must be at least 1"),
+        (lambda m, s: comparison.compare([]), "cards is empty"),
     ],
 )
 def test_bad_requests_are_refused(tiny, digits, call, message):
@@ -177,12 +179,12 @@ def test_bad_requests_are_refused(tiny, digits, call, message):
 
 def test_where_every_sample_lost_time_none_is_called_undisturbed(monkeypatch):
     ticks = iter(range(6))
-    monkeypatch.setattr(timing, "_stolen", lambda: next(ticks))
-    [latency] = timing.latencies({"a": lambda x: x}, torch.rand(1), repeats=3, warmup=0).values()
-    assert (latency.kept, latency.taken) == (0, 3)
+    monkeypatch.setattr(latency, "_stolen", lambda: next(ticks))
+    [taken] = latency.latencies({"a": lambda x: x}, torch.rand(1), repeats=3, warmup=0).values()
+    assert (taken.kept, taken.taken) == (0, 3)
     assert latency.median > 0
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
-        timing.latencies({"a": lambda x: x}, torch.rand(1), threads=0)
+        latency.latencies({"a": lambda x: x}, torch.rand(1), threads=0)
 
 
 class OnAnotherDevice(nn.Module):

@@ -8,9 +8,9 @@ import statistics
 import nbformat
 import pytest
 
-from xaiprune import course
+from xaiprune.course import runner
 
-LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in course.lessons()}
+LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in runner.lessons()}
 SECTIONS = ("What you will be able to do", "**Time:**", "## Your turn", "## Three questions to recall", "## Sources")
 
 
@@ -49,7 +49,7 @@ def test_it_holds_no_widget_state_and_only_expected_errors(notebook):
     assert "widgets" not in notebook.metadata
     for cell in code(notebook):
         for output in cell.outputs:
-            assert course.WIDGET_VIEW not in output.get("data", {})
+            assert runner.WIDGET_VIEW not in output.get("data", {})
             assert output.get("name") != "stderr", output
         raised = any(output.output_type == "error" for output in cell.outputs)
         assert raised == ("raises-exception" in tags(cell)), cell.source
@@ -110,9 +110,9 @@ def test_it_defines_no_helpers_but_in_solutions(notebook):
 
 @each_lesson
 def test_its_budget_is_stated_and_its_links_lead_somewhere(notebook):
-    assert 0 < course.budget(notebook) <= 120
+    assert 0 < runner.budget(notebook) <= 120
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", prose(notebook)):
-        assert (course.lessons()[0].parent / target).exists(), target
+        assert (runner.lessons()[0].parent / target).exists(), target
 
 
 def test_lesson_04_compares_with_the_whole_stored_sweep():
@@ -133,8 +133,8 @@ def test_the_runner_runs_saves_and_reports(tmp_path, monkeypatch, capsys):
         notebook_of("import sys", "print(6 * 7)", "print('noise', file=sys.stderr)"), tmp_path / "01_ok.ipynb"
     )
     nbformat.write(notebook_of("1 / 0"), tmp_path / "02_bad.ipynb")
-    monkeypatch.setattr(course, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
-    assert course.main(["run", "--save"]) == 1
+    monkeypatch.setattr(runner, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
+    assert runner.main(["run", "--save"]) == 1
     out = capsys.readouterr().out
     [megabytes] = re.findall(r"\[1/2\] 01_ok +0\.\d of 1\.0 min, +(\d+) MB", out)
     assert 10 < int(megabytes) < 500  # of the kernel, however large the process is that started it
@@ -152,27 +152,27 @@ def test_an_error_that_is_to_be_seen_has_to_come(tmp_path, monkeypatch, capsys):
         lesson = notebook_of(source)
         lesson.cells[0].metadata["tags"] = ["raises-exception"]
         nbformat.write(lesson, tmp_path / f"{name}.ipynb")
-    monkeypatch.setattr(course, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
-    assert course.main(["run"]) == 1
+    monkeypatch.setattr(runner, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
+    assert runner.main(["run"]) == 1
     assert "raised none:\n1 / 1" in capsys.readouterr().out
 
 
 def test_a_lesson_that_is_late_says_so(tmp_path, monkeypatch, capsys):
     nbformat.write(notebook_of("1", seconds=0.001), tmp_path / "01_late.ipynb")
-    monkeypatch.setattr(course, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
-    assert course.main(["run", "01"]) == 0
+    monkeypatch.setattr(runner, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
+    assert runner.main(["run", "01"]) == 0
     assert "over budget" in capsys.readouterr().out
 
 
 def test_widget_views_and_progress_bars_are_not_stored():
     notebook = notebook_of("x")
-    view = {course.WIDGET_VIEW: {}, "text/plain": "bar"}
-    strip = {course.WIDGET_VIEW: {}, "text/plain": "explorer", "image/png": "iVBOR"}
+    view = {runner.WIDGET_VIEW: {}, "text/plain": "bar"}
+    strip = {runner.WIDGET_VIEW: {}, "text/plain": "explorer", "image/png": "iVBOR"}
     notebook.cells[0].outputs = [nbformat.v4.new_output("display_data", data=data) for data in (view, strip)]
     notebook.metadata["widgets"] = {"state": {}}
     failed = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=["/somewhere/lesson.py", "no"])
     notebook.cells[0].outputs.append(failed)
-    output, error = course.clean(notebook).cells[0].outputs
+    output, error = runner.clean(notebook).cells[0].outputs
     assert set(output.data) == {"text/plain", "image/png"}
     assert error.traceback == ["ValueError: no"]
     assert "widgets" not in notebook.metadata

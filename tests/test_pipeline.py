@@ -14,8 +14,10 @@ import torch
 from optuna.trial import FixedTrial
 from torch import nn
 
-from xaiprune import data, metrics, pipeline, prune, quantize, train, zoo
-from xaiprune.memory import onnx_activation_bytes
+from xaiprune import data, pipeline, prune, quantize, train, zoo
+from xaiprune.core import files
+from xaiprune.measure import metrics
+from xaiprune.measure.memory import onnx_activation_bytes
 from xaiprune.pipeline import (
     Budget,
     Distill,
@@ -138,7 +140,7 @@ def test_a_stage_that_cannot_be_written_leaves_the_one_before(model, tmp_path, m
     def full(path, write):
         if path.name == "changes.json":
             raise OSError(28, "No space left on device")
-        data.save_atomically(path, write)
+        files.save_atomically(path, write)
 
     monkeypatch.setattr(store, "save_atomically", full)
     with pytest.raises(OSError, match="No space left"):
@@ -249,7 +251,7 @@ def test_stopped_at_any_write_it_ends_alike(model, tmp_path, monkeypatch):
         writes += 1
         if writes == at:
             raise Stopped
-        data.save_atomically(path, write)
+        files.save_atomically(path, write)
 
     measure, measured = pipeline.run._Judge.measure, {}
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xaiprune.prune import Plan, Scores, counts_from, find_units, lowest, plan, score
-from xaiprune.prune.groups import UnitGroup
+from xaiprune.prune import Plan, Scores, UnitGroup, counts_from, find_units, lowest, plan, score
 
 
 def scores_of(*values) -> Scores:

@@ -12,11 +12,22 @@ from torch import nn
 
 import xaiprune as xp
 from xaiprune import quantize
-from xaiprune.folding import fold_batch_norm
-from xaiprune.quantize import Config, Format, Statistics, calibrate, calibrating, grid_of, simulate
-from xaiprune.quantize.calibrators import CALIBRATORS, entropy, mse, percentile
-from xaiprune.quantize.formats import FORMATS, first_and_last
-from xaiprune.quantize.simulate import FakeQuantizer
+from xaiprune.graph import fold_batch_norm
+from xaiprune.quantize import (
+    CALIBRATORS,
+    FORMATS,
+    Config,
+    FakeQuantizer,
+    Format,
+    Statistics,
+    calibrate,
+    calibrating,
+    first_and_last,
+    grid_of,
+    percentile,
+    simulate,
+)
+from xaiprune.quantize.calibrators import entropy, mse
 
 IMAGES = torch.rand(24, 1, 12, 12, generator=torch.Generator().manual_seed(0))
 

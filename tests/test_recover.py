@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from tests.test_costs import separable
 from xaiprune.data import Split
-from xaiprune.metrics import ACCURACY
+from xaiprune.measure import ACCURACY
 from xaiprune.prune import (
     Budget,
     Costs,
@@ -24,8 +25,6 @@ from xaiprune.prune import (
     within,
 )
 from xaiprune.train import classification_loss, fit
-
-from .test_costs import separable
 
 
 def squares(count: int, seed: int) -> Split:

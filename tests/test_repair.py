@@ -12,11 +12,10 @@ from torch import nn
 import xaiprune as xp
 from tests.test_quantize import IMAGES, Small, small, state
 from xaiprune import prune, quantize
-from xaiprune.folding import fold_batch_norm
-from xaiprune.prune.curvature import exact_hessian
-from xaiprune.quantize import Config, Format, LearnedStep, calibrate, grid_of, simulate
+from xaiprune.curvature import exact_hessian
+from xaiprune.graph import fold_batch_norm
+from xaiprune.quantize import Config, Format, LearnedStep, Step, calibrate, grid_of, simulate
 from xaiprune.quantize.rounding import Squares
-from xaiprune.quantize.walk import Step
 from xaiprune.train import classification_loss
 
 WEIGHTS_4 = Config(Format(4), None)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from xaiprune import data, samples, zoo
-from xaiprune.metrics import accuracy
+from xaiprune import data, zoo
+from xaiprune.data import samples
+from xaiprune.measure import accuracy
 
 
 def test_toy_points_are_scikit_learns():

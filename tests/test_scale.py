@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from xaiprune import data, devices, sweeps, zoo
+from xaiprune import data, devices, experiments, zoo
 from xaiprune.train import classification_loss, fit
 
 TASKS = [(n, name) for n in range(12) for name in ("a", "b")]
@@ -37,16 +37,16 @@ def where(task) -> float:
 
 @pytest.fixture(scope="module")
 def cluster():
-    with sweeps.on_dask(workers=2) as client:
+    with experiments.on_dask(workers=2) as client:
         yield client
 
 
 def run(function, **options):
-    return sweeps.sweep(function, TASKS, identity={"of": "test"}, progress=False, **options)
+    return experiments.sweep(function, TASKS, identity={"of": "test"}, progress=False, **options)
 
 
 def test_a_sweep_on_two_workers_is_that_of_one_process(cluster):
-    with sweeps.on_dask(cluster.scheduler.address):
+    with experiments.on_dask(cluster.scheduler.address):
         there = run(value)
         processes = set(run(where).values())
     assert there == run(value)
@@ -91,7 +91,7 @@ def test_a_killed_worker_loses_nothing(cluster, tmp_path):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    with sweeps.on_dask(cluster.scheduler.address):
+    with experiments.on_dask(cluster.scheduler.address):
         found = run(functools.partial(marked, began), table=tmp_path / "table.json")
     killer.join(timeout=10)
     assert not killer.is_alive()
@@ -128,16 +128,16 @@ def test_a_killed_sweep_keeps_what_was_written(tmp_path):
 
 def test_what_json_cannot_hold_is_said_before_anything_runs(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"):
-        sweeps.sweep(lambda task: pytest.fail("it ran"), [(np.int64(1),)], identity={}, table=tmp_path / "t.json")
+        experiments.sweep(lambda task: pytest.fail("it ran"), [(np.int64(1),)], identity={}, table=tmp_path / "t.json")
 
 
 def test_a_scheduler_that_does_not_answer_is_named():
     with (
         pytest.raises(ConnectionError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"),
-        sweeps.on_dask("tcp://127.0.0.1:9", timeout=1),
+        experiments.on_dask("tcp://127.0.0.1:9", timeout=1),
     ):
         pass
-    with pytest.raises(ValueError, match="workers must be at least 1"), sweeps.on_dask(workers=0):
+    with pytest.raises(ValueError, match="workers must be at least 1"), experiments.on_dask(workers=0):
         pass
 
 

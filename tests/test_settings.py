@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
-from xaiprune import downloads, explain, zoo
+from xaiprune import data, explain, zoo
 from xaiprune.zoo.imagenet import IMAGENETTE_ROWS, with_imagenet_body
 
 
@@ -51,26 +51,26 @@ def test_cifar10_is_read_from_its_binary_records(cache):
     batches = {f"data_batch_{number}.bin": records(20, number) for number in range(1, 6)}
     test = records(15, 9)
     cifar_archive(cache, batches | {"test_batch.bin": test})
-    found = downloads.cifar10("test")
+    found = data.cifar10("test")
     assert found.images.shape == (15, 3, 32, 32)
     assert found.labels.tolist() == test[:, 0].tolist()
     assert found.images[3, 2, 0, 1].item() == pytest.approx(test[3, 1 + 2 * 1024 + 1] / 255)
-    parts = [downloads.cifar10(split) for split in ("train", "validation", "calibration")]
+    parts = [data.cifar10(split) for split in ("train", "validation", "calibration")]
     assert [len(part.images) for part in parts] == [80, 10, 10]
     joined = torch.cat([part.images.flatten(1) for part in parts])
     everything = np.concatenate(list(batches.values()))[:, 1:].astype(np.float32) / 255
     assert sorted(map(tuple, joined.tolist())) == sorted(map(tuple, everything.tolist()))
-    assert len(downloads.cifar10("train", limit=7).labels) == 7
+    assert len(data.cifar10("train", limit=7).labels) == 7
 
 
 def test_a_damaged_archive_is_named(cache):
     (cache / "cifar-10-binary.tar.gz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz is damaged"):
-        downloads.cifar10("test")
+        data.cifar10("test")
     with pytest.raises(ValueError, match="split must be one of"):
-        downloads.cifar10("valid")
+        data.cifar10("valid")
     with pytest.raises(ValueError, match="limit must be a whole number of at least 1, got 0"):
-        downloads.cifar10("test", limit=0)
+        data.cifar10("test", limit=0)
 
 
 def test_imagenette_is_read_from_its_folders(cache):
@@ -82,21 +82,19 @@ def test_imagenette_is_read_from_its_folders(cache):
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.new("RGB", (180, 160), (20 * place, 0, 255)).save(folder / f"{number}.JPEG")
-    test = downloads.imagenette("test", size=32)
+    test = data.imagenette("test", size=32)
     assert test.images.shape == (10, 3, 32, 32)
     assert sorted(test.labels.tolist()) == list(range(10))
     red = test.images[:, 0].mean((1, 2))
     assert torch.allclose(red, 20 * test.labels / 255, atol=0.03)
-    assert (
-        sum(len(downloads.imagenette(split, size=32).labels) for split in ("train", "validation", "calibration")) == 20
-    )
+    assert sum(len(data.imagenette(split, size=32).labels) for split in ("train", "validation", "calibration")) == 20
     with pytest.raises(ValueError, match=r"size must be from 1 to 160, .* got 224"):
-        downloads.imagenette("test", size=224)
+        data.imagenette("test", size=224)
 
 
 def test_imagenette_takes_the_rows_of_its_classes(imagenet):
     categories = MobileNet_V2_Weights.IMAGENET1K_V2.meta["categories"]
-    assert [categories[row] for row in IMAGENETTE_ROWS] == list(downloads.IMAGENETTE_CLASSES)
+    assert [categories[row] for row in IMAGENETTE_ROWS] == list(data.IMAGENETTE_CLASSES)
     model = zoo.setting("imagenette").model()
     images = torch.rand(2, 3, 64, 64)
     preset = MobileNet_V2_Weights.IMAGENET1K_V2.transforms()

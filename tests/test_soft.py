@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xaiprune.data import Split
-from xaiprune.metrics import psnr
+from xaiprune.measure import psnr
 from xaiprune.prune import ParameterCount, cut, difference, find_units, plan, score, soft
 from xaiprune.train import reconstruction_loss
 

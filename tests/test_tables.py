@@ -8,7 +8,7 @@ import pytest
 
 from tests.benchmarks import soft, soft_sweep
 from tests.benchmarks.report import Figure, table
-from xaiprune import tables
+from xaiprune.experiments import tables
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def made(own):
     (own / "checkpoints").mkdir()
     (own / "checkpoints" / "net.safetensors").write_bytes(b"weights")
     rows = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
-    modules, files = ["xaiprune.timing"], ["net.safetensors"]
+    modules, files = ["xaiprune.measure.latency"], ["net.safetensors"]
     tables.write("mine", rows, command="make it", modules=modules, checkpoints=files, seconds=3.7)
     return rows
 
@@ -32,7 +32,7 @@ def test_a_table_keeps_its_rows_and_where_it_came_from(made, own):
     assert tables.read("mine") == made
     about = tables.made("mine")
     assert about == json.loads((own / "tables" / "mine.json").read_text())["made"]
-    assert (about["command"], about["modules"], about["seconds"]) == ("make it", ["xaiprune.timing"], 4)
+    assert (about["command"], about["modules"], about["seconds"]) == ("make it", ["xaiprune.measure.latency"], 4)
 
 
 def test_a_table_of_other_code_or_checkpoints_is_refused(made, own, monkeypatch):

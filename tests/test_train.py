@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from xaiprune import data, zoo
-from xaiprune.data import Split
+from xaiprune import zoo
+from xaiprune.core import files
+from xaiprune.data import Split, splits
 from xaiprune.train import classification_loss, fit, reconstruction_loss
 from xaiprune.zoo.__main__ import main
 
@@ -93,7 +94,7 @@ def test_too_few_images_and_a_diverging_loss_are_refused(task):
 def test_a_shipped_autoencoder_is_as_good_as_its_card(seed):
     card = zoo.card("mnist-autoencoder", seed)
     model = zoo.load("mnist-autoencoder", seed)
-    value = zoo.MODELS["mnist-autoencoder"].metric(model, data.mnist("test"))
+    value = zoo.MODELS["mnist-autoencoder"].metric(model, splits.mnist("test"))
     assert value == pytest.approx(card["test"], abs=0.01)
     assert value >= 24
     assert model.latent.out_features <= 32
@@ -102,11 +103,11 @@ def test_a_shipped_autoencoder_is_as_good_as_its_card(seed):
 
 
 def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(data, "SPLIT_SIZES", data.SPLIT_SIZES)
+    monkeypatch.setattr(splits, "SPLIT_SIZES", splits.SPLIT_SIZES)
     recipe = zoo.MODELS["mnist-autoencoder"]
     few = type(recipe)(
         build=lambda: zoo.ConvAutoencoder(channels=(4, 6), hidden=10, latent=5),
-        dataset=lambda split: data.mnist(split, 256),
+        dataset=lambda split: splits.mnist(split, 256),
         loss=reconstruction_loss,
         metric=recipe.metric,
         epochs=1,
@@ -118,7 +119,7 @@ def test_the_command_trains_and_writes_a_card(tmp_path, monkeypatch, capsys):
     main(["train", "mnist-autoencoder", "--seed", "7", "--out", str(tmp_path / "out")])
     card = json.loads((tmp_path / "out" / "mnist-autoencoder-seed7.json").read_text())
     assert json.loads(capsys.readouterr().out) == card
-    assert card["sha256"] == data.sha256(tmp_path / "out" / "mnist-autoencoder-seed7.safetensors")
+    assert card["sha256"] == files.sha256(tmp_path / "out" / "mnist-autoencoder-seed7.safetensors")
     assert {"data", "epochs", "seed", "versions", "test", "command"} <= set(card)
 
 
@@ -126,7 +127,7 @@ def test_a_checkpoint_that_differs_from_its_card_is_refused(tmp_path, monkeypatc
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for ending in ("json", "safetensors"):
-        shutil.copy(data.data_dir() / "checkpoints" / f"mnist-autoencoder-seed0.{ending}", folder)
+        shutil.copy(files.data_dir() / "checkpoints" / f"mnist-autoencoder-seed0.{ending}", folder)
     monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path))
     path = folder / "mnist-autoencoder-seed0.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
@@ -153,7 +154,7 @@ def test_weights_go_into_a_model_of_their_architecture_alone():
 
 
 def test_a_checkpoint_in_half_precision_is_measured_as_it_is_stored(tmp_path, monkeypatch):
-    few = {split: data.mnist(split, 300) for split in ("train", "validation", "test")}
+    few = {split: splits.mnist(split, 300) for split in ("train", "validation", "test")}
     recipe = zoo.Recipe(
         build=lambda: zoo.dense((8,), dropout=(0.1, 0.2)),
         dataset=few.__getitem__,

@@ -10,7 +10,8 @@ import torchvision
 from torch import nn
 
 from xaiprune.prune import Plan, UnitGroup, cut, difference, find_units
-from xaiprune.prune.layers import block_size, is_depthwise, layer_of
+from xaiprune.prune.units import block_size
+from xaiprune.prune.units.layers import is_depthwise, layer_of
 
 
 def test_the_autoencoder_has_seven_groups(tiny, digits):

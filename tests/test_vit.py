@@ -13,6 +13,7 @@ from torchvision.models import vit_b_16
 
 import xaiprune as xp
 from xaiprune import measure, zoo
+from xaiprune.nn import vit
 from xaiprune.prune import (
     Plan,
     difference,
@@ -36,11 +37,11 @@ def lively(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def small(**sizes) -> zoo.VisionTransformer:
+def small(**sizes) -> vit.VisionTransformer:
     """A transformer of images 8 x 8 with three heads of width 5 in each of two blocks."""
     torch.manual_seed(0)
     sizes = {"side": 8, "patch": 4, "dim": 12, "depth": 2, "heads": 3, "width": 5, "hidden": 7, "classes": 4} | sizes
-    return lively(zoo.VisionTransformer(**sizes))
+    return lively(vit.VisionTransformer(**sizes))
 
 
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -71,19 +72,19 @@ def test_the_forward_pass_is_the_published_one():
 
 def test_a_distillation_token_answers_beside_the_class_token():
     torch.manual_seed(0)
-    model, images = zoo.DistilledTransformer(dim=8, depth=2, heads=2, width=4, hidden=16), torch.rand(3, 1, 28, 28)
+    model, images = vit.DistilledTransformer(dim=8, depth=2, heads=2, width=4, hidden=16), torch.rand(3, 1, 28, 28)
     by_labels, by_teacher = model.train()(images)
     assert by_labels.shape == by_teacher.shape == (3, 10)
     assert not torch.allclose(by_labels, by_teacher)
     with torch.no_grad():
         assert torch.allclose(model.eval()(images), (by_labels + by_teacher) / 2, atol=1e-6)
     assert model.position.weight.shape == (1, 51, 8)
-    assert zoo.small_distilled_transformer().eval()(images).shape == (3, 10)
+    assert vit.small_distilled_transformer().eval()(images).shape == (3, 10)
 
 
 def test_images_and_patches_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"patch must divide the image's side of 28 pixels, got 5"):
-        zoo.VisionTransformer(patch=5)
+        vit.VisionTransformer(patch=5)
     with pytest.raises(ValueError, match=r"images must be \(N, 1, 8, 8\), got \(2, 1, 8, 12\)"):
         small()(torch.rand(2, 1, 8, 12))
     assert small().grid == 2

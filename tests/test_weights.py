@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from xaiprune import data, zoo
+from xaiprune import data, train, zoo
 from xaiprune.data import Split
-from xaiprune.metrics import ACCURACY, Metric, accuracy
+from xaiprune.measure import ACCURACY, Metric, accuracy
 from xaiprune.prune import (
+    SCHEDULES,
+    WHOLE,
     ParameterCount,
     Plan,
     Scores,
@@ -44,9 +46,7 @@ from xaiprune.prune import (
     weight_profile,
     write_masks,
 )
-from xaiprune.prune.schedules import SCHEDULES
-from xaiprune.prune.sensitivity import WHOLE
-from xaiprune.prune.weights import weight_group
+from xaiprune.prune.units import weight_group
 from xaiprune.train import classification_loss, fit
 
 
@@ -372,11 +372,11 @@ def test_it_stops_where_the_metric_no_longer_recovers_and_goes_back(net):
 def test_an_interrupted_run_resumes_to_the_same_end(net, tmp_path, monkeypatch):
     import copy
 
-    from xaiprune.prune import schedules
+    from xaiprune.prune.loops import schedules
 
     whole = copy.deepcopy(net)
     expected = tuned(whole)
-    real, calls = schedules.fit, []
+    real, calls = train.fit, []
 
     def stopping(*args, **options):
         calls.append(1)

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xaiprune import data, measure, plots, zoo
+from xaiprune import curvature, data, measure, plots, zoo
 from xaiprune.dynamic import Branch, Dynamic, path_macs, split_at
-from xaiprune.metrics import accuracy
-from xaiprune.prune import curvature, cut, find_units, find_weights, plan, scan, score
+from xaiprune.measure import accuracy
+from xaiprune.prune import cut, find_units, find_weights, plan, scan, score
 from xaiprune.train import classification_loss, seed_everything
 from xaiprune.widgets import (
     GALLERY,

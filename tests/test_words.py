@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from xaiprune import explain, measure, prune, words, zoo
-from xaiprune.data import SPLITS
+from xaiprune import explain, measure, prune, zoo
+from xaiprune.data import words
+from xaiprune.data.splits import SPLITS
 from xaiprune.train import classification_loss, fit, seed_everything
 
 

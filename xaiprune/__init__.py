@@ -2,7 +2,8 @@
 
 The five words of pruning, and the few other names that a lesson needs, are here: ``xp.find_units``,
 ``xp.score``, ``xp.plan``, ``xp.masked``, ``xp.cut``; ``xp.scorecards`` and ``xp.compare``; ``xp.claim`` and
-``xp.setup``. Everything else is in the submodules. All of them load when they are first used.
+``xp.setup``. Everything else is in the rooms, such as ``xp.prune`` and ``xp.measure``. All of them load when they are
+first used.
 """
 
 from __future__ import annotations
@@ -11,44 +12,43 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
-    "checks",
-    "confidence",
-    "control",
-    "course",
-    "data",
-    "distill",
-    "doctor",
-    "dynamic",
-    "exercises",
-    "explain",
-    "export",
-    "fairness",
-    "measure",
-    "metrics",
-    "pipeline",
+#: The rooms, in the order in which they stand on each other.
+ROOMS = (
+    "core",
     "plots",
+    "data",
+    "experiments",
+    "nn",
+    "graph",
+    "measure",
+    "deploy",
+    "training",
+    "curvature",
+    "explain",
+    "zoo",
     "prune",
     "quantize",
-    "samples",
-    "sweeps",
-    "tables",
-    "train",
+    "distill",
+    "dynamic",
+    "pipeline",
+    "course",
+    "widgets",
 )
-_SUBMODULES += ("widgets", "words", "zoo")
+#: Modules that lessons use so often that they have a name here.
+_MODULES = {"tables": "experiments.tables"}
 _NAMES = {
-    **dict.fromkeys(("claim", "guess"), "checks"),
-    "exercise": "exercises",
-    "setup": "doctor",
+    **dict.fromkeys(("claim", "exercise", "guess", "setup"), "course"),
     **dict.fromkeys(("compare", "scorecard", "scorecards"), "measure"),
     **dict.fromkeys(("cut", "find_units", "masked", "plan", "score"), "prune"),
 }
-__all__ = [*_SUBMODULES, *_NAMES]
+__all__ = [*ROOMS, *_MODULES, *_NAMES]
 
 
 def __getattr__(name: str):
-    if name in _SUBMODULES:
+    if name in ROOMS:
         return import_module(f"{__name__}.{name}")
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name in _NAMES:
         return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .kinds import BATCH_NORMS
+from .graph import BATCH_NORMS
 
 
 def shared(

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .folding import fold_batch_norm
+from .graph import fold_batch_norm
 from .measure import Shipped
 from .runtimes import onnx_bytes, runnable
 

@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .folding import fold_batch_norm
-from .timing import Latency, latencies
+from .graph import fold_batch_norm
+from .measure import Latency, latencies
 
 #: ONNX operator set that is written.
 OPSET = 18

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .data import Split, save_atomically
+from .core import save_atomically
+from .data import Split
 
 
 def seed_everything(seed: int) -> None:

@@ -14,17 +14,18 @@ import time
 
 import torch
 
-from xaiprune import course, data, dynamic, measure, pipeline, prune, tables, timing, zoo
+from tests.benchmarks import capstone_sweep as recipes
+from tests.benchmarks import dynamic_sweep as routes
+from tests.benchmarks import stored
+from tests.benchmarks.report import Figure, main
+from xaiprune import dynamic, measure, pipeline, prune, zoo
+from xaiprune.core import files
+from xaiprune.course import runner
 from xaiprune.data import fashion_mnist, mnist
-from xaiprune.metrics import accuracy
+from xaiprune.experiments import on_dask, sweep, tables
+from xaiprune.measure import accuracy
 from xaiprune.prune.soft import SoftProblem, combinations
 from xaiprune.runtimes import Frozen
-from xaiprune.sweeps import on_dask, sweep
-
-from . import capstone_sweep as recipes
-from . import dynamic_sweep as routes
-from . import stored
-from .report import Figure, main
 
 #: Seconds that the sweep takes on one worker, at least.
 LONG = 60
@@ -112,9 +113,9 @@ def recipe_figures(repeats: int) -> list[Figure]:
     print()
     model, test = zoo.load(recipes.MODEL), fashion_mnist("test")
     image = test.images[:1]
-    small = pipeline.load_stage(model, data.data_dir() / "checkpoints" / recipes.STAGE, image).model
+    small = pipeline.load_stage(model, files.data_dir() / "checkpoints" / recipes.STAGE, image).model
     whole = Frozen(model, image)
-    times = timing.latencies({"whole": whole, "small": small}, image, repeats=repeats, runtime="ONNX Runtime")
+    times = measure.latencies({"whole": whole, "small": small}, image, repeats=repeats, runtime="ONNX Runtime")
     lost = accuracy(model, test) - accuracy(small, test)
     drift = tables.read("recipe")[-1]["drift"]
     return [
@@ -162,7 +163,7 @@ def dask_figures() -> list[Figure]:
 
 def course_figures() -> list[Figure]:
     """Minutes of all lessons, each in a kernel of its own."""
-    took = {path.name[:2]: course.execute(path).seconds for path in course.lessons()}
+    took = {path.name[:2]: runner.execute(path).seconds for path in runner.lessons()}
     figures = [Figure(f"lesson {name}", 90, took[name], "<=", "s") for name in ("09", "10") if name in took]
     return [*figures, Figure("all lessons", 15, sum(took.values()) / 60, "<=", "minutes")]
 

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from xaiprune import data, tables, zoo
+from xaiprune import zoo
+from xaiprune.core import files
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.metrics import ACCURACY, accuracy
+from xaiprune.experiments import tables
+from xaiprune.measure import ACCURACY, accuracy
 from xaiprune.pipeline import Budget, Distill, OutOfBudget, Prune, Quantize, Round, Step, Tune, compress, save_stage
 from xaiprune.pipeline.store import KERNELS, WEIGHTS
 
@@ -27,7 +29,7 @@ MODULES = {
         *_TRAINED,
         "xaiprune.quantize.integer",
         "xaiprune.runtimes",
-        "xaiprune.timing",
+        "xaiprune.measure.latency",
         "xaiprune.explain.drift",
     ),
 }
@@ -71,7 +73,7 @@ STAGE = "mobilenet-recipe"
 
 def folder(table: str, name: str) -> Path:
     """Where the recipes of a table keep their stages; what other code made is not gone on with."""
-    return data.cache_dir() / "recipes" / tables.code_version(*MODULES[table]) / name
+    return files.cache_dir() / "recipes" / tables.code_version(*MODULES[table]) / name
 
 
 def splits(count: int | None = None) -> dict[str, Split]:
@@ -103,14 +105,14 @@ def recipe(seed: int) -> list[dict]:
         done = compress(model, splits(), RECIPE, BUDGET, folder=folder("recipe", STAGE), seed=seed, progress=False)
     except OutOfBudget as error:
         done = error.nearest
-    place, test = data.data_dir() / "checkpoints" / STAGE, fashion_mnist("test")
+    place, test = files.data_dir() / "checkpoints" / STAGE, fashion_mnist("test")
     save_stage(done.stage, place)
     rows = [{key: value if key == "step" else round(value, 4) for key, value in row.items()} for row in done.rows]
     rows[-1] |= {"test": round(accuracy(done.model, test), 3), "original": round(accuracy(model, test), 3)}
     minutes = round((time.perf_counter() - start) / 60, 1)
     facts = {"name": STAGE, "command": COMMAND, "of": MODEL, "steps": list(map(repr, RECIPE)), "data": "fashion_mnist"}
     facts |= {"seed": seed, "metric": ACCURACY.name, "test": rows[-1]["test"], "minutes": minutes}
-    facts["kernels_sha256"] = data.sha256(place / KERNELS)
+    facts["kernels_sha256"] = files.sha256(place / KERNELS)
     zoo.save_card(done.model.made_from, place / WEIGHTS, facts)
     return [row | {"seed": seed, "over": json.dumps(done.over), "minutes": minutes} for row in rows]
 

@@ -12,16 +12,16 @@ import time
 
 import torch
 
-from xaiprune import distill, tables, zoo
+from tests.benchmarks import distillation_elsewhere as elsewhere
+from tests.benchmarks import distillation_students as students
+from tests.benchmarks import distillation_sweep as sweep
+from tests.benchmarks import stored
+from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
+from xaiprune import distill, zoo
 from xaiprune.data import MNIST_CLASSES, mnist
+from xaiprune.experiments import tables
 from xaiprune.train import classification_loss, fit
 from xaiprune.widgets import TemperatureExplorer
-
-from . import distillation_elsewhere as elsewhere
-from . import distillation_students as students
-from . import distillation_sweep as sweep
-from . import stored
-from .report import Figure, lesson_figures, main, percentile_95
 
 #: Of Hinton, Vinyals and Dean 2015, section 3: errors of the teacher, the student alone and the distilled student.
 PUBLISHED = {"teacher": 67, "labels": 146, "soft targets": 74}

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from torch import nn
 
+from tests.benchmarks import distillation_students as students
 from xaiprune import distill, prune, quantize, zoo
 from xaiprune.data import fashion_mnist
-from xaiprune.metrics import accuracy
+from xaiprune.measure import accuracy
+from xaiprune.nn import vit
 from xaiprune.quantize import Config, Format
 from xaiprune.train import seed_everything
-
-from . import distillation_students as students
 
 COMMAND, MODEL, VIT, SEEDS = students.COMMAND, students.MODEL, "vit-fashion-mnist", range(3)
 FILES = (f"{MODEL}-seed0.safetensors", f"{VIT}-seed0.safetensors")
@@ -57,8 +57,8 @@ STUDENTS: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
     "pruned": (pruned, MODEL, {"epochs": 6, "lr": 1e-3}),
     "pruned transformer": (pruned_transformer, VIT, {"epochs": 3, "lr": 1e-3}),
     "quantized": (quantized, MODEL, {"epochs": 1, "lr": 2e-4, "batch_size": 64}),
-    "transformer": (zoo.small_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
-    "transformer with a token": (zoo.small_distilled_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
+    "transformer": (vit.small_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
+    "transformer with a token": (vit.small_distilled_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
 }
 #: How, on the same augmented copies: by labels, by what the teacher says, or by its answers alone (as DeiT is).
 TAUGHT: dict[str, dict] = {

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from xaiprune import confidence, distill, explain, measure, zoo
+from xaiprune import distill, explain, measure, zoo
 from xaiprune.augment import flip_and_shift, flip_shift_and_mix
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import SHIFTS
-from xaiprune.metrics import accuracy, predict
+from xaiprune.measure import accuracy, calibration_error, predict
 from xaiprune.train import seed_everything
 
 COMMAND = "python -m tests.benchmarks.distillation --full"
@@ -45,7 +45,12 @@ SHIPPED = ("labels", "soft targets", "relevance")
 #: Test images on which heatmaps are compared, and those with noise or turned.
 COMPARED, SHIFTED, LEVELS = 500, 2000, {"noise": 0.1, "rotation": 20.0}
 MODULES = {
-    "distillation_students": ("xaiprune.distill", "xaiprune.train", "xaiprune.explain.drift", "xaiprune.confidence")
+    "distillation_students": (
+        "xaiprune.distill",
+        "xaiprune.train",
+        "xaiprune.explain.drift",
+        "xaiprune.measure.calibration_error",
+    )
 }
 
 
@@ -76,11 +81,11 @@ def judged(student: nn.Module) -> dict:
     """Accuracy, agreement, calibration and robustness on test images, and how alike the heatmaps are."""
     test, validation = fashion_mnist("test"), fashion_mnist("validation")
     logits, told = predict(student, test.images), predict(teacher(), test.images)
-    fitted = confidence.best_temperature(predict(student, validation.images), validation.labels)
+    fitted = calibration_error.best_temperature(predict(student, validation.images), validation.labels)
     row = {"test": round(accuracy(student, test), 3)}
     row["agreement"] = round(100 * (logits.argmax(1) == told.argmax(1)).double().mean().item(), 3)
     for name, values in (("ece", logits), ("ece_tempered", logits / fitted)):
-        row[name] = round(confidence.expected_calibration_error(values, test.labels), 5)
+        row[name] = round(calibration_error.expected_calibration_error(values, test.labels), 5)
     row["temperature"] = round(fitted, 3)
     some = test.first(SHIFTED)
     for name, level in LEVELS.items():

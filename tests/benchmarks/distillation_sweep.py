@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from xaiprune import distill, zoo
 from xaiprune.data import Split, mnist, mnist_whole
-from xaiprune.metrics import predict
+from xaiprune.measure import predict
 from xaiprune.train import classification_loss, fit, random_shift, seed_everything
 
 COMMAND = "python -m tests.benchmarks.distillation --full"

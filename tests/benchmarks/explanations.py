@@ -21,16 +21,17 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xaiprune import data, explain, tables, zoo
+from tests.benchmarks import toy_sweep as sweep
+from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
+from xaiprune import data, explain, zoo
 from xaiprune.data import Split
+from xaiprune.experiments import tables
 from xaiprune.explain import relevance
-from xaiprune.metrics import accuracy
+from xaiprune.measure import accuracy
 from xaiprune.prune import carriers, cut, find_units, plan
+from xaiprune.prune.scoring.criteria import yeom
 from xaiprune.train import classification_loss, fit, seed_everything
 from xaiprune.widgets import HeatmapExplorer, NoiseExplorer
-
-from . import toy_sweep as sweep
-from .report import Figure, lesson_figures, main, percentile_95
 
 #: What Yeom et al. 2021 logged: training accuracy after pruning, in per cent, on moons and circles.
 PUBLISHED = {"weight": (99.60, 97.10), "gradient": (91.27, 83.89), "taylor": (91.33, 90.47), "lrp": (99.85, 99.99)}
@@ -171,7 +172,7 @@ def toy_table(rows: list[dict]) -> str:
 
 def check_against_live(rows: list[dict], draws: int) -> None:
     """Measure LRP and Taylor of one net again and print them beside the table."""
-    criteria = {name: sweep.YEOM[name] for name in ("lrp", "taylor")}
+    criteria = {name: yeom.YEOM[name] for name in ("lrp", "taylor")}
     print(f"moons, net 0, {draws} draws of 10 per class: measured now, and in the table")
     for row in sweep.rows_of("moons", 0, (sweep.PER_CLASS,), draws, criteria):
         [stored] = tables.where(rows, data="moons", net=0, criterion=row["criterion"], per_class=sweep.PER_CLASS)

@@ -19,24 +19,14 @@ import torch_pruning as tp
 import torchvision
 from torch import nn
 
-from xaiprune import explain, measure, runtimes, tables, zoo
+from tests.benchmarks import mobilenet_sweep as sweep
+from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
+from xaiprune import explain, runtimes, zoo
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.metrics import accuracy
-from xaiprune.prune import (
-    Plan,
-    cut,
-    difference,
-    find_blocks,
-    find_units,
-    mac_costs,
-    plan,
-    recalibrate,
-    score,
-)
+from xaiprune.experiments import tables
+from xaiprune.measure import accuracy, counting
+from xaiprune.prune import Plan, cut, difference, find_blocks, find_units, mac_costs, plan, recalibrate, score
 from xaiprune.widgets import StructureExplorer
-
-from . import mobilenet_sweep as sweep
-from .report import Figure, lesson_figures, main, percentile_95
 
 MODEL = sweep.MODEL
 ARCHITECTURES = (
@@ -173,7 +163,7 @@ def architecture_figures(names: tuple[str, ...]) -> list[Figure]:
                 continue
         chosen = plan(score(model, units, "random"), ratio=0.3)
         apart = difference(model, chosen, images)
-        left = measure.sizes(cut(model, chosen))["parameters"] / measure.sizes(model)["parameters"]
+        left = counting.sizes(cut(model, chosen))["parameters"] / counting.sizes(model)["parameters"]
         touched = {tensor for group in units for member in group.members for tensor in member.axes}
         untouched = _layers(name for name, _ in model.named_parameters()) - _layers(touched)
         ok = left < 1 and min(chosen.kept.values()) >= 1 and not untouched

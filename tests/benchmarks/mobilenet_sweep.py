@@ -14,11 +14,14 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from xaiprune import data, distill, measure, runtimes, tables, zoo
+from tests.benchmarks import stored
+from xaiprune import distill, measure, runtimes, zoo
 from xaiprune.augment import flip_and_shift
+from xaiprune.core import files
 from xaiprune.data import Split, fashion_mnist
+from xaiprune.experiments import tables
 from xaiprune.explain import drift_from
-from xaiprune.metrics import accuracy
+from xaiprune.measure import accuracy
 from xaiprune.prune import (
     Budget,
     Costs,
@@ -38,8 +41,6 @@ from xaiprune.prune import (
     within,
 )
 from xaiprune.train import classification_loss
-
-from . import stored
 
 COMMAND = "python -m tests.benchmarks.mobilenet --full"
 MODEL, PRUNED, SEEDS = "mobilenet-fashion-mnist", "mobilenet-pruned", (0, 1, 2)
@@ -77,7 +78,7 @@ METHODS = ("labels", "distilled", "distilled, budget")
 
 MODULES = {
     "mobilenet_pruned": ("xaiprune.prune.budget", "xaiprune.prune.recover", "xaiprune.prune.shrink"),
-    "mobilenet_runtimes": ("xaiprune.timing",),
+    "mobilenet_runtimes": ("xaiprune.measure.latency",),
     "mobilenet_criteria": (
         *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "statistics")),
         "xaiprune.prune.gates",
@@ -100,7 +101,7 @@ def subset() -> Split:
 
 def state_file(name: str):
     """Where an unfinished run keeps what it has."""
-    return data.cache_dir() / "training" / f"{name}.pt"
+    return files.cache_dir() / "training" / f"{name}.pt"
 
 
 def pruned(seed: int) -> list[dict]:
@@ -171,7 +172,7 @@ def ranked(model: nn.Module, calibration: Split) -> tuple[Scores, Costs]:
 
 def checkpoint(seed: int):
     """Path of a shipped pruned model, without its ending."""
-    return data.data_dir() / "checkpoints" / f"{PRUNED}-seed{seed}"
+    return files.data_dir() / "checkpoints" / f"{PRUNED}-seed{seed}"
 
 
 def load_pruned(seed: int) -> nn.Module:
@@ -290,7 +291,7 @@ def budget_row(method: str, target: float, seed: int) -> list[dict]:
 
 
 def _frontier_file(method: str, target: float, seed: int):
-    folder = data.cache_dir() / "frontier"
+    folder = files.cache_dir() / "frontier"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{method.replace(', ', '-')}-{target}-{seed}"
 

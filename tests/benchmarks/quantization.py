@@ -17,17 +17,17 @@ import onnx
 import torch
 from onnxruntime.quantization.calibrate import HistogramCollector
 
+from tests.benchmarks import quantization_sweep as sweep
+from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from tests.test_quantize import KINDS, by_onnxruntime
-from xaiprune import quantize, runtimes, tables, zoo
+from xaiprune import quantize, runtimes, zoo
 from xaiprune.data import fashion_mnist
-from xaiprune.folding import fold_batch_norm
-from xaiprune.metrics import accuracy
-from xaiprune.quantize import grid_of
-from xaiprune.quantize.calibrators import CALIBRATORS, entropy, percentile
+from xaiprune.experiments import tables
+from xaiprune.graph import fold_batch_norm
+from xaiprune.measure import accuracy
+from xaiprune.quantize import CALIBRATORS, grid_of, percentile
+from xaiprune.quantize.calibrators import entropy
 from xaiprune.widgets import CalibrationExplorer
-
-from . import quantization_sweep as sweep
-from .report import Figure, lesson_figures, main, percentile_95
 
 MODEL = sweep.MODEL
 

@@ -15,15 +15,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from tests.benchmarks import stored
 from xaiprune import explain, quantize, runtimes, zoo
 from xaiprune.augment import flip_and_shift
 from xaiprune.data import fashion_mnist, mnist
-from xaiprune.metrics import accuracy
+from xaiprune.measure import accuracy, latencies
 from xaiprune.prune import tune
 from xaiprune.quantize import INT8, Config, Format
-from xaiprune.timing import latencies
-
-from . import stored
 
 COMMAND = "python -m tests.benchmarks.quantization --full"
 MODEL = "mobilenet-fashion-mnist"
@@ -48,7 +46,7 @@ MODULES = {
     "quantization_bits": (*_SIMULATED, _PACKAGE + "mixed"),
     "quantization_sets": _CALIBRATED,
     "quantization_training": (*_CALIBRATED, _PACKAGE + "training", "xaiprune.prune.recover", "xaiprune.train"),
-    "quantization_runtimes": (_PACKAGE + "integer", _PACKAGE + "pt2e", "xaiprune.runtimes", "xaiprune.timing"),
+    "quantization_runtimes": (_PACKAGE + "integer", _PACKAGE + "pt2e", "xaiprune.runtimes", "xaiprune.measure.latency"),
 }
 
 

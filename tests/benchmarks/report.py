@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xaiprune import course
-from xaiprune.heap import keep_freed
+from xaiprune.course import runner
+from xaiprune.measure import keep_freed
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def percentile_95(follow: Callable, settings: Iterable[tuple]) -> float:
 
 def lesson_figures(asked: dict[str, float]) -> list[Figure]:
     """Seconds of lessons, by number, each in a kernel of its own."""
-    paths = [path for path in course.lessons() if path.name[:2] in asked]
-    return [Figure(f"lesson {p.name[:2]}", asked[p.name[:2]], course.execute(p).seconds, "<=", "s") for p in paths]
+    paths = [path for path in runner.lessons() if path.name[:2] in asked]
+    return [Figure(f"lesson {p.name[:2]}", asked[p.name[:2]], runner.execute(p).seconds, "<=", "s") for p in paths]
 
 
 def table(figures: list[Figure]) -> str:

@@ -20,14 +20,14 @@ import torch
 import torch_pruning as tp
 import torchvision
 
-from xaiprune import data, tables, zoo
-from xaiprune.metrics import predict
+from tests.benchmarks import soft_sweep
+from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
+from xaiprune import data, zoo
+from xaiprune.experiments import tables
+from xaiprune.measure import predict
 from xaiprune.prune import cut, difference, find_units, plan, score
 from xaiprune.train import reconstruction_loss
 from xaiprune.widgets import CoefficientExplorer
-
-from . import soft_sweep
-from .report import Figure, lesson_figures, main, percentile_95
 
 TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "efficientnet_b0")
 

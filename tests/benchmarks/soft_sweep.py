@@ -9,8 +9,10 @@ from functools import partial
 import joblib
 import numpy as np
 
-from xaiprune import data, tables, zoo
-from xaiprune.metrics import psnr
+from xaiprune import data, zoo
+from xaiprune.core import files
+from xaiprune.experiments import tables
+from xaiprune.measure import psnr
 from xaiprune.prune import cut, find_units, score, soft
 from xaiprune.train import reconstruction_loss
 
@@ -21,7 +23,7 @@ RHOS = (0.5, 0.7, 0.85)  # with the grid
 CURVE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9)  # all other methods
 LEVELS, IMAGES, RANDOM_SEEDS = 6, 256, 20
 #: What the rows depend on. Units, plans and cuts are held by property tests and left out.
-MODULES = ("xaiprune.prune.soft", "xaiprune.prune.criteria.slices", "xaiprune.metrics")
+MODULES = ("xaiprune.prune.soft", "xaiprune.prune.criteria.slices", "xaiprune.measure.metrics")
 
 
 def stored() -> list[dict]:
@@ -56,7 +58,7 @@ def measure(
     methods |= {f"random {n}": partial(soft.at_random, seed=n) for n in range(RANDOM_SEEDS)}
     methods |= {f"global {name}": partial(soft.global_ranking, scores=by[name]) for name in by}
     if grid_levels:
-        table = data.cache_dir() / "grids" / f"{MODEL}-{seed}-{rho}-{grid_levels}-{images}.json"
+        table = files.cache_dir() / "grids" / f"{MODEL}-{seed}-{rho}-{grid_levels}-{images}.json"
         methods["grid"] = partial(soft.grid_search, levels=grid_levels, table=None if fresh else table)
     rows = []
     for method, run in methods.items():

@@ -11,8 +11,9 @@ from types import ModuleType
 
 import torch
 
-from xaiprune import data, heap, tables
-from xaiprune.data import save_atomically
+from xaiprune import measure
+from xaiprune.core import save_atomically
+from xaiprune.experiments import tables
 
 #: Columns that are too long to be shown while a table is made.
 LONG = ("values", "removed", "steps", "bits")
@@ -47,7 +48,7 @@ def make(
     finish : callable
         ``rows -> rows``, for all of them.
     """
-    unfinished = data.cache_dir() / "training" / f"{name}-{tables.code_version(settings, *modules)}.json"
+    unfinished = files.cache_dir() / "training" / f"{name}-{tables.code_version(settings, *modules)}.json"
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(unfinished.read_text()) if unfinished.exists() else {}
     missing = [part for part in parts if json.dumps(part) not in known]
@@ -81,7 +82,7 @@ def _all_timed(function: Callable, parts: Sequence[tuple], processes: int) -> It
 
 def _timed(function: Callable, part: tuple, processes: int) -> tuple[tuple, list[dict], float]:
     if processes > 1:  # what ``report.main`` sets up does not reach a new process
-        heap.keep_freed()
+        measure.keep_freed()
         torch.set_num_threads(1)
     start = time.perf_counter()
     rows = function(*part)

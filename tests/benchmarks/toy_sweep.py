@@ -8,11 +8,11 @@ import time
 import joblib
 from torch import nn
 
-from xaiprune import samples, tables, zoo
-from xaiprune.metrics import accuracy
-from xaiprune.prune import CRITERIA, find_units
-from xaiprune.prune.criteria.yeom import YEOM
-from xaiprune.prune.reference import reference_draws
+from xaiprune import zoo
+from xaiprune.data import samples
+from xaiprune.experiments import tables
+from xaiprune.measure import accuracy
+from xaiprune.prune import CRITERIA, YEOM, find_units, reference_draws
 from xaiprune.train import classification_loss, fit, seed_everything
 
 COMMAND = "python -m tests.benchmarks.explanations --full"

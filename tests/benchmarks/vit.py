@@ -18,10 +18,13 @@ import torchvision
 from torch import nn
 
 import xaiprune as xp
-from xaiprune import explain, fairness, measure, runtimes, tables, zoo
+from tests.benchmarks import vit_sweep as sweep
+from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
+from xaiprune import explain, measure, runtimes, zoo
 from xaiprune.data import Split, fashion_mnist
+from xaiprune.experiments import tables
 from xaiprune.explain.relevance import propagate
-from xaiprune.metrics import accuracy, predict
+from xaiprune.measure import accuracy, fairness, predict
 from xaiprune.prune import (
     against,
     difference,
@@ -34,9 +37,6 @@ from xaiprune.prune import (
     score,
 )
 from xaiprune.widgets import HeadExplorer
-
-from . import vit_sweep as sweep
-from .report import Figure, lesson_figures, main, percentile_95
 
 MODEL = sweep.MODEL
 RIVALS = ("rollout", "gradient x input", "random")

@@ -11,10 +11,14 @@ from functools import partial
 
 from torch import nn
 
-from xaiprune import data, distill, fairness, tables, zoo
+from tests.benchmarks import stored
+from xaiprune import distill, zoo
 from xaiprune.augment import flip_and_shift
+from xaiprune.core import files
 from xaiprune.data import fashion_mnist
-from xaiprune.metrics import accuracy
+from xaiprune.experiments import tables
+from xaiprune.measure import accuracy, fairness
+from xaiprune.nn import vit
 from xaiprune.prune import (
     Costs,
     Plan,
@@ -32,8 +36,6 @@ from xaiprune.prune import (
     score,
     tune,
 )
-
-from . import stored
 
 COMMAND = "python -m tests.benchmarks.vit --full"
 MODEL, SEEDS = "vit-fashion-mnist", (0, 1, 2)
@@ -110,17 +112,17 @@ def pruned(method: str, seed: int) -> list[dict]:
 
 def state_file(name: str):
     """Where an unfinished run keeps what it has."""
-    return data.cache_dir() / "training" / f"{name}-{tables.code_version(__name__, *MODULES['vit_pruned'])}.pt"
+    return files.cache_dir() / "training" / f"{name}-{tables.code_version(__name__, *MODULES['vit_pruned'])}.pt"
 
 
 def checkpoint(method: str, seed: int):
     """Where a shipped model lies, without an ending."""
-    return data.data_dir() / "checkpoints" / f"vit-pruned-{method}-seed{seed}"
+    return files.data_dir() / "checkpoints" / f"vit-pruned-{method}-seed{seed}"
 
 
 def load_pruned(method: str, seed: int = 0) -> nn.Module:
     """One of the shipped models."""
-    return load_cut(zoo.VisionTransformer, checkpoint(method, seed))
+    return load_cut(vit.VisionTransformer, checkpoint(method, seed))
 
 
 def curve(kind: str, criterion: str, seed: int) -> list[dict]:

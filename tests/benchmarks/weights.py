@@ -1,6 +1,7 @@
 """Weights and curvature: pruning with and without tuning, estimates against exact values, and the speed of the tools.
 
 ``python -m tests.benchmarks.weights`` measures one training seed in one shot and the estimates live, and reads the rest
+from xaiprune.prune.scoring import obd_obs
 from ``data/tables/one_shot.json`` and ``tuned.json``; ``--full`` measures all of it and writes them: about 13 minutes
 on two cores.
 """
@@ -15,14 +16,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from xaiprune import data, tables, zoo
+from tests.benchmarks import weights_sweep as sweep
+from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
+from xaiprune import curvature, data, prune, zoo
 from xaiprune.data import Split
-from xaiprune.metrics import accuracy
+from xaiprune.experiments import tables
+from xaiprune.measure import accuracy, latencies
 from xaiprune.prune import (
     Plan,
     break_even,
     csr_latency,
-    curvature,
     cut,
     find_weights,
     masked,
@@ -32,12 +35,8 @@ from xaiprune.prune import (
     sparse_latency,
     two_of_four,
 )
-from xaiprune.timing import latencies
 from xaiprune.train import classification_loss, fit, seed_everything
 from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
-
-from . import weights_sweep as sweep
-from .report import Figure, lesson_figures, main, percentile_95
 
 
 def measure(arguments: argparse.Namespace) -> list[Figure]:
@@ -167,8 +166,8 @@ def surgery_error() -> float:
         model = nn.Sequential(nn.Linear(12, 1, bias=False)).double().eval()
         [group] = find_weights(model)
         gone = generator.choice(12, 5, replace=False)
-        inverse = curvature.InverseFisher({group.name: hessian.inverse()[None]}, 0.0, 1)
-        moved = curvature.surgery(model, Plan((group,), {group.name: gone}), inverse)[0].weight.detach()[0]
+        inverse = prune.InverseFisher({group.name: hessian.inverse()[None]}, 0.0, 1)
+        moved = prune.surgery(model, Plan((group,), {group.name: gone}), inverse)[0].weight.detach()[0]
         weight, stays = model[0].weight.detach()[0], np.setdiff1d(np.arange(12), gone)
         best = torch.zeros(12, dtype=torch.float64)
         best[stays] = torch.linalg.solve(hessian[stays][:, stays], hessian[stays] @ weight)

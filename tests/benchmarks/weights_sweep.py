@@ -7,9 +7,12 @@ import time
 
 import joblib
 
-from xaiprune import data, tables, zoo
-from xaiprune.metrics import accuracy
-from xaiprune.prune import curvature, find_weights, masked, plan, prune_and_tune, score
+from xaiprune import data, zoo
+from xaiprune.core import files
+from xaiprune.experiments import tables
+from xaiprune.measure import accuracy
+from xaiprune.prune import find_weights, masked, plan, prune_and_tune, score
+from xaiprune.prune.scoring import obd_obs
 from xaiprune.train import classification_loss, random_shift
 
 COMMAND = "python -m tests.benchmarks.weights --full"
@@ -56,14 +59,14 @@ def one_shot(seed: int, methods: tuple[str, ...] | None = None) -> list[dict]:
 def _surgeon(model, units, calibration, splits, seed: int) -> list[dict]:
     """OBS with the weights judged in turn and all at once, and the same update after a choice by magnitude."""
     names = [group.name for group in units]
-    inverse = curvature.inverse_fisher(model, calibration, classification_loss, names=names)
+    inverse = obd_obs.inverse_fisher(model, calibration, classification_loss, names=names)
     magnitude = score(model, units, "l1")
-    rankings = {"obs": curvature.obs_in_turn(model, inverse), "obs, all at once": curvature.obs(model, inverse)}
+    rankings = {"obs": obd_obs.obs_in_turn(model, inverse), "obs, all at once": obd_obs.obs(model, inverse)}
     rankings = {name: {n: v.flatten() for n, v in values.items()} for name, values in rankings.items()}
     rankings["l1, then the others answer"] = magnitude.values
     rows = []
     for (method, values), ratio in itertools.product(rankings.items(), RATIOS):
-        moved = curvature.surgery(model, plan(type(magnitude)(method, tuple(units), values), ratio=ratio), inverse)
+        moved = obd_obs.surgery(model, plan(type(magnitude)(method, tuple(units), values), ratio=ratio), inverse)
         found = {name: accuracy(moved, split) for name, split in splits.items()}
         rows.append({"seed": seed, "method": method, "ratio": ratio, **found})
     return rows
@@ -81,7 +84,7 @@ def tuned(seed: int, criterion: str, **options) -> list[dict]:
         augment=random_shift,
         seed=seed,
         progress=False,
-        resume=data.cache_dir() / "training" / f"tuned-{seed}-{criterion}-{settings['steps']}-{settings['epochs']}.pt",
+        resume=files.cache_dir() / "training" / f"tuned-{seed}-{criterion}-{settings['steps']}-{settings['epochs']}.pt",
         **settings,
     )
     test = accuracy(model, data.mnist("test"))

@@ -10,8 +10,9 @@ import gzip
 import random
 from collections import Counter
 
-from xaiprune.data import data_dir
-from xaiprune.words import CODES, LETTERS, PLACES
+from xaiprune.core import data_dir
+from xaiprune.data import LETTERS, PLACES
+from xaiprune.data.words import CODES
 
 #: Words of each language, and how many of the most frequent ones are looked through.
 WORDS, LOOKED_AT = 4000, 40_000

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..data import Split
-from ..metrics import ACCURACY, Metric
+from ..measure import ACCURACY, Metric
 from ..prune import tune
 from ..train import fit
 from .hidden import draw_patches

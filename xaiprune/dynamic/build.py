@@ -18,10 +18,8 @@ from torch import nn
 
 from .. import distill
 from ..data import Split
-from ..measure import macs
-from ..metrics import predict
-from ..prune import Scores, UnitGroup, cut, mac_costs, plan, recalibrate, score
-from ..prune.recover import running_norms
+from ..measure import macs, predict
+from ..prune import Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
 from ..train import classification_loss, fit
 from .halves import behind, split_at
 from .routing import Branch, Dynamic

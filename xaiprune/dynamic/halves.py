@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..folding import traced
+from ..graph import traced
 from ..prune import UnitGroup
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from ..data import Split
-from ..measure import macs
-from ..metrics import predict
+from ..measure import macs, predict
 
 #: The way of an image that leaves at the branch.
 EXIT = "exit"

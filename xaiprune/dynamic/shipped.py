@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from ..measure import Latency, latencies
 from ..runtimes import Frozen
-from ..timing import Latency, latencies
 from .routing import Dynamic, Path, over_images, path_of, send_on
 
 

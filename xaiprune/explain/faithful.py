@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..metrics import predict
+from ..measure import predict
 from .target import check_request, explained
 
 

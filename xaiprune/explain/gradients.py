@@ -11,7 +11,7 @@ import torch
 from captum import attr
 from torch import nn
 
-from ..metrics import predict
+from ..measure import predict
 from .batches import check_count, in_batches, largest
 from .target import check_request, explained
 

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.transforms.functional import InterpolationMode, rotate
 
 from ..data import Split
-from ..metrics import predict
+from ..measure import predict
 from .drift import likeness, rank_correlation
 from .methods import Method, find_method
 

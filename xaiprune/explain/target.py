@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..metrics import predict
+from ..measure import predict
 
 
 def check_evaluating(model: nn.Module) -> None:

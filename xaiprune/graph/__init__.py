@@ -1,0 +1,13 @@
+"""What is asked of a network's structure: hooks, folding, types of layers."""
+
+from .folding import fold_batch_norm, plain_calls, traced
+from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+
+__all__ = [
+    "BATCH_NORMS",
+    "CONVOLUTIONS",
+    "TRANSPOSED_CONVOLUTIONS",
+    "fold_batch_norm",
+    "plain_calls",
+    "traced",
+]

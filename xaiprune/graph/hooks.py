@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from ..arguments import nearest
+from ..core import nearest
 
 
 def layers(model: nn.Module, names: Iterable[str], argument: str = "layers") -> dict[str, nn.Module]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..data import save_atomically
+from ..core import save_atomically
 from .budget import COSTS
 from .run import Compressed
 

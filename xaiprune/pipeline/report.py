@@ -12,9 +12,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..data import Split, save_atomically
-from ..explain.methods import find_method
-from ..metrics import ACCURACY
+from ..core import save_atomically
+from ..data import Split
+from ..explain import find_method
+from ..measure import ACCURACY
 from ..train import classification_loss
 from .run import Compressed
 from .store import told

@@ -13,10 +13,8 @@ import torch
 from torch import nn
 
 from ..data import Split
-from ..explain.drift import NoEvidence, drift_from
-from ..explain.methods import METHODS, find_method
-from ..measure import Comparison, Scorecard, card_columns, compare, scorecards
-from ..metrics import ACCURACY, Metric
+from ..explain import METHODS, NoEvidence, drift_from, find_method
+from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..runtimes import Frozen
 from ..train import classification_loss
 from .budget import DRIFT, Budget, spent_by

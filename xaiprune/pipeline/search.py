@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from ..data import Split
-from ..sweeps import digest
+from ..experiments import digest
 from .budget import Budget
 from .run import METHOD, Compressed, OutOfBudget, check_given, compress
 from .step import Step, check_steps

@@ -12,8 +12,8 @@ from torch import nn
 
 from .. import prune
 from ..data import Split
-from ..folding import fold_batch_norm
-from ..metrics import Metric
+from ..graph import fold_batch_norm
+from ..measure import Metric
 
 #: What a step leaves: a model to train and cut, one whose weights are on a grid, or integer kernels.
 FLOAT, ROUNDED, INTEGER = "a float model", "rounded weights", "integer kernels"

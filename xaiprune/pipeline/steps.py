@@ -12,7 +12,7 @@ from torch import nn
 
 from .. import distill, prune, quantize
 from ..augment import AUGMENTATIONS
-from ..prune.recover import running_norms
+from ..prune import running_norms
 from ..quantize import Config, Format
 from ..runtimes import Frozen
 from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work

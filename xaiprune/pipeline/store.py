@@ -16,11 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..data import Split, packed, save_atomically
-from ..metrics import Metric
+from ..core import packed, save_atomically
+from ..data import Split
+from ..experiments import digest
+from ..measure import Metric
 from ..prune import Plan
 from ..runtimes import Frozen
-from ..sweeps import digest
 from .step import FOLD, Stage, Step, changed
 
 #: What torch and safetensors say of a full disk, which is no OSError.

@@ -14,8 +14,7 @@ from collections import Counter
 import torch
 from torch import nn
 
-from ..folding import fold_batch_norm, plain_calls, traced
-from ..kinds import CONVOLUTIONS
+from ..graph import CONVOLUTIONS, fold_batch_norm, plain_calls, traced
 from .calibrate import check_float
 
 #: Channels smaller than this part of their layer's largest are dead: nothing is moved to or from them.

@@ -10,8 +10,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..data import Split
-from ..folding import fold_batch_norm
-from ..metrics import ACCURACY, Metric, predict
+from ..graph import fold_batch_norm
+from ..measure import ACCURACY, Metric, predict
 from .formats import Config, quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer, simulate

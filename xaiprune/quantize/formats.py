@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..kinds import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from .calibrators import check_calibrator
 from .grid import limits
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..curvature import HessianProduct
 from ..data import Split
+from ..explain import explained
 from ..explain.relevance import modified_gradients
-from ..explain.target import explained
-from ..folding import fold_batch_norm
-from ..prune.curvature import HessianProduct
+from ..graph import fold_batch_norm
 from ..train import classification_loss
 from .calibrate import check_float
 from .formats import Config, Format, quantized_layers

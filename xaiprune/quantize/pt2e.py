@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..data import check_images
-from ..folding import fold_batch_norm
+from ..graph import fold_batch_norm
 from .calibrate import check_float
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from ..folding import fold_batch_norm
-from ..kinds import TRANSPOSED_CONVOLUTIONS
+from ..graph import TRANSPOSED_CONVOLUTIONS, fold_batch_norm
 from .calibrate import check_float
 from .calibrators import CALIBRATORS
 from .formats import Cast, Config, Format, quantized_layers

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..folding import fold_batch_norm, traced
+from ..graph import fold_batch_norm, traced
 from .formats import quantized_layers
 
 

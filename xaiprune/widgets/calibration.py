@@ -12,13 +12,10 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..data import Split
-from ..explain import heatmaps
-from ..explain.drift import NoEvidence, likeness
-from ..metrics import ACCURACY, Metric
+from ..explain import NoEvidence, heatmaps, likeness
+from ..measure import ACCURACY, Metric
 from ..plots import BLUE, EVIDENCE, RED, scaled
-from ..quantize import Grid, Statistics, calibrate, grid_of, on_numbers, rounding_and_clipping
-from ..quantize.calibrators import percentile
-from ..quantize.grid import SCHEMES
+from ..quantize import SCHEMES, Grid, Statistics, calibrate, grid_of, on_numbers, percentile, rounding_and_clipping
 from .canvas import LiveFigure
 from .explorer import RELEASED, Explorer
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..data import Split, check_images
-from ..metrics import predict, psnr
+from ..measure import predict, psnr
 from ..plots import METHODS, RED, montage
 from ..prune import ParameterCount, Scores, counts_from, cut, plan
 from .canvas import LiveFigure

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..data import Split
 from ..plots import RED
-from ..prune.curvature import obd
+from ..prune import obd
 from ..train import classification_loss
 from .canvas import LiveFigure
 from .explorer import Explorer, buttons

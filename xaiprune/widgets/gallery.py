@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
-from .. import data, dynamic, prune, tables, zoo
+from .. import data, dynamic, experiments, prune, zoo
 from ..train import classification_loss, reconstruction_loss
 from .calibration import CalibrationExplorer
 from .coefficients import CoefficientExplorer
@@ -53,7 +53,7 @@ def coefficients() -> Explorer:
     units = prune.find_units(model, calibration.images[:1])
     scores = prune.score(model, units, "fisher", calibration, loss=reconstruction_loss)
     methods = ("grid", "descend", "relax", "uniform")
-    frontier = [row for row in tables.read("soft") if row["method"] in methods]
+    frontier = [row for row in experiments.read("soft") if row["method"] in methods]
     return CoefficientExplorer(model, scores, data.mnist("validation", 500).images, frontier)
 
 

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 
 from ..data import Split
 from ..explain import heatmaps
-from ..metrics import accuracy
+from ..measure import accuracy
+from ..nn import VisionTransformer
 from ..plots import EVIDENCE, scaled
 from ..prune import Costs, Scores, UnitGroup, find_heads, find_neurons, lowest_units, mac_costs, score, switched_off
-from ..zoo import VisionTransformer
 from .canvas import LiveFigure
 from .explorer import RELEASED, Explorer
 

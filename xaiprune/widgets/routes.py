@@ -14,8 +14,7 @@ from torch import nn
 
 from ..data import Split
 from ..dynamic import EXIT, Dynamic, leaving, path_macs
-from ..measure import macs
-from ..metrics import accuracy, predict
+from ..measure import accuracy, macs, predict
 from ..plots import BLUE, RED
 from .canvas import LiveFigure
 from .explorer import RELEASED, Explorer

@@ -12,13 +12,22 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..data import Split
-from ..explain import heatmaps
-from ..explain.drift import NoEvidence, likeness
-from ..metrics import ACCURACY, Metric
+from ..explain import NoEvidence, heatmaps, likeness
+from ..measure import ACCURACY, Metric
 from ..plots import BLUE, EVIDENCE, scaled
-from ..prune import Costs, Scores, cut, find_units, lowest, mac_costs, plan, recalibrate, score
-from ..prune.planning import check_names
-from ..prune.recover import running_norms
+from ..prune import (
+    Costs,
+    Scores,
+    check_names,
+    cut,
+    find_units,
+    lowest,
+    mac_costs,
+    plan,
+    recalibrate,
+    running_norms,
+    score,
+)
 from .canvas import LiveFigure
 from .explorer import RELEASED, Explorer
 

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..data import Split
-from ..explain import heatmaps
-from ..explain.drift import NoEvidence, likeness
-from ..metrics import predict
+from ..explain import NoEvidence, heatmaps, likeness
+from ..measure import predict
 from ..plots import BLUE, EVIDENCE, RED, scaled
 from .canvas import LiveFigure
 from .explorer import RELEASED, Explorer

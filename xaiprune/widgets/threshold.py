@@ -12,11 +12,9 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..data import Split
-from ..measure import csr_bytes
-from ..metrics import ACCURACY, Metric
+from ..measure import ACCURACY, Metric, csr_bytes
 from ..plots import RED, histogram, sensitivity_curves
-from ..prune import Scores, find_weights, masked, plan, score
-from ..prune.sensitivity import WHOLE
+from ..prune import WHOLE, Scores, find_weights, masked, plan, score
 from .canvas import LiveFigure
 from .explorer import Explorer
 

@@ -1,5 +1,6 @@
 """Small readable architectures and their shipped checkpoints."""
 
+from ..nn import DistilledTransformer, VisionTransformer, small_distilled_transformer, small_transformer
 from .autoencoder import ConvAutoencoder
 from .checkpoints import card, load_weights, save_card, save_weights
 from .convert import from_timm, from_torchvision
@@ -9,7 +10,6 @@ from .mlp import toy_mlp
 from .mobilenet import mobilenet
 from .registry import MODELS, Recipe, load, train
 from .settings import SETTINGS, Setting, setting
-from .vit import DistilledTransformer, VisionTransformer, small_distilled_transformer, small_transformer
 from .words import WordLSTM, WordTransformer
 
 __all__ = [

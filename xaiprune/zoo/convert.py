@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .vit import VisionTransformer
+from ..nn import VisionTransformer
 
 
 def from_torchvision(model: nn.Module) -> VisionTransformer:

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .. import data, downloads, fairness, words
+from .. import data, measure
 from ..augment import flip_and_shift, turn_and_shift
-from ..metrics import ACCURACY, PSNR, Metric
+from ..core import files
+from ..measure import ACCURACY, PSNR, Metric
+from ..nn import VisionTransformer, small_transformer
 from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
 from .autoencoder import ConvAutoencoder
 from .checkpoints import load_weights, save_card, save_weights
@@ -20,7 +22,6 @@ from .dense import dense
 from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
 from .mobilenet import mobilenet
-from .vit import VisionTransformer, small_transformer
 from .words import WordLSTM, WordTransformer
 
 
@@ -127,7 +128,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-lstm": Recipe(
         build=WordLSTM,
-        dataset=words.words,
+        dataset=data.words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=12,
@@ -136,7 +137,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-transformer": Recipe(
         build=WordTransformer,
-        dataset=words.words,
+        dataset=data.words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=20,
@@ -145,7 +146,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "vit-biased": Recipe(
         build=small_transformer,
-        dataset=fairness.biased_fashion_mnist,
+        dataset=measure.biased_fashion_mnist,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=10,
@@ -155,7 +156,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "vit-brightness": Recipe(
         build=partial(small_transformer, classes=2),
-        dataset=fairness.fashion_mnist_brightness,
+        dataset=measure.fashion_mnist_brightness,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=2,
@@ -164,7 +165,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "mobilenet-cifar10": Recipe(
         build=partial(mobilenet, channels=3),
-        dataset=downloads.cifar10,
+        dataset=data.cifar10,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=10,
@@ -233,7 +234,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         seed=seed,
         augment=recipe.augment,
         validate=lambda model: recipe.metric(model, validation),
-        resume=data.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
+        resume=files.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )
     weights = save_weights(model, name, seed, dtype=recipe.stored, out=out)
     result = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .. import data, downloads
+from .. import data
 from .imagenet import imagenette_mobilenet
 from .mobilenet import mobilenet
 from .registry import load
@@ -46,15 +46,15 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "cifar10",
-            downloads.cifar10,
-            downloads.CIFAR10_CLASSES,
+            data.cifar10,
+            data.CIFAR10_CLASSES,
             lambda: mobilenet(channels=3),
             lambda: load("mobilenet-cifar10"),
         ),
         Setting(
             "imagenette",
-            downloads.imagenette,
-            downloads.IMAGENETTE_CLASSES,
+            data.imagenette,
+            data.IMAGENETTE_CLASSES,
             lambda: imagenette_mobilenet(pretrained=False),
             imagenette_mobilenet,
         ),

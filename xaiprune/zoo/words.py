@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..words import LANGUAGES, LETTERS, PLACES
-from .vit import Position, VisionTransformer
+from ..data import LANGUAGES, LETTERS, PLACES
+from ..nn import Position, VisionTransformer
 
 
 class WordLSTM(nn.Module):

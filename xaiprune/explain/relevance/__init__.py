@@ -3,8 +3,8 @@
 # In stored tables: relevance propagation
 
 from .composites import COMPOSITES, Composite, Where, uniform
-from .heatmaps import inner_relevance, lrp, propagate
 from .ledger import Ledger
+from .lrp import inner_relevance, lrp, propagate
 from .rules import Part, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 from .trace import modified_gradients
 

@@ -6,8 +6,8 @@ from .baselines import all_or_nothing, at_random, by_norm, global_ranking, unifo
 from .descend import descend, finite_differences
 from .grid import combinations, grid_search
 from .problem import SoftProblem, SoftResult
-from .profile import cheapest_first, group_losses
 from .relax import gated, gates, relax
+from .search_profile import cheapest_first, group_losses
 from .surface import harden, onto_surface
 
 __all__ = [

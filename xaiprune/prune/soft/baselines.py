@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..planning import plan
-from ..plans import Plan
-from ..scores import Scores, score
+from ..scoring import Scores, score
+from ..units import Plan
 from .problem import SoftProblem, SoftResult, Stopwatch
 from .surface import harden, onto_surface
 

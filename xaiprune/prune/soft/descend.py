@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .problem import SoftProblem, SoftResult, Stopwatch
-from .profile import cheapest_first, group_losses
+from .search_profile import cheapest_first, group_losses
 from .surface import harden, onto_surface, tangent
 
 

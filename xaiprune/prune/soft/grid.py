@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...sweeps import digest, sweep
+from ...experiments import digest, sweep
 from .problem import SoftProblem, SoftResult, Stopwatch
 
 

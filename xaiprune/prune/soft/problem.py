@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from ...data import Split, check_images
-from ...metrics import psnr
-from ..apply import cut
-from ..cost import ParameterCount
+from ...measure import psnr
+from ..applying import cut
+from ..costs import ParameterCount
 from ..planning import counts_from, lowest
-from ..plans import Plan
-from ..scores import Scores
+from ..scoring import Scores
+from ..units import Plan
 
 
 class SoftProblem:

@@ -1,0 +1,142 @@
+"""The first cell of every lesson: seeds, threads, figure style, and a doctor that says OK or what to do."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the doctor found.
+
+    Attributes
+    ----------
+    what : str
+        What was looked at.
+    advice : str
+        What to do; empty if all is well.
+    """
+
+    what: str
+    advice: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing has to be done."""
+        return not self.advice
+
+    def __str__(self) -> str:
+        return f"{'OK  ' if self.ok else 'DO  '}{self.what}" + ("" if self.ok else f": {self.advice}")
+
+
+def setup(seed: int = 0, threads: int | None = None) -> None:
+    """Prepare a lesson: seed the generators, pin the threads, set the figure style, and ask the doctor.
+
+    What is freed stays with the process from now on (``xaiprune.measure.malloc``), so that timings do not depend on luck.
+
+    Parameters
+    ----------
+    seed : int
+    threads : int, optional
+        Threads that torch computes with; default all cores, but at most 2, so that the course's timings can
+        be compared.
+
+    Raises
+    ------
+    RuntimeError
+        If the doctor finds something that would break the lesson; the message says what to do.
+    """
+    findings = doctor()
+    bad = [finding for finding in findings if not finding.ok]
+    if bad:
+        raise RuntimeError("\n".join(["The doctor found something to do first:", *map(str, bad)]))
+    import torch
+
+    from .. import __version__
+    from ..measure import keep_freed
+    from ..plots import use_style
+    from ..train import seed_everything
+
+    keep_freed()
+    seed_everything(seed)
+    torch.set_num_threads(threads or min(2, os.cpu_count() or 1))
+    use_style()
+    print(f"xaiprune {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, seed {seed}")
+    print(f"doctor: {len(findings)} checks, all OK")
+
+
+def doctor() -> list[Finding]:
+    """Look at Python, torch and torchvision, the widgets, the data and the cache; nothing is changed."""
+    return [check() for check in CHECKS]
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    advice = "" if sys.version_info >= (3, 11) else f"this is {found}; install Python 3.11 or newer, then `make lab`"
+    return Finding("Python 3.11 or newer", advice)
+
+
+def _torch() -> Finding:
+    what = "torch and torchvision fit each other"
+    try:
+        importlib.import_module("torch")
+    except ImportError as error:
+        return Finding(what, f"torch cannot be imported ({error}); run `make lab`")
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:  # a mismatch raises RuntimeError, a missing package ImportError
+        versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision"))
+        if "torchvision::nms" in str(error):
+            return Finding(
+                what,
+                f"they do not ({versions}): one was built for the CPU only, or for another release. Install both "
+                "from the same index: delete .venv and run `make lab`",
+            )
+        return Finding(what, f"torchvision cannot be imported ({versions}; {error}); run `make lab`")
+    return Finding(what)
+
+
+def _widgets() -> Finding:
+    folders = [Path(base) / "share" / "jupyter" / "labextensions" for base in (sys.prefix, Path.home() / ".local")]
+    found = any((folder / "@jupyter-widgets" / "jupyterlab-manager").exists() for folder in folders)
+    advice = "" if found else "sliders would not show; `pip install jupyterlab_widgets`, then reload the page"
+    return Finding("JupyterLab's widgets extension", advice)
+
+
+def _data() -> Finding:
+    from ..core import data_dir
+    from ..data import FILES
+
+    if not data_dir().exists():
+        return Finding("data (outside a checkout: downloaded when first used)")
+    wanted = [f"{dataset}/{name}.gz" for dataset, files in FILES.items() for name in files]
+    wanted += ["checkpoints/mnist-autoencoder-seed0.safetensors"]
+    missing = [name for name in wanted if not (data_dir() / name).exists()]
+    advice = f"{', '.join(missing)} missing in {data_dir()}; `git checkout -- data`" if missing else ""
+    return Finding("data and checkpoints", advice)
+
+
+def _cache() -> Finding:
+    from ..core import cache_dir
+
+    place = cache_dir()
+    while not place.exists():
+        place = place.parent
+    advice = "" if os.access(place, os.W_OK) else f"{place} cannot be written; set XAIPRUNE_CACHE to a folder that can"
+    return Finding("a cache that can be written", advice)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (_python, _torch, _widgets, _data, _cache)

@@ -1,0 +1,235 @@
+"""Gradients of every image's own loss, all images at once.
+
+The mean gradient of a batch says nothing about how its images differ. For a dense layer with input a and output
+derivative delta, the gradient of image n is the outer product ``delta_n a_n^T``; its square summed over images is
+``(delta^2)^T (a^2)``: one product of matrices instead of a loop. A convolution is a dense layer on unfolded patches,
+with a sum over places before the square. Every other parameter goes through ``torch.func.vmap``.
+"""
+
+# In stored tables: per-sample gradients
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from ..data import Split
+
+#: Numbers that the per-image gradients of one layer may take at once: 128 MB in float32.
+_CHUNK = 2**25
+
+
+def fisher_diagonal(
+    model: nn.Module, data: Split, loss: Callable, *, names: Iterable[str] | None = None, batch_size: int = 500
+) -> dict[str, torch.Tensor]:
+    """Diagonal of the empirical Fisher: the mean over images of the squared gradient of the image's own loss.
+
+    It is *not* the square of the mean gradient, and not the mean over batches of their squared gradients: those shrink
+    with the batch. "Empirical" because the labels are the data's and not drawn from the model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode, so that no image depends on another.
+    data : Split
+    loss : callable
+        ``(model, images, labels) -> scalar``, a mean over images.
+    names : iterable of str, optional
+        Parameters to take; default all.
+    batch_size : int
+        Changes memory and time, not the result.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Parameter name to a float64 tensor of the parameter's shape.
+
+    Raises
+    ------
+    ValueError
+        If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, or a gradient
+        is not finite (the parameter is named).
+    """
+    return moments(model, data, loss, power=2, names=names, batch_size=batch_size)
+
+
+def moments(
+    model: nn.Module,
+    data: Split,
+    loss: Callable,
+    *,
+    power: float,
+    names: Iterable[str] | None = None,
+    batch_size: int = 500,
+) -> dict[str, torch.Tensor]:
+    """Mean over images of ``|gradient of the image's own loss| ** power``; arguments as :func:`fisher_diagonal`."""
+    names = check_request(model, data, names)
+    totals = {name: torch.zeros_like(dict(model.named_parameters())[name], dtype=torch.float64) for name in names}
+    for images, labels in batches(data, batch_size):
+        for name, part in _sums(model, images, labels, loss, names, power):
+            totals[name] += part.detach()
+    for name, total in totals.items():
+        if not torch.isfinite(total).all():
+            raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite for some image?")
+    return {name: total / len(data.images) for name, total in totals.items()}
+
+
+def gradients(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: Callable, names: Iterable[str]
+) -> dict[str, torch.Tensor]:
+    """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``."""
+    parameters, found = dict(model.named_parameters()), {}
+    names = list(names)
+    records = _record(model, images, labels, loss, names)
+    for name in names:
+        if name in records:
+            found[name] = _outer(*records[name]).reshape(len(images), *parameters[name].shape)
+    rest = [name for name in names if name not in found]
+    return found | (_by_vmap(model, images, labels, loss, rest) if rest else {})
+
+
+def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) -> list[str]:
+    """The names of the parameters that are asked for, once the request makes sense."""
+    parameters = dict(model.named_parameters())
+    if data is None or len(data.images) == 0:
+        raise ValueError("data is empty: at least one image is needed.")
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first, so that no image depends on another.")
+    names = list(parameters) if names is None else [names] if isinstance(names, str) else list(names)
+    if unknown := [name for name in names if name not in parameters]:
+        raise ValueError(f"names holds {unknown[0]!r}, which is no parameter of the model.")
+    return names
+
+
+def check_scalar(value: torch.Tensor) -> torch.Tensor:
+    """The value of a loss, or an error if it is not one number."""
+    if not isinstance(value, torch.Tensor) or value.ndim > 0:
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"loss must return a scalar tensor, the mean over the images; it returned {shape}.")
+    return value
+
+
+def batches(data: Split, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Images and labels in parts of at most ``size``."""
+    return zip(data.images.split(size), data.labels.split(size))
+
+
+def _sums(model, images, labels, loss, names, power) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameter name and the sum over images of ``|gradient| ** power``, in its parameter's shape or a part of it."""
+    parameters = dict(model.named_parameters())
+    records = _record(model, images, labels, loss, names)
+    for name, (delta, inputs) in records.items():
+        shape = parameters[name].shape
+        if delta.shape[2] == 1:  # one place: the power of a product is the product of the powers
+            delta, inputs = (_power(values[:, :, 0], power) for values in (delta, inputs))
+            yield name, (delta.T @ inputs).reshape(shape)
+            continue
+        size = max(1, _CHUNK // (delta.shape[1] * inputs.shape[1]))
+        for some_deltas, some_inputs in zip(delta.split(size), inputs.split(size)):
+            yield name, _power(_outer(some_deltas, some_inputs), power).sum(0).reshape(shape)
+    if rest := [name for name in names if name not in records]:
+        size = max(1, _CHUNK // sum(parameters[name].numel() for name in rest))
+        for some_images, some_labels in zip(images.split(size), labels.split(size)):
+            for name, values in _by_vmap(model, some_images, some_labels, loss, rest).items():
+                yield name, _power(values, power).sum(0)
+
+
+def _power(values: torch.Tensor, power: float) -> torch.Tensor:
+    """``|values| ** power``."""
+    return values.square() if power == 2 else values.abs().pow(power)
+
+
+def _joined(places: list[torch.Tensor]) -> torch.Tensor:
+    """The places of all runs of a layer, one after another."""
+    return places[0] if len(places) == 1 else torch.cat(places, 2)
+
+
+def _outer(delta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """Per image, the sum over places of ``delta x inputs``: (N, O, P) and (N, I, P) give (N, O, I)."""
+    return torch.bmm(delta, inputs.transpose(1, 2))
+
+
+def _record(model, images, labels, loss, names) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Output derivatives (N, O, P) and inputs (N, I, P), P places each, of the parameters that have a closed form.
+
+    A bias has the input 1. A layer that runs several times has the places of all its runs.
+    """
+    calls: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    layers = {name: module for name, module in model.named_modules() if _unfold_of(module) is not None}
+    wanted = {name.rpartition(".")[0] for name in names} & layers.keys() - _tied(model)
+    with ExitStack() as stack, torch.enable_grad():
+        for name in wanted:
+            hook = partial(_keep, calls.setdefault(name, []))
+            stack.callback(layers[name].register_forward_hook(hook).remove)
+        inputs = images.detach().requires_grad_()
+        value = check_scalar(loss(model, inputs, labels)) * len(images)
+        outputs = [output for several in calls.values() for _, output in several]
+        derivatives = iter(torch.autograd.grad(value, outputs)) if outputs else iter(())
+    found = {}
+    for name, several in calls.items():
+        if several:
+            pairs = [(next(derivatives), entered) for entered, _ in several]
+            delta = _joined([_places(layers[name], d) for d, _ in pairs])
+            if f"{name}.weight" in names:
+                found[f"{name}.weight"] = delta, _joined([_unfold_of(layers[name])(a) for _, a in pairs])
+            if f"{name}.bias" in names:
+                found[f"{name}.bias"] = delta, torch.ones_like(delta[:, :1])
+    return found
+
+
+def _tied(model: nn.Module) -> set[str]:
+    """Layers that share a parameter with another layer: their gradients belong together."""
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name.rpartition(".")[0])
+    return {layer for several in owners.values() if len(several) > 1 for layer in several}
+
+
+def _keep(calls: list, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+    calls.append((inputs[0].detach(), output))
+
+
+def _places(module: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """A layer's output or its derivative as (N, features, places)."""
+    if isinstance(module, nn.Linear):
+        return values.reshape(len(values), -1, values.shape[-1]).transpose(1, 2)
+    return values.flatten(2)
+
+
+def _unfold_of(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """How a layer's input becomes (N, entries of a row of its weight, places); None where there is no closed form."""
+    if type(module) is nn.Linear:
+        return partial(_places, module)
+    plain = type(module) is nn.Conv2d and module.groups == 1 and module.padding_mode == "zeros"
+    if plain and not isinstance(module.padding, str):
+        geometry = {name: getattr(module, name) for name in ("dilation", "padding", "stride")}
+        return partial(nn.functional.unfold, kernel_size=module.kernel_size, **geometry)
+    return None
+
+
+def _by_vmap(model, images, labels, loss, names) -> dict[str, torch.Tensor]:
+    """Per-image gradients of any parameters, by vectorising the gradient of one image's loss."""
+    everything = {name: tensor.detach() for name, tensor in model.named_parameters()}
+    everything |= dict(model.named_buffers())
+
+    def value(chosen: dict[str, torch.Tensor], image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return check_scalar(loss(_Called(model, everything | chosen), image[None], label[None]))
+
+    chosen = {name: everything[name] for name in names}
+    return vmap(grad(value), in_dims=(None, 0, 0))(chosen, images, labels)
+
+
+class _Called(nn.Module):
+    """A model with other tensors in the place of its own."""
+
+    def __init__(self, model: nn.Module, tensors: dict[str, torch.Tensor]):
+        super().__init__()
+        self.call = partial(functional_call, model, tensors)
+
+    def forward(self, *inputs):
+        return self.call(inputs)

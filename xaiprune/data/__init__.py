@@ -1,0 +1,24 @@
+"""Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
+
+from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
+from .splits import FASHION_MNIST_CLASSES, FILES, MNIST_CLASSES, Split, check_images, fashion_mnist, mnist, mnist_whole
+from .words import LANGUAGES, LETTERS, PLACES, words
+
+__all__ = [
+    "CIFAR10_CLASSES",
+    "FASHION_MNIST_CLASSES",
+    "FILES",
+    "IMAGENETTE_CLASSES",
+    "LANGUAGES",
+    "LETTERS",
+    "MNIST_CLASSES",
+    "PLACES",
+    "Split",
+    "check_images",
+    "cifar10",
+    "fashion_mnist",
+    "imagenette",
+    "mnist",
+    "mnist_whole",
+    "words",
+]

@@ -1,0 +1,11 @@
+"""Stored tables, and the sweeps that make them."""
+
+from .sweeps import digest, on_dask, sweep
+from .tables import read
+
+__all__ = [
+    "digest",
+    "on_dask",
+    "read",
+    "sweep",
+]

@@ -1,0 +1,121 @@
+"""Batch normalisation folded into the layer before it, as runtimes and quantizers do before anything else."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+
+#: Layers that a normalisation behind them can become a part of.
+FOLDABLE = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy of a model whose batch normalisations are part of the layers before them.
+
+    In evaluation, batch normalisation is y = g (x - m) / sqrt(v + e) + b for each channel, with x = w z + c from the
+    layer before it. So y = w' z + c' with w' = w g / sqrt(v + e) and c' = (c - m) g / sqrt(v + e) + b (Jacob et al.,
+    *Quantization and Training of Neural Networks*, CVPR 2018, eq. 14). ``nn.Identity`` takes the place of each
+    normalisation, so that names and order stay.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it stays as it is. Its normalisations are found by ``torch.fx``.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class. A normalisation stays where its layer feeds something else too or runs twice, where no
+        convolution or linear layer stands right before it, where it has no stored mean and variance, and where one of
+        the two has a hook (a mask), computes its weight from other tensors, or is in training mode.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, or has batch normalisation and cannot be followed by ``torch.fx``.
+    """
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first.")
+    folded = copy.deepcopy(model)
+    if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
+        return folded
+    for layer, norm in _pairs(model):
+        folded.set_submodule(layer, _fused(model.get_submodule(layer), model.get_submodule(norm)))
+        folded.set_submodule(norm, nn.Identity().eval())
+    return folded
+
+
+class Tracer(torch.fx.Tracer):
+    """Every module without parts is one step, whoever wrote it; so is the one that is named."""
+
+    def __init__(self, whole: str = ""):
+        super().__init__()
+        self.whole = whole
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return super().is_leaf_module(module, name) or not any(module.children()) or name == self.whole
+
+
+def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
+    """What a model computes, as a graph of its layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+    whole : str
+        Name of a module that is one step although it has parts.
+
+    Raises
+    ------
+    ValueError
+        If ``torch.fx`` cannot follow the model: its control flow depends on data, for example.
+    """
+    try:
+        return Tracer(whole).trace(model)
+    except Exception as error:
+        raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
+
+
+def _pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """Names of layers and of the batch normalisations that alone read them."""
+    plain, found = plain_calls(traced(model), model), []
+    for node, norm in plain.items():
+        before = node.args[0] if node.args else None
+        if not isinstance(norm, BATCH_NORMS) or norm.running_mean is None:
+            continue
+        if isinstance(plain.get(before), FOLDABLE) and len(before.users) == 1:
+            found.append((before.target, node.target))
+    return found
+
+
+def plain_calls(graph: torch.fx.Graph, model: nn.Module) -> dict[torch.fx.Node, nn.Module]:
+    """The modules that run once and compute what their own tensors say, by their place in the graph.
+
+    Those with a hook, with a weight that is computed from other tensors, or in training mode are left out.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    calls = {node: modules[node.target] for node in graph.nodes if node.op == "call_module"}
+    times: dict[nn.Module, int] = {}
+    for module in calls.values():
+        times[module] = times.get(module, 0) + 1
+    return {node: module for node, module in calls.items() if times[module] == 1 and _plain(module)}
+
+
+def _plain(module: nn.Module) -> bool:
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not (hooked or module.training or hasattr(module, "parametrizations"))
+
+
+def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
+    if norm.weight is None:
+        norm = copy.deepcopy(norm)
+        norm.weight = nn.Parameter(torch.ones_like(norm.running_var))
+        norm.bias = nn.Parameter(torch.zeros_like(norm.running_var))
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, norm)
+    return fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, TRANSPOSED_CONVOLUTIONS))

@@ -1,0 +1,247 @@
+"""The scorecard: what a model costs and does, measured once, one row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from ..data import Split
+from .counting import Shipped, costs, csr_bytes, macs, runtime_of, sizes
+from .latency import Latency, latencies
+from .metrics import Metric
+
+__all__ = ["COLUMNS", "POWER_WATTS", "Column", "Comparison", "Scorecard", "Shipped", "card_columns", "compare"]
+__all__ += ["costs", "csr_bytes", "macs", "scorecard", "scorecards", "shifted", "sizes"]
+
+#: Power that the energy estimate assumes, in watts: a laptop's processor under load.
+POWER_WATTS = 15.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure of the scorecard.
+
+    Attributes
+    ----------
+    title : str
+        As printed, with its unit.
+    better : {1, -1}
+        1 where more is better, -1 where less is.
+    format : callable
+        Value to text.
+    """
+
+    title: str
+    better: int
+    format: Callable[[float], str] = lambda value: f"{value:.4g}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _decimals(digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value:.{digits}f}"
+
+
+#: Measures that every scorecard has, beside the task's metric and what a caller adds.
+COLUMNS: dict[str, Column] = {
+    "parameters": Column("parameters", -1, _count),
+    "nonzeros": Column("non-zeros", -1, _count),
+    "dense_bytes": Column("dense [bytes]", -1, _count),
+    "sparse_bytes": Column("sparse with indices [bytes]", -1, _count),
+    "zipped_bytes": Column("zipped file [bytes]", -1, _count),
+    "activation_bytes": Column("peak activations, batch 1 [bytes]", -1, _count),
+    "macs": Column("MACs per image", -1, _count),
+    "latency_1": Column("latency, batch 1 [ms]", -1, _decimals(2)),
+    "latency_64": Column("latency, batch 64 [ms]", -1, _decimals(2)),
+    "energy": Column("energy per image, estimate [mJ]", -1, _decimals(2)),
+}
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """One model's row.
+
+    Attributes
+    ----------
+    name : str
+    values : mapping of str to float
+        Key of a column to its value.
+    columns : mapping of str to Column
+        The columns, in order.
+    notes : mapping of str to str
+        Remarks to single values: the spread and the conditions of a timing, say.
+    """
+
+    name: str
+    values: Mapping[str, float]
+    columns: Mapping[str, Column]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> float:
+        return self.values[key]
+
+    def __repr__(self) -> str:
+        return str(compare([self]))
+
+
+def scorecard(model: nn.Module, split: Split, metric: Metric, *, name: str = "model", **options) -> Scorecard:
+    """Measure one model; see :func:`scorecards`."""
+    return scorecards({name: model}, split, metric, **options)[0]
+
+
+def scorecards(
+    models: Mapping[str, nn.Module],
+    split: Split,
+    metric: Metric,
+    *,
+    repeats: int = 40,
+    threads: int | None = None,
+    power_watts: float = POWER_WATTS,
+    extra: Mapping[Column, Callable[[nn.Module], float]] | None = None,
+) -> list[Scorecard]:
+    """Measure models on the same data, with their latencies taken in turn so that they can be compared.
+
+    Parameters
+    ----------
+    models : mapping of str to nn.Module
+        Name to model.
+    split : Split
+        Data for the metric; the images' shape is also the shape of the example.
+    metric : Metric
+        What the models are for. It is also measured with Gaussian noise of standard deviation 0.1 on the
+        input (clipped to [0, 1], the target stays clean) and with the images shifted by two pixels.
+    repeats : int
+        Timed runs per model and batch size.
+    threads : int, optional
+        Threads to time with; default torch's present number.
+    power_watts : float
+        For the energy *estimate*: latency at batch 1 times this power. It is not a measurement of energy.
+    extra : mapping of Column to callable, optional
+        Further columns, each with a function of the model.
+
+    Returns
+    -------
+    list of Scorecard
+        In the order of ``models``.
+
+    Raises
+    ------
+    ValueError
+        If there is no model or no image.
+    """
+    if not models:
+        raise ValueError("models is empty: give at least one model by name.")
+    if len(split.images) == 0:
+        raise ValueError("split is empty: at least one image is needed.")
+    columns = card_columns(metric)
+    timed = {size: latencies(models, _batch(split.images, size), repeats=repeats, threads=threads) for size in (1, 64)}
+    cards = []
+    for name, model in models.items():
+        one = split.images[:1]
+        values = {
+            "metric": metric(model, split),
+            "metric_noise": metric(_Noisy(model), split),
+            "metric_shift": metric(model, Split(shifted(split.images), split.labels)),
+            **costs(model, one),
+            **{f"latency_{size}": timed[size][name].median for size in timed},
+        }
+        values["energy"] = values["latency_1"] * power_watts
+        notes = {f"latency_{size}": str(_by_runtime(timed[size][name], model)) for size in timed}
+        notes["energy"] = f"latency at batch 1 x {power_watts:g} W, not measured"
+        rows = dict(columns)
+        for column, function in (extra or {}).items():
+            rows[column.title], values[column.title] = column, function(model)
+        cards.append(Scorecard(name, values, rows, notes))
+    return cards
+
+
+def card_columns(metric: Metric) -> dict[str, Column]:
+    """The columns of every scorecard for a task's metric."""
+    titles = {"metric": "", "metric_noise": " under noise", "metric_shift": " under shift"}
+    own = {key: Column(f"{metric.name}{title}", metric.better, _decimals(2)) for key, title in titles.items()}
+    return {**own, **COLUMNS}
+
+
+def _by_runtime(time: Latency, model: nn.Module) -> Latency:
+    return replace(time, runtime=runtime_of(model)) if isinstance(model, Shipped) else time
+
+
+def shifted(images: torch.Tensor, pixels: int = 2) -> torch.Tensor:
+    """Images (N, C, H, W) moved right by some pixels, filled with zeros."""
+    return nn.functional.pad(images, (pixels, 0))[..., : images.shape[-1]]
+
+
+class _Noisy(nn.Module):
+    """A model whose input is noisy: the same noise for every model."""
+
+    def __init__(self, model: nn.Module, sigma: float = 0.1):
+        super().__init__()
+        self.model, self.sigma = model, sigma
+
+    def forward(self, images):
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(images.shape, generator=generator)
+        return self.model((images + self.sigma * noise).clamp(0, 1))
+
+
+def _batch(images: torch.Tensor, size: int) -> torch.Tensor:
+    return images.repeat(math.ceil(size / len(images)), 1, 1, 1)[:size]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scorecards side by side: a measure per row, a model per column."""
+
+    cards: tuple[Scorecard, ...]
+
+    def rows(self) -> list[list[str]]:
+        """The table's cells, the header first."""
+        columns = {key: column for card in self.cards for key, column in card.columns.items()}
+        rows = [["measure", "better", *(card.name for card in self.cards)]]
+        for key, column in columns.items():
+            cells = [column.format(card.values[key]) if key in card.values else "" for card in self.cards]
+            rows.append([column.title, "↑" if column.better > 0 else "↓", *cells])
+        return rows
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            cells = [cell.ljust(w) if place < 2 else cell.rjust(w) for place, (cell, w) in enumerate(zip(row, widths))]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines + [self.footnote])
+
+    __repr__ = __str__
+
+    @property
+    def footnote(self) -> str:
+        """How the latencies were taken."""
+        notes = {card.name: card.notes["latency_1"] for card in self.cards if "latency_1" in card.notes}
+        if not notes:
+            return ""
+        conditions = {note.rpartition(" runs, ")[2] for note in notes.values()}
+        first, *_ = notes.values()
+        told = first if len(conditions) == 1 else "; ".join(f"{name}: {note}" for name, note in notes.items())
+        return f"latency: {told}; energy: {self.cards[0].notes.get('energy', '')}"
+
+    def _repr_html_(self) -> str:
+        head, *body = self.rows()
+        html = ["<table><thead><tr>", *(f"<th>{cell}</th>" for cell in head), "</tr></thead><tbody>"]
+        for row in body:
+            cells = (f"<td style='text-align:{'left' if n < 2 else 'right'}'>{c}</td>" for n, c in enumerate(row))
+            html += ["<tr>", *cells, "</tr>"]
+        return "".join([*html, "</tbody></table>", f"<p><small>{self.footnote}</small></p>"])
+
+
+def compare(cards: list[Scorecard]) -> Comparison:
+    """The one table that every lesson ends in: arrows point to the better side."""
+    if not cards:
+        raise ValueError("cards is empty: give at least one Scorecard.")
+    return Comparison(tuple(cards))

@@ -1,0 +1,108 @@
+"""What a model costs beside time, counted: parameters, bytes, operations, activations."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Protocol, runtime_checkable
+
+import torch
+from safetensors.torch import save
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from ..core import packed
+from .memory import onnx_activation_bytes, peak_activation_bytes
+
+ONNX = "ONNX Runtime"
+
+
+@runtime_checkable
+class Shipped(Protocol):
+    """A model that is run from a file: a ``runtimes.Frozen``, or what ``export`` gives.
+
+    Attributes
+    ----------
+    content : bytes
+        Of the file.
+    made_from : nn.Module
+        The model as it was, of the same parameters and operations.
+    """
+
+    content: bytes
+    made_from: nn.Module
+
+
+def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
+    """What a model costs beside time: :func:`sizes`, ``activation_bytes`` and ``macs``.
+
+    Of a model that is run from a file: the bytes of the file and, of ONNX, of the activations in it; parameters and
+    operations are those of the model that it was made from.
+    """
+    if not isinstance(model, Shipped):
+        peak = peak_activation_bytes(model, example)
+        return {**sizes(model), "activation_bytes": peak, "macs": macs(model, example)}
+    counted = sizes(model.made_from)
+    found = {name: counted[name] for name in ("parameters", "nonzeros")}
+    found |= {"dense_bytes": len(model.content), "zipped_bytes": len(zlib.compress(model.content, 6))}
+    if runtime_of(model) == ONNX:
+        found["activation_bytes"] = onnx_activation_bytes(model.content)
+    return found | {"macs": macs(model.made_from, example)}
+
+
+def runtime_of(model: Shipped) -> str:
+    """What runs a model that is run from a file."""
+    return getattr(model, "runtime", ONNX)
+
+
+def sizes(model: nn.Module) -> dict[str, float]:
+    """Parameters, non-zeros, and bytes in three forms.
+
+    Returns
+    -------
+    dict
+        ``parameters`` and ``nonzeros`` count parameters. ``dense_bytes`` is what the state dict holds.
+        ``sparse_bytes`` stores every tensor of two or more axes as CSR, rows along the first axis: a value and
+        a 4-byte column index for each non-zero and a 4-byte pointer per row, and the others as they are.
+        ``zipped_bytes`` is the safetensors file after zlib.
+    """
+    parameters = list(model.parameters())
+    dense = sparse = 0
+    for tensor in model.state_dict().values():
+        size = tensor.numel() * tensor.element_size()
+        dense += size
+        if tensor.ndim > 1:
+            size = csr_bytes(int(tensor.count_nonzero()), tensor.shape[0], tensor.element_size())
+        sparse += size
+    state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
+    return {
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "nonzeros": sum(int(parameter.count_nonzero()) for parameter in parameters),
+        "dense_bytes": dense,
+        "sparse_bytes": sparse,
+        "zipped_bytes": len(zlib.compress(save(state), 6)),
+    }
+
+
+def csr_bytes(nonzeros: int, rows: int, item: int = 4) -> int:
+    """Bytes of compressed sparse rows: a value and a 4-byte column index per non-zero, a 4-byte pointer per row."""
+    return nonzeros * (item + 4) + 4 * (rows + 1)
+
+
+def macs(model: nn.Module, example: torch.Tensor) -> int:
+    """Multiply-accumulate operations of one forward pass, per image: half of torch's count of flops."""
+    known = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        torch.ops.aten.mkldnn_rnn_layer: _memory_flops,
+    }
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=known) as counter:
+        model(example)
+    return counter.get_total_flops() // 2 // len(example)
+
+
+def _attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _memory_flops(read, from_input, from_memory, *args, out_shape=None, **kwargs) -> int:
+    """A recurrent layer: both products of every step, for a tensor (steps, images, features)."""
+    return 2 * read[0] * read[1] * (from_input[0] * from_input[1] + from_memory[0] * from_memory[1])

@@ -1,0 +1,24 @@
+"""Masks and cuts: trying a plan, and carrying it out."""
+
+from .apply import cut, difference, held, load_cut, masked, save_cut
+from .gates import gated_by
+from .sparse import SparseLinear, break_even, csr_latency, sparse_latency, to_sparse, two_of_four
+from .torch_masks import read_masks, write_masks
+
+__all__ = [
+    "SparseLinear",
+    "break_even",
+    "csr_latency",
+    "cut",
+    "difference",
+    "gated_by",
+    "held",
+    "load_cut",
+    "masked",
+    "read_masks",
+    "save_cut",
+    "sparse_latency",
+    "to_sparse",
+    "two_of_four",
+    "write_masks",
+]

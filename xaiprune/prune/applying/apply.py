@@ -1,0 +1,293 @@
+"""Carry a plan out: as a mask that leaves no trace, or as a cut that is really smaller.
+
+Both compute the same function. The mask writes zeros into every slice that the cut would drop; where a layer
+averages over units (LayerNorm, GroupNorm), zeros would still count, so there the mask also restricts the
+statistics to the units that stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ...core import packed, save_atomically
+from ..units import Plan, block_size, copied, inside, passed_over, size_along, without
+
+
+def cut(model: nn.Module, plan: Plan) -> nn.Module:
+    """A smaller copy of the model, without the units that the plan removes.
+
+    Single weights cannot be taken out of a dense tensor: where the units are weights, the copy holds zeros in their
+    place and is as large as before.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Not changed.
+    plan : Plan
+        Made from units of this architecture.
+
+    Returns
+    -------
+    nn.Module
+        A copy of ``model`` whose tensors lack the plan's slices and whose layers know their new widths.
+
+    Raises
+    ------
+    ValueError
+        If the plan does not fit the model (the layer is named).
+    """
+    tensors = _check_fits(model, plan)
+    memo = {}
+    for name, axes in plan.slices.items():
+        kept = tensors[name].detach()
+        for axis, gone in axes.items():
+            if axis is None:
+                kept = kept.clone()
+                _zero(kept, None, gone)
+            else:
+                stay = np.delete(np.arange(kept.shape[axis]), gone)
+                kept = kept.index_select(axis, torch.as_tensor(stay, device=kept.device))
+        kept = _laid_out_as(tensors[name], kept)
+        if isinstance(tensors[name], nn.Parameter):
+            kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
+        memo[id(tensors[name])] = kept
+    smaller = copied(model, memo)
+    for member, _ in plan.members:
+        if member.counts:
+            width = len(plan.stays[member.module][member.role])
+            _recount(smaller.get_submodule(member.module), member.counts, width)
+    return without(smaller, plan.blocks)
+
+
+def _laid_out_as(tensor: torch.Tensor, smaller: torch.Tensor) -> torch.Tensor:
+    """The smaller one with channels last in memory, if they are so in the other: convolutions follow that order."""
+    if tensor.ndim != 4:
+        return smaller
+    _, channels, height, width = tensor.shape
+    last = tensor.stride() == (channels * height * width, 1, width * channels, channels)  # also where sizes are 1
+    return smaller.to(memory_format=torch.channels_last) if last else smaller
+
+
+def _zero(tensor: torch.Tensor, axis: int | None, gone: np.ndarray) -> None:
+    """Write zeros into slices along an axis, or into single entries where the axis is None."""
+    gone = torch.as_tensor(gone, device=tensor.device)
+    if axis is None:
+        tensor.put_(gone, tensor.new_zeros(()).expand(len(gone)))
+    else:
+        tensor.index_fill_(axis, gone, 0)
+
+
+def _recount(module: nn.Module, counts: tuple[str, ...], width: int) -> None:
+    """Tell a layer its new width."""
+    block = block_size(module)  # groups of channels go as a whole
+    if isinstance(module, nn.GroupNorm) and module.num_groups > 1:
+        module.num_groups = width // block
+    for count in counts:
+        new = width // block if count == "groups" else width
+        setattr(module, count, (width,) if count == "normalized_shape" else new)
+
+
+@contextmanager
+def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+    """Try a plan in place: inside the ``with`` the model computes what the cut model would.
+
+    On the way out, also after an exception, every parameter, buffer, hook and training mode is restored bit
+    for bit.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : Plan
+        Made from units of this architecture.
+
+    Yields
+    ------
+    nn.Module
+        ``model`` itself.
+
+    Raises
+    ------
+    ValueError
+        If the plan does not fit the model (the layer is named); nothing has been changed then.
+    """
+    tensors = _check_fits(model, plan)
+    saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    modes = {module: module.training for module in model.modules()}
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
+    with ExitStack() as stack:
+        stack.callback(_restore, tensors, saved, modes)
+        for name in norms.keys() & {member.module for member, _ in plan.members}:
+            hook = _restricted(plan.stays[name]["through"])
+            stack.callback(norms[name].register_forward_hook(hook).remove)
+        with torch.no_grad():
+            for name, axes in plan.slices.items():
+                for axis, gone in axes.items():
+                    _zero(tensors[name], axis, gone)
+        stack.enter_context(passed_over(model, plan.blocks))
+        yield model
+
+
+@contextmanager
+def held(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+    """Train under a plan of single weights: its zeros are written and stay zero, whatever the optimiser does.
+
+    Unlike :func:`masked` the weights are *not* put back on the way out: what was trained stays, and so do the zeros.
+    Only the hooks go. The gradient of a held weight is zero, so make the optimiser inside the ``with``: one that has
+    seen the weight move before would carry it on by its momentum.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : Plan
+        Of single weights. To tune without channels or neurons, train the cut model.
+
+    Yields
+    ------
+    nn.Module
+        ``model`` itself.
+
+    Raises
+    ------
+    ValueError
+        If the plan holds channels or neurons, or does not fit the model; nothing has been changed then.
+    """
+    if several := [group for group in plan.groups if not group.single]:
+        kind = "blocks" if several[0].blocks else "channels or neurons"
+        raise ValueError(f"plan holds {kind} ({several[0].name!r}): cut the model and train the smaller one.")
+    tensors = _check_fits(model, plan)
+    with ExitStack() as stack, torch.no_grad():
+        for name, axes in plan.slices.items():
+            _zero(tensors[name], None, axes[None])
+            stays = torch.ones_like(tensors[name])
+            _zero(stays, None, axes[None])
+            stack.callback(tensors[name].register_hook(stays.mul).remove)
+        with torch.enable_grad():
+            yield model
+
+
+def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
+    """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state).
+
+    Raises ValueError, and writes nothing, if the model is not the cut of this plan.
+    """
+    tensors = dict(smaller.named_parameters(remove_duplicate=False))
+    tensors |= dict(smaller.named_buffers(remove_duplicate=False))
+    for block in plan.blocks:
+        if list(smaller.get_submodule(block).parameters()):
+            raise ValueError(f"smaller is not the cut of this plan: it still has the block {block!r}.")
+    stay = [member for member, _ in plan.members if not inside(member.module, plan.blocks)]
+    for member in stay:
+        for name, axis in member.axes.items():
+            wanted = member.width - (0 if axis is None else len(plan.slices[name][axis]))
+            if name not in tensors or size_along(tensors[name].shape, axis) != wanted:
+                raise ValueError(f"smaller is not the cut of this plan: {name} should keep {wanted} of {member.width}.")
+    state = {name: packed(tensor) for name, tensor in smaller.state_dict().items()}  # tied tensors twice
+    plan.save(_sibling(path, ".json"))
+    save_atomically(_sibling(path, ".safetensors"), lambda temporary: save_file(state, temporary))
+
+
+def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
+    """Read a cut model that :func:`save_cut` wrote.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the original architecture, with any weights.
+    path : Path or str
+        As given to :func:`save_cut`.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the plan does not fit the architecture or the state does not fit the plan.
+    """
+    smaller = cut(build(), Plan.load(_sibling(path, ".json")))
+    try:
+        smaller.load_state_dict(load_file(_sibling(path, ".safetensors")))
+    except RuntimeError as error:
+        raise ValueError(f"the state in {path}.safetensors does not fit its plan: {error}") from error
+    return smaller.eval()
+
+
+def difference(model: nn.Module, plan: Plan, *inputs: torch.Tensor) -> float:
+    """How far mask and cut are apart: ``max|a - b| / max(1, max|a|)`` of their outputs on ``inputs``.
+
+    The law of the kit is that this stays at or below 1e-5 in float32.
+    """
+    smaller = cut(model, plan)
+    with torch.no_grad(), masked(model, plan):
+        by_mask, by_cut = model(*inputs), smaller(*inputs)
+    return ((by_mask - by_cut).abs().max() / by_mask.abs().max().clamp(min=1)).item()
+
+
+def _sibling(path: Path | str, ending: str) -> Path:
+    return Path(f"{path}{ending}")
+
+
+def _check_fits(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
+    """The model's tensors by name, once the plan's layers are found there in their original width."""
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan must be a Plan, got {type(plan).__name__}.")
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    for member, _ in plan.members:
+        for name, axis in member.axes.items():
+            found = tuple(tensors[name].shape) if name in tensors else None
+            if found is None or size_along(found, axis) != member.width:
+                where = "" if axis is None else f" on axis {axis}"
+                raise ValueError(
+                    f"the plan does not fit the model: {name} should have {member.width} entries{where}, "
+                    + ("but there is no such tensor." if found is None else f"but its shape is {found}.")
+                )
+    owned = [name.rpartition(".")[0] for name in tensors]
+    if lacking := [block for block in plan.blocks if not any(inside(name, [block]) for name in owned)]:
+        raise ValueError(f"the plan does not fit the model: there is no block {lacking[0]!r}.")
+    names: dict[int, str] = {}
+    for name in tensors:
+        twin = names.setdefault(id(tensors[name]), name)
+        if not _same(plan.slices.get(name, {}), plan.slices.get(twin, {})):
+            raise ValueError(f"{name} and {twin} share one tensor, but the plan removes other slices from each.")
+    return tensors
+
+
+def _same(one: dict[int, np.ndarray], other: dict[int, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[axis], other[axis]) for axis in one)
+
+
+def _restore(tensors, saved, modes) -> None:
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(saved[name])
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def _restricted(stay: np.ndarray) -> Callable:
+    """Forward hook that normalises over the kept channels only and leaves zero in the others."""
+
+    def hook(module, inputs, output):
+        kept = torch.as_tensor(stay, device=output.device)
+        last = isinstance(module, nn.LayerNorm) and type(module).__name__ != "LayerNorm2d"  # ConvNeXt's turns axes
+        axis = -1 if last else 1
+        weight, bias = (tensor if tensor is None else tensor[kept] for tensor in (module.weight, module.bias))
+        values = inputs[0].index_select(axis, kept)
+        if isinstance(module, nn.LayerNorm):
+            values = nn.functional.layer_norm(values.movedim(axis, -1), (len(stay),), weight, bias, module.eps)
+            values = values.movedim(-1, axis)
+        else:
+            block = module.num_channels // module.num_groups if module.num_groups > 1 else len(stay)
+            values = nn.functional.group_norm(values, len(stay) // block, weight, bias, module.eps)
+        return torch.zeros_like(output).index_copy(axis, kept, values)
+
+    return hook

@@ -1,0 +1,24 @@
+"""Pruning and tuning in turn, under a budget, with masks that are learned."""
+
+from .budget import Budget, Budgeted, within
+from .masks import Masks, learn_masks
+from .recalibrate import recalibrate, running_norms, tune
+from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
+from .shrink import Shrunk, shrink
+
+__all__ = [
+    "SCHEDULES",
+    "Budget",
+    "Budgeted",
+    "Masks",
+    "Shrunk",
+    "Tuned",
+    "learn_masks",
+    "prune_and_tune",
+    "ratios",
+    "recalibrate",
+    "running_norms",
+    "shrink",
+    "tune",
+    "within",
+]

@@ -1,0 +1,66 @@
+"""Ranking: in which order units go, one by one or in chunks that keep widths a multiple of something."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..scoring import Scores
+from ..units import UnitGroup
+
+
+def chunks_of(group: UnitGroup, floor: int, round_to: int) -> np.ndarray:
+    """Numbers of units that can go from a group one after another: what stays is a multiple of round_to.
+
+    Blocks go one by one: they have no width. ValueError if the group is smaller than round_to.
+    """
+    round_to = 1 if group.blocks else round_to
+    if round_to > group.size:
+        raise ValueError(
+            f"round_to = {round_to} is larger than group {group.name!r} of {group.size} units, which could lose "
+            "nothing: take a smaller one, or leave the group out with scores.only(...)."
+        )
+    stays = np.arange((group.size - 1) // round_to * round_to, floor - 1, -round_to)
+    return -np.diff(np.concatenate([[group.size], stays]))
+
+
+def ranked(scores: Scores, chunks: list[np.ndarray], scope: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Group and number of every chunk, and the order in which chunks go."""
+    ranks = [
+        _mean_ranks(scores[group.name], sizes) if scope == "global" else np.cumsum(sizes) / group.size
+        for group, sizes in zip(scores.groups, chunks)
+    ]
+    places = np.repeat(np.arange(len(chunks)), [len(sizes) for sizes in chunks])
+    steps = np.concatenate([np.arange(len(sizes)) for sizes in chunks])
+    return places, steps, np.argsort(np.concatenate(ranks), kind="stable")  # ties: by group, then by index
+
+
+def ranked_chunks(scores: Scores, scope: str, floor: int, round_to: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chunks of units in the order in which they go: the place of each one's group, and its size.
+
+    A group whose chunks do not rise in rank gives them up in its own order all the same.
+    """
+    check_limits(scope, floor, round_to)
+    chunks = [chunks_of(group, floor, round_to) for group in scores.groups]
+    places, _, order = ranked(scores, chunks, scope)
+    seen, sizes = [0] * len(chunks), []
+    for place in places[order]:
+        sizes.append(chunks[place][seen[place]])
+        seen[place] += 1
+    return places[order], np.array(sizes, int)
+
+
+def check_limits(scope: str, floor: int, round_to: int) -> None:
+    """Raise ValueError for a scope that does not exist, or limits that are not whole numbers of at least 1."""
+    for name, value in (("floor", floor), ("round_to", round_to)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    if scope not in ("global", "uniform"):
+        raise ValueError(f"scope must be 'global' or 'uniform', got {scope!r}.")
+
+
+def _mean_ranks(scores: torch.Tensor, sizes: np.ndarray) -> np.ndarray:
+    """Mean score of each chunk of units, the lowest units first; shape ``(chunks,)``."""
+    starts = np.cumsum(sizes) - sizes
+    lowest_first = scores.sort().values[: sizes.sum()].numpy()
+    return np.add.reduceat(lowest_first, starts) / sizes if len(sizes) else np.empty(0)

@@ -1,0 +1,28 @@
+"""Scores: how much each unit matters, by one criterion."""
+
+from .criteria import CRITERIA, YEOM, Criterion, Evidence
+from .fairness import against, entry_masks, entry_relevance, masked_entries
+from .obd_obs import Damage, InverseFisher, inverse_fisher, obd, obs, obs_in_turn, surgery, with_gradient
+from .scores import NORMALISATIONS, Scores, score
+
+__all__ = [
+    "CRITERIA",
+    "NORMALISATIONS",
+    "YEOM",
+    "Criterion",
+    "Damage",
+    "Evidence",
+    "InverseFisher",
+    "Scores",
+    "against",
+    "entry_masks",
+    "entry_relevance",
+    "inverse_fisher",
+    "masked_entries",
+    "obd",
+    "obs",
+    "obs_in_turn",
+    "score",
+    "surgery",
+    "with_gradient",
+]

@@ -1,0 +1,168 @@
+"""Criteria that explain: how much of the answer passes through a unit.
+
+What is explained is the logit of each image's label; only Shapley's game is played for the loss.
+"""
+
+# In stored tables: criteria by attribution
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ....curvature import per_sample
+from ....explain import explained
+from ....explain.relevance import Composite, modified_gradients
+from ...applying import gated_by
+from .evidence import Evidence
+from .reading import apart
+from .slices import _per_image
+
+#: Points on the path of integrated gradients, and random orders of Shapley's sampling.
+STEPS, ORDERS = 10, 10
+
+
+def relevance(composite: Composite | str) -> Callable:
+    """Mean over images of the size of a unit's relevance, as a share of its group's total (Yeom et al. 2021).
+
+    Relevance is summed over all places where the unit is read. Every layer divides the same output, so that shares in
+    different groups can be compared.
+
+    Parameters
+    ----------
+    composite : Composite or str
+        Or a key of ``COMPOSITES``.
+
+    Returns
+    -------
+    callable
+        A rule of a :class:`Criterion`.
+    """
+
+    def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return logits(model, images, labels).sum()
+
+    @apart
+    def function(evidence: Evidence) -> dict[str, torch.Tensor]:
+        with modified_gradients(evidence.model, composite):
+            found = _per_image(evidence, run, _products)
+        return _shares({name: values.abs().mean(0) for name, values in found.items()})
+
+    return function
+
+
+@apart
+def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Mean over images of the size of the loss's gradient with respect to the unit, summed over all places."""
+
+    def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return evidence.loss(model, images, labels) * len(images)
+
+    found = _per_image(evidence, run, lambda values, loss: torch.autograd.grad(loss, values))
+    return {name: values.abs().mean(0) for name, values in found.items()}
+
+
+def integrated_gradients(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Mean over images of the size of a unit's integrated gradient, as all units of its group rise together from zero.
+
+    Sundararajan et al. 2017, on the group's gates, 10 Gauss-Legendre steps; other groups stay as they are.
+    """
+    return {name: values.abs().mean(0) for name, values in gate_integrals(evidence).items()}
+
+
+@apart
+def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Integrated gradients of each image and unit; group name to shape ``(images, units)``.
+
+    Their sum over a group is the logit less the logit without the group, but for the error of 10 steps.
+    """
+    points, weights = np.polynomial.legendre.leggauss(STEPS)
+    found = {}
+    for group in evidence.groups:
+        mine, total = replace(evidence, groups=(group,)), 0.0
+        for point, weight in zip((points + 1) / 2, weights / 2):
+
+            def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+                return logits(model, images, labels).sum()
+
+            with gated_by(evidence.model, [group], {group.name: torch.full((group.size,), float(point))}):
+                total = total + weight / point * _per_image(mine, run, _products)[group.name]
+        found[group.name] = total
+    return found
+
+
+def shapley(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """What a unit takes off the loss, on average over 10 random orders in which a group's units are switched on.
+
+    Castro, Gomez and Tejada 2009. The values of a group add up to what it takes off the loss as a whole. One pass
+    over the data for every unit and order: meant for small groups and a few hundred images.
+    """
+    generator, found = torch.Generator().manual_seed(evidence.seed), {}
+    with torch.no_grad():
+        for group in evidence.groups:
+            values = torch.zeros(group.size, dtype=torch.float64)
+            for _ in range(ORDERS):
+                gates = torch.zeros(group.size)
+                with gated_by(evidence.model, [group], {group.name: gates}):
+                    before = _loss(evidence)
+                    for unit in torch.randperm(group.size, generator=generator):
+                        gates[unit] = 1
+                        after = _loss(evidence)
+                        values[unit] += (before - after) / ORDERS
+                        before = after
+            found[group.name] = values
+    return found
+
+
+def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Size of the relevance that passes through a weight, summed over all images, as a share of its tensor's total.
+
+    The epsilon rule in all layers: z-plus gives negative weights nothing, so that all of them would go first.
+    """
+    model, names = evidence.model, [group.name for group in evidence.groups]
+    parameters = dict(model.named_parameters())
+    chosen = [parameters[name] for name in names]
+    total = [torch.zeros(weight.shape, dtype=torch.float64) for weight in chosen]
+    for images, labels in per_sample.batches(evidence.data, 256):
+        with modified_gradients(model, "epsilon 1e-06"), torch.enable_grad():
+            for weight in chosen:
+                weight.requires_grad_()
+            found = torch.autograd.grad(logits(model, images, labels).sum(), chosen, allow_unused=True)
+        for place, gradient in enumerate(found):
+            total[place] += 0 if gradient is None else chosen[place].detach() * gradient
+    return _shares({name: value.abs().flatten() for name, value in zip(names, total)})
+
+
+def weight_gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Mean over images of the size of the loss's gradient with respect to the weight."""
+    names = [group.name for group in evidence.groups]
+    found = per_sample.moments(evidence.model, evidence.data, evidence.loss, power=1, names=names)
+    return {name: found[name].flatten() for name in names}
+
+
+def logits(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Each image's logit of its label, shape ``(N,)``; ValueError for a model without classes."""
+    outputs = model(images)
+    if outputs.ndim != 2:
+        raise ValueError(
+            f"this criterion explains a class's logit, but the model's outputs have shape {tuple(outputs.shape)}; "
+            "take taylor or fisher with a loss instead."
+        )
+    return explained(outputs, labels)
+
+
+def _loss(evidence: Evidence) -> float:
+    return evidence.loss(evidence.model, *evidence.data).item()
+
+
+def _products(values: list[torch.Tensor], scalar: torch.Tensor) -> list[torch.Tensor]:
+    found = torch.autograd.grad(scalar, values, allow_unused=True)
+    return [value.detach() * (0 if part is None else part) for value, part in zip(values, found)]
+
+
+def _shares(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value / value.sum() if value.any() else value for name, value in values.items()}

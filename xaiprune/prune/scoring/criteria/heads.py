@@ -1,0 +1,50 @@
+"""Criteria for attention heads alone: how sharply a head looks."""
+
+# In stored tables: criteria of heads
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from ....explain import watching
+from .evidence import Evidence
+
+
+def entropy(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """How far a head is from looking everywhere alike: log T less the mean entropy of its T rows, in nats."""
+
+    def sharpness(weights: torch.Tensor) -> torch.Tensor:
+        rows = -torch.special.entr(weights).sum(-1) + math.log(weights.shape[-1])
+        return rows.mean(-1)
+
+    return _of_heads(evidence, sharpness)
+
+
+def confidence(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Mean over images and tokens of a head's largest weight (Voita et al. 2019, arXiv 1905.09418)."""
+    return _of_heads(evidence, lambda weights: weights.amax(-1).mean(-1))
+
+
+def _of_heads(evidence: Evidence, measure: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Mean over images of a measure of each head's attention ``(N, heads, T, T) -> (N, heads)``.
+
+    Raises
+    ------
+    ValueError
+        If a group holds no heads.
+    """
+    total = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in evidence.groups}
+    with torch.no_grad(), watching(evidence.model) as seen:
+        for images in evidence.data.images.split(100):
+            evidence.model(images)
+            for group in evidence.groups:
+                weights = seen.get(f"{group.name}.weights")
+                if weights is None:
+                    raise ValueError(
+                        f"this criterion is for attention heads, as find_heads gives them; {group.name!r} has none."
+                    )
+                total[group.name] += measure(weights.double()).sum(0)
+    return {name: value / len(evidence.data.images) for name, value in total.items()}

@@ -1,0 +1,97 @@
+"""The criteria of the toy experiment in Yeom et al. 2021 (arXiv 1912.08881), as the authors' code computes them.
+
+They differ from this kit's: each value is taken at the output of the layer that produces the unit, before its
+activation function; values are summed over the reference samples first, so that samples can cancel each other; and each
+layer is scaled on its own. ``lrp, sizes`` is ours: it drops the sign that the authors' code keeps. For stacks of dense
+layers.
+"""
+
+# In stored tables: criterion of Yeom et al.
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+import torch
+
+from ....data import Split
+from ....explain.relevance import modified_gradients
+from .attribution import logits
+from .evidence import Criterion, Evidence
+
+
+def weight(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Sum of the sizes of the incoming weights, as a share of the layer's total."""
+    modules = {group.name: evidence.model.get_submodule(group.name) for group in evidence.groups}
+    return {name: _share(module.weight.detach().abs().sum(1)) for name, module in modules.items()}
+
+
+def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Size of the loss's gradient, over the layer's Euclidean norm."""
+    return {name: _unit((gradient.sum(0)).abs()) for name, (_, gradient) in _produced(evidence, _loss).items()}
+
+
+def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Size of output x gradient, over the layer's Euclidean norm."""
+    found = _produced(evidence, _loss).items()
+    return {name: _unit((value * gradient).sum(0).abs()) for name, (value, gradient) in found}
+
+
+def lrp(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Relevance of the label's logit, only positive weights counting, as a share of the layer's total.
+
+    The sign stays, as in the authors' code: where a layer has no activation function, what speaks against the answer
+    goes first.
+    """
+    return {name: _share(values) for name, values in _relevance(evidence).items()}
+
+
+def lrp_sizes(evidence: Evidence) -> dict[str, torch.Tensor]:
+    """The same without its sign."""
+    return {name: _share(values.abs()) for name, values in _relevance(evidence).items()}
+
+
+def _relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
+    with modified_gradients(evidence.model, "w-plus"):
+        found = _produced(evidence, lambda evidence: logits(evidence.model, *evidence.data).sum())
+    return {name: (value * gradient).sum(0) for name, (value, gradient) in found.items()}
+
+
+def _loss(evidence: Evidence) -> torch.Tensor:
+    return evidence.loss(evidence.model, *evidence.data)
+
+
+def _produced(evidence: Evidence, run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Outputs of the layers that produce the units, and the gradients of a scalar there; each ``(samples, units)``."""
+    kept: dict[str, torch.Tensor] = {}
+    evidence = replace(evidence, data=Split(evidence.data.images.detach().requires_grad_(), evidence.data.labels))
+    with ExitStack() as stack, torch.enable_grad():
+        for group in evidence.groups:
+            module = evidence.model.get_submodule(group.name)
+            hook = module.register_forward_hook(lambda m, i, output, name=group.name: kept.update({name: output}))
+            stack.callback(hook.remove)
+        found = torch.autograd.grad(run(evidence), list(kept.values()))
+    return {name: (value.detach().double(), part.double()) for (name, value), part in zip(kept.items(), found)}
+
+
+def _share(values: torch.Tensor) -> torch.Tensor:
+    return values / values.sum() if values.any() else values
+
+
+def _unit(values: torch.Tensor) -> torch.Tensor:
+    return values / values.norm() if values.any() else values
+
+
+_NEEDS = frozenset({"data", "gradients"})
+#: By the names of the paper's figure, and one more.
+YEOM: dict[str, Criterion] = {
+    row.name: row
+    for row in (
+        Criterion("weight", weight),
+        Criterion("gradient", gradient, _NEEDS),
+        Criterion("taylor", taylor, _NEEDS),
+        Criterion("lrp", lrp, _NEEDS),
+        Criterion("lrp, sizes", lrp_sizes, _NEEDS),
+    )
+}

@@ -1,0 +1,169 @@
+"""Scores: how much each unit matters, by one criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...data import Split
+from ...train import classification_loss
+from ..units import UnitGroup, check_groups
+from .criteria import CRITERIA, Criterion, Evidence
+
+#: Ways to bring groups to one scale before all units are ranked together: ``values of a group -> values``.
+NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": lambda values: values / values.abs().mean(),
+    "max": lambda values: values / values.abs().max(),
+    "norm": lambda values: values / values.norm(),
+    "sum": lambda values: values / values.abs().sum(),
+    "rank": lambda values: torch.argsort(torch.argsort(values, stable=True)).double() / len(values),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One finite number per unit, with the criterion that gave it.
+
+    Attributes
+    ----------
+    criterion : str
+    groups : tuple of UnitGroup
+    values : mapping of str to torch.Tensor
+        Group name to a float64 tensor of shape ``(units,)``; more means that the unit matters more.
+    """
+
+    criterion: str
+    groups: tuple[UnitGroup, ...]
+    values: Mapping[str, torch.Tensor]
+
+    def __post_init__(self):
+        for group in self.groups:
+            values = self.values[group.name]
+            if tuple(values.shape) != (group.size,):
+                raise ValueError(
+                    f"criterion {self.criterion!r} gave group {group.name!r} scores of shape "
+                    f"{tuple(values.shape)}, expected ({group.size},): one number per unit."
+                )
+            if not torch.isfinite(values).all():
+                raise ValueError(f"criterion {self.criterion!r} gave group {group.name!r} a score of NaN or infinity.")
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.values[name]
+
+    def order(self, name: str) -> torch.Tensor:
+        """Units of a group from the lowest score to the highest, ties by index; shape ``(units,)``."""
+        return torch.argsort(self.values[name], stable=True)
+
+    def only(self, *names: str) -> Scores:
+        """The same scores for some of the groups: the others are left alone by every plan."""
+        groups = tuple(group for group in self.groups if group.name in names)
+        if len(groups) != len(set(names)):
+            raise ValueError(f"names must be among {', '.join(self.values)}, got {', '.join(names)}.")
+        return Scores(self.criterion, groups, {group.name: self.values[group.name] for group in groups})
+
+    def reversed(self) -> Scores:
+        """The opposite ranking, as a control: what mattered most goes first."""
+        return Scores(f"reversed {self.criterion}", self.groups, {name: -v for name, v in self.values.items()})
+
+    def normalised(self, how: str) -> Scores:
+        """The same order inside each group, with the groups brought to one scale for a global ranking.
+
+        Parameters
+        ----------
+        how : str
+            A key of ``NORMALISATIONS``: add a row there to have your own. A group of zeros stays as it is.
+        """
+        if how not in NORMALISATIONS:
+            raise ValueError(f"how must be one of {', '.join(NORMALISATIONS)}, got {how!r}.")
+        values = {name: NORMALISATIONS[how](v).double() if v.any() else v for name, v in self.values.items()}
+        return Scores(f"{self.criterion} by {how}", self.groups, values)
+
+    def per(self, costs: Mapping[str, np.ndarray], unit: str = "cost") -> Scores:
+        """Scores divided by what a unit costs, so that those go first whose removal saves most for what it loses.
+
+        Parameters
+        ----------
+        costs : mapping of str to numpy.ndarray
+            Group name to positive numbers of shape ``(units,)``, such as ``latency_costs(...).per_unit()``.
+        unit : str
+            For the name: ``"us"``.
+
+        Raises
+        ------
+        ValueError
+            If a group has no costs, a cost is not positive, or a score is negative, which no division can rank.
+        """
+        values = {}
+        for group in self.groups:
+            if group.name not in costs:
+                raise ValueError(f"costs lack group {group.name!r}: make them for the groups that are scored.")
+            divisor = torch.as_tensor(costs[group.name], dtype=torch.float64)
+            if not (divisor > 0).all():
+                raise ValueError(f"costs must be positive, got {divisor.min():.3g} for a unit of {group.name!r}.")
+            if (self[group.name] < 0).any():
+                raise ValueError(f"scores of {group.name!r} are partly negative: a cost would turn their order round.")
+            values[group.name] = self[group.name] / divisor
+        return Scores(f"{self.criterion} per {unit}", self.groups, values)
+
+    def __repr__(self) -> str:
+        lines = [f"Scores by {self.criterion}:"]
+        for group in self.groups:
+            low, middle, high = self.values[group.name].quantile(torch.tensor([0, 0.5, 1], dtype=torch.float64))
+            lines.append(f"  {group.name}: {group.size} units, {low:.3g} .. {middle:.3g} .. {high:.3g}")
+        return "\n".join(lines)
+
+
+def score(
+    model: nn.Module,
+    units: list[UnitGroup],
+    criterion: Criterion | str,
+    data: Split | None = None,
+    *,
+    loss: Callable = classification_loss,
+    seed: int = 0,
+) -> Scores:
+    """Score every unit by one criterion.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it is not changed.
+    units : list of UnitGroup
+        From :func:`find_units` or :func:`find_weights`.
+    criterion : Criterion or str
+        One of your own, or a key of ``CRITERIA``.
+    data : Split, optional
+        Images (N, ...) and labels (N,), for criteria that need them. Use the calibration split: never test.
+    loss : callable
+        ``(model, images, labels) -> scalar``, a mean over images. The default is cross-entropy.
+    seed : int
+        For criteria that draw.
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    ValueError
+        For an unknown criterion or one that does not rank such units, data that is missing or empty, a model in
+        training mode, or a score that is not finite (the group and the criterion are named).
+    """
+    groups = check_groups(units)
+    if not isinstance(criterion, Criterion) and criterion not in CRITERIA:
+        raise ValueError(f"criterion must be a Criterion or one of {', '.join(CRITERIA)}, got {criterion!r}.")
+    criterion = criterion if isinstance(criterion, Criterion) else CRITERIA[criterion]
+    if model.training:
+        raise ValueError("model is in training mode; call model.eval() first, so that scores are repeatable.")
+    if "data" in criterion.needs and (data is None or len(data.images) == 0):
+        raise ValueError(
+            f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."
+        )
+    evidence = Evidence(model, tuple(groups.values()), data, loss, seed)
+    values = criterion(evidence)
+    values = {name: values[name].detach().double() for name in groups}
+    return Scores(criterion.name, tuple(groups.values()), values)

@@ -1,0 +1,124 @@
+"""One number for a ranking: how accuracy holds while more and more units go, without tuning."""
+
+# In stored tables: pruning rates
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ...data import Split
+from ...measure import ACCURACY, Metric
+from ..applying import gated_by
+from ..scoring import Scores
+
+#: The pruning rates of Hatefi et al. 2024 (arXiv 2408.12568): 0 to 95 % in 20 steps.
+RATES = tuple(round(0.05 * step, 2) for step in range(20))
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """A metric at rising pruning rates.
+
+    Attributes
+    ----------
+    criterion : str
+    rates, values : tuple of float
+        Shares of all units that are gone, and the metric there.
+    """
+
+    criterion: str
+    rates: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @property
+    def a_pr(self) -> float:
+        """Mean of the metric over the rates: the area under the curve."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def top_pr(self) -> float:
+        """The highest rate at which at least 95 % of the first value is left."""
+        return max(rate for rate, value in zip(self.rates, self.values) if value >= 0.95 * self.values[0])
+
+
+def rate_curve(
+    model: nn.Module, scores: Scores, split: Split, *, rates: Sequence[float] = RATES, metric: Metric = ACCURACY
+) -> RateCurve:
+    """Close the lowest-scored units, all groups ranked together, and measure at every rate.
+
+    Units are closed by gates and not by a plan, so that a group may lose all of its units.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; not changed.
+    scores : Scores
+        Of channels, neurons or heads.
+    split : Split
+        Validation images: never the ones that were scored on.
+    rates : sequence of float
+        Rising shares from 0, each below 1; the first is what Top-PR compares with.
+    metric : Metric
+
+    Returns
+    -------
+    RateCurve
+
+    Raises
+    ------
+    ValueError
+        If the rates do not rise from 0 to below 1.
+    """
+    rates = tuple(rates)
+    if not rates or rates[0] != 0 or not all(low < high < 1 for low, high in itertools.pairwise(rates)):
+        raise ValueError(f"rates must rise from 0 to below 1, got {rates}.")
+    values = []
+    for rate in rates:
+        with switched_off(model, scores, lowest_units(scores, rate)):
+            values.append(metric(model, split))
+    return RateCurve(scores.criterion, rates, tuple(values))
+
+
+def lowest_units(scores: Scores, rate: float) -> dict[str, list[int]]:
+    """The lowest-scored share of all units, ties by group and index: group name to units."""
+    places = [(name, unit) for name, values in scores.values.items() for unit in range(len(values))]
+    order = torch.argsort(torch.cat(list(scores.values.values())), stable=True)
+    gone: dict[str, list[int]] = {}
+    for place in order[: round(rate * len(places))].tolist():
+        name, unit = places[place]
+        gone.setdefault(name, []).append(unit)
+    return gone
+
+
+def switched_off(model: nn.Module, scores: Scores, gone: Mapping[str, Iterable[int]]):
+    """A context manager in which some units give nothing: all of a group's, if wanted.
+
+    Parameters
+    ----------
+    model : nn.Module
+    scores : Scores
+        Of the groups.
+    gone : mapping of str to iterable of int
+        Group name to units.
+
+    Raises
+    ------
+    ValueError
+        For an unknown group or unit.
+    """
+    sizes = {group.name: group.size for group in scores.groups}
+    for name, units in gone.items():
+        if name not in sizes:
+            raise ValueError(f"gone names group {name!r}, which does not exist; there are {', '.join(sizes)}.")
+        if bad := [unit for unit in units if not 0 <= unit < sizes[name]]:
+            raise ValueError(f"gone names unit {bad[0]} of {name!r}, which has units 0 to {sizes[name] - 1}.")
+    chosen = [group for group in scores.groups if gone.get(group.name)]
+    gates = {group.name: torch.ones(group.size) for group in chosen}
+    for name, gate in gates.items():
+        gate[list(gone[name])] = 0
+    return gated_by(model, chosen, gates)

@@ -1,0 +1,158 @@
+"""A first look inside: how the weights are spread, what is dead, and where gradients flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...curvature import check_request, check_scalar
+from ...data import Split
+from ...train import classification_loss
+from ..scoring import score
+from ..units import find_units, find_weights
+
+#: Share of the squared norm that the smaller half of normally distributed weights holds.
+NORMAL_HALF = 0.0716
+
+
+def weight_profile(model: nn.Module, split: Split | None = None) -> list[dict]:
+    """How the weights of each layer, and of the whole model, are spread.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; not changed.
+    split : Split, optional
+        Images on which to look for dead units: those whose activation is zero wherever it is read, on all of them.
+
+    Returns
+    -------
+    list of dict
+        One row per weight tensor and a last one, ``whole model``: ``layer``, ``weights``, ``scale`` (root mean square),
+        ``near_zero`` (share below a tenth of the scale), ``kurtosis`` (excess: 0 for a normal distribution, -1.2 for a
+        uniform one), ``half_energy`` (share of the squared norm that the smaller half of the weights holds: 0.072 for a
+        normal distribution, 0.125 for a uniform one), and ``units`` and ``dead`` (both None without ``split``, and for
+        layers whose units are the model's output).
+    """
+    groups = find_weights(model)
+    parameters = dict(model.named_parameters())
+    values = {group.name: parameters[group.name].detach().double().flatten() for group in groups}
+    dead = {} if split is None else _dead(model, split)
+    rows = []
+    for group in groups:
+        units, gone = dead.get(group.name.rpartition(".")[0], (None, None))
+        rows.append(_row(group.name, values[group.name]) | {"units": units, "dead": gone})
+    whole = {"units": None, "dead": None}
+    if dead:
+        whole = {"units": sum(n for n, _ in dead.values()), "dead": sum(n for _, n in dead.values())}
+    return [*rows, _row("whole model", torch.cat(list(values.values()))) | whole]
+
+
+def candidate(rows: list[dict]) -> tuple[bool, str]:
+    """Whether a profile speaks for pruning by magnitude, and why.
+
+    Two signs count: the smaller half of the weights holds clearly less of the squared norm than a normal distribution's
+    would (so that taking it away changes little), or over a tenth of the units is dead.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From :func:`weight_profile`.
+
+    Returns
+    -------
+    tuple of bool and str
+    """
+    whole = rows[-1]
+    share, dead, units = whole["half_energy"], whole["dead"] or 0, whole["units"] or 1
+    spread = f"the smaller half of the weights holds {100 * share:.1f} % of the squared norm"
+    if dead > units / 10:
+        return True, f"{dead} of {units} units are dead, and {spread}"
+    if share < 0.8 * NORMAL_HALF:
+        return True, f"{spread}, less than the {100 * NORMAL_HALF:.1f} % of a normal distribution"
+    return False, f"{spread}; a normal distribution's holds {100 * NORMAL_HALF:.1f} %, so no weights stand out as small"
+
+
+def gradient_flow(model: nn.Module, split: Split, loss: Callable = classification_loss) -> list[dict]:
+    """Norms of the gradients of weights and biases over one batch, per layer.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    split : Split
+        The batch, as a whole.
+    loss : callable
+        ``(model, images, labels) -> scalar``, a mean over images.
+
+    Returns
+    -------
+    list of dict
+        One row per layer with ``layer``, ``weight`` and ``bias`` (None where there is none): Euclidean norms of the
+        mean gradient.
+    """
+    names = check_request(model, split, None)
+    with torch.enable_grad():
+        value = check_scalar(loss(model, split.images, split.labels))
+        found = torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
+    rows: dict[str, dict] = {}
+    for name, gradient in zip(names, found):
+        layer, _, tensor = name.rpartition(".")
+        if tensor in ("weight", "bias"):
+            norm = 0.0 if gradient is None else gradient.double().norm().item()
+            if not np.isfinite(norm):
+                raise ValueError(f"the gradient of {name!r} is not finite: is the loss NaN or infinite?")
+            rows.setdefault(layer, {"layer": layer, "weight": None, "bias": None})[tensor] = norm
+    return list(rows.values())
+
+
+class FlowRecorder:
+    """Keeps :func:`gradient_flow` after every epoch: pass it to ``fit`` as ``validate``.
+
+    Parameters
+    ----------
+    split : Split
+        The batch that the gradients are taken on.
+    loss : callable
+
+    Attributes
+    ----------
+    rows : list of dict
+        Those of :func:`gradient_flow`, with ``epoch`` from 1.
+    """
+
+    def __init__(self, split: Split, loss: Callable = classification_loss):
+        self.split, self.loss, self.rows = split, loss, []
+        self._epochs = 0
+
+    def __call__(self, model: nn.Module) -> float:
+        """Record, and return the norm over all layers."""
+        self._epochs += 1
+        found = gradient_flow(model, self.split, self.loss)
+        self.rows += [row | {"epoch": self._epochs} for row in found]
+        return float(np.sqrt(sum((row[kind] or 0) ** 2 for row in found for kind in ("weight", "bias"))))
+
+
+def _row(name: str, values: torch.Tensor) -> dict:
+    squares = values.square().sort().values
+    scale = squares.mean().sqrt().item()
+    centred = values - values.mean()
+    variance = centred.square().mean()
+    return {
+        "layer": name,
+        "weights": len(values),
+        "scale": scale,
+        "near_zero": (values.abs() < 0.1 * scale).double().mean().item(),
+        "kurtosis": (centred.pow(4).mean() / variance.square() - 3).item(),
+        "half_energy": (squares[: len(squares) // 2].sum() / squares.sum()).item(),
+    }
+
+
+def _dead(model: nn.Module, split: Split) -> dict[str, tuple[int, int]]:
+    """Producing layer to its units, and how many of them are zero wherever they are read."""
+    units = find_units(model, split.images[:1])
+    scores = score(model, units, "activation", split)
+    return {group.name: (group.size, int((scores[group.name] == 0).sum())) for group in units}

@@ -1,0 +1,113 @@
+"""Biases repaired: large ones moved on, and the mean error of a layer taken back (Nagel et al. 2019)."""
+
+# In stored tables: bias correction
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from ..graph import fold_batch_norm
+from .calibrate import check_float
+from .equalize import channel_clamp, pairs
+from .walk import by_channel, walk
+
+
+@torch.no_grad()
+def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
+    """A copy in which the part of a bias that activations never go below is moved on (section 4.1.3).
+
+    Where a channel's values before its activation have mean m and deviation d, ``c = max(0, m - 3 d)`` is taken off the
+    bias and ``W c`` added to that of the next layer: what is left to quantize has a smaller range. Exact for values
+    above c. Only layers are treated whose next one does not pad its input with zeros, which would have to become -c.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float, in evaluation mode; equalized, usually. It stays as it is; batch normalisation is folded first.
+    images : torch.Tensor
+        To measure means and deviations on, shape ``(N, C, H, W)``. (The paper takes them from batch normalisation.)
+
+    Returns
+    -------
+    nn.Module
+        Of the same class.
+    """
+    check_float(model)
+    better = fold_batch_norm(model)
+    layer, treated = better.get_submodule, []
+    for first, between, second in pairs(better):
+        if layer(first).bias is not None and not any(getattr(layer(second), "padding", ())):
+            treated.append((layer(first), between, layer(second)))
+    moments = _moments(better, [one for one, *_ in treated], images)
+    for one, between, two in treated:
+        mean, deviation = moments[one]
+        moved = (mean - 3 * deviation).clamp(min=0)
+        one.bias -= moved
+        kernel = two.weight.flatten(2).sum(2) if two.weight.ndim > 2 else two.weight
+        added = kernel[:, 0] * moved if kernel.shape[1] == 1 else kernel @ moved
+        two.bias = nn.Parameter(added if two.bias is None else two.bias + added)
+        if between is not None:
+            clamp = channel_clamp(better, between, one)
+            clamp.maximum -= moved.view(clamp.maximum.shape)
+    return better
+
+
+def _moments(
+    model: nn.Module, layers: list[nn.Module], images: torch.Tensor
+) -> dict[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    """Mean and standard deviation of what layers give, channel by channel, from one pass."""
+    sums: dict[nn.Module, torch.Tensor] = {}
+
+    def add(module, inputs, output):
+        values = by_channel(module, output.double())
+        new = torch.stack([torch.full((len(values),), values.shape[1]), values.sum(1), values.square().sum(1)])
+        sums[module] = sums.get(module, 0) + new
+
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        for batch in images.split(256):
+            model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    names, found = {module: name for name, module in model.named_modules()}, {}
+    for layer in layers:
+        if layer not in sums or not sums[layer][0].all() or not torch.isfinite(sums[layer]).all():
+            raise ValueError(f"images is empty, or layer {names[layer]!r} gives NaN or infinite values for them.")
+        count, total, squares = sums[layer]
+        mean, square = total / count, squares / count
+        found[layer] = mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()
+    return found
+
+
+@torch.no_grad()
+def correct_bias(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> nn.Module:
+    """A copy of a quantized model without the mean error of its layers (section 4.2, measured instead of derived).
+
+    Rounding shifts the mean of a channel. Layer by layer, with all layers before it corrected, the mean difference
+    between what the float and the quantized layer give is added to the bias.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The float model; of an equalized model, that one.
+    quantized : nn.Module
+        From :func:`simulate`; it stays as it is.
+    images : torch.Tensor
+        Unlabelled, shape ``(N, C, H, W)``; a few hundred.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class.
+    """
+    better = copy.deepcopy(quantized)
+    for step in walk(model, better, images):
+        shift = by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
+        if not torch.isfinite(shift).all():
+            raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")
+        step.layer.bias = nn.Parameter(shift if step.layer.bias is None else step.layer.bias + shift)
+    return better
