@@ -237,7 +237,7 @@ def test_tokens_that_are_no_square_of_patches_are_refused():
 
 def test_attnlrp_is_more_faithful_than_the_others_on_the_shipped_model():
     model, some = zoo.load("vit-fashion-mnist"), data.fashion_mnist("validation", 100)
-    targets = xp.metrics.predict(model, some.images).argmax(1)
+    targets = xp.measure.predict(model, some.images).argmax(1)
     value = {
         name: curves(model, some.images, targets, heatmaps(model, some.images, targets, name)).faithfulness
         for name in ("attnlrp", "rollout", "gradient x input")

@@ -61,7 +61,7 @@ def test_the_teacher_edition_has_open_solutions_mistakes_and_questions(notebook)
     text = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
     assert text.count("**Likely mistakes**") == len(checks(notebook))
     for name in re.findall(r'xp\.exercise\("([^"]+)"', "\n".join(checks(notebook))):
-        for words in xp.exercises.EXERCISES[name].check.likely:
+        for words in xp.course.exercises.EXERCISES[name].check.likely:
             assert words in text
     asked = notebook.metadata["xaiprune"]["discussion"]
     assert len(asked) >= 3
@@ -120,13 +120,13 @@ def pages(tmp_path_factory):
 
 def test_the_site_has_every_lesson_with_its_outputs(pages):
     for name, notebook in LESSONS.items():
-        text = (site / f"{name}.html").read_text()
+        text = (pages / f"{name}.html").read_text()
         pictures = re.findall(r"<img [^>]*>", text)
         shown = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
         assert len([tag for tag in pictures if "_images/" in tag]) >= len(shown)
         for tag in pictures:
             source = re.search(r'src="([^"]+)"', tag).group(1)
-            assert (site / source).exists()
+            assert (pages / source).exists()
             assert len(re.search(r'alt="([^"]*)"', tag).group(1)) > 20, tag
         assert "holds: " in text
         assert "hide" in text
@@ -134,14 +134,14 @@ def test_the_site_has_every_lesson_with_its_outputs(pages):
 
 
 def test_the_site_needs_no_network_and_its_links_lead_somewhere(pages):
-    for path in site.glob("*.html"):
+    for path in pages.glob("*.html"):
         text = path.read_text()
         assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', text)
         for target in re.findall(r'href="([^"#:]+\.html)', text):
-            assert (site / target).exists(), f"{path.name} -> {target}"
-    assert "<math" in (site / "03_curvature.html").read_text()
-    assert 'href="00_start_here.html"' in (site / "index.html").read_text()
-    assert "JupyterHub" in (site / "teaching.html").read_text()
+            assert (pages / target).exists(), f"{path.name} -> {target}"
+    assert "<math" in (pages / "03_curvature.html").read_text()
+    assert 'href="00_start_here.html"' in (pages / "index.html").read_text()
+    assert "JupyterHub" in (pages / "teaching.html").read_text()
 
 
 def test_the_command_line_writes_an_edition(tmp_path, capsys):

@@ -67,7 +67,7 @@ def test_masks_open_what_matters_and_meet_the_budget(learned):
     assert masks.rows[-1]["share"] == pytest.approx(0.25, abs=0.05)
     chosen = xp.plan(masks.scores, target=0.25, costs=costs)
     assert chosen.kept == {"hidden": 2}
-    assert xp.metrics.accuracy(xp.cut(model, chosen), task()) >= xp.metrics.accuracy(model, task()) - 1
+    assert xp.measure.accuracy(xp.cut(model, chosen), task()) >= xp.measure.accuracy(model, task()) - 1
     assert units[0].size == 8
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
@@ -93,8 +93,8 @@ def test_masks_per_class_leak_the_label_and_say_so():
     assert masks.per_class
     assert masks.scores["hidden"].shape == (8,)
     with gated_by(blind, units, masks.gates(split.labels)):
-        told = xp.metrics.accuracy(blind, split)  # all in one batch
-    assert told > 95 > xp.metrics.accuracy(blind, split)
+        told = xp.measure.accuracy(blind, split)  # all in one batch
+    assert told > 95 > xp.measure.accuracy(blind, split)
     with pytest.raises(ValueError, match=r"these masks depend on the label.*use \.scores"):
         masks.gates()
     with pytest.raises(ValueError, match="labels were given, but these masks are the same for all classes"):

@@ -260,7 +260,7 @@ def test_stopped_at_any_write_it_ends_alike(model, tmp_path, monkeypatch):
         return measured[name]
 
     monkeypatch.setattr(pipeline.run._Judge, "measure", once)
-    for module in (store, train, prune.recover):
+    for module in (store, train, prune.loops.recalibrate):
         monkeypatch.setattr(module, "save_atomically", deadly)
     images = splits()["validation"].images
     answers = compress(model, splits(), RECIPE, folder=tmp_path / "whole", **QUICK).model(images)

@@ -9,6 +9,7 @@ import pytest
 from tests.benchmarks import soft, soft_sweep
 from tests.benchmarks.report import Figure, table
 from xaiprune.experiments import tables
+from xaiprune.experiments.provenance import code_digest
 
 
 @pytest.fixture
@@ -17,22 +18,31 @@ def own(tmp_path, monkeypatch):
     return tmp_path
 
 
+PROBE = [{"a": 0.5, "b": ["x", 2.0]}]
+
+
 @pytest.fixture
 def made(own):
     """A table about one module and one checkpoint."""
     (own / "checkpoints").mkdir()
     (own / "checkpoints" / "net.safetensors").write_bytes(b"weights")
     rows = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
-    modules, files = ["xaiprune.measure.latency"], ["net.safetensors"]
-    tables.write("mine", rows, command="make it", modules=modules, checkpoints=files, seconds=3.7)
+    about = {"command": "make it", "code": ["latency"], "checkpoints": ["net.safetensors"], "seconds": 3.7}
+    tables.write("mine", rows, probe=PROBE, **about)
     return rows
+
+
+def other_code(monkeypatch):
+    monkeypatch.setattr(tables, "code_digest", lambda *names: "other")
 
 
 def test_a_table_keeps_its_rows_and_where_it_came_from(made, own):
     assert tables.read("mine") == made
+    assert tables.names() == ["mine"]
     about = tables.made("mine")
     assert about == json.loads((own / "tables" / "mine.json").read_text())["made"]
-    assert (about["command"], about["modules"], about["seconds"]) == ("make it", ["xaiprune.measure.latency"], 4)
+    assert (about["command"], about["code"], about["seconds"]) == ("make it", ["latency"], 4)
+    assert about["probe"] == {"tolerance": tables.TOLERANCE, "rows": PROBE}
 
 
 def test_a_table_of_other_code_or_checkpoints_is_refused(made, own, monkeypatch):
@@ -41,38 +51,149 @@ def test_a_table_of_other_code_or_checkpoints_is_refused(made, own, monkeypatch)
     (own / "checkpoints" / "net.safetensors").write_bytes(b"other weights")
     with pytest.raises(ValueError, match=r"made from another net\.safetensors; renew it with `make it`"):
         tables.read("mine")
-    monkeypatch.setattr(tables, "code_version", lambda *modules: "other")
-    with pytest.raises(ValueError, match="made by other code; renew it with `make it`"):
+    other_code(monkeypatch)
+    with pytest.raises(ValueError, match=r"made by other code.*carry mine.*renew it with `make it`"):
         tables.read("mine")
 
 
-def test_a_table_that_is_kept_says_why(made, monkeypatch):
+def test_a_table_of_an_earlier_form_says_how_to_renew_it(made, own):
+    path = own / "tables" / "mine.json"
+    content = json.loads(path.read_text())
+    del content["made"]["probe"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="earlier form, without a probe: renew it with `make it`"):
+        tables.read("mine")
+
+
+def test_rows_are_carried_over_other_code_if_the_probe_still_gives_the_same(made, monkeypatch):
     about = tables.made("mine")
     with pytest.raises(ValueError, match="was made by this code"):
-        tables.keep("mine", "Nothing changed.")
-    monkeypatch.setattr(tables, "code_version", lambda *modules: "other")
-    with pytest.raises(ValueError, match="made by other code"):
-        tables.read("mine")
+        tables.carry("mine", "Nothing changed.", PROBE)
+    other_code(monkeypatch)
     with pytest.raises(ValueError, match="why must be a sentence"):
-        tables.keep("mine", " ")
-    tables.keep("mine", "A message was reworded.")
+        tables.carry("mine", " ", PROBE)
+    with pytest.raises(
+        ValueError, match=r"row 0 of its probe, 'a': stored 0\.5, measured 0\.6\. Renew it with `make it`"
+    ):
+        tables.carry("mine", "Something changed.", [{"a": 0.6, "b": ["x", 2.0]}])
+    tables.carry("mine", "A loop was written anew.", [{"a": 0.5001, "b": ["x", 2.0]}])
     assert tables.read("mine") == made
-    kept = [{"code": about["code"], "why": "A message was reworded."}]
-    assert tables.made("mine") == about | {"code": "other", "kept": kept}
+    kept = [{"digest": about["digest"], "why": "A loop was written anew."}]
+    assert tables.made("mine") == about | {"digest": "other", "kept": kept}
 
 
-def test_the_version_of_code_is_of_what_it_does(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    source = '"""Doc."""\n\ndef f(x):\n    """More."""\n    if x:\n        raise ValueError("no")\n    return 1\n'
-    versions = {}
-    for name, text in {
-        "plain": source,
-        "reworded": source.replace("Doc.", "Other.").replace("no", "not so").replace("return", "# why\n    return"),
-        "changed": source.replace("return 1", "return 2"),
-    }.items():
-        (tmp_path / f"module_{name}.py").write_text(text)
-        versions[name] = tables.code_version(f"module_{name}")
-    assert versions["plain"] == versions["reworded"] != versions["changed"]
+@pytest.mark.parametrize(
+    ("probe", "told"),
+    [
+        ([], "its probe has 0 rows, stored are 1"),
+        ([{"a": 0.5}], "'b': stored ['x', 2.0], measured None"),
+        ([{"a": 0.5, "b": ["x", 2.1]}], "'b': stored"),
+        ([{"a": 0.5, "b": ["y", 2.0]}], "'b': stored"),
+        ([{"a": True, "b": ["x", 2.0]}], "'a': stored"),
+    ],
+)
+def test_differences_of_a_probe_are_named(made, probe, told):
+    [found] = tables.differences("mine", probe)
+    assert told in found
+    assert tables.differences("mine", PROBE) == []
+
+
+def test_a_table_without_a_probe_is_not_written(own):
+    with pytest.raises(ValueError, match="probe is empty"):
+        tables.write("mine", [], command="", code=["latency"], checkpoints=[], seconds=0, probe=[])
+    with pytest.raises(ValueError, match="no module of xaiprune goes by 'nothing'"):
+        tables.write("mine", [], command="", code=["nothing"], checkpoints=[], seconds=0, probe=PROBE)
+
+
+SOURCE = '''"""Doc."""
+
+# In stored tables: mine
+
+import torch.nn.functional as F
+from torch import nn
+
+HALF = 0.5
+
+
+def scaled(values, by: float = HALF):
+    """More."""
+    if by == 0:
+        raise ValueError("no")
+    total = F.relu(values).sum(dim=1)
+    return total * by
+
+
+class Net(nn.Module):
+    factor: int = 3
+
+    def forward(self, x):
+        return scaled(x, by=self.factor)
+'''
+SAME = {
+    "words": SOURCE.replace("Doc.", "Other.").replace("no", "not so").replace("    total", "    # why\n    total"),
+    "import": SOURCE.replace("import torch.nn.functional as F", "from torch.nn import functional").replace(
+        "F.", "functional."
+    ),
+    "one more import": SOURCE.replace("from torch import nn", "import math\n\nfrom torch import nn"),
+    "names": SOURCE.replace("scaled", "stretched")
+    .replace("total", "both")
+    .replace("factor", "times")
+    .replace("by", "rate"),
+    "order": SOURCE.replace("HALF = 0.5\n", "") + "\n\nHALF = 0.5\n",
+    "annotation": SOURCE.replace(": float", "").replace("(self, x)", "(self, x: object) -> object"),
+}
+OTHER = {
+    "number": SOURCE.replace("0.5", "0.25"),
+    "operator": SOURCE.replace("total * by", "total / by"),
+    "method": SOURCE.replace(".sum(", ".mean("),
+    "function": SOURCE.replace("relu", "gelu"),
+    "argument": SOURCE.replace("dim=1", "dim=2"),
+    "base": SOURCE.replace("nn.Module", "nn.Identity"),
+    "order of arguments": SOURCE.replace("F.relu(values)", "F.relu(by)"),
+    "condition": SOURCE.replace("by == 0", "by == 1"),
+}
+
+
+def digest(folder, text, name="net.py"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return code_digest("mine", package=folder)
+
+
+@pytest.mark.parametrize("text", SAME.values(), ids=SAME)
+def test_the_digest_leaves_out_what_computes_nothing(tmp_path, text):
+    assert digest(tmp_path / "a", SOURCE) == digest(tmp_path / "b", text)
+
+
+@pytest.mark.parametrize("text", OTHER.values(), ids=OTHER)
+def test_the_digest_sees_what_computes(tmp_path, text):
+    assert digest(tmp_path / "a", SOURCE) != digest(tmp_path / "b", text)
+
+
+def test_the_digest_survives_a_move_and_a_split(tmp_path):
+    whole = digest(tmp_path / "a", SOURCE)
+    assert digest(tmp_path / "b", SOURCE, "elsewhere.py") == whole
+    head, tail = SOURCE.split("class Net")
+    (tmp_path / "c" / "deep").mkdir(parents=True)
+    (tmp_path / "c" / "deep" / "half.py").write_text(head)
+    lines = "# In stored tables: mine\n\nfrom torch import nn\n\nfrom .deep.half import scaled\n\n\nclass Net"
+    assert digest(tmp_path / "c", lines + tail) == whole
+
+
+def test_a_line_in_a_package_stands_for_all_modules_below(tmp_path):
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").write_text("# In stored tables: mine\n")
+    (tmp_path / "room" / "net.py").write_text(SOURCE.replace("# In stored tables: mine\n", ""))
+    assert code_digest("mine", package=tmp_path) == digest(tmp_path / "b", SOURCE)
+
+
+def test_the_digest_is_the_same_in_every_version_of_python(tmp_path):
+    assert digest(tmp_path, SOURCE) == "de66825f8f07", "as Python 3.11, 3.12 and 3.13 give it"
+
+
+@pytest.mark.parametrize("name", tables.names())
+def test_every_stored_table_can_be_read(name):
+    assert tables.read(name)
 
 
 def test_rows_are_picked_and_compared():

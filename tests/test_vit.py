@@ -249,4 +249,4 @@ def test_the_shipped_model_is_what_its_card_says():
     card = zoo.card("vit-fashion-mnist")
     assert card["test"] >= 91
     some = xp.data.fashion_mnist("validation", 1000)
-    assert abs(xp.metrics.accuracy(zoo.load("vit-fashion-mnist"), some) - card["validation"]) < 2
+    assert abs(xp.measure.accuracy(zoo.load("vit-fashion-mnist"), some) - card["validation"]) < 2

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from xaiprune.core import keep_freed
 from xaiprune.course import runner
-from xaiprune.measure import keep_freed
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import torch
 
-from xaiprune import measure
+from xaiprune import core
 from xaiprune.core import save_atomically
 from xaiprune.experiments import tables
 
@@ -82,7 +82,7 @@ def _all_timed(function: Callable, parts: Sequence[tuple], processes: int) -> It
 
 def _timed(function: Callable, part: tuple, processes: int) -> tuple[tuple, list[dict], float]:
     if processes > 1:  # what ``report.main`` sets up does not reach a new process
-        measure.keep_freed()
+        core.keep_freed()
         torch.set_num_threads(1)
     start = time.perf_counter()
     rows = function(*part)

@@ -1,12 +1,20 @@
 """Small tools that every room uses: files, rows by name, guards, and state that survives an interruption."""
 
-from .arguments import nearest
+from . import arguments
+from .checkpoint import Checkpoint, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
+from .malloc import KEPT, keep_freed
+from .registry import Registry
 
 __all__ = [
+    "KEPT",
+    "Checkpoint",
+    "Registry",
+    "arguments",
     "cache_dir",
     "data_dir",
-    "nearest",
+    "fingerprint",
+    "keep_freed",
     "packed",
     "save_atomically",
     "sha256",

@@ -38,7 +38,7 @@ class Finding:
 def setup(seed: int = 0, threads: int | None = None) -> None:
     """Prepare a lesson: seed the generators, pin the threads, set the figure style, and ask the doctor.
 
-    What is freed stays with the process from now on (``xaiprune.measure.malloc``), so that timings do not depend on luck.
+    What is freed stays with the process from now on (``core.keep_freed``), so that timings do not depend on luck.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
     import torch
 
     from .. import __version__
-    from ..measure import keep_freed
+    from ..core import keep_freed
     from ..plots import use_style
     from ..train import seed_everything
 

@@ -14,7 +14,7 @@ import joblib
 import torch
 from tqdm.auto import tqdm
 
-from .. import measure
+from .. import core
 from ..core import save_atomically
 
 #: A task is a tuple of numbers and strings, so that it can be a key and a line of JSON.
@@ -123,7 +123,7 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
             options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
             options["silence_logs"] = logging.ERROR  # a worker that is slow to leave is no news
             # Dask has its workers give freed memory back at once, and faults then take half of their time.
-            environment = dask.config.get("distributed.nanny.pre-spawn-environ") | measure.KEPT
+            environment = dask.config.get("distributed.nanny.pre-spawn-environ") | core.KEPT
             stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": environment}))
             address = stack.enter_context(LocalCluster(**options))
         try:

@@ -1,9 +1,9 @@
 """Stored tables: rows of costly sweeps, with the command that makes them again and a probe that proves they still hold.
 
-A table names the code that it depends on as that code names itself (:mod:`xaiprune.experiments.provenance`), so that moving or
-renaming a module leaves it valid. Beside the rows lies a *probe*: what the same code gave on a setting small enough for
-three seconds. The tests measure every probe anew. Where the code behind a table has changed, :func:`carry` keeps the
-rows if the probe still gives what it gave, and notes the reason.
+A table names the code that it depends on as that code names itself (:mod:`xaiprune.experiments.provenance`), so that
+moving or renaming a module leaves it valid. Beside the rows lies a *probe*: what the same code gave on a setting small
+enough for three seconds. The tests measure every probe anew. Where the code behind a table has changed, :func:`carry`
+keeps the rows if the probe still gives what it gave, and notes the reason.
 """
 
 from __future__ import annotations

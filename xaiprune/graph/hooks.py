@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from ..core import nearest
+from ..core import arguments
 
 
 def layers(model: nn.Module, names: Iterable[str], argument: str = "layers") -> dict[str, nn.Module]:
@@ -33,7 +33,9 @@ def layers(model: nn.Module, names: Iterable[str], argument: str = "layers") -> 
     known, names = dict(model.named_modules()), list(names)
     for name in names:
         if name not in known:
-            raise ValueError(f"{argument} must name modules of the model, got {name!r}{nearest(name, known)}.")
+            raise ValueError(
+                f"{argument} must name modules of the model, got {name!r}{arguments.nearest(name, known)}."
+            )
     return {name: known[name] for name in names}
 
 

@@ -4,12 +4,10 @@ from .comparison import Column, Comparison, Scorecard, card_columns, compare, sc
 from .counting import Shipped, csr_bytes, macs
 from .fairness import biased_fashion_mnist, fashion_mnist_brightness
 from .latency import Latency, latencies
-from .malloc import KEPT, keep_freed
 from .metrics import ACCURACY, PSNR, Metric, accuracy, predict, psnr
 
 __all__ = [
     "ACCURACY",
-    "KEPT",
     "PSNR",
     "Column",
     "Comparison",
@@ -23,7 +21,6 @@ __all__ = [
     "compare",
     "csr_bytes",
     "fashion_mnist_brightness",
-    "keep_freed",
     "latencies",
     "macs",
     "predict",

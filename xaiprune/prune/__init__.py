@@ -1,6 +1,6 @@
 """Pruning in five words: unit, score, plan, mask, cut."""
 
-from . import curvature
+from . import soft
 from .applying import (
     SparseLinear,
     break_even,
@@ -129,7 +129,6 @@ __all__ = [
     "computing_layers",
     "counts_from",
     "csr_latency",
-    "curvature",
     "cut",
     "difference",
     "entry_masks",
@@ -169,6 +168,7 @@ __all__ = [
     "scan",
     "score",
     "shrink",
+    "soft",
     "sparse_latency",
     "surgery",
     "switched_off",

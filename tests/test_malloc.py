@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from xaiprune.measure import malloc
+from xaiprune.core import malloc
 
 PASSES = """
 import resource, sys
 import torch
-from xaiprune.measure.malloc import keep_freed
+from xaiprune.core import keep_freed
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
