@@ -24,7 +24,7 @@ ROWS = [
 ]
 SCAN = [{"group": g, "ratio": r, "value": 90 - 50 * r} for g in ("one", "two", "whole model") for r in (0, 0.5, 0.9)]
 LOSSES = [
-    {"group": g, "units": n, "alpha": a, "loss_db": a * n, "parameters": 10 * n, "db_per_parameter": a / n}
+    {"group": g, "units": n, "alpha": a, "loss": a * n, "parameters": 10 * n, "loss_per_parameter": a / n}
     for g, n in (("one", 16), ("two", 256))
     for a in (0.25, 0.4)
 ]
@@ -71,7 +71,7 @@ def drawn():
         "path": plots.search_path(
             (range(5), range(4)), landscape, landscape / 7, 0.5, {"p": [(0, 0), (1, 1)]}, ("x", "y"), "Path"
         ),
-        "histories": plots.histories({"a": [{"evaluations": 1, "psnr": 2}]}, "History", guess=3),
+        "histories": plots.histories({"a": [{"evaluations": 1, "value": 2}]}, "History", guess=3),
         "letters": plots.letters({"abc": np.array([0.0, 2.0, -1.0, 0.5]), "z": np.ones(4)}, "Letters"),
         "heatmaps": plots.heatmap_rows(np.zeros((2, 1, 4, 4)), {"lrp": np.ones((2, 4, 4))}, "Heatmaps"),
         "waterfall": plots.waterfall(LEDGER, "Ledger"),

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xaiprune.data import Split
-from xaiprune.measure import psnr
+from xaiprune.measure import ACCURACY, PSNR, Metric, psnr
 from xaiprune.prune import ParameterCount, cut, difference, find_units, plan, score, soft
-from xaiprune.train import reconstruction_loss
+from xaiprune.train import classification_loss, fit, reconstruction_loss
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_the_grid_finds_the_best_of_all_combinations(problem, tiny, digits):
     result = soft.grid_search(problem, 3, progress=False)
     counts = soft.combinations(problem, 3)
     values = [psnr(cut(tiny, problem.plan(row)), Split(digits, None)) for row in counts]
-    assert result.psnr == pytest.approx(max(values))
+    assert result.value == pytest.approx(max(values))
     assert result.evaluations == len(counts)
     assert result.plan == problem.plan(counts[int(np.argmax(values))])
 
@@ -73,7 +73,7 @@ def test_the_grid_finds_the_best_of_all_combinations(problem, tiny, digits):
 def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
     table = tmp_path / "grid.json"
     calls = []
-    measure = soft.SoftProblem.psnr_of_plan
+    measure = soft.SoftProblem.value_of_plan
 
     def interrupted(self, chosen):
         calls.append(chosen)
@@ -81,22 +81,22 @@ def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return measure(self, chosen)
 
-    monkeypatch.setattr(soft.SoftProblem, "psnr_of_plan", interrupted)
+    monkeypatch.setattr(soft.SoftProblem, "value_of_plan", interrupted)
     with pytest.raises(KeyboardInterrupt):
         soft.grid_search(problem, 3, table=table, progress=False, chunk=5)
     assert table.exists()
-    monkeypatch.setattr(soft.SoftProblem, "psnr_of_plan", measure)
-    fresh = soft.SoftProblem(problem.model, problem.scores, problem.images, problem.rho, problem.epsilon)
+    monkeypatch.setattr(soft.SoftProblem, "value_of_plan", measure)
+    fresh = soft.SoftProblem(problem.model, problem.scores, problem.data.images, problem.rho, problem.epsilon)
     counted = []
     monkeypatch.setattr(
-        soft.SoftProblem, "psnr_of_plan", lambda self, chosen: (counted.append(chosen), measure(self, chosen))[1]
+        soft.SoftProblem, "value_of_plan", lambda self, chosen: (counted.append(chosen), measure(self, chosen))[1]
     )
     resumed = soft.grid_search(fresh, 3, table=table, progress=False)
     total = len(soft.combinations(problem, 3))
     assert len(counted) <= total - 15 + 1  # three whole chunks were kept; one more identifies the table
-    clean = soft.SoftProblem(problem.model, problem.scores, problem.images, problem.rho, problem.epsilon)
+    clean = soft.SoftProblem(problem.model, problem.scores, problem.data.images, problem.rho, problem.epsilon)
     whole = soft.grid_search(clean, 3, progress=False)
-    assert (resumed.psnr, resumed.plan, resumed.evaluations) == (whole.psnr, whole.plan, whole.evaluations)
+    assert (resumed.value, resumed.plan, resumed.evaluations) == (whole.value, whole.plan, whole.evaluations)
 
 
 def test_a_table_of_another_problem_is_refused(problem, tiny, digits, tmp_path):
@@ -115,10 +115,10 @@ def test_a_grid_without_any_combination_says_so(problem):
 @pytest.mark.parametrize("rho", [0.5, 0.7, 0.85])
 def test_descend_and_relax_meet_the_constraint_and_beat_uniform(real, rho):
     results = [soft.descend(real(rho)), soft.relax(real(rho))]
-    floor = soft.uniform(real(rho)).psnr
+    floor = soft.uniform(real(rho)).value
     for result in results:
         assert abs(result.sparsity - rho) <= 0.01
-        assert result.psnr > floor + 1
+        assert result.value > floor + 1
         assert 0 <= min(result.coefficients.values()) <= max(result.coefficients.values()) < 1
 
 
@@ -126,23 +126,23 @@ def test_a_result_can_be_checked_from_its_plan(real, autoencoder):
     problem = real(0.7)
     result = soft.relax(problem, steps=10)
     smaller = cut(autoencoder, result.plan)
-    assert psnr(smaller, Split(problem.images, None)) == pytest.approx(result.psnr, abs=1e-6)
+    assert psnr(smaller, Split(problem.data.images, None)) == pytest.approx(result.value, abs=1e-6)
     total = sum(p.numel() for p in autoencoder.parameters())
     assert result.sparsity == pytest.approx(1 - sum(p.numel() for p in smaller.parameters()) / total)
     assert result.evaluations == 10 * 3 + 1
-    assert difference(autoencoder, result.plan, problem.images) <= 1e-5
-    assert str(result).startswith(f"relax: {result.psnr:.2f} dB at S = ")
+    assert difference(autoencoder, result.plan, problem.data.images) <= 1e-5
+    assert str(result).startswith(f"relax: {result.value:.2f} dB at S = ")
 
 
 def test_descend_counts_every_forward_pass(real, monkeypatch):
     problem, calls = real(0.7), []
-    measure = soft.SoftProblem.psnr_of_plan
+    measure = soft.SoftProblem.value_of_plan
     monkeypatch.setattr(
-        soft.SoftProblem, "psnr_of_plan", lambda self, chosen: (calls.append(chosen), measure(self, chosen))[1]
+        soft.SoftProblem, "value_of_plan", lambda self, chosen: (calls.append(chosen), measure(self, chosen))[1]
     )
     result = soft.descend(problem)
     assert result.evaluations == len(calls) == problem.evaluations
-    assert [row["psnr"] for row in result.history] == sorted(row["psnr"] for row in result.history)
+    assert [row["value"] for row in result.history] == sorted(row["value"] for row in result.history)
     assert all(row["price"] != row["price"] or row["price"] > 0 for row in result.history)  # NaN in the first row
 
 
@@ -156,11 +156,11 @@ def test_a_step_below_half_a_unit_gives_a_zero_gradient(real):
 
 def test_the_gradient_of_the_relaxation_is_that_of_its_differences(problem):
     problem.model.double()
-    problem.images = problem.images.double()
+    images = problem.data.images.double()
     alphas = torch.full((7,), 0.4, dtype=torch.float64)
 
     def value(a):
-        return (soft.gated(problem, soft.gates(problem, a, 0.1)) - problem.images).square().mean()
+        return (soft.gated(problem, soft.gates(problem, a, 0.1))(images) - images).square().mean()
 
     assert torch.autograd.gradcheck(value, alphas.requires_grad_(), eps=1e-6, atol=1e-9, rtol=1e-4)
 
@@ -175,8 +175,8 @@ def test_narrow_gates_are_the_hard_plan(real):
         gate[problem.scores.order(name)[: round(alpha * size)]] = 0
         hard.append(gate)
     with torch.no_grad():
-        rebuilt = soft.gated(problem, hard)
-        expected = cut(problem.model, problem.plan(problem.counts(coefficients)))(problem.images)
+        rebuilt = soft.gated(problem, hard)(problem.data.images)
+        expected = cut(problem.model, problem.plan(problem.counts(coefficients)))(problem.data.images)
     assert torch.allclose(rebuilt, expected, atol=1e-5)
     soft_gates = soft.gates(problem, torch.tensor(coefficients), 1e-9)
     assert all(((gate > 0.5) == (target > 0.5)).all() for gate, target in zip(soft_gates, hard))
@@ -208,7 +208,7 @@ def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
     full = psnr(tiny, Split(digits, None))
     row = next(row for row in rows if row["group"] == "latent" and row["alpha"] == 0.5)
     smaller = cut(tiny, plan(problem.scores, coefficients={"latent": 0.5}))
-    assert row["loss_db"] == pytest.approx(full - psnr(smaller, Split(digits, None)))
+    assert row["loss"] == pytest.approx(full - psnr(smaller, Split(digits, None)))
     total, left = (sum(p.numel() for p in model.parameters()) for model in (tiny, smaller))
     assert row["parameters"] == total - left
 
@@ -216,10 +216,10 @@ def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"images": torch.rand(4, 1, 28, 28) * 255}, ValueError, "divide them by 255"),
-        ({"images": torch.zeros(0, 1, 28, 28)}, ValueError, "images is empty"),
-        ({"images": torch.rand(4, 3, 28, 28)}, ValueError, "do not run through the model"),
-        ({"images": torch.rand(4, 1, 30, 30)}, ValueError, "do not run through the model"),
+        ({"data": torch.rand(4, 1, 28, 28) * 255}, ValueError, "divide them by 255"),
+        ({"data": torch.zeros(0, 1, 28, 28)}, ValueError, "data is empty"),
+        ({"data": torch.rand(4, 3, 28, 28)}, ValueError, "do not run through the model"),
+        ({"data": torch.rand(4, 1, 30, 30)}, ValueError, "do not run through the model"),
         ({"rho": 70}, ValueError, r"rho must be in \(0, 1\), got 70; did you mean 0.7"),
         ({"rho": 0}, ValueError, r"rho must be in \(0, 1\)"),
         ({"rho": 0.999}, ValueError, r"cannot be reached.*the nearest reachable is 0\.9\d"),
@@ -227,7 +227,7 @@ def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
     ],
 )
 def test_bad_problems_are_refused(problem, change, error, message):
-    arguments = {"images": problem.images, "rho": 0.5, "epsilon": 0.01} | change
+    arguments = {"data": problem.data.images, "rho": 0.5, "epsilon": 0.01} | change
     with pytest.raises(error, match=message):
         soft.SoftProblem(problem.model, problem.scores, **arguments)
 
@@ -242,11 +242,11 @@ def test_a_classifier_is_no_autoencoder():
 def test_a_model_in_training_mode_is_refused(problem):
     model = copy.deepcopy(problem.model).train()
     with pytest.raises(ValueError, match="training mode"):
-        soft.SoftProblem(model, problem.scores, problem.images, 0.5)
+        soft.SoftProblem(model, problem.scores, problem.data.images, 0.5)
 
 
 def test_an_epsilon_finer_than_units_names_the_nearest_sparsity(problem):
-    narrow = soft.SoftProblem(problem.model, problem.scores, problem.images, 0.5, epsilon=1e-7)
+    narrow = soft.SoftProblem(problem.model, problem.scores, problem.data.images, 0.5, epsilon=1e-7)
     with pytest.raises(ValueError, match=r"the method ended at S = 0\.\d{4}, outside"):
         soft.uniform(narrow)
 
@@ -272,13 +272,15 @@ def test_scores_of_another_architecture_are_refused(problem, autoencoder):
     with pytest.raises(
         ValueError, match=r"the groups do not fit the model: encoder\.conv1\.weight should have 4 entries"
     ):
-        soft.SoftProblem(autoencoder, problem.scores, problem.images, 0.5)
+        soft.SoftProblem(autoencoder, problem.scores, problem.data.images, 0.5)
 
 
 def test_a_table_of_another_ranking_or_of_nonsense_is_refused(problem, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 2, table=table, progress=False)
-    turned = soft.SoftProblem(problem.model, problem.scores.reversed(), problem.images, problem.rho, problem.epsilon)
+    turned = soft.SoftProblem(
+        problem.model, problem.scores.reversed(), problem.data.images, problem.rho, problem.epsilon
+    )
     with pytest.raises(ValueError, match="another ranking"):
         soft.grid_search(turned, 2, table=table, progress=False)
     table.write_text("[1, 2")
@@ -290,6 +292,61 @@ def test_another_grid_in_the_same_table_keeps_what_was_there(problem, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 3, table=table, progress=False)
     before = {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}
-    fresh = soft.SoftProblem(problem.model, problem.scores, problem.images, problem.rho, problem.epsilon)
+    fresh = soft.SoftProblem(problem.model, problem.scores, problem.data.images, problem.rho, problem.epsilon)
     soft.grid_search(fresh, 2, table=table, progress=False)
     assert before <= {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}
+
+
+@pytest.fixture(scope="module")
+def lines():
+    """A classifier of points and its problem: which side of a line."""
+    torch.manual_seed(0)
+    x = torch.randn(200, 6)
+    split = Split(x, (x[:, 0] + x[:, 1] > 0).long())
+    model = torch.nn.Sequential(
+        torch.nn.Linear(6, 24), torch.nn.ReLU(), torch.nn.Linear(24, 24), torch.nn.ReLU(), torch.nn.Linear(24, 2)
+    )
+    fit(model, split, classification_loss, epochs=30, lr=1e-2, batch_size=50, progress=False)
+    scores = score(model.eval(), find_units(model, x[:1]), "l2")
+    return lambda **options: soft.SoftProblem(model, scores, split, 0.5, 0.05, **({"metric": ACCURACY} | options))
+
+
+SEARCHES = {
+    "grid": lambda p: soft.grid_search(p, 5, progress=False),
+    "descend": soft.descend,
+    "relax": lambda p: soft.relax(p, steps=20),
+    "uniform": soft.uniform,
+    "norms": soft.by_norm,
+    "random": lambda p: soft.at_random(p, 0),
+    "ranking": lambda p: soft.global_ranking(p, p.scores),
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
+def test_every_search_takes_a_classifier_and_its_accuracy(lines, search):
+    problem = lines()
+    assert problem.intact > 95
+    result = search(problem)
+    assert result.value == ACCURACY(cut(problem.model, result.plan), problem.data)
+    assert f"{result.value:.2f} % at S = " in str(result)
+    assert abs(result.sparsity - 0.5) <= 0.05
+
+
+def test_where_less_is_better_the_searches_find_the_least(lines):
+    wrong = Metric("errors [%]", lambda m, s: 100 - ACCURACY(m, s), -1, smooth=lambda m, s: -ACCURACY.smooth(m, s))
+    for name in ("grid", "descend", "relax"):
+        more, less = SEARCHES[name](lines()), SEARCHES[name](lines(metric=wrong))
+        assert less.value == pytest.approx(100 - more.value)
+        assert less.plan == more.plan
+
+
+def test_a_metric_without_a_smooth_form_is_searched_but_not_relaxed(lines):
+    rough = Metric("accuracy [%]", ACCURACY.function)
+    assert soft.descend(lines(metric=rough)).value == soft.descend(lines()).value
+    with pytest.raises(ValueError, match=r"has no smooth form.*smooth=function.*descend or grid_search"):
+        soft.relax(lines(metric=rough))
+
+
+def test_the_smooth_form_of_psnr_is_psnr_itself(tiny, digits):
+    split = Split(digits, None)
+    assert PSNR.smooth(tiny, split).item() == pytest.approx(psnr(tiny, split), rel=1e-6)

@@ -66,7 +66,7 @@ def measure(
         result = run(problem)
         if result is None:
             continue
-        row = {"seed": seed, "rho": rho, "method": method, "psnr": round(result.psnr, 4)}
+        row = {"seed": seed, "rho": rho, "method": method, "psnr": round(result.value, 4)}
         row |= {"sparsity": round(result.sparsity, 5), "evaluations": result.evaluations}
         row["coefficients"] = [round(alpha, 4) for alpha in result.coefficients.values()]
         if test is not None:

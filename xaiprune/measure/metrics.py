@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Split, check_images
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,65 @@ class Metric:
     Attributes
     ----------
     name : str
-        As printed, with its unit.
+        As printed, with its unit in brackets if it has one.
     function : callable
         ``(model, split) -> float``.
     better : {1, -1}
         1 where more is better, -1 where less is.
+    smooth : callable, optional
+        ``(model, split) -> scalar tensor``: what gradients flow through in its place, with the same direction.
+        ``model`` may be any function of the inputs.
+    error : callable, optional
+        ``value -> float``: what of it adds up where several parts of a model are changed, such as the squared error
+        behind decibels; default the value itself, less being better.
+
+    Examples
+    --------
+    >>> PSNR.unit, PSNR.told(25)
+    ('dB', '25.00 dB')
     """
 
     name: str
-    function: callable
+    function: Callable[[nn.Module, Split], float]
     better: int = 1
+    smooth: Callable[[Callable, Split], torch.Tensor] | None = None
+    error: Callable[[float], float] | None = None
 
     def __call__(self, model: nn.Module, split: Split) -> float:
         return self.function(model, split)
+
+    @property
+    def unit(self) -> str:
+        """What stands in brackets in the name, or nothing."""
+        return self.name.partition("[")[2].rstrip("]")
+
+    def told(self, value: float) -> str:
+        """A value in words.
+
+        Parameters
+        ----------
+        value : float
+
+        Returns
+        -------
+        str
+            With the unit, or with the whole name where there is none.
+        """
+        return f"{value:.2f} {self.unit or self.name}"
+
+    def error_of(self, value: float) -> float:
+        """A value as an error that adds up over the parts of a model.
+
+        Parameters
+        ----------
+        value : float
+
+        Returns
+        -------
+        float
+            Less is better.
+        """
+        return -self.better * value if self.error is None else self.error(value)
 
 
 def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
@@ -62,9 +109,27 @@ def psnr(model: nn.Module, split: Split) -> float:
 
     The mean of the images' own PSNR is another, larger number (Jensen's inequality); the pooled one is what
     training on the squared error maximises.
+
+    Parameters
+    ----------
+    model : nn.Module
+    split : Split
+        Images in [0, 1]; labels are not read.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        For images that are empty or not in [0, 1], and a model whose output has another shape than its input.
     """
-    error = predict(model, split.images).sub_(split.images).double()
-    return psnr_from_mse(error.square().mean().item())
+    images = check_images(split.images)
+    found = predict(model, images)
+    if found.shape != images.shape:
+        raise ValueError(f"the model must reproduce its input: {tuple(images.shape)} became {tuple(found.shape)}.")
+    return psnr_from_mse(found.sub_(images).double().square().mean().item())
 
 
 def accuracy(model: nn.Module, split: Split) -> float:
@@ -72,5 +137,13 @@ def accuracy(model: nn.Module, split: Split) -> float:
     return 100 * (predict(model, split.images).argmax(1) == split.labels).double().mean().item()
 
 
-PSNR = Metric("PSNR [dB]", psnr)
-ACCURACY = Metric("accuracy [%]", accuracy)
+def _smooth_psnr(model: Callable, split: Split) -> torch.Tensor:
+    return -10 * torch.log10((model(split.images) - split.images).square().mean())
+
+
+def _log_likelihood(model: Callable, split: Split) -> torch.Tensor:
+    return -nn.functional.cross_entropy(model(split.images), split.labels)
+
+
+PSNR = Metric("PSNR [dB]", psnr, smooth=_smooth_psnr, error=lambda value: 10 ** (-value / 10))
+ACCURACY = Metric("accuracy [%]", accuracy, smooth=_log_likelihood)

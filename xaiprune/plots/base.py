@@ -108,11 +108,11 @@ def bars(values: Mapping[str, float], title: str, label: str, *, guess: float | 
 def histories(runs: Mapping[str, Sequence[dict]], title: str, *, guess: float | None = None, ax=None) -> Figure:
     """PSNR during searches against the evaluations spent so far; a guess is drawn as a dashed line.
 
-    ``runs`` map a label to rows with ``evaluations`` and ``psnr``.
+    ``runs`` map a label to rows with ``evaluations`` and ``value``.
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
     for name, rows in runs.items():
-        ax.plot([row["evaluations"] for row in rows], [row["psnr"] for row in rows], marker=".", label=name)
+        ax.plot([row["evaluations"] for row in rows], [row["value"] for row in rows], marker=".", label=name)
     if guess is not None:
         ax.axhline(guess, color=BLACK, ls="--", lw=1, label="your guess")
     ax.set(title=title, xlabel="evaluations (forward passes over the images)", ylabel="PSNR [dB]  (↑ better)")

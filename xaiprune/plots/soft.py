@@ -36,11 +36,11 @@ def sparsity_curve(
 def loss_curves(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> Figure:
     """What each group loses on its own: dB lost against the share of its units that goes.
 
-    ``rows`` hold ``group``, ``units``, ``alpha`` and ``loss_db``.
+    ``rows`` hold ``group``, ``units``, ``alpha`` and ``loss``.
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
     for group, mine in by(rows, "group").items():
-        alphas, losses = [0, *(r["alpha"] for r in mine)], [0, *(r["loss_db"] for r in mine)]
+        alphas, losses = [0, *(r["alpha"] for r in mine)], [0, *(r["loss"] for r in mine)]
         ax.plot(alphas, losses, marker=".", label=f"{group} ({mine[0]['units']})")
     ax.set(title=title, xlabel="share of the group that goes, alpha", ylabel="PSNR lost [dB]  (↓ better)")
     ax.legend(title="group (units)", loc="upper left", bbox_to_anchor=(1, 1))
@@ -51,8 +51,8 @@ def loss_against_saving(rows: Sequence[dict], alpha: float, title: str, *, ax: A
     """dB lost against the parameters that go, one point per group, for one alpha; parameters on a logarithmic axis."""
     ax = ax or plt.figure(figsize=(7, 3.8)).subplots()
     drawn: list[tuple[float, float]] = []
-    for row in sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["loss_db"]):
-        x, y = row["parameters"], row["loss_db"]
+    for row in sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["loss"]):
+        x, y = row["parameters"], row["loss"]
         close = any(abs(y - other_y) < 0.7 and x / 3 < other_x < 3 * x for other_x, other_y in drawn)
         drawn.append((x, y))
         ax.semilogx(x, y, "o", color=BLUE)
@@ -67,8 +67,8 @@ def loss_per_parameter(rows: Sequence[dict], alpha: float, title: str, *, ax: Ax
     """dB lost per 1,000 removed parameters against the size of the group, for one alpha; both axes logarithmic."""
     ax = ax or plt.figure(figsize=(8, 3.8)).subplots()
     above: dict[int, float] = {}
-    for row in sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["db_per_parameter"]):
-        height = max(1000 * row["db_per_parameter"], 1e-6)
+    for row in sorted((row for row in rows if row["alpha"] == alpha), key=lambda row: -row["loss_per_parameter"]):
+        height = max(1000 * row["loss_per_parameter"], 1e-6)
         drop = -13 if above.get(row["units"], np.inf) < 2 * height else 3  # the lower of two neighbours: label below
         above[row["units"]] = height
         ax.loglog(row["units"], height, "o", color=BLUE)

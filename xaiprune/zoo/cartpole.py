@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
 from ..data import Split
 from ..measure import Metric
-from ..prune import cut
-from ..prune.soft import SoftProblem
 
 #: Masses of cart and pole [kg], half of the pole's length [m], gravity [m/s^2], strongest push [N], step [s].
 CART, POLE, HALF, GRAVITY, PUSH, STEP = 1.0, 0.1, 0.5, 9.8, 10.0, 0.02
@@ -80,7 +78,31 @@ def balanced(policy: nn.Module, split: Split) -> float:
     return steps.mean().item()
 
 
-REWARD = Metric("steps balanced of 500", balanced)
+def steady(policy: Callable, split: Split, horizon: int = 60) -> torch.Tensor:
+    """How quiet cart and pole stay, for gradients: the mean square of the states on the way, with its sign turned.
+
+    Parameters
+    ----------
+    policy : callable
+        States (N, 4) to pushes (N, 1).
+    split : Split
+        Starts.
+    horizon : int
+        Steps that are followed.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar; 0 where nothing moves.
+    """
+    states, total = split.images, 0.0
+    for _ in range(horizon):
+        states = step(states, PUSH * policy(states / SCALES)[:, 0])
+        total = total + (states / SCALES).square().mean()
+    return -total
+
+
+REWARD = Metric("steps balanced of 500", balanced, smooth=steady)
 
 
 def train_policy(hidden: tuple[int, int] = (32, 16), *, rounds: int = 150, horizon: int = 60, seed: int = 0) -> Policy:
@@ -114,40 +136,8 @@ def _one_thread() -> Iterator[None]:
 def _train(policy: Policy, rounds: int, horizon: int, seed: int) -> None:
     optimizer = torch.optim.Adam(policy.parameters(), lr=5e-3)
     for number in range(rounds):
-        states, loss = starts(64, seed=seed * rounds + number).images, 0.0
-        for _ in range(horizon):
-            states = step(states, PUSH * policy(states / SCALES)[:, 0])
-            loss = loss + (states / SCALES).square().mean()
+        loss = -steady(policy, starts(64, seed=seed * rounds + number), horizon)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
-
-
-class RewardProblem(SoftProblem):
-    """The problem of soft coefficients with reward in place of PSNR.
-
-    Every search of ``prune.soft`` takes it: they ask for one number per plan and do not care what it measures. What
-    they call ``psnr`` is the mean number of steps balanced.
-
-    Parameters
-    ----------
-    model, scores
-        As for ``SoftProblem``.
-    split : Split
-        Starts.
-    rho, epsilon
-        As for ``SoftProblem``.
-    """
-
-    def __init__(self, model: nn.Module, scores, split: Split, rho: float, epsilon: float = 0.01):
-        self.split = split
-        super().__init__(model, scores, torch.zeros(1, 1, 1, 1), rho, epsilon)
-
-    def psnr_of_plan(self, plan) -> float:
-        """Reward of the model cut by a plan: one evaluation."""
-        self.evaluations += 1
-        return balanced(cut(self.model, plan), self.split)
-
-    def _check_output(self) -> None:
-        """A policy has no pictures to reproduce."""

@@ -37,8 +37,8 @@ def all_or_nothing(problem: SoftProblem) -> SoftResult | None:
     sets = sets[problem.meets(sets)]
     if not len(sets):
         return None
-    values = [problem.psnr(counts) for counts in sets]
-    return watch.result("all or nothing", problem.plan(sets[np.argmax(values)]), max(values), [])
+    best = max(sets, key=problem.gain)
+    return watch.result("all or nothing", problem.plan(best), problem.value(best), [])
 
 
 def global_ranking(problem: SoftProblem, scores: Scores) -> SoftResult | None:
@@ -54,7 +54,7 @@ def global_ranking(problem: SoftProblem, scores: Scores) -> SoftResult | None:
     chosen = plan(scores, k=low)
     if abs(_sparsity(problem, chosen) - problem.rho) > problem.epsilon:
         return None
-    return watch.result(f"global {scores.criterion}", chosen, problem.psnr_of_plan(chosen), [])
+    return watch.result(f"global {scores.criterion}", chosen, problem.value_of_plan(chosen), [])
 
 
 def _sparsity(problem: SoftProblem, chosen: Plan) -> float:
@@ -66,4 +66,4 @@ def _along(problem: SoftProblem, method: str, direction: Sequence[float]) -> Sof
     """Grow coefficients along a direction from zero until S fits."""
     watch = Stopwatch(problem)
     counts = harden(problem, onto_surface(problem, np.zeros(len(problem.sizes)), direction))
-    return watch.result(method, problem.plan(counts), problem.psnr(counts), [])
+    return watch.result(method, problem.plan(counts), problem.value(counts), [])

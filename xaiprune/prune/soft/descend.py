@@ -10,7 +10,7 @@ from .surface import harden, onto_surface, tangent
 
 
 def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
-    """Central differences dPSNR/dalpha between hard plans; at most 2 evaluations per group.
+    """Central differences of the metric between hard plans; at most 2 evaluations per group.
 
     Where a step is smaller than half a unit, both sides may round to the same plan: the difference is then
     exactly zero, however steep the landscape is.
@@ -26,7 +26,7 @@ def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Shape ``(groups,)``, in dB per unit of the coefficient.
+        Shape ``(groups,)``, in the metric's unit per unit of the coefficient; positive where it becomes better.
     """
     coefficients = problem.vector(coefficients)
     here = problem.counts(coefficients)
@@ -39,7 +39,7 @@ def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
             ends.append(np.where(np.arange(len(here)) == group, problem.counts(moved), here))
         units = ends[0][group] - ends[1][group]
         if units:
-            gradient[group] = (problem.psnr(ends[0]) - problem.psnr(ends[1])) * problem.sizes[group] / units
+            gradient[group] = (problem.gain(ends[0]) - problem.gain(ends[1])) * problem.sizes[group] / units
     return gradient
 
 
@@ -52,13 +52,13 @@ def descend(
     smallest: float = 0.004,
     max_evaluations: int = 350,
 ) -> SoftResult:
-    """Climb the PSNR along the surface S = rho.
+    """Climb the metric along the surface S = rho.
 
     The constraint is met at every step by moving along its surface, since S is known exactly; a penalty or an
     augmented Lagrangian would only approach it. The multiplier that they look for is in the history, as the price.
 
     Each round takes central differences (``2 x groups`` evaluations), removes the part that would change S,
-    and tries a move of the given radius, halved until the PSNR rises. A round without a rise halves the step
+    and tries a move of the given radius, halved until the metric becomes better. A round without a rise halves the step
     and the radius.
 
     Parameters
@@ -79,8 +79,8 @@ def descend(
     Returns
     -------
     SoftResult
-        ``history`` has one row per round: ``evaluations``, ``psnr``, ``sparsity``, ``coefficients`` and
-        ``price`` (dB per unit of sparsity, the Lagrange multiplier).
+        ``history`` has one row per round: ``evaluations``, ``value``, ``sparsity``, ``coefficients`` and
+        ``price`` (of the metric per unit of sparsity, the Lagrange multiplier).
     """
     watch = Stopwatch(problem)
     if start is None:
@@ -88,22 +88,22 @@ def descend(
     here = onto_surface(problem, problem.vector(start))
     counts = harden(problem, here)
     problem.check(float(problem.sparsity(counts)))
-    value = problem.psnr(counts)
-    history = [_row(problem, watch, counts, value, here, np.nan)]
+    gain = problem.gain(counts)
+    history = [_row(problem, watch, counts, here, np.nan)]
     while radius > smallest and watch.evaluations < max_evaluations:
         gradient = finite_differences(problem, here, np.maximum(step, 1.01 / problem.sizes))
         direction, normal, price = tangent(problem, here, gradient)
-        moved = _line_search(problem, here, value, direction, normal, radius, smallest)
+        moved = _line_search(problem, here, gain, direction, normal, radius, smallest)
         if moved is None:
             radius, step = radius / 2, step / 2
         else:
-            here, counts, value = moved
+            here, counts, gain = moved
             radius = min(0.3, 1.5 * radius)
-        history.append(_row(problem, watch, counts, value, here, -price))
-    return watch.result("descend", problem.plan(counts), value, history)
+        history.append(_row(problem, watch, counts, here, -price))
+    return watch.result("descend", problem.plan(counts), problem.value(counts), history)
 
 
-def _line_search(problem, here, value, direction, normal, radius, smallest):
+def _line_search(problem, here, gain, direction, normal, radius, smallest):
     """The first point along the direction, back on the surface, whose plan is allowed and better; or None."""
     length = np.abs(direction).max()
     if length == 0:
@@ -111,12 +111,13 @@ def _line_search(problem, here, value, direction, normal, radius, smallest):
     while radius > smallest:
         there = onto_surface(problem, here + radius * direction / length, normal)
         counts = harden(problem, there)
-        if problem.meets(counts) and (found := problem.psnr(counts)) > value:
+        if problem.meets(counts) and (found := problem.gain(counts)) > gain:
             return there, counts, found
         radius /= 2
     return None
 
 
-def _row(problem, watch, counts, value, here, price) -> dict:
-    row = {"evaluations": watch.evaluations, "psnr": value, "sparsity": float(problem.sparsity(counts))}
+def _row(problem, watch, counts, here, price) -> dict:
+    row = {"evaluations": watch.evaluations, "value": problem.value(counts)}
+    row["sparsity"] = float(problem.sparsity(counts))
     return row | {"coefficients": here.tolist(), "price": price}

@@ -80,7 +80,7 @@ def grid_search(
     keys = [tuple(map(int, row)) for row in counts]
     problem.remember(
         sweep(
-            problem.psnr,
+            problem.value,
             keys,
             identity=_identity(problem),
             table=table,
@@ -91,19 +91,20 @@ def grid_search(
     )
     history, best = [], -np.inf
     for number, key in enumerate(keys, 1):
-        if (value := problem.psnr(key)) > best:
-            best, winner = value, key
-            row = {"evaluations": number, "psnr": value, "sparsity": float(problem.sparsity(key))}
+        if (gain := problem.gain(key)) > best:
+            best, winner = gain, key
+            row = {"evaluations": number, "value": problem.value(key), "sparsity": float(problem.sparsity(key))}
             history.append(row | {"coefficients": (np.array(key) / problem.sizes).tolist()})
     problem.evaluations = before + len(keys)
-    return watch.result("grid", problem.plan(winner), best, history)
+    return watch.result("grid", problem.plan(winner), problem.value(winner), history)
 
 
 def _identity(problem: SoftProblem) -> dict:
-    """What the stored values depend on: the unpruned model's PSNR, the images, and the ranking in every group."""
+    """What the stored values depend on: the metric, its value of the unpruned model, the data, and every ranking."""
     return {
         "groups": dict(zip(problem.names, problem.sizes.tolist())),
+        "metric": problem.metric.name,
         "intact": round(problem.intact, 3),
-        "images": digest(problem.images),
+        "data": digest(*(tensor for tensor in problem.data if tensor is not None)),
         "ranking": digest(*(problem.scores.order(name) for name in problem.names)),
     }

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...data import Split, check_images
-from ...measure import psnr
+from ...core import arguments
+from ...data import Split
+from ...measure import PSNR, Metric
 from ..applying import cut
 from ..costs import ParameterCount
 from ..planning import counts_from, lowest
@@ -20,56 +21,65 @@ from ..units import Plan
 
 
 class SoftProblem:
-    """Choose what fraction of each group goes: the best reconstruction at a given measured sparsity.
+    """Choose what fraction of each group goes: the best metric at a given measured sparsity.
 
-    Maximise ``PSNR(alpha) = 10 log10(MAX^2 / MSE)`` on ``images`` subject to ``|S(alpha) - rho| <= epsilon``,
-    where coefficient ``alpha_g`` in [0, 1] removes the lowest-scored ``round(alpha_g n_g)`` units of group g
-    (one always stays) and S is the share of the parameters that the cut model lacks. After Sundaram, Ulmen,
-    Haider and Goerges (arXiv 2507.14882); epsilon, rho and the list of groups are reconstructed.
+    Maximise ``metric(alpha)``, such as ``PSNR = 10 log10(MAX^2 / MSE)``, on ``data`` subject to
+    ``|S(alpha) - rho| <= epsilon``, where coefficient ``alpha_g`` in [0, 1] removes the lowest-scored
+    ``round(alpha_g n_g)`` units of group g (one always stays) and S is the share of the parameters that the cut model
+    lacks. After Sundaram, Ulmen, Haider and Goerges (arXiv 2507.14882), who use it for autoencoders; epsilon, rho and
+    the list of groups are reconstructed.
 
     Parameters
     ----------
     model : nn.Module
-        An autoencoder: its output has the shape of its input, with values in [0, 1].
+        In evaluation mode.
     scores : Scores
         They rank the units inside each group.
-    images : torch.Tensor
-        Validation images, shape (N, C, H, W), in [0, 1].
+    data : Split or torch.Tensor
+        What the metric is measured on; a tensor is inputs without labels.
     rho : float
         Wanted share of the parameters that goes, in (0, 1).
     epsilon : float
         How far the measured sparsity may be from ``rho``.
+    metric : Metric
+        What the coefficients are chosen by, such as ``measure.ACCURACY`` for a classifier, or a reward.
 
     Attributes
     ----------
     evaluations : int
-        Forward passes over ``images`` so far. A backward pass counts as two. A plan that was evaluated
+        Forward passes over ``data`` so far. A backward pass counts as two. A plan that was evaluated
         before is remembered and costs nothing.
 
     Raises
     ------
     TypeError, ValueError
-        For images that are empty, not in [0, 1] or of a shape that the model does not take or reproduce, and for a
-        rho or epsilon that no plan can meet (the nearest reachable sparsity is named).
+        For a model in training mode, data that do not run through it or that the metric refuses, and for a rho or
+        epsilon that no plan can meet (the nearest reachable sparsity is named).
     """
 
-    def __init__(self, model: nn.Module, scores: Scores, images: torch.Tensor, rho: float, epsilon: float = 0.01):
-        check_images(images)
-        if model.training:
-            raise ValueError("model is in training mode; call model.eval() first.")
-        if not 0 < rho < 1:
-            hint = f"; did you mean {rho / 100:g}?" if 1 < rho < 100 else ""
-            raise ValueError(f"rho must be in (0, 1), got {rho:g}{hint}")
+    def __init__(
+        self,
+        model: nn.Module,
+        scores: Scores,
+        data: Split | torch.Tensor,
+        rho: float,
+        epsilon: float = 0.01,
+        *,
+        metric: Metric = PSNR,
+    ):
+        self.model = arguments.evaluating(model)
+        self.rho = arguments.share(rho, "rho")
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive, got {epsilon:g}.")
-        self.model, self.scores, self.images, self.rho, self.epsilon = model, scores, images, rho, epsilon
-        self.groups = scores.groups
+        self.data = Split(data, None) if isinstance(data, torch.Tensor) else data
+        self.scores, self.groups = scores, scores.groups
+        self.epsilon, self.metric = epsilon, metric
         self.names = [group.name for group in self.groups]
         self.count = ParameterCount(model, self.groups)
         self.sizes = self.count.sizes
         self.evaluations = 0
         self._known: dict[tuple[int, ...], float] = {}
-        self._check_output()
+        self._check_metric()
         self._check_reachable()
 
     def counts(self, coefficients: Mapping[str, float] | Sequence[float]) -> np.ndarray:
@@ -115,23 +125,27 @@ class SoftProblem:
 
     @property
     def intact(self) -> float:
-        """PSNR in dB of the unpruned model."""
-        return self.psnr(np.zeros(len(self.sizes), int))
+        """The metric of the unpruned model."""
+        return self.value(np.zeros(len(self.sizes), int))
 
     def plan(self, counts) -> Plan:
         """The plan for counts of shape ``(groups,)``."""
         return lowest(self.scores, dict(zip(self.names, map(int, counts))))
 
-    def psnr(self, counts) -> float:
-        """PSNR in dB of the model cut to ``counts``: one evaluation, unless these counts were seen before."""
+    def value(self, counts) -> float:
+        """The metric of the model cut to ``counts``: one evaluation, unless these counts were seen before."""
         key = tuple(int(count) for count in counts)
         if key not in self._known:
-            self._known[key] = self.psnr_of_plan(self.plan(key))
+            self._known[key] = self.value_of_plan(self.plan(key))
         return self._known[key]
+
+    def gain(self, counts) -> float:
+        """What the searches make as large as they can: the metric, turned round where less of it is better."""
+        return self.metric.better * self.value(counts)
 
     @property
     def known(self) -> dict[tuple[int, ...], float]:
-        """Counts to PSNR, for everything that was evaluated."""
+        """Counts to the metric, for everything that was evaluated."""
         return dict(self._known)
 
     def knows(self, counts) -> bool:
@@ -139,13 +153,13 @@ class SoftProblem:
         return tuple(int(count) for count in counts) in self._known
 
     def remember(self, values: Mapping[tuple[int, ...], float]) -> None:
-        """Take over PSNR values that were evaluated elsewhere, by counts."""
+        """Take over values of the metric that were evaluated elsewhere, by counts."""
         self._known.update(values)
 
-    def psnr_of_plan(self, plan: Plan) -> float:
-        """PSNR in dB of the model cut to any plan, also one with another ranking; one evaluation."""
+    def value_of_plan(self, plan: Plan) -> float:
+        """The metric of the model cut to any plan, also one with another ranking; one evaluation."""
         self.evaluations += 1
-        return psnr(cut(self.model, plan), Split(self.images, None))
+        return self.metric(cut(self.model, plan), self.data)
 
     def check(self, sparsity: float) -> None:
         """Raise ValueError, with the sparsity that was found, if it is outside the allowed band."""
@@ -155,18 +169,14 @@ class SoftProblem:
                 "whole units allow no closer plan on its way. Take a larger epsilon, or that sparsity as rho."
             )
 
-    def _check_output(self) -> None:
+    def _check_metric(self) -> None:
+        """Whether the metric can be measured at all, tried on the first of the data."""
+        inputs, labels = self.data
+        arguments.nonempty(inputs, "data")
         try:
-            with torch.no_grad():
-                shape = self.model(self.images[:1]).shape
+            self.metric(self.model, Split(inputs[:1], None if labels is None else labels[:1]))
         except RuntimeError as error:
-            raise ValueError(
-                f"images of shape {tuple(self.images.shape)} do not run through the model: {error}"
-            ) from error
-        if shape != self.images[:1].shape:
-            raise ValueError(
-                f"the model must reproduce its input: {tuple(self.images[:1].shape)} became {tuple(shape)}."
-            )
+            raise ValueError(f"data of shape {tuple(inputs.shape)} do not run through the model: {error}") from error
 
     def _check_reachable(self) -> None:
         most = float(self.sparsity(self.sizes - 1))
@@ -187,31 +197,33 @@ class SoftResult:
     coefficients : dict of str to float
         Share of each group's units that goes.
     plan : Plan
-    psnr : float
-        On the problem's images, in dB.
+    value : float
+        The metric on the problem's data.
     sparsity : float
         Measured share of the parameters that is gone.
     evaluations : int
         Forward passes that the method used; a backward pass counts as two.
     seconds : float
+    metric : Metric
     history : list of dict
-        One row per step, with at least ``psnr`` and ``sparsity``.
+        One row per step, with at least ``value`` and ``sparsity``.
     """
 
     method: str
     coefficients: dict[str, float]
     plan: Plan
-    psnr: float
+    value: float
     sparsity: float
     evaluations: int
     seconds: float
+    metric: Metric = PSNR
     history: list[dict] = field(default_factory=list, repr=False)
 
     def __str__(self) -> str:
         shares = ", ".join(f"{name} {alpha:.2f}" for name, alpha in self.coefficients.items())
         return (
-            f"{self.method}: {self.psnr:.2f} dB at S = {self.sparsity:.3f} after {self.evaluations} evaluations, "
-            f"{self.seconds:.1f} s ({shares})"
+            f"{self.method}: {self.metric.told(self.value)} at S = {self.sparsity:.3f} after {self.evaluations} "
+            f"evaluations, {self.seconds:.1f} s ({shares})"
         )
 
 
@@ -231,11 +243,12 @@ class Stopwatch:
         """Seconds since the start."""
         return time.perf_counter() - self._start
 
-    def result(self, method: str, plan: Plan, psnr: float, history: list[dict]) -> SoftResult:
+    def result(self, method: str, plan: Plan, value: float, history: list[dict]) -> SoftResult:
         """The result of the method."""
         problem = self._problem
         gone = {group.name: group.size - plan.kept[group.name] for group in problem.groups}
         coefficients = {group.name: gone[group.name] / group.size for group in problem.groups}
         sparsity = problem.count.of(gone, problem.groups)
         problem.check(sparsity)
-        return SoftResult(method, coefficients, plan, psnr, sparsity, self.evaluations, self.seconds, history)
+        spent = self.evaluations, self.seconds
+        return SoftResult(method, coefficients, plan, value, sparsity, *spent, problem.metric, history)

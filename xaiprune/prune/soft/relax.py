@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch.func import functional_call
@@ -41,8 +43,8 @@ def gates(problem: SoftProblem, coefficients: torch.Tensor, temperature: float) 
     return result
 
 
-def gated(problem: SoftProblem, gates: list[torch.Tensor]) -> torch.Tensor:
-    """Reconstructions of the problem's images with every unit multiplied by its gate where it is read."""
+def gated(problem: SoftProblem, gates: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The problem's model as a function of its inputs, with every unit multiplied by its gate where it is read."""
     weights = {name: parameter.detach() for name, parameter in problem.model.named_parameters()}
     for group, gate in zip(problem.groups, gates):
         for member in group.members:
@@ -53,7 +55,7 @@ def gated(problem: SoftProblem, gates: list[torch.Tensor]) -> torch.Tensor:
                     factor = factor.index_put((index.ravel(),), gate.repeat_interleave(index.shape[1]))
                     shape = [-1 if axis == other else 1 for other in range(weights[name].ndim)]
                     weights[name] = weights[name] * factor.view(shape)
-    return functional_call(problem.model, weights, (problem.images,))
+    return lambda *inputs: functional_call(problem.model, weights, inputs)
 
 
 def relax(
@@ -67,8 +69,8 @@ def relax(
 ) -> SoftResult:
     """Gradient ascent on relaxed masks along the surface S = rho, annealed to a hard plan.
 
-    The sparsity is exact at every step, since it is a polynomial in the coefficients; only the reconstruction
-    is relaxed. Only the hard plan at the end is reported.
+    The sparsity is exact at every step, since it is a polynomial in the coefficients; only the
+    metric is relaxed, to its ``smooth`` form. Only the hard plan at the end is reported.
 
     Parameters
     ----------
@@ -87,29 +89,39 @@ def relax(
     Returns
     -------
     SoftResult
-        ``history`` has one row per step with the *relaxed* PSNR, and a last one with the hard plan's.
+        ``history`` has one row per step with the *smooth* value, and a last one with the hard plan's metric.
+
+    Raises
+    ------
+    ValueError
+        If the problem's metric has no smooth form.
     """
+    metric, inputs = problem.metric, problem.data[0]
+    if metric.smooth is None:
+        raise ValueError(
+            f"metric {metric.name!r} has no smooth form, which relax follows: give Metric(..., smooth=function), or "
+            "take descend or grid_search, which need none."
+        )
     watch = Stopwatch(problem)
     here = onto_surface(problem, problem.vector(start))
     velocity, history = np.zeros(len(here)), []
     for number in range(steps):
         done = number / max(1, steps - 1)
         temperature = temperatures[0] * (temperatures[1] / temperatures[0]) ** done
-        alphas = torch.tensor(here, dtype=problem.images.dtype, requires_grad=True)
-        reconstructed = gated(problem, gates(problem, alphas, temperature))
-        value = -10 * torch.log10((reconstructed - problem.images).square().mean())
-        value.backward()
+        alphas = torch.tensor(here, dtype=inputs.dtype, requires_grad=True)
+        value = metric.smooth(gated(problem, gates(problem, alphas, temperature)), problem.data)
+        (metric.better * value).backward()
         problem.evaluations += PASSES_PER_STEP
         velocity = momentum * velocity + (1 - momentum) * alphas.grad.double().numpy()
         direction, normal, _ = tangent(problem, here, velocity)
-        row = {"evaluations": watch.evaluations, "psnr": value.item(), "sparsity": problem.target}
+        row = {"evaluations": watch.evaluations, "value": value.item(), "sparsity": problem.target}
         history.append(row | {"coefficients": here.tolist(), "temperature": temperature})
         length = np.abs(direction).max()
         if length > 0:
             there = here + move * (1 - 0.9 * done) * direction / length
             here = onto_surface(problem, there, normal)
     counts = harden(problem, here)
-    value = problem.psnr(counts)
-    row = {"evaluations": watch.evaluations, "psnr": value, "sparsity": float(problem.sparsity(counts))}
+    value = problem.value(counts)
+    row = {"evaluations": watch.evaluations, "value": value, "sparsity": float(problem.sparsity(counts))}
     history.append(row | {"coefficients": here.tolist(), "temperature": 0.0})
     return watch.result("relax", problem.plan(counts), value, history)

@@ -26,29 +26,24 @@ def group_losses(problem: SoftProblem, levels: Sequence[float] = LEVELS) -> list
     -------
     list of dict
         One row per group and level: ``group``, ``units`` (of the group), ``alpha``, ``removed`` (units),
-        ``parameters`` (that go), ``psnr``, ``loss_db`` and ``db_per_parameter``.
+        ``parameters`` (that go), ``value`` of the metric, ``loss`` (how much worse it became) and
+        ``loss_per_parameter``.
     """
-    nothing = np.zeros(len(problem.sizes), int)
-    full = problem.psnr(nothing)
+    full = problem.gain(np.zeros(len(problem.sizes), int))
     rows = []
     for position, name in enumerate(problem.names):
         for level in levels:
             counts = problem.counts({name: level})
             parameters = round(float(problem.sparsity(counts)) * problem.count.total)
-            value = problem.psnr(counts)
+            loss = full - problem.gain(counts)
             row = {"group": name, "units": int(problem.sizes[position]), "alpha": level}
-            row |= {
-                "removed": int(counts[position]),
-                "parameters": parameters,
-                "psnr": value,
-                "loss_db": full - value,
-            }
-            rows.append(row | {"db_per_parameter": (full - value) / max(parameters, 1)})
+            row |= {"removed": int(counts[position]), "parameters": parameters, "value": problem.value(counts)}
+            rows.append(row | {"loss": loss, "loss_per_parameter": loss / max(parameters, 1)})
     return rows
 
 
 def cheapest_first(problem: SoftProblem, rows: list[dict], step: float = 0.02) -> np.ndarray:
-    """Coefficients that reach the wanted sparsity by the least squared error, as the profile predicts it.
+    """Coefficients that reach the wanted sparsity by the least error, as the profile predicts it.
 
     The groups' errors are taken to add up. Starting from nothing, the step with the least error per unit of
     sparsity is taken again and again; long steps compete with short ones, so that a flat stretch behind a bump
@@ -67,11 +62,12 @@ def cheapest_first(problem: SoftProblem, rows: list[dict], step: float = 0.02) -
     numpy.ndarray
         Shape ``(groups,)``.
     """
-    full = 10 ** (-max(row["psnr"] + row["loss_db"] for row in rows) / 10)
+    better, error_of = problem.metric.better, problem.metric.error_of
+    full = error_of(better * max(better * row["value"] + row["loss"] for row in rows))
     curves = []
     for name in problem.names:
         mine = [row for row in rows if row["group"] == name]
-        errors = [10 ** (-row["psnr"] / 10) - full for row in mine]
+        errors = [error_of(row["value"]) - full for row in mine]
         curves.append(([0, *(row["alpha"] for row in mine)], np.maximum.accumulate([0, *errors])))
     top, coefficients = upper(problem), np.zeros(len(problem.sizes))
     while problem.sparsity(coefficients * problem.sizes) < problem.target:

@@ -10,7 +10,7 @@ from torch import nn
 
 from xaiprune import prune
 from xaiprune.zoo import cartpole
-from xaiprune.zoo.cartpole import RewardProblem, balanced, starts, step
+from xaiprune.zoo.cartpole import REWARD, balanced, starts, step
 
 
 class Constant(nn.Module):
@@ -79,12 +79,15 @@ def test_a_policy_learns_to_balance(policy):
 def test_soft_coefficients_with_reward(policy):
     split = starts(32, 7)
     units = prune.find_units(policy, split.images[:1])
-    problem = RewardProblem(policy, prune.score(policy, units, "l2"), split, 0.5, 0.02)
+    problem = prune.soft.SoftProblem(policy, prune.score(policy, units, "l2"), split, 0.5, 0.02, metric=REWARD)
     assert problem.intact == balanced(policy, split)
     best = prune.soft.grid_search(problem, 9, progress=False)
     assert abs(best.sparsity - 0.5) <= 0.02
-    assert best.psnr == balanced(prune.cut(policy, best.plan), split)
-    found = prune.soft.descend(problem)
-    assert found.psnr <= 500
+    assert best.value == balanced(prune.cut(policy, best.plan), split)
+    assert f"{best.value:.2f} steps balanced of 500 at S" in str(best)
+    wide = prune.soft.SoftProblem(policy, problem.scores, split, 0.5, 0.05, metric=REWARD)
+    for found in (prune.soft.descend(problem), prune.soft.relax(wide, steps=30)):
+        assert abs(found.sparsity - 0.5) <= 0.05
+        assert found.value == balanced(prune.cut(policy, found.plan), split)
     with prune.masked(policy, best.plan):
-        assert balanced(policy, split) == pytest.approx(best.psnr, abs=1.0)
+        assert balanced(policy, split) == pytest.approx(best.value, abs=1.0)
