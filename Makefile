@@ -1,4 +1,4 @@
-# make lab    make the environment, start JupyterLab, open the first lesson
+# make lab    make the environment, write your own copy of the lessons into learner/, open the first one in JupyterLab
 # make test   make the same environment, pass every test
 # make course run every lesson headless, with its minutes beside its budget
 #
@@ -16,15 +16,21 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # No question about news and no look for updates: the course runs offline.
 LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 
+# Threads that spin while they wait slow down whatever runs beside them.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: lab test course student teacher site dashboard lint clean
 
+# What you have worked in is never overwritten: a newer edition of it is put beside.
 lab: $(VENV)/.ready
-	$(VENV)/bin/jupyter lab notebooks/00_start_here.ipynb
+	$(VENV)/bin/python -m xaiprune.course.editions student learner
+	$(VENV)/bin/jupyter lab learner/00_start_here.ipynb
 
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest --nbval-lax --nbval-current-env --durations=30 tests notebooks
+	XAIPRUNE_STRICT=1 $(VENV)/bin/python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --durations=30 \
+		tests notebooks
 
 course: $(VENV)/.ready
 	$(VENV)/bin/python -m xaiprune.course run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import matplotlib as mpl
 import pytest
 import torch
@@ -10,6 +12,7 @@ from xaiprune import data, zoo
 from xaiprune.prune import find_units, score
 from xaiprune.train import reconstruction_loss
 
+os.environ.setdefault("XAIPRUNE_STRICT", "1")  # a false claim or a wrong answer is an error, in lessons too
 mpl.use("agg")
 torch.set_num_threads(2)
 

@@ -95,10 +95,23 @@ def test_every_picture_has_alt_text_and_a_paragraph_that_reads_it(notebook):
 def test_solutions_follow_their_exercise_and_are_collapsed(notebook):
     for place, cell in enumerate(notebook.cells):
         if "solution" in tags(cell):
-            assert "exercise" in tags(notebook.cells[place - 1])
-            assert "..." in notebook.cells[place - 1].source
+            answer, check = (notebook.cells[place - back].source for back in (2, 1))
+            assert "exercise" in tags(notebook.cells[place - 2])
+            [(name, mine)] = re.findall(r'^xp\.exercise\("([^"]+)", (\w+)\)$', check)
+            assert answer == f"{mine} = ...", "nobody answers for the learner"
+            [solved] = re.findall(rf'^xp\.exercise\("{name}", (\w+)\)$', cell.source, re.M)
+            assert solved != mine
+            assert not re.search(rf"\b{mine}\b", cell.source), "the answer is not overwritten"
             assert cell.metadata["jupyter"]["source_hidden"]
-            assert "xp.exercise(" in notebook.cells[place + 1].source
+            [right] = cell.outputs
+            assert right.text == f"{name}: right.\n"
+
+
+@each_lesson
+def test_nobody_guesses_for_the_learner(notebook):
+    for cell in code(notebook):
+        for first in re.findall(r"xp\.guess\(([^,]+),", cell.source):
+            assert first == "..."
 
 
 @each_lesson

@@ -8,7 +8,11 @@ first used.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+
+# Threads that spin while they wait make every lesson crawl beside other work. It counts only before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

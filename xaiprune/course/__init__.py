@@ -1,11 +1,21 @@
 """The course: claims, exercises, the doctor, the runner, editions, and the site."""
 
-from .claims import claim, guess
-from .doctor import setup
-from .exercises import exercise
+from .claims import STRICT, ClaimError, claim, guess
+from .doctor import Finding, doctor, setup
+from .exercises import EXERCISES, Exercise, Function, NotYet, Number, check, exercise
 
 __all__ = [
+    "EXERCISES",
+    "STRICT",
+    "ClaimError",
+    "Exercise",
+    "Finding",
+    "Function",
+    "NotYet",
+    "Number",
+    "check",
     "claim",
+    "doctor",
     "exercise",
     "guess",
     "setup",

@@ -60,7 +60,7 @@ def teacher(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cells.append(new_markdown_cell(f"*This cell took {seconds:.0f} s.*"))
         if "solution" in _tags(cell):
             cell.metadata.pop("jupyter", None)
-        if found := re.search(r'xp\.exercise\("([^"]+)"', cell.source):
+        if "solution" not in _tags(cell) and (found := re.search(r'xp\.exercise\("([^"]+)"', cell.source)):
             row = EXERCISES[found.group(1)]
             likely = "\n".join(f"- {words}" for words in row.check.likely)
             cells.append(new_markdown_cell(f"**Likely mistakes** ({row.minutes} minutes):\n\n{likely}"))
@@ -72,6 +72,8 @@ def teacher(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> bool:
     """Write a notebook, unless somebody has worked in the file that is there.
+
+    Where somebody has, and the edition has changed since, the new one is put beside it, as ``NAME.new.ipynb``.
 
     Parameters
     ----------
@@ -86,12 +88,16 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> bool:
     """
     record = path.parent / RECORD
     known = json.loads(record.read_text()) if record.exists() else {}
-    if path.exists() and _digest(path.read_text(encoding="utf-8")) != known.get(path.name):
-        return False
+    worked_in = path.exists() and _digest(path.read_text(encoding="utf-8")) != known.get(path.name)
     notebook = nbformat.from_dict(notebook)
     for place, cell in enumerate(notebook.cells):
         cell.id = f"cell-{place}"
     text = nbformat.writes(notebook)
+    if worked_in:
+        beside = path.with_suffix(".new.ipynb")
+        if _digest(text) != known.get(path.name):
+            save_atomically(beside, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        return False
     save_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     known[path.name] = _digest(text)
     save_atomically(record, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
@@ -118,7 +124,9 @@ def make(edition: str, folder: Path, *, run: bool = False) -> int:
         notebook = runner.timed(path) if run else nbformat.read(path, as_version=4)
         written = write(EDITIONS[edition](notebook), folder / path.name)
         kept += not written
-        print(f"{path.name}: {'written' if written else 'left as it is, for somebody has worked in it'}", flush=True)
+        beside = (folder / path.name).with_suffix(".new.ipynb")
+        left = f"left as it is, for somebody has worked in it{f'; {beside.name} is newer' if beside.exists() else ''}"
+        print(f"{path.name}: {'written' if written else left}", flush=True)
     return kept
 
 

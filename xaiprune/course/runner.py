@@ -8,6 +8,7 @@ explorers leave a strip of pictures in their place).
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from nbformat.v4 import new_code_cell
 from traitlets.config import Config
 
 from ..core import save_atomically
+from .claims import STRICT
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 #: Prints the kernel's peak of memory in MB. Linux counts it in KiB in its status (what ``resource`` says there includes
@@ -93,7 +95,8 @@ def _run(path: Path) -> tuple[nbformat.NotebookNode, float]:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(new_code_cell(MEMORY))
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources, config=KERNEL).execute()
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, resources=resources, config=KERNEL)
+    client.execute(env={STRICT: "1", **os.environ})
     for cell in notebook.cells:
         raised = any(output.output_type == "error" for output in cell.get("outputs", []))
         if "raises-exception" in cell.metadata.get("tags", []) and not raised:

@@ -1,12 +1,18 @@
-"""Answers: blank, wrong in a known way, or right."""
+"""Answers: blank, wrong in a known way, or right. A check names the likely mistake, never the right answer."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from ...core import arguments
+
+#: How many cases a function is called with.
+CASES = 5
 
 
 class NotYet(AssertionError):
@@ -15,7 +21,7 @@ class NotYet(AssertionError):
 
 @dataclass(frozen=True)
 class Number:
-    """The check of an exercise that asks for a number.
+    """The check of an exercise that asks for a number: of Python, NumPy or torch.
 
     Attributes
     ----------
@@ -34,8 +40,10 @@ class Number:
 
     def __call__(self, answer) -> None:
         """Raise :class:`NotYet` if the answer is not right."""
-        if not isinstance(answer, int | float) or isinstance(answer, bool):
-            raise NotYet(f"a number is asked for, this is {type(answer).__name__}.")
+        try:
+            answer = arguments.real(answer, "answer")
+        except (TypeError, ValueError):
+            raise NotYet(f"a number is asked for, this is {type(answer).__name__}.") from None
         if math.isclose(answer, self.right, abs_tol=self.tolerance):
             return
         for wrong, message in self.mistakes.items():
@@ -51,22 +59,22 @@ class Number:
 
 @dataclass(frozen=True)
 class Function:
-    """The check of an exercise that asks for a function: it is called, and its result compared.
+    """The check of an exercise that asks for a function: it is called on several cases, and its results compared.
 
     Attributes
     ----------
     form : str
         How it is called, such as ``keep(weights, k)``.
-    arguments : tuple
-        What it is called with.
+    draw : callable
+        ``numpy generator -> arguments`` of one case, whose sizes differ from case to case.
     right : callable
         A function that is right.
     mistakes : sequence of (callable, str)
-        Functions that are likely wrong ones, and what to say to each.
+        Functions that are likely wrong ones, and what to say to each: a mistake is known by its results.
     otherwise : str
-        What to say to any other; ``{found}`` and ``{right}`` stand for the two results.
+        What to say to any other.
     kind : callable, optional
-        ``result -> message or None``: what to say to a result of a wrong type or shape.
+        ``(result, *arguments) -> message or None``: what to say to a result of a wrong type or shape.
     tolerance : float
         Absolute.
     then : callable, optional
@@ -74,11 +82,11 @@ class Function:
     """
 
     form: str
-    arguments: tuple
+    draw: Callable[[np.random.Generator], tuple]
     right: Callable
     mistakes: Sequence[tuple[Callable, str]]
     otherwise: str
-    kind: Callable[[object], str | None] = lambda result: None
+    kind: Callable[..., str | None] = lambda result, *arguments: None
     tolerance: float = 1e-6
     then: Callable[[Callable], str | None] = lambda function: None
 
@@ -86,16 +94,23 @@ class Function:
         """Raise :class:`NotYet` if the answer is not right."""
         if not callable(answer):
             raise NotYet(f"write a function: {self.form}.")
-        found, right = value(answer, *self.arguments), self.right(*self.arguments)
-        if message := self.kind(found):
-            raise NotYet(message)
-        if not self._alike(found, right):
+        cases = [self.draw(np.random.default_rng(seed)) for seed in range(CASES)]
+        found = []
+        for case in cases:
+            found.append(value(answer, *copy.deepcopy(case)))
+            if message := self.kind(found[-1], *case):
+                raise NotYet(message)
+        if not self._gives(self.right, cases, found):
             for wrong, message in self.mistakes:
-                if self._alike(found, wrong(*self.arguments)):
+                if self._gives(wrong, cases, found):
                     raise NotYet(message)
-            raise NotYet(self.otherwise.format(found=found, right=right))
+            raise NotYet(self.otherwise)
         if message := self.then(answer):
             raise NotYet(message)
+
+    def _gives(self, function: Callable, cases: Sequence[tuple], found: Sequence) -> bool:
+        """Whether a function gives these results."""
+        return all(self._alike(result, function(*case)) for case, result in zip(cases, found))
 
     def _alike(self, one, other) -> bool:
         pairs = zip(one, other) if isinstance(one, tuple | list) else [(one, other)]
@@ -107,22 +122,44 @@ class Function:
         return [message for _, message in self.mistakes]
 
 
-def one_number(result) -> str | None:
+@dataclass(frozen=True)
+class Exercise:
+    """One *Your turn*.
+
+    Attributes
+    ----------
+    name : str
+    check : Number or Function
+        Takes the answer; raises :class:`NotYet` with the likely mistake, or returns. Any callable that does so will do.
+    minutes : int
+        Time that it takes.
+    """
+
+    name: str
+    check: Callable[[object], None]
+    minutes: int
+
+
+def one_number(result, *arguments_) -> str | None:
     """What to say to a result that is no number."""
     try:
-        float(result)
+        arguments.real(result, "result")
     except (TypeError, ValueError):
         return f"return a number, this is {type(result).__name__}."
     return None
 
 
-def value(function, *arguments):
+def value(function, *arguments_):
     """What the learner's function returns.
 
     Parameters
     ----------
     function : callable
-    *arguments
+    *arguments_
+
+    Returns
+    -------
+    object
 
     Raises
     ------
@@ -130,9 +167,9 @@ def value(function, *arguments):
         If it raises, or returns nothing.
     """
     try:
-        value = function(*arguments)
+        found = function(*arguments_)
     except Exception as error:
         raise NotYet(f"your function raises {type(error).__name__}: {error}.") from error
-    if value is None:
+    if found is None:
         raise NotYet("your function returns nothing: is the return statement missing?")
-    return value
+    return found

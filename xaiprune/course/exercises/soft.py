@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from .answers import Function, NotYet, Number, one_number, value
+from .answers import Exercise, Function, NotYet, Number, one_number, value
 
 #: One neuron between Linear(32, 256) and Linear(256, 1568).
-PARAMETERS_OF_A_NEURON = Number(
+_PARAMETERS_OF_A_NEURON = Number(
     right=32 + 1 + 1568,
     tolerance=0.5,
     mistakes={
@@ -18,12 +18,12 @@ PARAMETERS_OF_A_NEURON = Number(
         32 + 1568: "nearly: the neuron has a bias of its own.",
         32 + 1 + 1568 + 1: "one too many: the next layer keeps its biases, since its outputs stay.",
     },
-    otherwise="count a row of the layer before, its bias, and a column of the layer after.",
+    otherwise="count all that is of no use once the neuron is gone: where it is made, and where it is read.",
 )
 
 
 #: Parameters of a model of 834,577 under a mask that zeroes 10,000 of them.
-MASK_IS_NOT_CUT = Number(
+_MASK_IS_NOT_CUT = Number(
     right=834_577,
     tolerance=0.5,
     mistakes={824_577: "that is the number of non-zeros. A mask writes zeros, and zeros are still stored."},
@@ -50,13 +50,16 @@ def _of_equal(function) -> str | None:
     return None
 
 
-_ONE = np.random.default_rng(0).random((4, 28, 28))
-_OTHER = np.clip(_ONE + 0.1 * np.random.default_rng(1).standard_normal(_ONE.shape), 0, 1)
+def _images(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    one = generator.random((generator.integers(2, 5), 8, generator.integers(6, 10)))
+    noise = generator.uniform(0.05, 0.3) * generator.standard_normal(one.shape)
+    return one, np.clip(one + noise * generator.random((len(one), 1, 1)), 0, 1)
+
 
 #: A function (original, reconstruction) -> dB, for arrays in [0, 1].
-PSNR = Function(
+_PSNR = Function(
     form="psnr(original, reconstruction)",
-    arguments=(_ONE, _OTHER),
+    draw=_images,
     right=_psnr,
     mistakes=(
         (lambda a, b: -_psnr(a, b), "the sign is turned: a smaller error must give a larger PSNR."),
@@ -66,7 +69,7 @@ PSNR = Function(
         ),
         (
             lambda a, b: 2 * _psnr(a, b),
-            "20 log10 belongs to amplitudes: the MSE is a power already, so 10 log10.",
+            "twice as many decibels: that factor belongs to amplitudes, and the MSE is a power already.",
         ),
         (
             lambda a, b: np.mean([_psnr(x, y) for x, y in zip(a, b)]),
@@ -74,14 +77,14 @@ PSNR = Function(
         ),
         (_mse, "that is the MSE itself: put it on the decibel scale."),
     ),
-    otherwise="for this pair the PSNR is {right:.3f} dB, yours gives {found:.3f}.",
+    otherwise="take two small images, work it out by hand, and compare.",
     kind=one_number,
     then=_of_equal,
 )
 
 
 #: Smallest step of alpha that moves one unit of a group of 32, whatever alpha is.
-SMALLEST_STEP = Number(
+_SMALLEST_STEP = Number(
     right=1 / 32,
     tolerance=1e-4,
     mistakes={
@@ -89,5 +92,13 @@ SMALLEST_STEP = Number(
         1 / 64: "half a unit is enough only for some alphas: between two roundings nothing may move.",
         32: "that is a number of units. The step is a share of the group, between 0 and 1.",
     },
-    otherwise="one unit of n is a share of 1/n.",
+    otherwise="look at the group with the fewest units: how much must alpha move until one more goes?",
+)
+
+#: The exercises of this topic.
+EXERCISES = (
+    Exercise("neuron", _PARAMETERS_OF_A_NEURON, minutes=3),
+    Exercise("mask", _MASK_IS_NOT_CUT, minutes=2),
+    Exercise("psnr", _PSNR, minutes=5),
+    Exercise("step", _SMALLEST_STEP, minutes=3),
 )
