@@ -12,12 +12,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+# Threads that wait sleep: spinning ones make the lessons slow beside other programs. (xaiprune/core/threads.py)
+export OMP_WAIT_POLICY ?= PASSIVE
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # No question about news and no look for updates: the course runs offline.
 LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
-
-# Threads that spin while they wait slow down whatever runs beside them.
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: lab test course student teacher site dashboard lint clean
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision.models import MobileNetV2
 
-from xaiprune import measure, runtimes, zoo
+from xaiprune import deploy, measure, zoo
 from xaiprune.prune import (
     Costs,
     Layer,
@@ -94,7 +94,7 @@ def test_a_cut_mobilenet_is_exported_and_loads_bit_for_bit(tmp_path):
         assert torch.equal(load_cut(zoo.mobilenet, tmp_path / "small")(example), smaller(example))
         exported = torch.export.export(smaller, (example,)).module()
         assert torch.allclose(exported(example), smaller(example), atol=1e-5)
-        assert torch.allclose(runtimes.onnxruntime(smaller, example)(example), smaller(example), atol=1e-5)
+        assert torch.allclose(deploy.prepare(smaller, example)(example), smaller(example), atol=1e-5)
 
 
 def test_a_target_takes_as_few_units_as_it_needs(images):
@@ -184,13 +184,13 @@ def test_every_runtime_computes_the_model(runtime, batch):
     model = separable()
     example = torch.rand(batch, 1, 6, 6)
     with torch.no_grad():
-        found = runtimes.RUNTIMES[runtime](model, example)(example)
+        found = deploy.prepare(model, example, runtime)(example)
         assert torch.allclose(found, model(example), atol=1e-5)
 
 
 def test_a_frozen_model_answers_as_it_was(images):
     model = separable()
-    frozen, before = runtimes.Frozen(model, images), model(images).detach()
+    frozen, before = deploy.Frozen(model, images), model(images).detach()
     assert not frozen.training
     assert torch.allclose(frozen(images), before, atol=1e-5)
     nn.init.zeros_(next(model.parameters()))
@@ -200,14 +200,14 @@ def test_a_frozen_model_answers_as_it_was(images):
 
 def test_runtimes_are_timed_in_turn(images):
     model = separable()
-    found = runtimes.runtime_latencies({"a": model}, images, {"eager": runtimes.eager}, repeats=3)
+    found = deploy.runtime_latencies({"a": model}, images, ["eager"], repeats=3)
     assert found["a", "eager"].taken == 3
     with pytest.raises(ValueError, match="model 'a' is in training mode"):
-        runtimes.runtime_latencies({"a": separable().train()}, images)
+        deploy.runtime_latencies({"a": separable().train()}, images)
 
 
 def test_the_profile_names_every_convolution(images):
-    nodes = runtimes.node_times(runtimes.onnx_bytes(separable(), images), images, repeats=3)
+    nodes = deploy.node_times(deploy.onnx_bytes(separable(), images), images, repeats=3)
     assert sum(kind == "Conv" for _, kind, _ in nodes) == 3
     assert all(time >= 0 for *_, time in nodes)
 
@@ -215,10 +215,10 @@ def test_the_profile_names_every_convolution(images):
 @pytest.mark.parametrize(("size", "count"), [(1, 1), (2, 0)])
 def test_the_mean_of_an_image_is_one_operation(images, size, count):
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(size), nn.Flatten(), nn.Linear(4 * size**2, 3))
-    content = runtimes.onnx_bytes(model.eval(), images)
-    kinds = [kind for _, kind, _ in runtimes.node_times(content, images, repeats=3)]
+    content = deploy.onnx_bytes(model.eval(), images)
+    kinds = [kind for _, kind, _ in deploy.node_times(content, images, repeats=3)]
     assert kinds.count("GlobalAveragePool") == count
-    assert torch.allclose(runtimes.runnable(content)(images), model(images), atol=1e-6)
+    assert torch.allclose(deploy.runnable(content)(images), model(images), atol=1e-6)
 
 
 class Twice(nn.Module):
@@ -253,7 +253,7 @@ def test_costs_refuse_groups_that_they_do_not_know_and_models_in_training(images
     with pytest.raises(ValueError, match=r"model.eval\(\)"):
         mac_costs(separable().train(), units, images)
     with pytest.raises(ValueError, match=r"model.eval\(\)"):
-        runtimes.Frozen(separable().train(), images)
+        deploy.Frozen(separable().train(), images)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import torch
 import torchvision
 from torch import nn
 
-import xaiprune as xp
-from xaiprune import runtimes
+from xaiprune import deploy
+from xaiprune.deploy import onnx
 from xaiprune.graph import BATCH_NORMS, fold_batch_norm
 
 LAYERS = {
@@ -173,7 +173,7 @@ def test_onnx_takes_a_model_that_cannot_be_folded():
     with pytest.raises(ValueError, match=r"torch.fx cannot follow"):
         fold_batch_norm(model)
     x = torch.randn(7, 1, 8, 8)
-    torch.testing.assert_close(xp.runtimes.onnxruntime(model, x)(x), model(x).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(deploy.prepare(model, x)(x), model(x).detach(), rtol=1e-5, atol=1e-5)
     assert model[2].inplace
 
 
@@ -183,7 +183,7 @@ def test_onnx_takes_models_with_and_without_what_can_be_folded():
         model = nn.Sequential(nn.Conv2d(1, 4, 3), inner, nn.ReLU6(inplace=True), nn.Flatten(), nn.Linear(4 * 36, 3))
         model.eval()
         x = torch.randn(7, 1, 8, 8)
-        run = xp.runtimes.onnxruntime(model, x[:1])
+        run = deploy.prepare(model, x[:1])
         torch.testing.assert_close(run(x), model(x).detach(), rtol=1e-5, atol=1e-5)
         assert model[2].inplace
         assert type(model[1]) is type(inner)
@@ -193,11 +193,11 @@ def test_the_exporter_reads_its_operators_once_and_is_left_as_it_was(monkeypatch
     registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
     before = registration.ONNXRegistry.__dict__["from_torchlib"]
     model, images = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval(), torch.rand(2, 1, 8, 8)
-    monkeypatch.setattr(runtimes, "_OPERATORS", {})
-    first = runtimes.onnx_bytes(model, images)
-    assert list(runtimes._OPERATORS) == [runtimes.OPSET]
-    assert runtimes.onnx_bytes(model, images) == first, "the same file from the table that is kept"
+    monkeypatch.setattr(onnx, "_OPERATORS", {})
+    first = deploy.onnx_bytes(model, images)
+    assert list(onnx._OPERATORS) == [deploy.OPSET]
+    assert deploy.onnx_bytes(model, images) == first, "the same file from the table that is kept"
     assert registration.ONNXRegistry.__dict__["from_torchlib"] is before
-    with pytest.raises(RuntimeError), runtimes._operators_once():
+    with pytest.raises(RuntimeError), onnx._operators_once():
         raise RuntimeError
     assert registration.ONNXRegistry.__dict__["from_torchlib"] is before

@@ -9,7 +9,7 @@ from torch import nn
 
 import xaiprune as xp
 from tests.test_quantize import IMAGES, small, state
-from xaiprune import quantize, runtimes
+from xaiprune import deploy, quantize
 from xaiprune.measure import counting
 from xaiprune.quantize import Config, Format
 
@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def content(model):
-    return runtimes.onnx_bytes(model, IMAGES)
+    return deploy.onnx_bytes(model, IMAGES)
 
 
 def operations(content: bytes) -> list[str]:
@@ -34,9 +34,9 @@ def test_the_integer_file_computes_nearly_what_the_float_model_does(model):
     before = state(model)
     found = quantize.int8_bytes(model, IMAGES)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    outputs = runtimes.runnable(found)(IMAGES)
+    outputs = deploy.runnable(found)(IMAGES)
     assert quantize.sqnr(model(IMAGES), outputs) > 25
-    assert torch.allclose(runtimes.runnable(found)(IMAGES[:5]), outputs[:5], atol=1e-4)  # any batch size
+    assert torch.allclose(deploy.runnable(found)(IMAGES[:5]), outputs[:5], atol=1e-4)  # any batch size
     assert operations(found).count("QuantizeLinear") >= 5
 
 
@@ -86,7 +86,7 @@ def test_a_kind_without_integer_kernel_falls_back_and_says_so():
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 2, stride=2)).eval()
     with pytest.warns(UserWarning, match=r"'2' .ConvTranspose. has no integer kernel and stays in float"):
         found = quantize.int8_bytes(model, IMAGES)
-    assert quantize.sqnr(model(IMAGES), runtimes.runnable(found)(IMAGES)) > 25
+    assert quantize.sqnr(model(IMAGES), deploy.runnable(found)(IMAGES)) > 25
 
 
 @pytest.mark.parametrize("config", [Config(), Config(Format(4), Format(scheme="affine")), Config(None)])
@@ -111,8 +111,8 @@ def test_a_scorecard_reads_the_file(model, content):
     found = quantize.quantize_onnx(content, IMAGES)
     models = {
         "eager": model,
-        "float": runtimes.Frozen(model, IMAGES, content),
-        "int8": runtimes.Frozen(model, IMAGES, found),
+        "float": deploy.Frozen(model, IMAGES, content),
+        "int8": deploy.Frozen(model, IMAGES, found),
     }
     split = xp.data.Split(IMAGES, model(IMAGES).argmax(1))
     eager, whole, int8 = xp.scorecards(models, split, xp.measure.ACCURACY, repeats=3)
@@ -145,14 +145,14 @@ def test_what_the_processor_can_do_is_read_from_its_flags(tmp_path):
         ("asimddp", True),
     ):
         (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
-        assert runtimes.adds_products_exactly(tmp_path / "cpuinfo") is exact
-    assert runtimes.adds_products_exactly(tmp_path / "nothing")
+        assert deploy.adds_products_exactly(tmp_path / "cpuinfo") is exact
+    assert deploy.adds_products_exactly(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_bytes_are_widened_only_where_their_sums_would_saturate(content, exact, monkeypatch):
-    monkeypatch.setattr(runtimes, "adds_products_exactly", lambda: exact)
-    session = runtimes.onnx_session(content)
+    monkeypatch.setattr("xaiprune.deploy.onnx.adds_products_exactly", lambda: exact)
+    session = deploy.onnx_session(content)
     told = session.get_session_options().get_session_config_entry
     if exact:
         with pytest.raises(Exception, match="x64quantprecision"):

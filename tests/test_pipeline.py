@@ -16,6 +16,7 @@ from torch import nn
 
 from xaiprune import data, pipeline, prune, quantize, train, zoo
 from xaiprune.core import files
+from xaiprune.deploy import Frozen, onnx_bytes
 from xaiprune.measure import metrics
 from xaiprune.measure.memory import onnx_activation_bytes
 from xaiprune.pipeline import (
@@ -33,7 +34,6 @@ from xaiprune.pipeline import (
     store,
 )
 from xaiprune.pipeline.store import Store, room
-from xaiprune.runtimes import Frozen, onnx_bytes
 from xaiprune.train import seed_everything
 
 RECIPE = (Prune(target=0.5), Tune(epochs=2), Quantize(images=60))

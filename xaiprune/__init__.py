@@ -8,11 +8,9 @@ first used.
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 
-# Threads that spin while they wait make every lesson crawl beside other work. It counts only before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from .core import threads  # before torch: it says how threads wait
 
 __version__ = "0.1.0"
 
@@ -25,8 +23,7 @@ ROOMS = (
     "nn",
     "graph",
     "measure",
-    "runtimes",
-    "export",
+    "deploy",
     "train",
     "augment",
     "devices",

@@ -22,10 +22,10 @@ from xaiprune import dynamic, measure, pipeline, prune, zoo
 from xaiprune.core import files
 from xaiprune.course import runner
 from xaiprune.data import fashion_mnist, mnist
+from xaiprune.deploy import Frozen
 from xaiprune.experiments import on_dask, sweep, tables
 from xaiprune.measure import accuracy
 from xaiprune.prune.soft import SoftProblem, combinations
-from xaiprune.runtimes import Frozen
 
 #: Seconds that the sweep takes on one worker, at least.
 LONG = 60

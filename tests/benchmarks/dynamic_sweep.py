@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from tests.benchmarks import mobilenet_sweep as pruned
-from xaiprune import distill, dynamic, explain, measure, prune, runtimes, zoo
+from xaiprune import deploy, distill, dynamic, explain, measure, prune, zoo
 from xaiprune.augment import flip_and_shift
 from xaiprune.data import FASHION_MNIST_CLASSES, Split, fashion_mnist
 from xaiprune.dynamic import Dynamic
@@ -106,7 +106,7 @@ def said() -> distill.Transfer:
 @functools.cache
 def teacher() -> nn.Module:
     """The unpruned network."""
-    return runtimes.Frozen(zoo.load(MODEL), fashion_mnist("calibration", 1).images)
+    return deploy.Frozen(zoo.load(MODEL), fashion_mnist("calibration", 1).images)
 
 
 @functools.cache

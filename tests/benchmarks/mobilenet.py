@@ -21,7 +21,7 @@ from torch import nn
 
 from tests.benchmarks import mobilenet_sweep as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
-from xaiprune import explain, runtimes, zoo
+from xaiprune import deploy, explain, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.experiments import tables
 from xaiprune.measure import accuracy, counting
@@ -65,11 +65,11 @@ def pruned_figures(quick: bool) -> list[Figure]:
     figures = [Figure("pruned: test accuracy lost, mean of 3 seeds", 0.5, lost, "<=", "points")]
     for batch in (1, 64):
         example = fashion_mnist("calibration").images[:batch]
-        names = ("ONNX Runtime",) if quick else tuple(runtimes.RUNTIMES)
+        names = ("ONNX Runtime",) if quick else tuple(deploy.available())
         times = {}
         for runtime in names:
             some = dict(list(models.items())[:2]) if runtime == "torch.compile" else models
-            times |= runtimes.runtime_latencies(some, example, {runtime: runtimes.RUNTIMES[runtime]})
+            times |= deploy.runtime_latencies(some, example, [runtime])
         for (name, runtime), time_taken in times.items():
             print(f"batch {batch:>2}  {name:<9}{runtime:<21}{time_taken}")
         fastest = min(names, key=lambda runtime: times["original", runtime].median)
@@ -234,7 +234,7 @@ def latency_figures(repeats: int) -> list[Figure]:
     figures = []
     for batch in (1, 64):
         example = calibration.images[:batch]
-        times = runtimes.runtime_latencies(models, example, {"ONNX Runtime": runtimes.onnxruntime}, repeats=repeats)
+        times = deploy.runtime_latencies(models, example, ["ONNX Runtime"], repeats=repeats)
         whole = times["original", "ONNX Runtime"].median
         for name in plans:
             saved = 100 * (1 - times[name, "ONNX Runtime"].median / whole)

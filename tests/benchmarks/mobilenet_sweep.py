@@ -15,7 +15,7 @@ import torch_pruning as tp
 from torch import nn
 
 from tests.benchmarks import stored
-from xaiprune import distill, measure, runtimes, zoo
+from xaiprune import deploy, distill, measure, zoo
 from xaiprune.augment import flip_and_shift
 from xaiprune.core import files
 from xaiprune.data import Split, fashion_mnist
@@ -128,7 +128,7 @@ def pruned(seed: int) -> list[dict]:
         calibration=calibration,
         criterion="taylor",
         rescale=rescale,
-        loss=distill.towards(runtimes.Frozen(model, calibration.images)),
+        loss=distill.towards(deploy.Frozen(model, calibration.images)),
         lr=3e-3,
         augment=flip_and_shift,
         seed=seed,
@@ -281,7 +281,7 @@ def budget_row(method: str, target: float, seed: int) -> list[dict]:
         chosen = plan(scores, target=target, costs=costs, round_to=16)
     smaller = recalibrate(cut(model, chosen), calibration.images)
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": round(accuracy(smaller, test), 3)}
-    teacher = runtimes.Frozen(model, calibration.images)
+    teacher = deploy.Frozen(model, calibration.images)
     loss = classification_loss if method == "labels" else distill.towards(teacher)
     tune(smaller, subset(), validation, loss=loss, seed=seed, **TUNING)
     drift = 1 - drift_from(model, test.images[:1000])(smaller).rank
@@ -304,7 +304,7 @@ def timed(rows: list[dict]) -> list[dict]:
         key = row["method"], row["target"], row["seed"]
         models[key] = load_cut(zoo.mobilenet, _frontier_file(*key))
     image = fashion_mnist("calibration").images[:1]
-    times = runtimes.runtime_latencies(models, image, {"ONNX Runtime": runtimes.onnxruntime}, repeats=60)
+    times = deploy.runtime_latencies(models, image, ["ONNX Runtime"], repeats=60)
     latency = {name: round(times[name, "ONNX Runtime"].median, 4) for name in models}
     whole = {"method": "original", "target": 1.0, "macs": 1.0, "drift": 0.0, "latency": latency["original"]}
     whole["accuracy"] = round(accuracy(model, fashion_mnist("test")), 3)
@@ -314,7 +314,7 @@ def timed(rows: list[dict]) -> list[dict]:
 def runtime_rows(batch: int) -> list[dict]:
     """Latency of the original and of the first shipped model in every runtime, in ms."""
     models = {"original": zoo.load(MODEL), "pruned": load_pruned(0)}
-    times = runtimes.runtime_latencies(models, fashion_mnist("calibration").images[:batch])
+    times = deploy.runtime_latencies(models, fashion_mnist("calibration").images[:batch])
     return [
         {"model": name, "runtime": runtime, "batch": batch, "median": round(taken.median, 3)}
         | dict(zip(("low", "high"), (round(value, 3) for value in taken.quartiles)))

@@ -20,7 +20,7 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 from tests.benchmarks import quantization_sweep as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from tests.test_quantize import KINDS, by_onnxruntime
-from xaiprune import quantize, runtimes, zoo
+from xaiprune import deploy, quantize, zoo
 from xaiprune.data import fashion_mnist
 from xaiprune.experiments import tables
 from xaiprune.graph import fold_batch_norm
@@ -152,7 +152,7 @@ def integer_figures(quick: bool) -> list[Figure]:
     files, whole, figures = sweep.integers(model, images), accuracy(model, test), []
     for name, file in files.items():
         if name != "float":
-            lost = whole - accuracy(runtimes.Frozen(model, images, file), test)
+            lost = whole - accuracy(deploy.Frozen(model, images, file), test)
             figures.append(Figure(f"{name}: file over float's", 0.30, len(file) / len(files["float"]), "<="))
             figures.append(Figure(f"{name}: test accuracy lost", 0.5, lost, "<=", "points"))
     for batch, asked, aim in ((64, 2.0, 3.0), (1, 1.2, 2.0)):

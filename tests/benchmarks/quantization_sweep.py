@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from tests.benchmarks import stored
-from xaiprune import explain, quantize, runtimes, zoo
+from xaiprune import deploy, explain, quantize, zoo
 from xaiprune.augment import flip_and_shift
 from xaiprune.data import fashion_mnist, mnist
 from xaiprune.measure import accuracy, latencies
@@ -171,7 +171,7 @@ def trained(weight_bits: int, activation_bits: int) -> list[dict]:
 
 def integers(model: nn.Module, images: torch.Tensor) -> dict[str, bytes]:
     """ONNX files in 8 bits: all layers, and all but the first ones."""
-    content = runtimes.onnx_bytes(model, images)
+    content = deploy.onnx_bytes(model, images)
     slow = {name: Config(None, None) for name in list(quantize.quantized_layers(model))[:SLOW]}
     configs = {"int8": INT8, f"int8, first {SLOW} layers in float": dataclasses.replace(INT8, layers=slow)}
     files = {name: quantize.quantize_onnx(content, images, config) for name, config in configs.items()}
@@ -182,8 +182,8 @@ def runtime_rows(batch: int, repeats: int) -> list[dict]:
     """Latency in ms in float and in 8 bits, one runtime after another; inside of one, models take turns."""
     model, images = zoo.load(MODEL), fashion_mnist("train", CALIBRATED_ON).images
     example = images[:batch]
-    ready = {name: {"float": prepare(model, example)} for name, prepare in runtimes.RUNTIMES.items()}
-    ready["ONNX Runtime"] = {name: runtimes.runnable(file) for name, file in integers(model, images).items()}
+    ready = {name: {"float": deploy.prepare(model, example, name)} for name in deploy.RUNTIMES}
+    ready["ONNX Runtime"] = {name: deploy.runnable(file) for name, file in integers(model, images).items()}
     ready["PT2E, Inductor"] = {"int8": quantize.pt2e(model, images, example)}
     rows = []
     for runtime, mine in ready.items():

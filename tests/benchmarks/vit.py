@@ -20,7 +20,7 @@ from torch import nn
 import xaiprune as xp
 from tests.benchmarks import vit_sweep as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
-from xaiprune import explain, measure, runtimes, zoo
+from xaiprune import deploy, explain, measure, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.experiments import tables
 from xaiprune.explain.relevance import propagate
@@ -130,10 +130,9 @@ def pruned_figures(quick: bool) -> list[Figure]:
         figures.append(Figure(f"by {method}: MACs left", 0.52, left, "<="))
     timed = {name: models[name] for name in ("original", "masks 0", "relevance 0")}
     for batch, asked in ((1, 20), (64, 35)):
-        names = ("ONNX Runtime",) if quick else tuple(runtimes.RUNTIMES)
-        chosen = {runtime: runtimes.RUNTIMES[runtime] for runtime in names}
+        names = ("ONNX Runtime",) if quick else tuple(deploy.available())
         example, repeats = fashion_mnist("calibration").images[:batch], 200 if batch == 1 else 40
-        times = runtimes.runtime_latencies(timed, example, chosen, repeats=repeats)
+        times = deploy.runtime_latencies(timed, example, names, repeats=repeats)
         for (name, runtime), taken in times.items():
             print(f"batch {batch:>2}  {name:<13}{runtime:<21}{taken}")
         fastest = min(names, key=lambda runtime: times["original", runtime].median)

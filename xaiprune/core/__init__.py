@@ -5,9 +5,12 @@ from .checkpoint import Checkpoint, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
 from .malloc import KEPT, keep_freed
 from .registry import Registry
+from .threads import LATE, POLICY
 
 __all__ = [
     "KEPT",
+    "LATE",
+    "POLICY",
     "Checkpoint",
     "Registry",
     "arguments",

@@ -21,24 +21,29 @@ class Finding:
         What was looked at.
     advice : str
         What to do; empty if all is well.
+    note : bool
+        Whether lessons go on without it: the advice says what that costs.
     """
 
     what: str
     advice: str = ""
+    note: bool = False
 
     @property
     def ok(self) -> bool:
         """True if nothing has to be done."""
-        return not self.advice
+        return not self.advice or self.note
 
     def __str__(self) -> str:
-        return f"{'OK  ' if self.ok else 'DO  '}{self.what}" + ("" if self.ok else f": {self.advice}")
+        mark = "NOTE " if self.advice and self.note else "DO  " if self.advice else "OK  "
+        return f"{mark}{self.what}" + (f": {self.advice}" if self.advice else "")
 
 
 def setup(seed: int = 0, threads: int | None = None) -> None:
     """Prepare a lesson: seed the generators, pin the threads, set the figure style, and ask the doctor.
 
-    What is freed stays with the process from now on (``core.keep_freed``), so that timings do not depend on luck.
+    What the doctor only notes is printed. What is freed stays with the process from now on (``core.keep_freed``), so
+    that timings do not depend on luck.
 
     Parameters
     ----------
@@ -68,12 +73,21 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
     torch.set_num_threads(threads or min(2, os.cpu_count() or 1))
     use_style()
     print(f"xaiprune {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, seed {seed}")
-    print(f"doctor: {len(findings)} checks, all OK")
+    notes = [finding for finding in findings if finding.advice]
+    print(f"doctor: {len(findings)} checks, {len(findings) - len(notes) if notes else 'all'} OK", *notes, sep="\n")
 
 
 def doctor() -> list[Finding]:
-    """Look at Python, torch and torchvision, the widgets, the data and the cache; nothing is changed."""
-    return [check() for check in CHECKS]
+    """Look at Python, torch, the widgets, the data, the cache, and what runtimes need; nothing is changed.
+
+    Without a torch that works nothing behind it can be looked at.
+    """
+    findings = []
+    for check in CHECKS:
+        findings.append(check())
+        if check is _torch and not findings[-1].ok:
+            break
+    return findings
 
 
 def _python() -> Finding:
@@ -132,6 +146,30 @@ def _cache() -> Finding:
     return Finding("a cache that can be written", advice)
 
 
+def _threads() -> Finding:
+    from ..core import LATE, POLICY
+
+    advice = f"torch was imported before xaiprune: import xaiprune first, or set {POLICY}=PASSIVE before Python starts"
+    cost = "; until then lessons are slow beside other programs"
+    return Finding("threads that sleep while they wait", advice + cost if LATE else "", note=True)
+
+
+def _onnx_runtime() -> Finding:
+    from ..deploy import RUNTIMES
+
+    lack = RUNTIMES["ONNX Runtime"].lacks()
+    advice = f"{lack}; until then lessons 05, 06, 07, 09 and 10 stop where they run a network in it"
+    return Finding("ONNX Runtime", advice if lack else "", note=True)
+
+
+def _compiler() -> Finding:
+    from ..deploy import RUNTIMES
+
+    lack = RUNTIMES["torch.compile"].lacks()
+    advice = f"{lack}; until then torch.compile is left out where runtimes are timed, and quantize.pt2e is refused"
+    return Finding("a C++ compiler, for torch.compile", advice if lack else "", note=True)
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -139,4 +177,7 @@ def _version(name: str) -> str:
         return "missing"
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (_python, _torch, _widgets, _data, _cache)
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    *(_python, _torch, _widgets, _data, _cache),
+    *(_threads, _onnx_runtime, _compiler),
+)

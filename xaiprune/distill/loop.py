@@ -60,7 +60,7 @@ def transfer(
     Parameters
     ----------
     teacher : nn.Module
-        From :func:`freeze`, or a ``runtimes.Frozen``.
+        From :func:`freeze`, or a ``deploy.Frozen``.
     split : Split
         Its labels may be None.
     copies : int
@@ -116,7 +116,7 @@ def distill(
     Parameters
     ----------
     teacher : nn.Module
-        From :func:`freeze`, or a ``runtimes.Frozen``; it does not change.
+        From :func:`freeze`, or a ``deploy.Frozen``; it does not change.
     student : nn.Module
         In evaluation mode. One that gives a pair of logits in training learns labels with the first and its teacher's
         answers with the second (a distillation token).

@@ -35,7 +35,7 @@ def towards(
     Parameters
     ----------
     teacher : nn.Module
-        From :func:`freeze`, or a ``runtimes.Frozen``; it sees the batch that the student sees, augmentation included.
+        From :func:`freeze`, or a ``deploy.Frozen``; it sees the batch that the student sees, augmentation included.
     loss : str or mapping of str to float
         Rows of ``LOSSES``, with their weights: ``{"soft targets": 1, "attention": 10}``.
     temperature : float

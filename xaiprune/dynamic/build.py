@@ -229,7 +229,7 @@ def tune_tails(
     ----------
     model : Dynamic
     teacher : nn.Module
-        From ``distill.freeze``, or a ``runtimes.Frozen``: the network that the tails were cut from, say.
+        From ``distill.freeze``, or a ``deploy.Frozen``: the network that the tails were cut from, say.
     told : Transfer
         What it said of training images, from ``distill.transfer``. An image goes by what the branch says of its copies
         on average, whether it would leave or not.

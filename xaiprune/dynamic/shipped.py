@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-from ..measure import Latency, latencies
-from ..runtimes import Frozen
+from ..deploy import Frozen
+from ..measure import Latency, Shipped, latencies
 from .routing import Dynamic, Path, over_images, path_of, send_on
 
 
-class InParts(nn.Module):
+class InParts(Shipped):
     """A dynamic network whose parts are files that ONNX Runtime runs; which of them run is asked for each image.
 
     Trunk, branch and the question which way to go are one file: called apart, an image that stays takes longer (lesson
-    09 times it). For the scorecard this is a model that is run from its file, as a ``runtimes.Frozen`` is.
+    09 times it). For the scorecard this is a model that is run from its file, as a ``deploy.Frozen`` is.
 
     Parameters
     ----------
@@ -30,31 +29,24 @@ class InParts(nn.Module):
     ----------
     content : bytes
         Of all files, one after another.
-    runtime : str
     """
 
-    runtime = "ONNX Runtime, part by part"
+    made_from: Dynamic
 
     def __init__(self, model: Dynamic, example: torch.Tensor):
-        super().__init__()
         with torch.no_grad():
             features = model.trunk(example)
         first, tails = Frozen(model.first, example), [Frozen(tail, features) for tail in model.tails]
-        self.content = b"".join(part.content for part in (first, *tails))
-        self._parts, self._made_from = (first, tails), [copy.deepcopy(model)]  # not registered: no parts of this module
-        self.eval()
-
-    @property
-    def made_from(self) -> Dynamic:
-        """The network as it was: of the same parameters and operations."""
-        return self._made_from[0]
+        content = b"".join(part.content for part in (first, *tails))
+        super().__init__(model, content, "ONNX Runtime, part by part", lambda: self._answers)
+        self._parts = first, tails  # in a tuple, and so no parts of this module
 
     def path(self, way: str) -> Path:
         """What an image runs on one way, as ``Dynamic.path`` gives it, from the same files."""
         return path_of(way, *self._parts, self.made_from.sets)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes), without a graph."""
+    def _answers(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, classes); each part has its own file, and reloads it by itself."""
         first, tails = self._parts
         return send_on(*first(images), tails)
 

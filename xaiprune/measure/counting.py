@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
 
 import torch
 from safetensors.torch import save
@@ -16,20 +17,48 @@ from .memory import onnx_activation_bytes, peak_activation_bytes
 ONNX = "ONNX Runtime"
 
 
-@runtime_checkable
-class Shipped(Protocol):
-    """A model that is run from a file: a ``runtimes.Frozen``, or what ``export`` gives.
+class Shipped(nn.Module):
+    """A model that is run from its file, and only answers: ``deploy.Frozen``, or what ``deploy.export`` gives.
+
+    Parameters
+    ----------
+    model : nn.Module
+        What the file was made from; later changes of it are not seen.
+    content : bytes
+        Of the file.
+    runtime : str
+        What runs it.
+    load : callable
+        ``() -> function`` from images (N, ...) to outputs, with as many threads as torch has now.
 
     Attributes
     ----------
     content : bytes
-        Of the file.
+    runtime : str
     made_from : nn.Module
         The model as it was, of the same parameters and operations.
     """
 
-    content: bytes
     made_from: nn.Module
+
+    def __init__(self, model: nn.Module, content: bytes, runtime: str, load: Callable[[], Callable]):
+        super().__init__()
+        self.content, self.runtime, self._load, self._threads = content, runtime, load, 0
+        made_from = model.made_from if isinstance(model, Shipped) else copy.deepcopy(model)
+        object.__setattr__(self, "made_from", made_from)  # past torch's register: it is no part of this module
+        self._reload()
+        self.eval()
+
+    def _reload(self) -> None:
+        """Load the file for as many threads as torch has now; in a tuple, for what runs it can be a module too."""
+        if self._threads != torch.get_num_threads():
+            self._threads, self._run = torch.get_num_threads(), (self._load(),)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Outputs, without a graph, with as many threads as torch has now."""
+        self._reload()
+        with torch.no_grad():
+            return self._run[0](images.detach().contiguous())
 
 
 def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
@@ -44,14 +73,9 @@ def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
     counted = sizes(model.made_from)
     found = {name: counted[name] for name in ("parameters", "nonzeros")}
     found |= {"dense_bytes": len(model.content), "zipped_bytes": len(zlib.compress(model.content, 6))}
-    if runtime_of(model) == ONNX:
+    if model.runtime == ONNX:
         found["activation_bytes"] = onnx_activation_bytes(model.content)
     return found | {"macs": macs(model.made_from, example)}
-
-
-def runtime_of(model: Shipped) -> str:
-    """What runs a model that is run from a file."""
-    return getattr(model, "runtime", ONNX)
 
 
 def sizes(model: nn.Module) -> dict[str, float]:

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ..data import Split
+from ..deploy import RUNTIMES, Frozen, need
 from ..explain import METHODS, NoEvidence, drift_from, find_method
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
-from ..runtimes import Frozen
 from ..train import classification_loss
 from .budget import DRIFT, Budget, spent_by
 from .step import Stage, Step, Work, check_steps
@@ -154,10 +154,13 @@ def compress(
         ``nearest`` is what would otherwise be given back.
     OSError
         If a stage cannot be written; the ones before it are kept.
+    UnavailableError
+        If ONNX Runtime is not installed.
     """
     check_given(model, data, method)
     steps = check_steps(steps)
     budget.check(steps)
+    need("compress", RUNTIMES["ONNX Runtime"].lacks())
     data = {name: data[name] for name in SPLITS}
     identity = {
         "metric": told(metric),

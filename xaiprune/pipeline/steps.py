@@ -12,9 +12,9 @@ from torch import nn
 
 from .. import distill, prune, quantize
 from ..augment import AUGMENTATIONS
+from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
-from ..runtimes import Frozen
 from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.

@@ -18,10 +18,10 @@ from torch import nn
 
 from ..core import packed, save_atomically
 from ..data import Split
+from ..deploy import Frozen
 from ..experiments import digest
 from ..measure import Metric
 from ..prune import Plan
-from ..runtimes import Frozen
 from .step import FOLD, Stage, Step, changed
 
 #: What torch and safetensors say of a full disk, which is no OSError.

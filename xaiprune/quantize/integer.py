@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..data import check_images
-from ..runtimes import onnx_bytes, onnx_session
+from ..deploy import lacks_packages, need, onnx_bytes, onnx_session
 from .calibrate import check_float
 from .calibrators import CALIBRATORS
 from .formats import Config, Format
@@ -64,7 +64,7 @@ def int8_bytes(
 
 
 def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *, batch_size: int = 32) -> bytes:
-    """The same for a float model that is an ONNX file already, such as ``runtimes.onnx_bytes`` writes."""
+    """The same for a float model that is an ONNX file already, such as ``deploy.onnx_bytes`` writes."""
     check_images(images)
     _check(config)
     bins = BINS if CALIBRATORS[config.activations.calibrator].histogram else 0
@@ -73,6 +73,7 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
 
 def observed(content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 32) -> dict[str, Statistics]:
     """Statistics of every tensor that flows through an ONNX model, by name."""
+    need("an ONNX model", lacks_packages("onnx", "onnxruntime"))
     import onnx
 
     graph = onnx.load_from_string(content)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..data import check_images
+from ..deploy import lacks_compiler, lacks_packages, need
 from ..graph import fold_batch_norm
 from .calibrate import check_float
 
@@ -39,24 +40,21 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
 
     Raises
     ------
-    ImportError
-        If torchao is not installed.
     ValueError
         If the model is in training mode or quantized, or there are fewer images than one batch.
+    UnavailableError
+        If torchao is not installed, or there is no C++ compiler.
     """
     check_float(model)
     check_images(images)
     if len(images) < len(example):
         raise ValueError(f"images must fill a batch of {len(example)}, the example's size, got {len(images)}.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-            from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
-    except ImportError as error:
-        raise ImportError("quantize.pt2e needs torchao: pip install torchao.") from error
+    need("quantize.pt2e", lacks_packages("torchao") or lacks_compiler())
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
         graph = torch.export.export(fold_batch_norm(model), (example,)).module()
         quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
         prepared = prepare_pt2e(graph, quantizer)

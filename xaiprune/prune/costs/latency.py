@@ -9,9 +9,9 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 from torch import nn
 
+from ...deploy import lacks_packages, need, node_times
 from ...graph import TRANSPOSED_CONVOLUTIONS
 from ...nn import Attention
-from ...runtimes import node_times
 from ..units import UnitGroup
 from .layer_costs import Costs, Layer, computing_layers
 
@@ -35,7 +35,15 @@ def latency_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.
         The batch to time with.
     repeats : int
         Timed runs of each layer and width.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode.
+    UnavailableError
+        If ONNX Runtime is not installed.
     """
+    need("latency_costs", lacks_packages("onnx", "onnxruntime"))
     modules, curves, known = dict(model.named_modules()), {}, {}
     layers = [layer for layer in computing_layers(model, example) if not isinstance(modules[layer.name], Attention)]
     for layer in layers:

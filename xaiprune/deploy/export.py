@@ -5,7 +5,6 @@ A form is a row of data: ``FORMS["mine"] = Form(suffix, runtime, write, read)``.
 
 from __future__ import annotations
 
-import copy
 import io
 import os
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .graph import fold_batch_norm
-from .measure import Shipped
-from .runtimes import onnx_bytes, runnable
+from ..graph import fold_batch_norm
+from ..measure import ONNX, Shipped
+from . import needs
+from .onnx import onnx_bytes, runnable
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,19 @@ class Form:
         ``(model, example) -> bytes``.
     read : callable
         ``path -> function`` from images (N, ...) to outputs.
+    packages : tuple of str
+        That it takes.
     """
 
     suffix: str
     runtime: str
     write: Callable[[nn.Module, torch.Tensor], bytes]
     read: Callable[[Path], Callable]
+    packages: tuple[str, ...] = ()
 
 
-class Exported(nn.Module):
-    """A model that is run from its file: a column of the scorecard, as a ``runtimes.Frozen`` is.
+class Exported(Shipped):
+    """A model that is run from a file on the disk: a column of the scorecard, as a :class:`Frozen` is.
 
     Attributes
     ----------
@@ -52,30 +55,11 @@ class Exported(nn.Module):
         Key of ``FORMS``.
     difference : float
         Largest difference of an output from the model's own on the example, over the largest output or 1.
-    content : bytes
-        Of the file.
-    runtime : str
     """
 
     def __init__(self, model: nn.Module, path: Path, form: str, difference: float):
-        super().__init__()
+        super().__init__(model, path.read_bytes(), FORMS[form].runtime, lambda: FORMS[form].read(path))
         self.path, self.form, self.difference = path, form, difference
-        self.content, self.runtime = path.read_bytes(), FORMS[form].runtime
-        self._threads, self._run = torch.get_num_threads(), [FORMS[form].read(path)]
-        self._made_from = [model.made_from if isinstance(model, Shipped) else copy.deepcopy(model)]
-        self.eval()
-
-    @property
-    def made_from(self) -> nn.Module:
-        """The model as it was: of the same parameters and operations."""
-        return self._made_from[0]
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Outputs, without a graph, with as many threads as torch has now."""
-        if self._threads != torch.get_num_threads():
-            self._threads, self._run = torch.get_num_threads(), [FORMS[self.form].read(self.path)]
-        with torch.no_grad():
-            return self._run[0](images.detach().contiguous())
 
 
 def export(
@@ -106,8 +90,8 @@ def export(
     ValueError
         If the model is in training mode, the form does not exist or cannot hold integer kernels, the suffix is another
         form's, or the file's outputs differ from the model's (nothing is written then).
-    ModuleNotFoundError
-        If the form needs a package that is not installed.
+    UnavailableError
+        If the form takes a package that is not installed.
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
@@ -118,6 +102,7 @@ def export(
         raise ValueError(f"path must end in {row.suffix} for the form {form!r}, got {path.name!r}.")
     if isinstance(model, Shipped) and form != "onnx":
         raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {form!r}.")
+    needs.need(f"the form {form!r}", needs.lacks_packages(*row.packages))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.stem}.part{row.suffix}")
     try:
@@ -152,11 +137,9 @@ def _read_program(path: Path) -> Callable:
 
 def _write_executorch(model: nn.Module, example: torch.Tensor) -> bytes:
     """A program for one image, as its memory is planned beforehand."""
-    try:
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"the form 'executorch' needs `pip install executorch` ({error}).") from error
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
     with torch.no_grad():
         program = torch.export.export(fold_batch_norm(model), (example[:1].contiguous(),))
     return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
@@ -170,7 +153,7 @@ def _read_executorch(path: Path) -> Callable:
 
 
 FORMS: dict[str, Form] = {
-    "onnx": Form(".onnx", "ONNX Runtime", _write_onnx, lambda path: runnable(path.read_bytes())),
+    "onnx": Form(".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
     "torch.export": Form(".pt2", "torch.export", _write_program, _read_program),
-    "executorch": Form(".pte", "ExecuTorch", _write_executorch, _read_executorch),
+    "executorch": Form(".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
 }

@@ -1,10 +1,4 @@
-"""Runtimes: what a model is run by, so that a latency can be told for each.
-
-A runtime is a row of data: ``RUNTIMES["mine"] = function`` with ``function(model, example) -> callable``, where the
-callable takes a batch of the example's shape and gives back the model's output.
-"""
-
-# In stored tables: runtimes
+"""Models as ONNX: the export, what ONNX Runtime makes of it, and how long each node takes."""
 
 from __future__ import annotations
 
@@ -18,128 +12,17 @@ import statistics
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from .graph import fold_batch_norm
-from .measure import Latency, latencies
+from ..graph import fold_batch_norm
+from .needs import lacks_packages, need
 
 #: ONNX operator set that is written.
 OPSET = 18
-
-
-def eager(model: nn.Module, example: torch.Tensor) -> Callable:
-    """torch, one operator after another, as the model is."""
-    return model
-
-
-def channels_last(model: nn.Module, example: torch.Tensor) -> Callable:
-    """torch, with weights and images laid out in memory channels last."""
-    laid_out = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    return lambda images: laid_out(images.contiguous(memory_format=torch.channels_last))
-
-
-def compiled(model: nn.Module, example: torch.Tensor) -> Callable:
-    """torch.compile, for the batch size of the example; it needs a C++ compiler."""
-    function = torch.compile(copy.deepcopy(model), dynamic=False)
-    with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=1000):  # it counts over all models of one class
-        function(example)
-    return function
-
-
-def onnxruntime(model: nn.Module, example: torch.Tensor) -> Callable:
-    """ONNX Runtime on the CPU, with as many threads as torch has now."""
-    return runnable(onnx_bytes(model, example))
-
-
-class Frozen(nn.Module):
-    """A model that only answers, run by ONNX Runtime: a teacher that costs less than half the time, an int8 network.
-
-    Parameters
-    ----------
-    model : nn.Module
-        In evaluation mode; later changes of it are not seen.
-    example : torch.Tensor
-        Any batch; only its shape beside the first axis matters.
-    content : bytes, optional
-        The ONNX file that is run, such as ``quantize.int8_bytes`` makes; default :func:`onnx_bytes` of the model.
-
-    Attributes
-    ----------
-    content : bytes
-    """
-
-    def __init__(self, model: nn.Module, example: torch.Tensor, content: bytes | None = None):
-        super().__init__()
-        if model.training:
-            raise ValueError("model is in training mode; call model.eval() first.")
-        self.content = onnx_bytes(model, example) if content is None else content
-        self._threads, self._run = torch.get_num_threads(), runnable(self.content)
-        self._made_from = [copy.deepcopy(model)]  # in a list, so that it is no part of this module
-        self.eval()
-
-    @property
-    def made_from(self) -> nn.Module:
-        """The model as it was: of the same parameters and operations."""
-        return self._made_from[0]
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """What the model gives, without a graph, with as many threads as torch has now."""
-        if self._threads != torch.get_num_threads():
-            self._threads, self._run = torch.get_num_threads(), runnable(self.content)
-        return self._run(images.detach().contiguous())
-
-
-RUNTIMES: dict[str, Callable] = {
-    "eager": eager,
-    "eager, channels last": channels_last,
-    "torch.compile": compiled,
-    "ONNX Runtime": onnxruntime,
-}
-
-
-def runtime_latencies(
-    models: Mapping[str, nn.Module],
-    example: torch.Tensor,
-    runtimes: Mapping[str, Callable] | None = None,
-    *,
-    repeats: int = 40,
-) -> dict[tuple[str, str], Latency]:
-    """Time models in one runtime after another; inside a runtime they take turns.
-
-    A runtime's threads would otherwise wait on those of another one, busily.
-
-    Parameters
-    ----------
-    models : mapping of str to nn.Module
-        In evaluation mode.
-    example : torch.Tensor
-        The batch.
-    runtimes : mapping of str to callable, optional
-        Default ``RUNTIMES``.
-    repeats : int
-
-    Returns
-    -------
-    dict of (str, str) to Latency
-        By model and runtime.
-
-    Raises
-    ------
-    ValueError
-        If a model is in training mode.
-    """
-    if training := [name for name, model in models.items() if model.training]:
-        raise ValueError(f"model {training[0]!r} is in training mode; call model.eval() first.")
-    found = {}
-    for runtime, prepare in (runtimes or RUNTIMES).items():
-        ready = {name: prepare(model, example) for name, model in models.items()}
-        times = latencies(ready, example, repeats=repeats, runtime=runtime)
-        found |= {(name, runtime): times[name] for name in models}
-    return found
 
 
 def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
@@ -159,11 +42,14 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     ------
     ValueError
         If the model is in training mode.
+    UnavailableError
+        If onnx or onnxscript is not installed.
     """
-    import onnx
-
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
+    need("the export to ONNX", lacks_packages("onnx", "onnxscript"))
+    import onnx
+
     pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
     with _quiet(), _operators_once(), torch.no_grad():
         program = torch.export.export(_to_export(model), (pair,), dynamic_shapes=({0: torch.export.Dim("n")},))
@@ -272,6 +158,7 @@ def adds_products_exactly(flags: Path = Path("/proc/cpuinfo")) -> bool:
 
 def onnx_session(content: bytes, profile: Path | None = None):
     """An inference session on the CPU with torch's number of threads; with ``profile``, times of nodes go there."""
+    need("ONNX Runtime", lacks_packages("onnxruntime"))
     import onnxruntime as ort
 
     options = ort.SessionOptions()

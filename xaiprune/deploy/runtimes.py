@@ -1,0 +1,166 @@
+"""Runtimes: what a model is run by, so that a latency can be told for each.
+
+A runtime is a row, ``RUNTIMES.add(Runtime("mine", function))``, with ``function(model, example) -> callable``; the
+callable takes a batch of the example's shape and gives back the model's output. A runtime that needs more than torch
+says what is missing here; then it is left out where all are taken, and refused where it is named.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..core import Registry
+from ..measure import Latency, latencies
+from .needs import ONNX_PACKAGES, lacks_compiler, lacks_packages, need
+from .onnx import onnx_bytes, runnable
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What runs a model.
+
+    Attributes
+    ----------
+    name : str
+    prepare : callable
+        ``(model, example) -> function`` from batches of the example's shape to outputs.
+    lacks : callable
+        ``() -> str``: what it needs and this machine has not, with the way out; empty where it can run.
+    """
+
+    name: str
+    prepare: Callable[[nn.Module, torch.Tensor], Callable]
+    lacks: Callable[[], str] = lambda: ""
+
+
+def prepare(model: nn.Module, example: torch.Tensor, runtime: str | Runtime = "ONNX Runtime") -> Callable:
+    """A function that runs a model in a runtime.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    example : torch.Tensor
+        A batch; torch.compile makes a function for batches of this size alone.
+    runtime : str or Runtime
+        Key of ``RUNTIMES``, or a row of one's own.
+
+    Returns
+    -------
+    callable
+        From images (N, ...) to outputs.
+
+    Raises
+    ------
+    ValueError
+        If there is no such runtime.
+    UnavailableError
+        If it cannot run here; the message says why, and the way out.
+    """
+    return _usable(runtime).prepare(model, example)
+
+
+def missing() -> dict[str, str]:
+    """The runtimes that cannot run here: by name what is missing, with the way out."""
+    return {name: lack for name, row in RUNTIMES.items() if (lack := row.lacks())}
+
+
+def available() -> dict[str, Runtime]:
+    """The runtimes that can run here, by name."""
+    return {name: row for name, row in RUNTIMES.items() if not row.lacks()}
+
+
+def runtime_latencies(
+    models: Mapping[str, nn.Module],
+    example: torch.Tensor,
+    runtimes: Iterable[str | Runtime] | None = None,
+    *,
+    repeats: int = 40,
+) -> dict[tuple[str, str], Latency]:
+    """Time models in one runtime after another; inside a runtime they take turns.
+
+    A runtime's threads would otherwise wait on those of another one, busily.
+
+    Parameters
+    ----------
+    models : mapping of str to nn.Module
+        In evaluation mode.
+    example : torch.Tensor
+        The batch.
+    runtimes : iterable of str or Runtime, optional
+        Default all of ``RUNTIMES`` that can run here; a warning tells which are left out, and why.
+    repeats : int
+
+    Returns
+    -------
+    dict of (str, str) to Latency
+        By model and runtime.
+
+    Raises
+    ------
+    ValueError
+        If a model is in training mode, or there is no such runtime.
+    UnavailableError
+        If a runtime that is named cannot run here.
+    """
+    if training := [name for name, model in models.items() if model.training]:
+        raise ValueError(f"model {training[0]!r} is in training mode; call model.eval() first.")
+    if runtimes is None:
+        runtimes = available()
+        for name, lack in missing().items():
+            warnings.warn(f"the runtime {name!r} is left out: {lack}.", stacklevel=2)
+    found = {}
+    for runtime in [_usable(runtime) for runtime in runtimes]:
+        ready = {name: runtime.prepare(model, example) for name, model in models.items()}
+        times = latencies(ready, example, repeats=repeats, runtime=runtime.name)
+        found |= {(name, runtime.name): times[name] for name in models}
+    return found
+
+
+def _usable(runtime: str | Runtime) -> Runtime:
+    """The row, which can run here."""
+    runtime = RUNTIMES.find(runtime, "runtime")
+    need(f"the runtime {runtime.name!r}", runtime.lacks())
+    return runtime
+
+
+def _eager(model: nn.Module, example: torch.Tensor) -> Callable:
+    """torch, one operator after another, as the model is."""
+    return model
+
+
+def _channels_last(model: nn.Module, example: torch.Tensor) -> Callable:
+    """torch, with weights and images laid out in memory channels last."""
+    laid_out = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    return lambda images: laid_out(images.contiguous(memory_format=torch.channels_last))
+
+
+def _compiled(model: nn.Module, example: torch.Tensor) -> Callable:
+    """torch.compile, for the batch size of the example."""
+    function = torch.compile(copy.deepcopy(model), dynamic=False)
+    with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=1000):  # it counts over all models of one class
+        function(example)
+    return function
+
+
+def _onnx_runtime(model: nn.Module, example: torch.Tensor) -> Callable:
+    """ONNX Runtime on the CPU, with as many threads as torch has now."""
+    return runnable(onnx_bytes(model, example))
+
+
+RUNTIMES: Registry[Runtime] = Registry(
+    "a runtime",
+    Runtime,
+    (
+        Runtime("eager", _eager),
+        Runtime("eager, channels last", _channels_last),
+        Runtime("torch.compile", _compiled, lacks_compiler),
+        Runtime("ONNX Runtime", _onnx_runtime, lambda: lacks_packages(*ONNX_PACKAGES)),
+    ),
+)
