@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 
 import pytest
 import torch
 
 import xaiprune as xp
+from xaiprune import deploy
 from xaiprune.course import doctor
 
 
@@ -19,14 +23,22 @@ def test_a_healthy_machine_gets_ok_everywhere():
     assert str(findings[0]) == "OK  Python 3.11 or newer"
 
 
-def test_setup_seeds_pins_threads_and_reports(capsys):
+@pytest.fixture
+def whole(monkeypatch):
+    """A machine that lacks nothing."""
+    monkeypatch.setattr("xaiprune.core.LATE", False)
+    for row in deploy.RUNTIMES.values():
+        monkeypatch.setitem(deploy.RUNTIMES, row.name, replace(row, lacks=lambda: ""))
+
+
+def test_setup_seeds_pins_threads_and_reports(whole, capsys):
     before = torch.get_num_threads()
     xp.setup(seed=5, threads=1)
     first = torch.rand(1)
     xp.setup(seed=5, threads=1)
     assert torch.equal(torch.rand(1), first)
     assert torch.get_num_threads() == 1
-    assert "doctor: 5 checks, all OK" in capsys.readouterr().out
+    assert "doctor: 8 checks, all OK" in capsys.readouterr().out
     torch.set_num_threads(before)
 
 
@@ -89,3 +101,28 @@ def test_setup_refuses_to_start_a_lesson_half_broken(monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", (lambda: doctor.Finding("something", "mend it"),))
     with pytest.raises(RuntimeError, match="DO  something: mend it"):
         xp.setup()
+
+
+def test_what_a_runtime_lacks_is_noted_and_the_lessons_go_on(whole, monkeypatch, capsys):
+    row = replace(deploy.RUNTIMES["torch.compile"], lacks=lambda: "there is no C++ compiler 'g++'; install it")
+    monkeypatch.setitem(deploy.RUNTIMES, row.name, row)
+    xp.setup()
+    out = capsys.readouterr().out
+    assert "doctor: 8 checks, 7 OK" in out
+    assert "NOTE a C++ compiler, for torch.compile: there is no C++ compiler 'g++'; install it; until then" in out
+
+
+def test_threads_that_spin_are_noted(whole, monkeypatch):
+    assert doctor._threads().advice == ""
+    monkeypatch.setattr("xaiprune.core.LATE", True)
+    found = doctor._threads()
+    assert found.ok
+    assert "OMP_WAIT_POLICY=PASSIVE before Python starts" in found.advice
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise():
+    code = "import os, xaiprune, torch; print(os.environ['OMP_WAIT_POLICY'], xaiprune.core.LATE)"
+    for given, wanted in ({}, "PASSIVE False"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE False"):
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | given
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted

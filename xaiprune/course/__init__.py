@@ -1,7 +1,7 @@
 """The course: claims, exercises, the doctor, the runner, editions, and the site."""
 
 from .claims import STRICT, ClaimError, claim, guess
-from .doctor import Finding, doctor, setup
+from .doctor import setup
 from .exercises import EXERCISES, Exercise, Function, NotYet, Number, check, exercise
 
 __all__ = [
@@ -9,13 +9,11 @@ __all__ = [
     "STRICT",
     "ClaimError",
     "Exercise",
-    "Finding",
     "Function",
     "NotYet",
     "Number",
     "check",
     "claim",
-    "doctor",
     "exercise",
     "guess",
     "setup",

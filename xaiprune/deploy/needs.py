@@ -49,7 +49,7 @@ def lacks_packages(*names: str) -> str:
 
     Parameters
     ----------
-    names : str
+    *names : str
         As they are imported.
 
     Returns
