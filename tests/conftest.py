@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 import matplotlib as mpl
 import pytest
 import torch
+from tqdm import tqdm
 
 from xaiprune import data, zoo
 from xaiprune.prune import find_units, score
-from xaiprune.train import reconstruction_loss
+from xaiprune.training import reconstruction_loss
 
 os.environ.setdefault("XAIPRUNE_STRICT", "1")  # a false claim or a wrong answer is an error, in lessons too
 mpl.use("agg")
@@ -42,3 +44,28 @@ def autoencoder_scores(autoencoder):
     calibration = data.mnist("calibration", 200)
     units = find_units(autoencoder, calibration.images[:1])
     return score(autoencoder, units, "fisher", calibration, loss=reconstruction_loss)
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """``with interrupted(batches):`` whatever trains inside is stopped after so many batches, as by Ctrl-C."""
+
+    @contextmanager
+    def after(batches: int):
+        update, seen = tqdm.update, []
+
+        def stop(bar, n=1):
+            seen.append(n)
+            if len(seen) > batches:
+                raise KeyboardInterrupt
+            return update(bar, n)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tqdm, "update", stop)
+            try:
+                yield
+            except KeyboardInterrupt:
+                return
+        pytest.fail(f"nothing was stopped: there were {len(seen)} batches")
+
+    return after

@@ -30,7 +30,7 @@ from xaiprune.prune import (
     unit_scores,
 )
 from xaiprune.prune.scoring.criteria import attribution
-from xaiprune.train import classification_loss, reconstruction_loss
+from xaiprune.training import classification_loss, reconstruction_loss
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from xaiprune.augment import flip_and_shift, flip_shift_and_mix, random_flip, random_mix, random_turn, turn_and_shift
+from xaiprune.training import flip_and_shift, turn_and_shift
+from xaiprune.training.augment import flip_shift_and_mix, random_flip, random_mix, random_turn
 
 
 @pytest.fixture

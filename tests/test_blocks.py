@@ -20,7 +20,7 @@ from xaiprune.prune import (
     save_cut,
     score,
 )
-from xaiprune.train import classification_loss
+from xaiprune.training import classification_loss
 
 
 class Residual(nn.Module):

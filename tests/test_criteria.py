@@ -10,7 +10,7 @@ from torch import nn
 
 from xaiprune.data import Split
 from xaiprune.prune import CRITERIA, Criterion, find_units, score
-from xaiprune.train import reconstruction_loss
+from xaiprune.training import reconstruction_loss
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_scoring_changes_nothing(tiny, digits):
 @pytest.mark.parametrize(
     ("criterion", "split", "message"),
     [
-        ("size", None, "criterion must be a Criterion or one of l1, l2"),
+        ("size", None, "criterion must be one of l1, l2"),
         ("fisher", None, "criterion 'fisher' needs data"),
         ("fisher", Split(torch.zeros(0, 1, 28, 28), torch.zeros(0)), "criterion 'fisher' needs data"),
     ],

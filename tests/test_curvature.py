@@ -12,7 +12,7 @@ from xaiprune.curvature import per_sample
 from xaiprune.data import Split
 from xaiprune.prune import InverseFisher, Plan, find_weights, masked, plan, score
 from xaiprune.prune.scoring import obd_obs
-from xaiprune.train import classification_loss, fit
+from xaiprune.training import classification_loss, fit
 
 
 class Twice(nn.Module):

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from xaiprune import data, distill, dynamic, measure, prune, zoo
-from xaiprune.augment import flip_and_shift
 from xaiprune.dynamic import (
     Branch,
     Dynamic,
@@ -20,7 +19,7 @@ from xaiprune.dynamic import (
     split_at,
     tails_for,
 )
-from xaiprune.train import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit, flip_and_shift, seed_everything
 
 CLASSES, LAYER = 10, "features.3"
 

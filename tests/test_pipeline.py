@@ -14,7 +14,7 @@ import torch
 from optuna.trial import FixedTrial
 from torch import nn
 
-from xaiprune import data, pipeline, prune, quantize, train, zoo
+from xaiprune import data, pipeline, prune, quantize, zoo
 from xaiprune.core import files
 from xaiprune.deploy import Frozen, onnx_bytes
 from xaiprune.measure import metrics
@@ -34,7 +34,7 @@ from xaiprune.pipeline import (
     store,
 )
 from xaiprune.pipeline.store import Store, room
-from xaiprune.train import seed_everything
+from xaiprune.training import fit, losses, seed_everything, tune
 
 RECIPE = (Prune(target=0.5), Tune(epochs=2), Quantize(images=60))
 QUICK = {"repeats": 3, "explained": 4, "progress": False}
@@ -58,7 +58,7 @@ def network() -> nn.Module:
         nn.ReLU(),
     )
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(108, 10)).eval()
-    prune.tune(model, *list(splits(512).values())[:2], epochs=3, lr=1e-2, progress=False)
+    tune.tune(model, *list(splits(512).values())[:2], epochs=3, lr=1e-2, progress=False)
     return model
 
 
@@ -77,7 +77,7 @@ def test_a_recipe_is_its_steps_by_hand(model, tmp_path):
     scores = prune.score(model, units, "taylor", calibration).normalised("rank")
     plan = prune.plan(scores, target=0.5, costs=prune.mac_costs(model, units, calibration.images[:1]))
     small = prune.recalibrate(prune.cut(model, plan), calibration.images)
-    prune.tune(small, train, validation, epochs=2, progress=False)
+    tune.tune(small, train, validation, epochs=2, progress=False)
     assert done.stage.changes == (plan,)
     kernels = quantize.int8_bytes(small, calibration.images, quantize.INT8)
     by_hand = Frozen(small, calibration.images[:1], kernels)
@@ -156,7 +156,7 @@ def test_stages_belong_to_an_architecture_a_loss_and_versions(model, tmp_path, m
     other = nn.Sequential(*(nn.Tanh() if isinstance(layer, nn.ReLU) else layer for layer in model))
     assert place(model) == place(network())
     assert place(other) != place(model)
-    assert store.told(train.classification_loss) == "xaiprune.train.classification_loss"
+    assert store.told(losses.classification_loss) == "xaiprune.train.classification_loss"
     assert store.told(lambda model, images, labels: 1) != store.told(lambda model, images, labels: 2)
     compress(model, splits(), RECIPE[:1], folder=tmp_path, **QUICK)
     monkeypatch.setattr(pipeline.run, "version", lambda name: "0.0")
@@ -260,7 +260,7 @@ def test_stopped_at_any_write_it_ends_alike(model, tmp_path, monkeypatch):
         return measured[name]
 
     monkeypatch.setattr(pipeline.run._Judge, "measure", once)
-    for module in (store, train, prune.loops.recalibrate):
+    for module in (store, fit, prune.loops.recalibrate):
         monkeypatch.setattr(module, "save_atomically", deadly)
     images = splits()["validation"].images
     answers = compress(model, splits(), RECIPE, folder=tmp_path / "whole", **QUICK).model(images)
@@ -564,7 +564,7 @@ def wrong(model, split) -> float:
 
 
 def twice(model, images, labels):
-    return 2 * train.classification_loss(model, images, labels)
+    return 2 * losses.classification_loss(model, images, labels)
 
 
 def test_what_is_out_of_budget_passes_between_processes(model, tmp_path):

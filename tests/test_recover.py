@@ -10,21 +10,8 @@ from torch import nn
 from tests.test_costs import separable
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY
-from xaiprune.prune import (
-    Budget,
-    Costs,
-    Plan,
-    Scores,
-    cut,
-    find_units,
-    mac_costs,
-    recalibrate,
-    score,
-    shrink,
-    tune,
-    within,
-)
-from xaiprune.train import classification_loss, fit
+from xaiprune.prune import Budget, Costs, Plan, Scores, cut, find_units, mac_costs, recalibrate, score, shrink, within
+from xaiprune.training import classification_loss, fit, tune
 
 
 def squares(count: int, seed: int) -> Split:
@@ -95,21 +82,13 @@ def test_tuning_ends_with_the_best_state(splits):
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
-def test_an_interrupted_tuning_goes_on_with_its_best_state(splits, tmp_path):
+def test_an_interrupted_tuning_goes_on_with_its_best_state(splits, tmp_path, interrupted):
     data = (splits["train"], splits["validation"])
     whole, broken = Places().eval(), Places().eval()
     tune(whole, *data, epochs=3, lr=1e-2, batch_size=64, progress=False)
-    calls = []
-
-    def loss(model, images, labels):
-        calls.append(1)
-        if len(calls) == 20:
-            raise KeyboardInterrupt
-        return classification_loss(model, images, labels)
-
     options = {"epochs": 3, "lr": 1e-2, "batch_size": 64, "progress": False, "resume": tmp_path / "run.pt"}
-    with pytest.raises(KeyboardInterrupt):
-        tune(broken, *data, loss=loss, **options)
+    with interrupted(20):
+        tune(broken, *data, **options)
     tune(broken, *data, **options)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, broken.state_dict()[name])
@@ -235,19 +214,11 @@ def test_shrinking_stops_at_a_budget_and_gives_the_step_before_back(model, split
     assert all(row["holds"] for row in done.rows[:-1])
 
 
-def test_an_interrupted_shrinking_goes_on(model, splits, tmp_path):
+def test_an_interrupted_shrinking_goes_on(model, splits, tmp_path, interrupted):
     data, more = options(splits)
     whole = shrink(model, *data, **more)
-    calls = []
-
-    def loss(net, images, labels):
-        calls.append(1)
-        if len(calls) > 5:
-            raise KeyboardInterrupt
-        return classification_loss(net, images, labels)
-
-    with pytest.raises(KeyboardInterrupt):
-        shrink(model, *data, **more, loss=loss, resume=tmp_path / "run.pt")
+    with interrupted(5):
+        shrink(model, *data, **more, resume=tmp_path / "run.pt")
     done = shrink(model, *data, **more, resume=tmp_path / "run.pt")
     assert done.plan == whole.plan
     assert all(torch.equal(t, whole.model.state_dict()[n]) for n, t in done.model.state_dict().items())
@@ -330,19 +301,11 @@ def test_what_comes_of_shrinking_is_never_the_model_itself(model, splits):
         shrink(model, *data, **(more | {"target": 40}))
 
 
-def test_another_run_may_not_go_on_with_an_unfinished_first_step(model, splits, tmp_path):
+def test_another_run_may_not_go_on_with_an_unfinished_first_step(model, splits, tmp_path, interrupted):
     data, more = options(splits, epochs=2, resume=tmp_path / "run")
-    calls = []
-
-    def breaks(*arguments):
-        calls.append(1)
-        if len(calls) > 5:
-            raise KeyboardInterrupt
-        return classification_loss(*arguments)
-
-    with pytest.raises(KeyboardInterrupt):
-        shrink(model, *data, **more, loss=breaks)
-    with pytest.raises(ValueError, match="resume holds another run"):
+    with interrupted(5):
+        shrink(model, *data, **more)
+    with pytest.raises(ValueError, match="written by a call with another lr"):
         shrink(model, *data, **(more | {"lr": 1e-2}))
 
 

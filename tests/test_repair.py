@@ -11,12 +11,12 @@ from torch import nn
 
 import xaiprune as xp
 from tests.test_quantize import IMAGES, Small, small, state
-from xaiprune import prune, quantize
+from xaiprune import quantize
 from xaiprune.curvature import exact_hessian
 from xaiprune.graph import fold_batch_norm
 from xaiprune.quantize import Config, Format, LearnedStep, Step, calibrate, grid_of, simulate
 from xaiprune.quantize.rounding import Squares
-from xaiprune.train import classification_loss
+from xaiprune.training import classification_loss, tune
 
 WEIGHTS_4 = Config(Format(4), None)
 
@@ -271,12 +271,12 @@ def test_training_with_learned_steps_recovers_accuracy():
     images[labels == 1, :, :6] *= 0.3
     data = xp.data.Split(images, labels)
     model = Small()
-    xp.train.fit(model, data, classification_loss, epochs=12, lr=1e-2, batch_size=32, progress=False)
+    xp.training.fit(model, data, classification_loss, epochs=12, lr=1e-2, batch_size=32, progress=False)
     model.eval()
     quantized = simulate(model, calibrate(model, images), Config(Format(2), Format(3, "affine")))
     trained = quantize.learnable(quantized)
     assert torch.allclose(trained(images), quantized(images), atol=1e-5)
-    prune.tune(trained, data, data, epochs=6, lr=3e-3, batch_size=32, progress=False)
+    tune.tune(trained, data, data, epochs=6, lr=3e-3, batch_size=32, progress=False)
     before, after = (xp.measure.accuracy(net, data) for net in (quantized, trained))
     assert after > before + 5
     assert len(trained.narrow.weight.unique()) <= 3

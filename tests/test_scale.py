@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from xaiprune import data, devices, experiments, zoo
-from xaiprune.train import classification_loss, fit
+from xaiprune import data, experiments, zoo
+from xaiprune.training import classification_loss, distributed, fit
 
 TASKS = [(n, name) for n in range(12) for name in ("a", "b")]
 
@@ -193,10 +193,10 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         fit(
             model,
             data.mnist("train", 66),
-            devices.shared(Two(), model, classification_loss),
+            distributed.shared(Two(), model, classification_loss),
             epochs=1,
             lr=1e-3,
             batch_size=33,
         )
     with pytest.warns(UserWarning, match="batch normalisation counts each process's share"):
-        devices.shared(Two(), zoo.mobilenet(width=0.1), classification_loss)
+        distributed.shared(Two(), zoo.mobilenet(width=0.1), classification_loss)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY, PSNR, Metric, psnr
 from xaiprune.prune import ParameterCount, cut, difference, find_units, plan, score, soft
-from xaiprune.train import classification_loss, fit, reconstruction_loss
+from xaiprune.training import classification_loss, fit, reconstruction_loss
 
 
 @pytest.fixture

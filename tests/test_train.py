@@ -14,7 +14,7 @@ from torch import nn
 from xaiprune import zoo
 from xaiprune.core import files
 from xaiprune.data import Split, splits
-from xaiprune.train import classification_loss, fit, reconstruction_loss
+from xaiprune.training import classification_loss, fit, reconstruction_loss
 from xaiprune.zoo.__main__ import main
 
 SEEDS = range(5)
@@ -42,7 +42,7 @@ def test_training_lowers_the_loss(task):
     assert history[-1]["loss"] < history[0]["loss"]
 
 
-def test_an_interrupted_training_resumes_where_it_stopped(task, tmp_path):
+def test_an_interrupted_training_resumes_where_it_stopped(task, tmp_path, interrupted):
     model, split = task
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     options = {"epochs": 6, "lr": 0.05, "batch_size": 16, "progress": False, "seed": 3}
@@ -50,19 +50,12 @@ def test_an_interrupted_training_resumes_where_it_stopped(task, tmp_path):
     expected = weights(model)
 
     model.load_state_dict(start)
-    epochs = []
-
-    def stop(model):
-        epochs.append(1)
-        if len(epochs) == 3:
-            raise KeyboardInterrupt
-        return 0.0
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, split, classification_loss, **options, validate=stop, resume=tmp_path / "state.pt")
+    steps = len(split.images) // 16
+    with interrupted(2 * steps + 1):
+        fit(model, split, classification_loss, **options, resume=tmp_path / "state.pt")
     assert (tmp_path / "state.pt").exists()
     other = classifier()
-    history = fit(other, split, classification_loss, **options, validate=lambda m: 0.0, resume=tmp_path / "state.pt")
+    history = fit(other, split, classification_loss, **options, resume=tmp_path / "state.pt")
     assert torch.allclose(weights(other), expected, atol=1e-6)
     assert len(history) == 6
     assert not (tmp_path / "state.pt").exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from xaiprune import data, train, zoo
+from xaiprune import data, training, zoo
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY, Metric, accuracy
 from xaiprune.prune import (
@@ -47,7 +47,7 @@ from xaiprune.prune import (
     write_masks,
 )
 from xaiprune.prune.units import weight_group
-from xaiprune.train import classification_loss, fit
+from xaiprune.training import classification_loss, fit
 
 
 @pytest.fixture
@@ -376,7 +376,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(net, tmp_path, monkeypatch):
 
     whole = copy.deepcopy(net)
     expected = tuned(whole)
-    real, calls = train.fit, []
+    real, calls = training.fit, []
 
     def stopping(*args, **options):
         calls.append(1)
@@ -388,7 +388,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(net, tmp_path, monkeypatch):
     file = tmp_path / "run.pt"
     with pytest.raises(KeyboardInterrupt):
         tuned(net, resume=file)
-    with pytest.raises(ValueError, match="resume holds another run"):
+    with pytest.raises(ValueError, match="written by a call with another final"):
         tuned(net, resume=file, final=0.5)
     result = tuned(net, resume=file)
     assert result.rows == expected.rows

@@ -16,7 +16,7 @@ from xaiprune import curvature, data, measure, plots, zoo
 from xaiprune.dynamic import Branch, Dynamic, path_macs, split_at
 from xaiprune.measure import accuracy
 from xaiprune.prune import cut, find_units, find_weights, plan, scan, score
-from xaiprune.train import classification_loss, seed_everything
+from xaiprune.training import classification_loss, seed_everything
 from xaiprune.widgets import (
     GALLERY,
     CalibrationExplorer,

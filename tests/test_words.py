@@ -11,7 +11,7 @@ from torch import nn
 from xaiprune import explain, measure, prune, zoo
 from xaiprune.data import words
 from xaiprune.data.splits import SPLITS
-from xaiprune.train import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit, seed_everything
 
 
 def test_splits_are_apart_and_even():

@@ -20,7 +20,7 @@ from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import distill, zoo
 from xaiprune.data import MNIST_CLASSES, mnist
 from xaiprune.experiments import tables
-from xaiprune.train import classification_loss, fit
+from xaiprune.training import classification_loss, fit
 from xaiprune.widgets import TemperatureExplorer
 
 #: Of Hinton, Vinyals and Dean 2015, section 3: errors of the teacher, the student alone and the distilled student.

@@ -16,7 +16,7 @@ from xaiprune.data import fashion_mnist
 from xaiprune.measure import accuracy
 from xaiprune.nn import vit
 from xaiprune.quantize import Config, Format
-from xaiprune.train import seed_everything
+from xaiprune.training import seed_everything
 
 COMMAND, MODEL, VIT, SEEDS = students.COMMAND, students.MODEL, "vit-fashion-mnist", range(3)
 FILES = (f"{MODEL}-seed0.safetensors", f"{VIT}-seed0.safetensors")

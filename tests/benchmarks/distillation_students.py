@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from xaiprune import distill, explain, measure, zoo
-from xaiprune.augment import flip_and_shift, flip_shift_and_mix
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import SHIFTS
 from xaiprune.measure import accuracy, calibration_error, predict
-from xaiprune.train import seed_everything
+from xaiprune.training import flip_and_shift, seed_everything
+from xaiprune.training.augment import flip_shift_and_mix
 
 COMMAND = "python -m tests.benchmarks.distillation --full"
 MODEL = "mobilenet-fashion-mnist"

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from xaiprune import distill, zoo
 from xaiprune.data import Split, mnist, mnist_whole
 from xaiprune.measure import predict
-from xaiprune.train import classification_loss, fit, random_shift, seed_everything
+from xaiprune.training import classification_loss, fit, random_shift, seed_everything
 
 COMMAND = "python -m tests.benchmarks.distillation --full"
 TEACHER = "mnist-1200-1200"

@@ -17,10 +17,10 @@ from torch import nn
 
 from tests.benchmarks import mobilenet_sweep as pruned
 from xaiprune import deploy, distill, dynamic, explain, measure, prune, zoo
-from xaiprune.augment import flip_and_shift
 from xaiprune.data import FASHION_MNIST_CLASSES, Split, fashion_mnist
 from xaiprune.dynamic import Dynamic
 from xaiprune.measure import ACCURACY, accuracy, predict
+from xaiprune.training import flip_and_shift
 
 COMMAND, MODEL, SEEDS = "python -m tests.benchmarks.capstone --full", pruned.MODEL, pruned.SEEDS
 FILES = (f"{MODEL}-seed0.safetensors", *(f"{pruned.PRUNED}-seed{seed}.safetensors" for seed in SEEDS))

@@ -30,7 +30,7 @@ from xaiprune.explain import relevance
 from xaiprune.measure import accuracy
 from xaiprune.prune import carriers, cut, find_units, plan
 from xaiprune.prune.scoring.criteria import yeom
-from xaiprune.train import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit, seed_everything
 from xaiprune.widgets import HeatmapExplorer, NoiseExplorer
 
 #: What Yeom et al. 2021 logged: training accuracy after pruning, in per cent, on moons and circles.

@@ -16,7 +16,6 @@ from torch import nn
 
 from tests.benchmarks import stored
 from xaiprune import deploy, distill, measure, zoo
-from xaiprune.augment import flip_and_shift
 from xaiprune.core import files
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.experiments import tables
@@ -37,10 +36,9 @@ from xaiprune.prune import (
     save_cut,
     score,
     shrink,
-    tune,
     within,
 )
-from xaiprune.train import classification_loss
+from xaiprune.training import classification_loss, flip_and_shift, tune
 
 COMMAND = "python -m tests.benchmarks.mobilenet --full"
 MODEL, PRUNED, SEEDS = "mobilenet-fashion-mnist", "mobilenet-pruned", (0, 1, 2)

@@ -17,11 +17,10 @@ from torch import nn
 
 from tests.benchmarks import stored
 from xaiprune import deploy, explain, quantize, zoo
-from xaiprune.augment import flip_and_shift
 from xaiprune.data import fashion_mnist, mnist
 from xaiprune.measure import accuracy, latencies
-from xaiprune.prune import tune
 from xaiprune.quantize import INT8, Config, Format
+from xaiprune.training import flip_and_shift, tune
 
 COMMAND = "python -m tests.benchmarks.quantization --full"
 MODEL = "mobilenet-fashion-mnist"

@@ -26,7 +26,7 @@ from xaiprune import data, zoo
 from xaiprune.experiments import tables
 from xaiprune.measure import predict
 from xaiprune.prune import cut, difference, find_units, plan, score
-from xaiprune.train import reconstruction_loss
+from xaiprune.training import reconstruction_loss
 from xaiprune.widgets import CoefficientExplorer
 
 TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "efficientnet_b0")

@@ -14,7 +14,7 @@ from xaiprune.core import files
 from xaiprune.experiments import tables
 from xaiprune.measure import psnr
 from xaiprune.prune import cut, find_units, score, soft
-from xaiprune.train import reconstruction_loss
+from xaiprune.training import reconstruction_loss
 
 NAME, COMMAND = "soft", "python -m tests.benchmarks.soft --full"
 MODEL = "mnist-autoencoder"

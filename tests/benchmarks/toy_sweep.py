@@ -13,7 +13,7 @@ from xaiprune.data import samples
 from xaiprune.experiments import tables
 from xaiprune.measure import accuracy
 from xaiprune.prune import CRITERIA, YEOM, find_units, reference_draws
-from xaiprune.train import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit, seed_everything
 
 COMMAND = "python -m tests.benchmarks.explanations --full"
 SETS, SEEDS, DRAWS, PER_CLASS = ("moons", "circles"), (0, 1, 2, 3, 4), 50, 10

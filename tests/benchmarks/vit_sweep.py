@@ -13,7 +13,6 @@ from torch import nn
 
 from tests.benchmarks import stored
 from xaiprune import distill, zoo
-from xaiprune.augment import flip_and_shift
 from xaiprune.core import files
 from xaiprune.data import fashion_mnist
 from xaiprune.experiments import tables
@@ -34,8 +33,8 @@ from xaiprune.prune import (
     rate_curve,
     save_cut,
     score,
-    tune,
 )
+from xaiprune.training import flip_and_shift, tune
 
 COMMAND = "python -m tests.benchmarks.vit --full"
 MODEL, SEEDS = "vit-fashion-mnist", (0, 1, 2)

@@ -35,7 +35,7 @@ from xaiprune.prune import (
     sparse_latency,
     two_of_four,
 )
-from xaiprune.train import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit, seed_everything
 from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
 
 

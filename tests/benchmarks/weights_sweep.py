@@ -13,7 +13,7 @@ from xaiprune.experiments import tables
 from xaiprune.measure import accuracy
 from xaiprune.prune import find_weights, masked, plan, prune_and_tune, score
 from xaiprune.prune.scoring import obd_obs
-from xaiprune.train import classification_loss, random_shift
+from xaiprune.training import classification_loss, random_shift
 
 COMMAND = "python -m tests.benchmarks.weights --full"
 MODEL = "lenet-300-100"

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 import xaiprune as xp
+from tests.cases.nets import images, net, todo
 from xaiprune.explain import completeness, integrated_gradients
 from xaiprune.explain.relevance import propagate
-
-from .nets import images, net, todo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

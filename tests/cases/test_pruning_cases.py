@@ -8,9 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import xaiprune as xp
+from tests.cases.nets import LAW, apart, images, net, right_or_refused, todo
 from xaiprune.prune import difference, find_memory
-
-from .nets import LAW, apart, images, net, right_or_refused, todo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.cases.nets import images, net, todo
 from xaiprune.quantize import CALIBRATORS, Config, Format, calibrate, calibrating, equalize, int8_bytes, simulate
-
-from .nets import images, net, todo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

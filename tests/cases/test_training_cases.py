@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 import xaiprune as xp
+from tests.cases.nets import images, net, todo
 from xaiprune.distill import distill, freeze, soft_targets, towards
 from xaiprune.quantize import calibrate
-
-from .nets import images, net, todo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -177,8 +177,8 @@ def _print(value: object, inside: tuple[int, ...]) -> str:
 def _held(value: object, told) -> str:
     """What an object holds: its attributes, those that begin with an underscore included."""
     names = getattr(value, "__dict__", None)
-    if names is None:
-        return repr(value)
+    if names is None:  # nothing to look into: its class alone, since a repr may tell where it lies in memory
+        return ""
     return ", ".join(f"{name}={told(item)}" for name, item in sorted(names.items()))
 
 

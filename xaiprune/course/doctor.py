@@ -66,7 +66,7 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
     from .. import __version__
     from ..core import keep_freed
     from ..plots import use_style
-    from ..train import seed_everything
+    from ..training import seed_everything
 
     keep_freed()
     seed_everything(seed)

@@ -6,17 +6,17 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from ..core import fingerprint
 from ..data import Split
 from ..measure import ACCURACY, Metric
-from ..prune import tune
-from ..train import fit
+from ..training import TrainOptions, fit, tune
 from .hidden import draw_patches
+from .losses import Loss
 from .objective import Objective, check_teacher, check_temperature
 from .seen import Seen, look
 
@@ -97,21 +97,16 @@ def distill(
     student: nn.Module,
     train: Split | Transfer,
     validation: Split | None,
+    options: TrainOptions | None = None,
     *,
-    loss: str | Mapping[str, float] = "soft targets",
+    loss: str | Loss | Callable | Mapping = "soft targets",
     temperature: float | Callable[[float], float] = 4.0,
     alpha: float = 0.9,
     layers: Sequence[str] | Mapping[str, str] = (),
-    epochs: int,
-    lr: float = 1e-3,
     metric: Metric = ACCURACY,
-    batch_size: int = 128,
-    augment: Callable | None = None,
-    seed: int = 0,
-    resume: Path | None = None,
-    progress: bool = True,
+    **changes,
 ) -> list[dict]:
-    """Train a student in place towards its teacher: ``prune.tune`` with what the teacher says.
+    """Train a student in place towards its teacher: ``training.tune`` with what the teacher says.
 
     Parameters
     ----------
@@ -131,13 +126,16 @@ def distill(
         Or a schedule: from the share of training done, in [0, 1], to the temperature.
     alpha, layers
         As for :func:`towards`. Between features of different widths a 1x1 convolution is learned along ("hints").
-    epochs, lr, metric, batch_size, augment, seed, resume, progress
-        As for ``prune.tune``.
+    options : TrainOptions, optional
+    metric : Metric
+        By which the best state is known.
+    **changes
+        Options by name, as for ``training.fit``: ``epochs``, ``lr`` ...
 
     Returns
     -------
     list of dict
-        As ``prune.tune`` gives them; without validation as ``fit`` does.
+        As ``training.tune`` gives them; without validation as ``fit`` does.
 
     Raises
     ------
@@ -145,44 +143,52 @@ def distill(
         As :func:`towards`; if labels are needed and missing, a transfer set lacks evidence or is augmented once more,
         or the student's maps cannot be matched.
     """
+    options = TrainOptions.of(options, changes)
     schedule = temperature if callable(temperature) else lambda done: temperature
     objective = Objective(teacher, loss, schedule(0.0), alpha, layers)
     if objective.needs_labels and train.labels is None:
         raise ValueError(f"train has no labels: take alpha=1 (got {alpha:g}) and a loss that reads none.")
     if known := isinstance(train, Transfer):
-        if augment is not None:
+        if options.augment is not None:
             raise ValueError("augment must be None for a transfer set: its copies are augmented already.")
         if objective.hides and train.evidence is None:
             raise ValueError("train has no evidence: make it with transfer(..., evidence=True).")
     count = train.images.shape[1] if known else len(train.images)
     rows = torch.arange(count)
-    lesson = _Lesson(objective, train, schedule, _begun(resume), epochs, count // batch_size)
+    lesson = _Lesson(objective, train, schedule, count // options.batch_size)
     example = train.images[0, :2] if known else train.images[:2]
-    options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "augment": augment, "seed": seed}
-    options |= {"resume": resume, "progress": progress}
     split = Split(rows if known else train.images, rows)
-    with _regressed(student, objective, example, seed) as model:
+    with _regressed(student, objective, example, options.seed) as model:
         if validation is None:
-            return fit(model, split, lesson, **options)
-        return tune(model, split, validation, loss=lesson, metric=metric, **options)
+            return fit(model, split, lesson, options)
+        return tune(model, split, validation, options, loss=lesson, metric=metric)
 
 
 class _Lesson:
     """An objective for batches that come with their rows: it knows the labels, the copy, and the temperature."""
 
-    def __init__(self, objective, train, schedule, begun: int, epochs: int, per_epoch: int):
+    def __init__(self, objective: Objective, train: Split | Transfer, schedule: Callable, per_epoch: int):
         self.objective, self.train, self.schedule = objective, train, schedule
-        self.steps, self.per_epoch, self.total = begun * per_epoch, per_epoch, epochs * per_epoch
+        self.per_epoch, self.epoch = per_epoch, 0
+
+    def at(self, step: int, steps: int) -> None:
+        """What changes on the way: the temperature, the copy of a transfer set, and the patches that are hidden."""
+        self.objective.temperature = self.schedule(step / steps)
+        check_temperature(self.objective.temperature)
+        self.epoch = step // self.per_epoch
+        self.objective.generator.manual_seed(step + 1)  # so that a resumed run hides the same patches
+
+    def fingerprint(self) -> str:
+        """What is taught, for the identity of a run that can be resumed."""
+        start = self.schedule(0.0), self.schedule(0.5), self.schedule(1.0)
+        taught = {"teacher": self.objective.teacher, "losses": self.objective.rows, "alpha": self.objective.alpha}
+        return fingerprint(taught | {"layers": self.objective.layers, "temperature": start, "train": self.train})
 
     def __call__(self, student: nn.Module, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        self.objective.temperature = self.schedule(self.steps / self.total)
-        check_temperature(self.objective.temperature)
         labels = None if self.train.labels is None else self.train.labels[rows]
-        copy, self.steps = self.steps // self.per_epoch, self.steps + 1
-        self.objective.generator.manual_seed(self.steps)  # so that a resumed run hides the same patches
         if not isinstance(self.train, Transfer):
             return self.objective(student, images, labels)
-        copy %= len(self.train.images)
+        copy = self.epoch % len(self.train.images)
         images, logits = self.train.images[copy, rows], self.train.logits[copy, rows]
         patches = self.train.patches[copy, rows] if self.objective.hides else None
         if self.objective.layers:
@@ -233,10 +239,3 @@ def _regressed(student: nn.Module, objective: Objective, example: torch.Tensor, 
 def _run(regressor: nn.Module, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
     """Give a layer's output to its regressor, whose own output is what is looked at."""
     regressor(output)
-
-
-def _begun(resume: Path | None) -> int:
-    """Epochs that an interrupted run has behind it."""
-    if resume is None or not Path(resume).exists():
-        return 0
-    return len(torch.load(resume, weights_only=True)["history"])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from ..core import Registry
+
 
 def soft_targets(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 4.0) -> torch.Tensor:
     """``T^2 KL(p || q)`` with ``p = softmax(teacher / T)``, ``q = softmax(student / T)``.
@@ -206,13 +208,17 @@ class Loss:
         return shapes[0] == shapes[1]
 
 
-#: What a student can be asked for; a row of your own is a line more.
-LOSSES: dict[str, Loss] = {
-    "soft targets": Loss(soft_targets, "logits", ("temperature",)),
-    "hard targets": Loss(hard_targets, "logits"),
-    "decoupled": Loss(decoupled, "logits", ("labels", "temperature")),
-    "correlation": Loss(correlation, "logits", ("temperature",)),
-    "hints": Loss(hints, "features", regressed=True),
-    "attention": Loss(attention, "features", free=1),
-    "relevance": Loss(relevance, "evidence"),
-}
+#: What a student can be asked for; one of your own: ``LOSSES.add(Loss(function, "logits"), "mine")``.
+LOSSES: Registry[Loss] = Registry(
+    "a loss",
+    Loss,
+    [
+        ("soft targets", Loss(soft_targets, "logits", ("temperature",))),
+        ("hard targets", Loss(hard_targets, "logits")),
+        ("decoupled", Loss(decoupled, "logits", ("labels", "temperature"))),
+        ("correlation", Loss(correlation, "logits", ("temperature",))),
+        ("hints", Loss(hints, "features", regressed=True)),
+        ("attention", Loss(attention, "features", free=1)),
+        ("relevance", Loss(relevance, "evidence")),
+    ],
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ..core import arguments, fingerprint
 from .hidden import draw_patches
 from .losses import LOSSES, Loss
 from .seen import Seen, look
@@ -21,13 +22,13 @@ def freeze(model: nn.Module) -> nn.Module:
 
 def towards(
     teacher: nn.Module,
-    loss: str | Mapping[str, float] = "soft targets",
+    loss: str | Loss | Callable | Mapping = "soft targets",
     *,
     temperature: float = 4.0,
     alpha: float = 0.9,
     layers: Sequence[str] | Mapping[str, str] = (),
 ) -> Objective:
-    """A loss for ``fit`` and ``prune.tune``: ``(1 - a) CE(labels) + a (sum of weight x loss)``.
+    """A loss for ``fit`` and ``training.tune``: ``(1 - a) CE(labels) + a (sum of weight x loss)``.
 
     With "soft targets" alone it is ``(1 - a) CE + a T^2 KL(teacher || student)`` (Hinton, Vinyals and Dean 2015,
     section 2).
@@ -36,8 +37,9 @@ def towards(
     ----------
     teacher : nn.Module
         From :func:`freeze`, or a ``deploy.Frozen``; it sees the batch that the student sees, augmentation included.
-    loss : str or mapping of str to float
-        Rows of ``LOSSES``, with their weights: ``{"soft targets": 1, "attention": 10}``.
+    loss : str, Loss, callable or mapping
+        A row of ``LOSSES``, one of your own, or a function ``(student logits, teacher logits) -> scalar``; several with
+        their weights: ``{"soft targets": 1, "attention": 10}``.
     temperature : float
         T > 0: both sets of logits are divided by it.
     alpha : float
@@ -65,7 +67,7 @@ class Objective:
     def __init__(
         self,
         teacher: nn.Module,
-        loss: str | Mapping[str, float],
+        loss: str | Loss | Callable | Mapping,
         temperature: float,
         alpha: float,
         layers: Sequence[str] | Mapping[str, str],
@@ -75,7 +77,7 @@ class Objective:
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {alpha:g}.")
         self.teacher, self.temperature, self.alpha = teacher, temperature, alpha
-        self.rows = _rows({loss: 1.0} if isinstance(loss, str) else loss)
+        self.rows = _rows(loss)
         self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
         self.hides = any(row.reads == "evidence" for row, _ in self.rows)
         self.generator = torch.Generator().manual_seed(0)
@@ -87,6 +89,11 @@ class Objective:
     def __call__(self, student: nn.Module, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         patches = draw_patches(len(images), self.generator) if self.hides else None
         return self.value(student, images, labels, self.ask(images, patches), patches)
+
+    def fingerprint(self) -> str:
+        """What is asked of the student, for the identity of a run that can be resumed."""
+        asked = {"teacher": self.teacher, "losses": self.rows, "alpha": self.alpha, "layers": self.layers}
+        return fingerprint(asked | {"temperature": self.temperature})
 
     @property
     def needs_labels(self) -> bool:
@@ -139,8 +146,7 @@ class Objective:
 
 def check_teacher(teacher: nn.Module) -> None:
     """Raise if a model could change while it teaches."""
-    if teacher.training:
-        raise ValueError("teacher is in training mode; call teacher.eval() first.")
+    arguments.evaluating(teacher, "teacher")
     if any(parameter.requires_grad for parameter in teacher.parameters()):
         raise ValueError("teacher requires gradients; pass distill.freeze(teacher), a copy that does not.")
 
@@ -151,9 +157,12 @@ def check_temperature(temperature: float) -> None:
         raise ValueError(f"temperature must be positive, got {temperature:g}.")
 
 
-def _rows(weights: Mapping[str, float]) -> list[tuple[Loss, float]]:
-    if not weights or any(name not in LOSSES for name in weights):
-        raise ValueError(f"loss must be among {', '.join(LOSSES)}, got {', '.join(map(repr, weights)) or 'none'}.")
-    if bad := {name: weight for name, weight in weights.items() if not weight >= 0}:
+def _rows(loss: str | Loss | Callable | Mapping) -> list[tuple[Loss, float]]:
+    """Losses with their weights."""
+    weights = loss if isinstance(loss, Mapping) else {loss: 1.0}
+    if not weights:
+        raise ValueError(f"loss is empty: give one or several of {', '.join(LOSSES)}, or your own.")
+    if bad := {LOSSES.name_of(one): weight for one, weight in weights.items() if not weight >= 0}:
         raise ValueError(f"weights of losses must be at least 0, got {bad}.")
-    return [(LOSSES[name], weight) for name, weight in weights.items()]
+    plain = {one: Loss(one, "logits") if callable(one) and not isinstance(one, Loss) else one for one in weights}
+    return [(LOSSES.find(plain[one], "loss"), weight) for one, weight in weights.items()]

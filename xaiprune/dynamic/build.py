@@ -20,7 +20,7 @@ from .. import distill
 from ..data import Split
 from ..measure import macs, predict
 from ..prune import Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
-from ..train import classification_loss, fit
+from ..training import classification_loss, fit
 from .halves import behind, split_at
 from .routing import Branch, Dynamic
 

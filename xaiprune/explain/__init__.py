@@ -6,7 +6,7 @@ from .clever_hans import TESTS, decoupled, mass, stamp, tag_mask, tagged
 from .drift import Drift, NoEvidence, drift, drift_columns, drift_from, likeness, rank_correlation, top_overlap
 from .faithful import Curves, curves
 from .gradients import completeness, gradient_x_input, integrated_gradients, saliency, smoothgrad
-from .methods import IMAGE, METHODS, Method, find_method, heatmaps
+from .methods import IMAGE, METHODS, Method, heatmaps
 from .perturbation import occlusion, shapley
 from .relevance import lrp
 from .resampling import bootstrap
@@ -37,7 +37,6 @@ __all__ = [
     "drift_columns",
     "drift_from",
     "explained",
-    "find_method",
     "gate",
     "gradient_rollout",
     "gradient_x_input",

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from ..measure import Column
-from .methods import Method, find_method
+from .methods import METHODS, Method
 from .resampling import bootstrap
 from .target import check_request
 
@@ -194,7 +194,7 @@ def drift_from(
 
     Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``.
     """
-    method = find_method(method)
+    method = METHODS.find(method, "method")
     images, targets = check_request(original, images, targets)
     if classes is None:
         classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
@@ -243,7 +243,7 @@ def drift_columns(
     """
     from .sanity import faithfulness, gate
 
-    method = find_method(method)
+    method = METHODS.find(method, "method")
     images, targets = check_request(original, images, targets)
     compared = drift_from(original, images, targets, method=method, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..core import Registry
 from . import attention, gradients, perturbation
 from .relevance import lrp
 
@@ -43,9 +44,10 @@ class Method:
         return self.function(model, images, targets, **(self.options | options))
 
 
-METHODS: dict[str, Method] = {
-    row.name: row
-    for row in (
+METHODS: Registry[Method] = Registry(
+    "a method",
+    Method,
+    (
         Method("saliency", gradients.saliency, signed=False),
         Method("gradient x input", gradients.gradient_x_input),
         Method("smoothgrad", gradients.smoothgrad, signed=False),
@@ -59,8 +61,8 @@ METHODS: dict[str, Method] = {
         Method("cp-lrp", lrp, {"composite": "cp-lrp"}),
         Method("rollout", attention.rollout, signed=False, attention=True),
         Method("gradient rollout", attention.gradient_rollout, signed=False, attention=True),
-    )
-}
+    ),
+)
 
 
 def _first_channel(model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
@@ -69,15 +71,6 @@ def _first_channel(model: nn.Module, images: torch.Tensor, targets: torch.Tensor
 
 #: Not an explanation: the picture as its own heatmap, for comparison. It never looks at the model.
 IMAGE = Method("the image itself", _first_channel, signed=False)
-
-
-def find_method(method: Method | str) -> Method:
-    """The method itself, or the one of that name."""
-    if isinstance(method, Method):
-        return method
-    if method not in METHODS:
-        raise ValueError(f"method must be a Method or one of {', '.join(METHODS)}, got {method!r}.")
-    return METHODS[method]
 
 
 def heatmaps(
@@ -107,4 +100,4 @@ def heatmaps(
     torch.Tensor
         Shape ``(N, H, W)``.
     """
-    return find_method(method)(model, images, targets, **options)
+    return METHODS.find(method, "method")(model, images, targets, **options)

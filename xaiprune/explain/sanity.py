@@ -11,7 +11,7 @@ from torch import nn
 
 from .drift import likeness
 from .faithful import Curves, curves
-from .methods import Method, find_method
+from .methods import METHODS, Method
 from .resampling import bootstrap
 from .target import check_request
 
@@ -101,7 +101,7 @@ def gate(
     options = {"steps": steps, "baseline": baseline, "seed": seed}
     empty = curves(model, images, targets, torch.zeros(len(images), *images.shape[2:]), **options)
     found = {}
-    for method in map(find_method, methods):
+    for method in (METHODS.find(method, "methods") for method in methods):
         own, blind = method(model, images, targets), method(untrained, images, targets)
         rows = {method.name: curves(model, images, targets, own, **options), "random": empty}
         rows["reversed"] = curves(model, images, targets, -own, **options)

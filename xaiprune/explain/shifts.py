@@ -12,7 +12,7 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 from ..data import Split
 from ..measure import predict
 from .drift import likeness, rank_correlation
-from .methods import Method, find_method
+from .methods import METHODS, Method
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def watch(
     """
     if isinstance(shift, str) and shift not in SHIFTS:
         raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")
-    shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, find_method(method)
+    shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, METHODS.find(method, "method")
     before, rows = method(model, split.images, split.labels), []
     known = None if scores is None else scores(split).flatten()[None, None]
     for level in levels:

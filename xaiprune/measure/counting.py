@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import zlib
 from collections.abc import Callable
 
@@ -48,6 +49,10 @@ class Shipped(nn.Module):
         object.__setattr__(self, "made_from", made_from)  # past torch's register: it is no part of this module
         self._reload()
         self.eval()
+
+    def fingerprint(self) -> str:
+        """What runs, for the identity of a run that can be resumed."""
+        return f"{type(self).__name__} {hashlib.sha256(self.content).hexdigest()[:12]}"
 
     def _reload(self) -> None:
         """Load the file for as many threads as torch has now; in a tuple, for what runs it can be a module too."""

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..core import save_atomically
 from ..data import Split
-from ..explain import find_method
+from ..explain import METHODS
 from ..measure import ACCURACY
-from ..train import classification_loss
+from ..training import classification_loss
 from .run import Compressed
 from .store import told
 
@@ -65,7 +65,7 @@ def report(done: Compressed, data: dict[str, Split], path: Path | str, *, explai
         before, after = (metric(model, data["test"]) for model in (done.original, done.model))
         parts.append(f"<p>{metric.name} on {len(data['test'].images):,} test images: {before:.2f} and {after:.2f}.</p>")
     images = data["validation"].images[:explained]
-    method, answers = find_method(facts["method"]), done.original(images).argmax(1)
+    method, answers = METHODS.find(facts["method"], "method"), done.original(images).argmax(1)
     maps = {name: method(model, images, answers) for name, model in (("original", done.original), ("now", done.model))}
     parts.append("<h2>Where it looks</h2>")
     parts.append(_picture(plots.heatmap_rows(images, maps, f"Heatmaps by {method.name}"), "Heatmaps of both models"))

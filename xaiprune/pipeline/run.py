@@ -14,9 +14,9 @@ from torch import nn
 
 from ..data import Split
 from ..deploy import RUNTIMES, Frozen, need
-from ..explain import METHODS, NoEvidence, drift_from, find_method
+from ..explain import METHODS, NoEvidence, drift_from
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
-from ..train import classification_loss
+from ..training import classification_loss
 from .budget import DRIFT, Budget, spent_by
 from .step import Stage, Step, Work, check_steps
 from .store import Store, room, told
@@ -204,7 +204,7 @@ def check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> Non
         raise ValueError("model is in training mode; call model.eval() first.")
     if missing := [name for name in SPLITS if name not in data]:
         raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
-    if not find_method(method).answers_only:
+    if not METHODS.find(method, "method").answers_only:
         fit = ", ".join(name for name, row in METHODS.items() if row.answers_only)
         raise ValueError(
             f"method must be one that needs answers only ({fit}), got {method!r}: integer kernels have no gradient."

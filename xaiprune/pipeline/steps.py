@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import nn
 
-from .. import distill, prune, quantize
-from ..augment import AUGMENTATIONS
+from .. import distill, prune, quantize, training
+from ..core import arguments
 from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
+from ..training import AUGMENTATIONS, TrainOptions
 from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.
@@ -37,8 +38,8 @@ class Prune(Step):
         Share of the costs that is left of the model that comes in, in (0, 1).
     ratio, k : float or int, optional
         In its place: the share of all units that goes, or their number.
-    criterion : str
-        Key of ``prune.CRITERIA``.
+    criterion : str or Criterion
+        Key of ``prune.CRITERIA``, or one of your own.
     units : {"channels", "blocks", "heads", "neurons"}
     costs : {"macs", "latency"}
     scope : {"global", "uniform"}
@@ -51,7 +52,7 @@ class Prune(Step):
     target: float | None = None
     ratio: float | None = None
     k: int | None = None
-    criterion: str = "taylor"
+    criterion: str | prune.Criterion = "taylor"
     units: str = "channels"
     costs: str = "macs"
     scope: str = "global"
@@ -65,13 +66,12 @@ class Prune(Step):
             raise ValueError(f"Prune takes exactly one of target, ratio and k, got {self}.")
         for name in ("target", "ratio"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
-                hint = f"; did you mean {value / 100:g}?" if 1 < value < 100 else ""
-                raise ValueError(f"{name} must be in (0, 1), got {value:g}{hint}.")
-        _check_choice("criterion", self.criterion, prune.CRITERIA)
-        _check_choice("units", self.units, UNITS)
-        _check_choice("costs", self.costs, COSTS)
-        _check_choice("scope", self.scope, ("global", "uniform"))
+            if value is not None:
+                arguments.share(value, name)
+        prune.CRITERIA.find(self.criterion, "criterion")
+        arguments.choice(self.units, "units", UNITS)
+        arguments.choice(self.costs, "costs", COSTS)
+        arguments.choice(self.scope, "scope", ("global", "uniform"))
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
@@ -100,35 +100,37 @@ class Tune(Step):
     epochs : int
     lr : float
     batch_size : int
-    augment : str, optional
-        Key of ``augment.AUGMENTATIONS``.
+    augment : str or callable, optional
+        Key of ``training.AUGMENTATIONS``, or a function ``(inputs, generator) -> inputs`` of your own.
     """
 
     epochs: int
     lr: float = 1e-3
     batch_size: int = 128
-    augment: str | None = None
+    augment: str | Callable | None = None
 
     takes: ClassVar[tuple[str, ...]] = (FLOAT,)
 
     def __post_init__(self):
-        _check_whole("epochs", self.epochs, 1)
-        _check_whole("batch_size", self.batch_size, 1)
-        if not self.lr > 0:
-            raise ValueError(f"lr must be larger than 0, got {self.lr!r}.")
-        if self.augment is not None:
-            _check_choice("augment", self.augment, AUGMENTATIONS)
+        arguments.whole(self.epochs, "epochs")
+        self.options  # noqa: B018 - options that do not exist say so
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after training."""
-        options = {name: getattr(self, name) for name in ("epochs", "lr", "batch_size")}
-        options |= {"augment": AUGMENTATIONS.get(self.augment), "metric": work.metric, "seed": work.seed}
-        self.train(stage.model, work, resume=work.unfinished, progress=work.progress, **options)
+        options = replace(self.options, seed=work.seed, resume=work.unfinished, progress=work.progress)
+        self.train(stage.model, work, options)
         return stage
 
-    def train(self, model: nn.Module, work: Work, **options) -> None:
-        """Train a model in place, with the options of ``prune.tune``."""
-        prune.tune(model, work.data["train"], work.data["validation"], loss=work.loss, **options)
+    @property
+    def options(self) -> TrainOptions:
+        """How the training goes."""
+        augment = None if self.augment is None else AUGMENTATIONS.find(self.augment, "augment")
+        return TrainOptions(epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, augment=augment)
+
+    def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
+        """Train a model in place."""
+        data = work.data["train"], work.data["validation"]
+        training.tune(model, *data, options, loss=work.loss, metric=work.metric)
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,23 +143,25 @@ class Distill(Tune):
         As for :class:`Tune`.
     temperature, alpha : float
         As for ``distill.distill``.
-    loss : str
-        Key of ``distill.LOSSES``, of those that read no features.
+    loss : str or Loss
+        Key of ``distill.LOSSES``, of those that read no features, or one of your own.
     """
 
     temperature: float = 4.0
     alpha: float = 0.9
-    loss: str = "soft targets"
+    loss: str | distill.Loss = "soft targets"
 
     def __post_init__(self):
         super().__post_init__()
-        _check_choice("loss", self.loss, [name for name, row in distill.LOSSES.items() if row.reads != "features"])
+        if distill.LOSSES.find(self.loss, "loss").reads == "features":
+            raise ValueError(f"loss must read no features, got {self.loss!r}: a recipe names no layers.")
 
-    def train(self, model: nn.Module, work: Work, **options) -> None:
+    def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
         """Train a model in place towards the original."""
         teacher = Frozen(work.original, work.data["train"].images[:1])
         taught = {"loss": self.loss, "temperature": self.temperature, "alpha": self.alpha}
-        distill.distill(teacher, model, work.data["train"], work.data["validation"], **taught, **options)
+        data = work.data["train"], work.data["validation"]
+        distill.distill(teacher, model, *data, options, metric=work.metric, **taught)
 
 
 @dataclass(frozen=True, repr=False)
@@ -199,15 +203,15 @@ class Quantize(Step):
 
     Attributes
     ----------
-    calibrator : str
-        Of activations; key of ``quantize.CALIBRATORS``.
+    calibrator : str or Calibrator
+        Of activations; key of ``quantize.CALIBRATORS``, or one of your own.
     images : int
         Calibration images that are looked at.
     first_in_float : int
         How many of the first layers stay as they are.
     """
 
-    calibrator: str = "min-max"
+    calibrator: str | quantize.Calibrator = "min-max"
     images: int = 512
     first_in_float: int = 0
 
@@ -215,9 +219,9 @@ class Quantize(Step):
     least: ClassVar[Mapping[str, float]] = {"size": 0.25, "latency": 0.0, "memory": 0.0}
 
     def __post_init__(self):
-        _check_choice("calibrator", self.calibrator, quantize.CALIBRATORS)
-        for name, low in (("images", 1), ("first_in_float", 0)):
-            _check_whole(name, getattr(self, name), low)
+        quantize.CALIBRATORS.find(self.calibrator, "calibrator")
+        arguments.whole(self.images, "images")
+        arguments.whole(self.first_in_float, "first_in_float", 0)
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage as an ONNX file with integer kernels."""
@@ -226,13 +230,3 @@ class Quantize(Step):
         form = Format(scheme="affine", calibrator=self.calibrator)
         config = Config(quantize.INT8.weights, form, {name: Config(None, None) for name in kept})
         return Stage(Frozen(stage.model, images[:1], quantize.int8_bytes(stage.model, images, config)), stage.changes)
-
-
-def _check_choice(name: str, value: str, allowed) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-
-
-def _check_whole(name: str, value: int, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")

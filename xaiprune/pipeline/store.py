@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..core import packed, save_atomically
+from ..core import fingerprint, packed, save_atomically
 from ..data import Split
 from ..deploy import Frozen
 from ..experiments import digest
@@ -56,7 +56,7 @@ class Store:
 
     def place(self, steps: Sequence[Step]) -> Path:
         """The folder of the stage that steps lead to."""
-        text = "\n".join([self._root, *map(repr, steps)])
+        text = "\n".join([self._root, *map(fingerprint, steps)])
         name = f"{len(steps)}-{type(steps[-1]).__name__.lower()}" if steps else "0-original"
         return self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -32,7 +32,6 @@ from .loops import (
     recalibrate,
     running_norms,
     shrink,
-    tune,
     within,
 )
 from .planning import check_names, counts_from, lowest, plan, to_target
@@ -174,7 +173,6 @@ __all__ = [
     "switched_off",
     "to_sparse",
     "to_target",
-    "tune",
     "two_of_four",
     "unit_scores",
     "weight_profile",

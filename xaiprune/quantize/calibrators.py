@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..core import Registry
 from .grid import grid_of
 from .statistics import Statistics
 
@@ -148,20 +149,14 @@ def mse(seen: Statistics, bits: int = 8, scheme: str = "affine", candidates: int
     return chosen
 
 
-CALIBRATORS: dict[str, Calibrator] = {
-    row.name: row
-    for row in (
+CALIBRATORS: Registry[Calibrator] = Registry(
+    "a calibrator",
+    Calibrator,
+    (
         Calibrator("min-max", min_max),
         Calibrator("moving-average", moving_average),
         Calibrator("percentile", percentile, histogram=True),
         Calibrator("entropy", entropy, histogram=True),
         Calibrator("mse", mse, histogram=True),
-    )
-}
-
-
-def check_calibrator(name: str, argument: str = "calibrator") -> Calibrator:
-    """The row of a calibrator, or an error that lists them."""
-    if name not in CALIBRATORS:
-        raise ValueError(f"{argument} must be one of {', '.join(CALIBRATORS)}, got {name!r}.")
-    return CALIBRATORS[name]
+    ),
+)

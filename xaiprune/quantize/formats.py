@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
-from .calibrators import check_calibrator
+from .calibrators import CALIBRATORS, Calibrator
 from .grid import limits
 
 #: Layers with weights that are quantized, and whose inputs are.
@@ -25,24 +25,29 @@ class Format:
     bits : int
         2 to 16.
     scheme : {"symmetric", "affine"}
-    calibrator : str
-        Name in ``CALIBRATORS``: how the range is chosen.
+    calibrator : str or Calibrator
+        Name in ``CALIBRATORS``, or one of your own: how the range is chosen.
     per_channel : bool
         One grid per output channel; for weights alone.
     """
 
     bits: int = 8
     scheme: str = "symmetric"
-    calibrator: str = "min-max"
+    calibrator: str | Calibrator = "min-max"
     per_channel: bool = False
 
     def __post_init__(self):
         limits(self.bits, self.scheme)
-        check_calibrator(self.calibrator)
+        self.ranges  # noqa: B018 - a calibrator that does not exist says so
+
+    @property
+    def ranges(self) -> Calibrator:
+        """How the range is chosen."""
+        return CALIBRATORS.find(self.calibrator, "calibrator")
 
     def __str__(self) -> str:
         channel = ", per channel" if self.per_channel else ""
-        return f"{self.bits} bits, {self.scheme}{channel}, {self.calibrator}"
+        return f"{self.bits} bits, {self.scheme}{channel}, {self.ranges.name}"
 
 
 @dataclass(frozen=True)

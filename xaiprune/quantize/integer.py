@@ -19,7 +19,6 @@ from torch import nn
 from ..data import check_images
 from ..deploy import lacks_packages, need, onnx_bytes, onnx_session
 from .calibrate import check_float
-from .calibrators import CALIBRATORS
 from .formats import Config, Format
 from .statistics import BINS, Statistics
 
@@ -67,7 +66,7 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
     """The same for a float model that is an ONNX file already, such as ``deploy.onnx_bytes`` writes."""
     check_images(images)
     _check(config)
-    bins = BINS if CALIBRATORS[config.activations.calibrator].histogram else 0
+    bins = BINS if config.activations.ranges.histogram else 0
     return _quantized(content, observed(content, images, bins=bins, batch_size=batch_size), config)
 
 
@@ -116,7 +115,7 @@ def _check(config: Config) -> None:
     for argument, form in (("weights", config.weights), ("activations", config.activations)):
         if not isinstance(form, Format) or form.bits != 8:
             raise ValueError(f"integer kernels take 8 bits for weights and activations, got {form} for {argument}.")
-    if (config.weights.scheme, config.weights.calibrator) != ("symmetric", "min-max"):
+    if (config.weights.scheme, config.weights.ranges.name) != ("symmetric", "min-max"):
         raise ValueError(f"weights must be symmetric and by min-max for integer kernels, got {config.weights}.")
     for name, mine in config.layers.items():
         if mine.weights is not None or mine.activations is not None:
@@ -133,7 +132,7 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
     form, ranges = config.activations, {}
     for name, statistics in seen.items():
         if statistics.batches:
-            bounds = CALIBRATORS[form.calibrator].function(statistics, form.bits, form.scheme)
+            bounds = form.ranges.function(statistics, form.bits, form.scheme)
             ranges[name] = tuple(np.array(bound, dtype=np.float32) for bound in bounds)
     graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
     floats = _in_float(graph.graph, config)

@@ -20,7 +20,7 @@ from ..data import Split
 from ..explain import explained
 from ..explain.relevance import modified_gradients
 from ..graph import fold_batch_norm
-from ..train import classification_loss
+from ..training import classification_loss
 from .calibrate import check_float
 from .formats import Config, Format, quantized_layers
 from .simulate import weight_numbers

@@ -12,7 +12,6 @@ from torch.nn.utils import parametrize
 
 from ..graph import TRANSPOSED_CONVOLUTIONS, fold_batch_norm
 from .calibrate import check_float
-from .calibrators import CALIBRATORS
 from .formats import Cast, Config, Format, quantized_layers
 from .grid import Grid, grid_of
 from .statistics import Statistics
@@ -179,17 +178,17 @@ def input_numbers(seen: Mapping[str, Statistics], form: Format | Cast | None, na
         raise ValueError(f"layer {name!r} was not calibrated: seen holds {', '.join(seen) or 'nothing'}.")
     if not seen[name].batches:
         raise ValueError(f"layer {name!r} was not calibrated: it did not run.")
-    if CALIBRATORS[form.calibrator].histogram and not seen[name].bins:
-        raise ValueError(f"calibrator {form.calibrator!r} reads a histogram; calibrate with bins > 0.")
+    if form.ranges.histogram and not seen[name].bins:
+        raise ValueError(f"calibrator {form.ranges.name!r} reads a histogram; calibrate with bins > 0.")
     try:
-        low, high = CALIBRATORS[form.calibrator].function(seen[name], form.bits, form.scheme)
+        low, high = form.ranges.function(seen[name], form.bits, form.scheme)
         return grid_of(low, high, bits=form.bits, scheme=form.scheme)
     except ValueError as error:
         raise ValueError(f"what layer {name!r} reads: {error}") from error
 
 
 def _calibrated_range(values: torch.Tensor, form: Format) -> tuple[float, float]:
-    row = CALIBRATORS[form.calibrator]
+    row = form.ranges
     seen = Statistics() if row.histogram else Statistics(bins=0)
     seen.update(values)
     return row.function(seen, form.bits, form.scheme)

@@ -56,7 +56,7 @@ class LearnedStep(nn.Module):
 
 
 def learnable(quantized: nn.Module) -> nn.Module:
-    """A copy of a quantized model whose weights and steps can be trained: ``prune.tune`` does it.
+    """A copy of a quantized model whose weights and steps can be trained: ``training.tune`` does it.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from torch import nn
 from ..data import Split
 from ..plots import RED
 from ..prune import obd
-from ..train import classification_loss
+from ..training import classification_loss
 from .canvas import LiveFigure
 from .explorer import Explorer, buttons
 

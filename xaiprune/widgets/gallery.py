@@ -7,7 +7,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from .. import data, dynamic, experiments, prune, zoo
-from ..train import classification_loss, reconstruction_loss
+from ..training import classification_loss, reconstruction_loss
 from .calibration import CalibrationExplorer
 from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer

@@ -11,11 +11,18 @@ import torch
 from torch import nn
 
 from .. import data, measure
-from ..augment import flip_and_shift, turn_and_shift
 from ..core import files
 from ..measure import ACCURACY, PSNR, Metric
 from ..nn import VisionTransformer, small_transformer
-from ..train import classification_loss, fit, random_shift, reconstruction_loss, seed_everything
+from ..training import (
+    classification_loss,
+    fit,
+    flip_and_shift,
+    random_shift,
+    reconstruction_loss,
+    seed_everything,
+    turn_and_shift,
+)
 from .autoencoder import ConvAutoencoder
 from .checkpoints import load_weights, save_card, save_weights
 from .dense import dense

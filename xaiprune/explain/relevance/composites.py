@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ...core import Registry
 from .ledger import Entry
 from .rules import PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 
@@ -83,9 +84,10 @@ def uniform(rule: Rule) -> Composite:
     return Composite(rule.name, ((_ALL, rule),))
 
 
-COMPOSITES: dict[str, Composite] = {
-    row.name: row
-    for row in (
+COMPOSITES: Registry[Composite] = Registry(
+    "a composite",
+    Composite,
+    (
         uniform(epsilon(0)),
         uniform(epsilon()),
         uniform(gamma()),
@@ -101,5 +103,5 @@ COMPOSITES: dict[str, Composite] = {
         Composite("epsilon-plus-box", ((_FIRST, z_box()), (_CONVOLUTIONS, z_plus()), (_ALL, epsilon()))),
         Composite("epsilon-gamma-box", ((_FIRST, z_box()), (_CONVOLUTIONS, gamma()), (_ALL, epsilon()))),
         Composite("epsilon-alpha-beta", ((_CONVOLUTIONS, alpha_beta()), (_ALL, epsilon()))),
-    )
-}
+    ),
+)

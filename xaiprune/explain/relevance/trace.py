@@ -177,7 +177,7 @@ def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-p
         For a model in training mode, an unknown composite, and, when the model runs, an operation that has no rule or
         a tensor that is read after an operation changed it in place: the layer is named.
     """
-    composite = find_composite(composite)
+    composite = COMPOSITES.find(composite, "composite")
     check_evaluating(model)
     trace = Trace(composite)
     with ExitStack() as stack:
@@ -191,12 +191,3 @@ def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-p
             parameter.requires_grad_(False)
         stack.enter_context(trace)
         yield trace
-
-
-def find_composite(composite: Composite | str) -> Composite:
-    """The composite itself, or the one of that name."""
-    if isinstance(composite, Composite):
-        return composite
-    if composite not in COMPOSITES:
-        raise ValueError(f"composite must be a Composite or one of {', '.join(COMPOSITES)}, got {composite!r}.")
-    return COMPOSITES[composite]

@@ -2,7 +2,7 @@
 
 from .budget import Budget, Budgeted, within
 from .masks import Masks, learn_masks
-from .recalibrate import recalibrate, running_norms, tune
+from .recalibrate import recalibrate, running_norms
 from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
 from .shrink import Shrunk, shrink
 
@@ -19,6 +19,5 @@ __all__ = [
     "recalibrate",
     "running_norms",
     "shrink",
-    "tune",
     "within",
 ]

@@ -20,7 +20,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ...data import Split
-from ...train import classification_loss
+from ...training import classification_loss
 from ..applying import gated_by
 from ..costs import Costs
 from ..scoring import Scores

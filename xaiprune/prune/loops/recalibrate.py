@@ -1,22 +1,17 @@
-"""Recovery: what a cut model gets back, without labels, and by training."""
+"""Recovery without labels: statistics of batch normalisation, measured anew."""
 
 # In stored tables: recovery
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from ...core import save_atomically
-from ...data import Split
 from ...graph import BATCH_NORMS
-from ...measure import ACCURACY, Metric
-from ...train import classification_loss, fit
 
 
 def running_norms(model: nn.Module) -> list[nn.Module]:
@@ -82,93 +77,3 @@ def _accumulating(model: nn.Module, norms: list[nn.Module]) -> Iterator[None]:
             norm.momentum = momentum
         for module, mode in modes.items():
             module.training = mode
-
-
-def tune(
-    model: nn.Module,
-    train: Split,
-    validation: Split,
-    *,
-    epochs: int,
-    lr: float = 1e-3,
-    loss: Callable = classification_loss,
-    metric: Metric = ACCURACY,
-    batch_size: int = 128,
-    augment: Callable | None = None,
-    seed: int = 0,
-    resume: Path | None = None,
-    progress: bool = True,
-) -> list[dict]:
-    """Train a model in place and end with the state that did best on the validation split, the first one included.
-
-    Parameters
-    ----------
-    model : nn.Module
-        In evaluation mode.
-    train, validation : Split
-        To train on, and to choose by.
-    epochs, lr
-        As for ``fit``.
-    loss : callable
-        ``(model, images, labels) -> scalar``: ``distill.towards(teacher)`` distils.
-    metric : Metric
-    batch_size, augment, seed
-        As for ``fit``.
-    resume : Path, optional
-        As for ``fit``; beside the file lies ``NAME.best`` with the best state so far.
-    progress : bool
-
-    Returns
-    -------
-    list of dict
-        The rows of ``fit``, with epoch -1, before any training, first; ``best`` marks the row that was kept.
-    """
-    best = _Best(model, metric, validation, None if resume is None else Path(f"{resume}.best"))
-    rows = [{"epoch": -1, "validation": best.first}]
-    rows += fit(
-        model,
-        train,
-        loss,
-        epochs=epochs,
-        lr=lr,
-        batch_size=batch_size,
-        seed=seed,
-        augment=augment,
-        validate=best.see,
-        resume=resume,
-        progress=progress,
-    )
-    best.restore()
-    chosen = max(range(len(rows)), key=lambda place: metric.better * rows[place]["validation"])
-    return [row | {"best": place == chosen} for place, row in enumerate(rows)]
-
-
-class _Best:
-    """The state that did best so far, kept in a file too if one is given."""
-
-    def __init__(self, model: nn.Module, metric: Metric, validation: Split, path: Path | None):
-        self.model, self.metric, self.validation, self.path = model, metric, validation, path
-        if path is not None and path.exists():
-            kept = torch.load(path, weights_only=True)
-            self.first, self.value, self.state = kept["first"], kept["value"], kept["state"]
-        else:
-            self.first = self.value = metric(model, validation)
-            self._keep()
-
-    def see(self, model: nn.Module) -> float:
-        value = self.metric(model, self.validation)
-        if self.metric.better * (value - self.value) > 0:
-            self.value = value
-            self._keep()
-        return value
-
-    def restore(self) -> None:
-        self.model.load_state_dict(self.state)
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-    def _keep(self) -> None:
-        self.state = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        if self.path is not None:
-            kept = {"first": self.first, "value": self.value, "state": self.state}
-            save_atomically(self.path, lambda temporary: torch.save(kept, temporary))

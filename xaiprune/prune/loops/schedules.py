@@ -4,21 +4,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from ...core import save_atomically
+from ...core import Checkpoint, Registry, arguments
 from ...data import Split
 from ...measure import ACCURACY, Metric
-from ...train import classification_loss, fit
+from ...training import TrainOptions, architecture, classification_loss, fit
 from ..applying import held
 from ..planning import plan
-from ..scoring import Scores, score
+from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, find_weights
 
 #: A schedule is a function ``(t, final) -> ratio`` of the progress t in [0, 1], from 0 up to ``final``.
@@ -45,34 +43,29 @@ def gradual(t: float, final: float) -> float:
     return final - final * (1 - t) ** 3
 
 
-SCHEDULES: dict[str, Schedule] = {
-    "one-shot": one_shot,
-    "linear": linear,
-    "iterative": iterative,
-    "gradual": gradual,
-}
+SCHEDULES: Registry[Schedule] = Registry(
+    "a schedule",
+    callable,
+    [("one-shot", one_shot), ("linear", linear), ("iterative", iterative), ("gradual", gradual)],
+)
 
 
-def ratios(schedule: str, final: float, steps: int) -> list[float]:
+def ratios(schedule: str | Schedule, final: float, steps: int) -> list[float]:
     """The ratio after each of ``steps`` steps; the last one is ``final``.
 
     Parameters
     ----------
-    schedule : str
-        A key of ``SCHEDULES``: add a row there to have your own.
+    schedule : str or callable
+        A key of ``SCHEDULES``, or a function ``(t, final) -> ratio`` of one's own.
     final : float
         In (0, 1).
     steps : int
         At least 1.
     """
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}.")
-    if not 0 < final < 1:
-        hint = f"; did you mean {final / 100:g}?" if 1 < final < 100 else ""
-        raise ValueError(f"final must be in (0, 1), got {final:g}{hint}")
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}.")
-    return [SCHEDULES[schedule](step / steps, final) for step in range(1, steps + 1)]
+    rises = SCHEDULES.find(schedule, "schedule")
+    arguments.share(final, "final")
+    arguments.whole(steps, "steps")
+    return [rises(step / steps, final) for step in range(1, steps + 1)]
 
 
 @dataclass(frozen=True)
@@ -99,22 +92,18 @@ def prune_and_tune(
     model: nn.Module,
     train: Split,
     validation: Split,
+    options: TrainOptions | None = None,
     *,
     final: float,
-    schedule: str = "gradual",
+    schedule: str | Schedule = "gradual",
     steps: int = 8,
-    epochs: int = 1,
     last_epochs: int | None = None,
-    lr: float = 1e-3,
-    criterion: str = "l1",
+    criterion: str | Criterion = "l1",
     scope: str = "global",
     loss: Callable = classification_loss,
     metric: Metric = ACCURACY,
     tolerance: float | None = None,
-    augment: Callable | None = None,
-    seed: int = 0,
-    resume: Path | None = None,
-    progress: bool = True,
+    **changes,
 ) -> Tuned:
     """Prune single weights step by step and tune what is left after each step, in place.
 
@@ -127,29 +116,24 @@ def prune_and_tune(
         In evaluation mode; it is trained in place.
     train, validation : Split
         To tune on, and to judge by. Scores that need data use ``train``.
+    options : TrainOptions, optional
+        Of the tuning after each step; by default one epoch, and 0 epochs prune without tuning.
     final : float
         Share of all weights that has gone at the end.
     schedule, steps
         As for :func:`ratios`.
-    epochs : int
-        Of the tuning after each step; 0 epochs prune without tuning.
     last_epochs : int, optional
         After the last step, where the schedule waits; by default ``epochs``.
-    lr : float
-        As for ``fit``.
     criterion, scope
         As for ``score`` and ``plan``.
     loss, metric
-        To train with, and to judge by.
+        To score and train with, and to judge by.
     tolerance : float, optional
         Stop as soon as a step ends more than this below the unpruned model, in the metric's unit, and go back to the
         step before; by default the schedule runs to its end.
-    augment : callable, optional
-        For the training images, as for ``fit``.
-    seed : int
-    resume : Path, optional
-        File that keeps the state after each step; a call that finds it goes on from there. It is deleted at the end.
-    progress : bool
+    **changes
+        Options by name, as for ``training.fit``. ``resume`` keeps the state after each step; a call that finds it goes
+        on from there.
 
     Returns
     -------
@@ -158,30 +142,34 @@ def prune_and_tune(
     Raises
     ------
     ValueError
-        If an argument is outside its range or the model has no prunable weight; nothing has been changed then.
+        If an argument is outside its range, the model has no prunable weight, or ``resume`` holds the state of a call
+        with another argument; nothing has been changed then.
     """
+    options = TrainOptions.of(options, {"epochs": 1} | changes if options is None else changes)
     goals = ratios(schedule, final, steps)
     groups = find_weights(model)
     total = sum(group.size for group in groups)
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
-    run = {"schedule": schedule, "final": final, "steps": steps, "criterion": criterion, "scope": scope, "seed": seed}
-    state = _Progress(model, metric(model, validation), run, resume)
+    arguments.evaluating(model)
+    criterion = CRITERIA.find(criterion, "criterion")
+    identity = {"model": architecture(model), "train": train, "validation": validation, "loss": loss, "metric": metric}
+    identity |= {"final": final, "schedule": schedule, "steps": steps, "last_epochs": last_epochs, "scope": scope}
+    identity |= {"criterion": criterion, "tolerance": tolerance, **options.identity}
+    state = _Progress(model, metric(model, validation), Checkpoint(options.resume, identity))
     for step in range(len(state.rows), steps):
         if state.stopped:
             break
-        scores = _with_gone_first(score(model, groups, criterion, train, loss=loss), state.plan)
+        seed = options.seed + step
+        scores = _with_gone_first(score(model, groups, criterion, train, loss=loss, seed=seed), state.plan)
         chosen = plan(scores, ratio=goals[step], scope=scope)
         with held(model, chosen):
             before = metric(model, validation)
-            rounds = last_epochs if last_epochs is not None and step == steps - 1 else epochs
-            if rounds:
-                fit(model, train, loss, epochs=rounds, lr=lr, seed=seed + step, augment=augment, progress=progress)
+            rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
+            fit(model, train, loss, options, epochs=rounds, seed=seed, resume=None)
         after = metric(model, validation)
         worse = metric.better * (state.intact - after)
         row = {"step": step + 1, "ratio": len(chosen) / total, "before": before, "after": after}
         state.add(row, chosen, recovered=tolerance is None or worse <= tolerance)
-    state.finish()
+    state.kept.finish()
     return Tuned(state.plan, state.rows, state.stopped)
 
 
@@ -199,19 +187,15 @@ def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:
 class _Progress:
     """Plan, rows and weights of the last step that recovered, kept in a file if one is given."""
 
-    def __init__(self, model: nn.Module, intact: float, run: dict, resume: Path | None):
-        self.model, self.intact, self.run, self.path = model, intact, run, None if resume is None else Path(resume)
+    def __init__(self, model: nn.Module, intact: float, kept: Checkpoint):
+        self.model, self.intact, self.kept = model, intact, kept
         self.plan: Plan | None = None
         self.rows: list[dict] = []
         self.stopped = False
         self._good = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        if self.path is not None and self.path.exists():
-            state = torch.load(self.path, weights_only=True)
-            kept = json.loads(state["kept"])
-            if kept["run"] != run:
-                raise ValueError(f"resume holds another run, {kept['run']}; give another file name.")
-            self.intact, self.rows, self.stopped = kept["intact"], kept["rows"], kept["stopped"]
-            self.plan = Plan.from_json(kept["plan"]) if kept["plan"] else None
+        if state := kept.load():
+            self.intact, self.rows, self.stopped = state["intact"], state["rows"], state["stopped"]
+            self.plan = Plan.from_json(state["plan"]) if state["plan"] else None
             self._good = state["weights"]
             model.load_state_dict(self._good)
 
@@ -223,12 +207,5 @@ class _Progress:
         else:
             self.stopped = True
             self.model.load_state_dict(self._good)
-        if self.path is not None:
-            kept = {"run": self.run, "intact": self.intact, "rows": self.rows, "stopped": self.stopped}
-            kept["plan"] = self.plan.to_json() if self.plan else None
-            state = {"kept": json.dumps(kept), "weights": self._good}
-            save_atomically(self.path, lambda temporary: torch.save(state, temporary))
-
-    def finish(self) -> None:
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        plan = self.plan.to_json() if self.plan else None
+        self.kept.save(intact=self.intact, rows=self.rows, stopped=self.stopped, plan=plan, weights=self._good)

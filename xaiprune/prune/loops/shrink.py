@@ -5,25 +5,23 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from ...core import save_atomically
+from ...core import Checkpoint, arguments
 from ...data import Split
 from ...measure import ACCURACY, Metric
-from ...train import classification_loss
+from ...training import TrainOptions, classification_loss, tune
 from ..applying import cut
 from ..costs import Costs, mac_costs
 from ..planning import plan
-from ..scoring import Scores, score
+from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, UnitGroup, find_units
 from .budget import Budget
-from .recalibrate import recalibrate, running_norms, tune
+from .recalibrate import recalibrate, running_norms
 from .schedules import ratios
 
 
@@ -55,27 +53,24 @@ def shrink(
     model: nn.Module,
     train: Split,
     validation: Split,
+    options: TrainOptions | None = None,
     *,
     target: float,
     calibration: Split,
     steps: int = 4,
-    schedule: str = "linear",
-    criterion: str = "taylor",
+    schedule: str | Callable = "linear",
+    criterion: str | Criterion = "taylor",
     rescale: Callable[[Scores, Costs], Scores] = lambda scores, costs: scores,
     units: Callable[[nn.Module, torch.Tensor], list[UnitGroup]] = find_units,
     costs: Callable[[nn.Module, list[UnitGroup], torch.Tensor], Costs] = mac_costs,
     floor: int = 1,
     round_to: int = 1,
-    epochs: int = 1,
     last_epochs: int | None = None,
-    lr: float = 1e-3,
     loss: Callable | Sequence[Callable] = classification_loss,
+    score_loss: Callable | None = None,
     metric: Metric = ACCURACY,
     budget: Budget | None = None,
-    augment: Callable | None = None,
-    seed: int = 0,
-    resume: Path | None = None,
-    progress: bool = True,
+    **changes,
 ) -> Shrunk:
     """Cut, re-calibrate and tune in turn, until a share of the cost is left.
 
@@ -87,37 +82,36 @@ def shrink(
         In evaluation mode.
     train, validation : Split
         To tune on, and to judge by.
+    options : TrainOptions, optional
+        Of the tuning after each step; by default one epoch. 0 epochs are no tuning.
     target : float
         Share of the cost that is left at the end, in (0, 1).
     calibration : Split
         To score on, and to re-calibrate with.
     steps, schedule
         As for :func:`ratios`: how the cost falls.
-    criterion : str
-        Key of ``CRITERIA``.
+    criterion : str or Criterion
+        Key of ``CRITERIA``, or one of your own.
     rescale : callable
         ``(scores, costs) -> scores`` before they are ranked, such as ``lambda s, c: s.per(c.per_unit())``.
     units, costs : callable
         What may go, and what counts.
     floor, round_to
         As for :func:`plan`.
-    epochs, last_epochs : int
-        Of tuning after each step, and after the last one (by default the same). 0 is no tuning.
-    lr : float
-        As for :func:`tune`.
+    last_epochs : int, optional
+        Of tuning after the last step; by default ``epochs``.
     loss : callable or sequence of callable
-        As for :func:`tune`; ``distill.towards(freeze(model))`` distils from the model that came in. Several losses are
-        a trade: where a step overspends the budget it is tuned again with the next one, such as one that asks for the
-        model's attention too, with a rising weight.
+        As for ``training.tune``; ``distill.towards(freeze(model))`` distils from the model that came in. Several losses
+        are a trade: where a step overspends the budget it is tuned again with the next one, such as one that asks for
+        the model's attention too, with a rising weight.
+    score_loss : callable, optional
+        By which units are scored; by default the first ``loss``.
     metric : Metric
     budget : Budget, optional
         A step that overspends it with every loss ends the run, and the step before is given back.
-    augment : callable, optional
-        As for :func:`tune`.
-    seed : int
-    resume : Path, optional
-        File that keeps the state after each step; a call that finds it goes on from there. It is deleted at the end.
-    progress : bool
+    **changes
+        Options by name, as for ``training.fit``. ``resume`` keeps the state after each step; a call that finds it goes
+        on from there.
 
     Returns
     -------
@@ -126,30 +120,32 @@ def shrink(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or ``resume`` holds another run.
+        If an argument is out of its range, or ``resume`` holds the state of a call with another argument.
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
-    if not 0 < target < 1:
-        hint = f"; did you mean {target / 100:g}?" if 1 < target < 100 else ""
-        raise ValueError(f"target must be in (0, 1), the share of the cost that is left, got {target:g}{hint}.")
+    options = TrainOptions.of(options, {"epochs": 1} | changes if options is None else changes)
+    arguments.evaluating(model)
+    arguments.share(target, "target", what="the share of the cost that is left")
     losses = (loss,) if callable(loss) else tuple(loss)
     if not losses:
         raise ValueError("loss is empty: give one loss, or several in the order in which they are tried.")
+    criterion = CRITERIA.find(criterion, "criterion")
+    by = losses[0] if score_loss is None else score_loss
     goals = [1 - ratio for ratio in ratios(schedule, 1 - target, steps)]
     example = validation.images[:1]
-    run = {"target": target, "steps": steps, "schedule": schedule, "criterion": criterion, "seed": seed, "lr": lr}
-    run |= {"epochs": epochs, "last_epochs": last_epochs, "floor": floor, "round_to": round_to}
-    state = _State(Plan(tuple(units(model, example)), {}), run, resume)
+    identity = {"model": model, "train": train, "validation": validation, "calibration": calibration, "target": target}
+    identity |= {"steps": steps, "schedule": schedule, "criterion": criterion, "rescale": rescale, "units": units}
+    identity |= {"costs": costs, "floor": floor, "round_to": round_to, "last_epochs": last_epochs, "loss": losses}
+    identity |= {"score_loss": by, "metric": metric, "budget": budget, **options.identity}
+    state = _State(Plan(tuple(units(model, example)), {}), Checkpoint(options.resume, identity))
     whole = costs(model, list(state.plan.groups), example).total
     smaller = state.build(model)
     for step in range(len(state.rows), steps):
         if state.stopped:
             break
-        groups = units(smaller, example)
+        groups, seed = units(smaller, example), options.seed + step
         now = costs(smaller, groups, example)
         share = goals[step] * whole / now.total
-        scores = rescale(score(smaller, groups, criterion, calibration, seed=seed + step), now)
+        scores = rescale(score(smaller, groups, criterion, calibration, loss=by, seed=seed), now)
         enough = share >= 1  # the step before went further than it had to
         chosen = (
             Plan(tuple(groups), {}) if enough else plan(scores, target=share, costs=now, floor=floor, round_to=round_to)
@@ -159,23 +155,13 @@ def shrink(
         if running_norms(next_model):
             recalibrate(next_model, calibration.images)
         row["recalibrated"] = metric(next_model, validation)
-        rounds = last_epochs if last_epochs is not None and step == steps - 1 else epochs
+        rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
         for place, one in enumerate(losses):
             candidate = copy.deepcopy(next_model)
             if rounds:
-                tune(
-                    candidate,
-                    train,
-                    validation,
-                    epochs=rounds,
-                    lr=lr,
-                    loss=one,
-                    metric=metric,
-                    augment=augment,
-                    seed=seed + step,
-                    resume=None if resume is None else Path(f"{resume}.step{step + 1}.loss{place}"),
-                    progress=progress,
-                )
+                part = state.kept.part(f"step{step + 1}.loss{place}")
+                told = {"epochs": rounds, "seed": seed, "resume": part}
+                tune(candidate, train, validation, options, loss=one, metric=metric, **told)
             row["tuned"] = metric(candidate, validation)
             if budget is not None:
                 spent = budget.spent(candidate)
@@ -187,25 +173,21 @@ def shrink(
             state.add(row, state.plan.then(chosen), smaller)
         else:
             state.stop(row)
-    state.finish()
+    state.kept.finish()
     return Shrunk(smaller, state.plan, state.rows, state.stopped)
 
 
 class _State:
     """Plan, rows and weights of the last step that held, in a file too if one is given."""
 
-    def __init__(self, plan: Plan, run: dict, path: Path | None):
-        self.plan, self.run, self.path = plan, run, None if path is None else Path(path)
+    def __init__(self, plan: Plan, kept: Checkpoint):
+        self.plan, self.kept = plan, kept
         self.rows: list[dict] = []
         self.stopped = False
         self._weights: dict | None = None
-        if self.path is not None and self.path.exists():
-            state = torch.load(self.path, weights_only=True)
-            kept = json.loads(state["kept"])
-            if kept["run"] != run:
-                raise ValueError(f"resume holds another run, {kept['run']}; give another file name.")
-            self.rows, self.stopped, self._weights = kept["rows"], kept["stopped"], state["weights"]
-            self.plan = Plan.from_json(kept["plan"])
+        if state := kept.load():
+            self.rows, self.stopped, self._weights = state["rows"], state["stopped"], state["weights"]
+            self.plan = Plan.from_json(state["plan"])
         else:
             self._save()  # so that what the first step leaves unfinished is known as this run's
 
@@ -228,12 +210,5 @@ class _State:
         self.stopped = True
         self._save()
 
-    def finish(self) -> None:
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
     def _save(self) -> None:
-        if self.path is not None:
-            kept = {"run": self.run, "rows": self.rows, "stopped": self.stopped, "plan": self.plan.to_json()}
-            state = {"kept": json.dumps(kept), "weights": self._weights}
-            save_atomically(self.path, lambda temporary: torch.save(state, temporary))
+        self.kept.save(rows=self.rows, stopped=self.stopped, plan=self.plan.to_json(), weights=self._weights)

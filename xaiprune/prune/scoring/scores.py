@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...core import arguments
 from ...data import Split
-from ...train import classification_loss
+from ...training import classification_loss
 from ..units import UnitGroup, check_groups
 from .criteria import CRITERIA, Criterion, Evidence
 
@@ -154,11 +155,8 @@ def score(
         training mode, or a score that is not finite (the group and the criterion are named).
     """
     groups = check_groups(units)
-    if not isinstance(criterion, Criterion) and criterion not in CRITERIA:
-        raise ValueError(f"criterion must be a Criterion or one of {', '.join(CRITERIA)}, got {criterion!r}.")
-    criterion = criterion if isinstance(criterion, Criterion) else CRITERIA[criterion]
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first, so that scores are repeatable.")
+    criterion = CRITERIA.find(criterion, "criterion")
+    arguments.evaluating(model, why=", so that scores are repeatable")
     if "data" in criterion.needs and (data is None or len(data.images) == 0):
         raise ValueError(
             f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."

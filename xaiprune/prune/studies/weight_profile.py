@@ -10,7 +10,7 @@ from torch import nn
 
 from ...curvature import check_request, check_scalar
 from ...data import Split
-from ...train import classification_loss
+from ...training import classification_loss
 from ..scoring import score
 from ..units import find_units, find_weights
 

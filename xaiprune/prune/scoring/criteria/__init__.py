@@ -1,12 +1,13 @@
 """Criteria: ways to say how much a unit matters.
 
-A criterion is a row of data: ``CRITERIA["mine"] = Criterion("mine", function)`` for channels and neurons, with
+A criterion is a row of data: ``CRITERIA.add(Criterion("mine", function))`` for channels and neurons, with
 ``weights=function`` for single weights. A function takes an :class:`Evidence` and returns one number per unit of each
 group.
 """
 
 from __future__ import annotations
 
+from ....core import Registry
 from . import attribution, blocks, heads, memory, slices, statistics, weights
 from .ablation import ablation
 from .evidence import Criterion, Evidence, at_random
@@ -16,9 +17,10 @@ from .yeom import YEOM
 _OWNED, _READ = "over every slice that the unit owns", "summed over all places where the unit is read"
 _DATA, _GRADIENTS = frozenset({"data"}), frozenset({"data", "gradients"})
 
-CRITERIA: dict[str, Criterion] = {
-    row.name: row
-    for row in (
+CRITERIA: Registry[Criterion] = Registry(
+    "a criterion",
+    Criterion,
+    (
         *(
             Criterion(
                 name, slices.norm(power), frozenset(), weights.magnitude, blocks.norm(power), stated, memory.norm(power)
@@ -82,7 +84,7 @@ CRITERIA: dict[str, Criterion] = {
         Criterion(
             "random", at_random, weights=at_random, blocks=at_random, stated="uniform in [0, 1)", memory=at_random
         ),
-    )
-}
+    ),
+)
 
 __all__ = ["CRITERIA", "YEOM", "Criterion", "Evidence"]

@@ -7,7 +7,16 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from .train import random_shift
+from ..core import Registry
+
+
+def random_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 1) -> torch.Tensor:
+    """Each image (C, H, W) of a batch moved by its own whole number of pixels, up to ``pixels`` in each direction."""
+    count, _, height, width = images.shape
+    down, right = torch.randint(0, 2 * pixels + 1, (2, count, 1, 1), generator=generator)
+    padded = functional.pad(images, (pixels,) * 4).movedim(1, -1)
+    rows, columns = down + torch.arange(height)[:, None], right + torch.arange(width)
+    return padded[torch.arange(count)[:, None, None], rows, columns].movedim(-1, 1)
 
 
 def random_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -51,10 +60,14 @@ def flip_shift_and_mix(images: torch.Tensor, generator: torch.Generator) -> torc
 
 
 #: Those that leave the class as it is, by name.
-AUGMENTATIONS: dict[str, Callable] = {
-    "shift": random_shift,
-    "flip": random_flip,
-    "flip and shift": flip_and_shift,
-    "turn": random_turn,
-    "turn and shift": turn_and_shift,
-}
+AUGMENTATIONS: Registry[Callable] = Registry(
+    "a random change of inputs",
+    callable,
+    [
+        ("shift", random_shift),
+        ("flip", random_flip),
+        ("flip and shift", flip_and_shift),
+        ("turn", random_turn),
+        ("turn and shift", turn_and_shift),
+    ],
+)

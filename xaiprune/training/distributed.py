@@ -1,4 +1,4 @@
-"""Training on several devices or machines, through Lightning Fabric; the loop stays ``train.fit``."""
+"""Training on several devices or machines, through Lightning Fabric; the loop stays ``training.fit``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from .graph import BATCH_NORMS
+from ..graph import BATCH_NORMS
 
 
 def shared(

@@ -1,0 +1,57 @@
+"""What a training makes small: ``(model, inputs, targets) -> scalar tensor``."""
+
+# In stored tables: training
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def reconstruction_loss(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean squared error between a model's output and its input; targets are not used.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An autoencoder.
+    inputs : torch.Tensor
+        Shape ``(N, ...)``.
+    targets : torch.Tensor, optional
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> reconstruction_loss(nn.Identity(), torch.rand(2, 3)).item()
+    0.0
+    """
+    return nn.functional.mse_loss(model(inputs), inputs)
+
+
+def classification_loss(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of a classifier's logits against labels.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Inputs (N, ...) to logits (N, classes).
+    inputs : torch.Tensor
+        Shape ``(N, ...)``.
+    targets : torch.Tensor
+        Labels (N,), int64.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> classification_loss(nn.Identity(), torch.zeros(2, 4), torch.tensor([0, 3])).item()  # log 4
+    1.3862943649291992
+    """
+    return nn.functional.cross_entropy(model(inputs), targets)
