@@ -4,7 +4,7 @@
 #
 # make student    write the edition with blanks into build/student; work that lies there is never overwritten
 # make teacher    write the one with solutions, likely mistakes, times (it runs every lesson) and questions to discuss
-# make site       build the course as static pages into build/site
+# make site       build the course and the API reference as static pages into build/site
 # make dashboard  start the explorers as a page of their own, without code
 #
 # TORCH_INDEX=ADDRESS takes torch and torchvision from another index, or from a folder of wheels.

@@ -71,6 +71,19 @@ def test_environment_yml_takes_its_pins_from_the_same_file():
     assert '--editable "REPOSITORY[course,deploy,scale]"' in teachers  # what lessons need, without tests
 
 
+def test_the_citation_names_the_software_as_the_project_does():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # required by the format, version 1.2.0
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    project = pyproject()["project"]
+    assert citation["version"] == project["version"] == xaiprune.__version__
+    assert citation["license"] == project["license"]
+    assert citation["title"].partition(":")[0] == project["name"]
+    holder = re.search(r"Copyright \(c\) \d+ (.+)", (ROOT / "LICENSE").read_text())[1]
+    assert citation["authors"] == [{"name": holder}]
+
+
 def test_torch_comes_from_a_folder_of_wheels_where_make_is_told_so(tmp_path):
     """Two wheels of nothing, with the pinned versions: only the folder can have given them."""
     pins = requirements((ROOT / "constraints.txt").read_text())

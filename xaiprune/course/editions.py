@@ -2,7 +2,7 @@
 
 All are made from the committed lessons. The student edition has blanks where these hold solutions, and no outputs: a
 guess is worth something only before the result is seen. The teacher edition has the solutions, what each check says to
-likely mistakes, how long cells take, and questions to discuss. The site has the lessons as pages.
+likely mistakes, how long cells take, and questions to discuss. The site has the lessons and the API reference.
 """
 
 from __future__ import annotations
