@@ -11,7 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-from xaiprune.course import api, runner, site
+from xaiprune.course import api, runner
+from xaiprune.course.site import build
 
 LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in runner.lessons()}
 MARKDOWN = MarkdownIt().use(dollarmath_plugin)
@@ -20,7 +21,7 @@ MARKDOWN = MarkdownIt().use(dollarmath_plugin)
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The pages; Sphinx's warnings are errors."""
-    return site.build(tmp_path_factory.mktemp("site") / "pages").parent
+    return build(tmp_path_factory.mktemp("site") / "pages").parent
 
 
 def parsed(mathml):
@@ -251,7 +252,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_the_reference_takes_its_rooms_and_their_words_from_the_package(repository, tmp_path):
-    site = site.build(tmp_path / "site", **repository("toys")).parent
+    site = build(tmp_path / "site", **repository("toys")).parent
     assert {path.stem for path in (site / "api").iterdir()} == {"toys_package", "toys_package.shed"}
     top, shed = ((site / "api" / f"toys_package{room}.html").read_text() for room in ("", ".shed"))
     assert 'href="toys_package.shed.html#toys_package.shed.rake"' in top
@@ -270,7 +271,7 @@ def test_the_reference_takes_its_rooms_and_their_words_from_the_package(reposito
 
 
 def test_documents_are_taken_up_with_contents_of_their_own(repository, tmp_path):
-    plain = site.build(tmp_path / "plain", **repository("plain"))
+    plain = build(tmp_path / "plain", **repository("plain"))
     assert "Documentation" not in plain.read_text()
     made = repository(
         "documented",
@@ -283,7 +284,7 @@ def test_documents_are_taken_up_with_contents_of_their_own(repository, tmp_path)
     )
     picture = next((plain.parent / "_static").glob("*.png"))
     (made["root"] / "docs" / "drawn.png").write_bytes(picture.read_bytes())
-    site = site.build(tmp_path / "site", **made).parent
+    site = build(tmp_path / "site", **made).parent
     index = (site / "index.html").read_text()
     contents = index.partition("Documentation")[2].partition("Reference")[0]
     links = ["docs/architecture.html", "docs/names.html", "docs/extend/criterion.html", "changelog.html"]
@@ -311,7 +312,7 @@ def test_a_mistake_in_a_page_is_named_and_an_earlier_site_stays(repository, tmp_
     (tmp_path / "site" / "index.html").write_text("earlier")
     made = repository(name, **change)
     with pytest.raises(RuntimeError, match=told):
-        site.build(tmp_path / "site", **made)
+        build(tmp_path / "site", **made)
     assert [path.name for path in (tmp_path / "site").iterdir()] == ["index.html"]
     assert (tmp_path / "site" / "index.html").read_text() == "earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "site"])
