@@ -12,8 +12,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
-# Threads that wait sleep: spinning ones make the lessons slow beside other programs. (xaiprune/core/threads.py)
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that wait soon sleep, as xaiprune/core/threads.py says, unless you have chosen otherwise.
+ifeq ($(OMP_WAIT_POLICY)$(GOMP_SPINCOUNT),)
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 1000
+endif
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # No question about news and no look for updates: the course runs offline.
 LAB_SETTINGS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections import namedtuple
@@ -38,7 +39,7 @@ def test_setup_seeds_pins_threads_and_reports(whole, capsys):
     xp.setup(seed=5, threads=1)
     assert torch.equal(torch.rand(1), first)
     assert torch.get_num_threads() == 1
-    assert "doctor: 8 checks, all OK" in capsys.readouterr().out
+    assert f"doctor: {len(doctor.CHECKS)} checks, all OK" in capsys.readouterr().out
     torch.set_num_threads(before)
 
 
@@ -95,6 +96,27 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     assert doctor._cache().ok
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
     assert "set XAIPRUNE_CACHE" in doctor._cache().advice
+
+
+def test_a_torch_that_does_not_load_is_told_and_nothing_behind_it_is_looked_at(monkeypatch):
+    monkeypatch.setattr(doctor.importlib, "import_module", importing({"torch": ImportError("no torch")}))
+    monkeypatch.setattr(doctor, "CHECKS", (doctor._torch, lambda: pytest.fail("looked at")))
+    [finding] = doctor.doctor()
+    assert not finding.ok
+
+
+def test_what_a_runtime_misses_is_a_note_that_says_what_it_costs(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(doctor, "CHECKS", (doctor._python, doctor._onnx_runtime, doctor._compiler))
+    xp.setup(threads=torch.get_num_threads())
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert re.match(r"NOTE ONNX Runtime: onnxruntime is not installed; .*deploy.*lessons 05, .* stop where", first)
+    assert re.match(
+        r"NOTE a C\+\+ compiler, .*: there is no C\+\+ compiler .*; install .*torch.compile is left out", second
+    )
+    assert all(finding.ok for finding in doctor.doctor())
 
 
 def test_setup_refuses_to_start_a_lesson_half_broken(monkeypatch):

@@ -130,7 +130,8 @@ def test_a_scorecard_reads_the_file(model, content):
 
 
 def test_torchs_own_path_computes_nearly_the_same(model):
-    pytest.importorskip("torchao")
+    if lack := deploy.lacks_packages("torchao") or deploy.lacks_compiler():
+        pytest.skip(lack)
     run = quantize.pt2e(model, IMAGES, IMAGES[:8])
     assert quantize.sqnr(model(IMAGES[:8]), run(IMAGES[:8])) > 20
     with pytest.raises(ValueError, match="images must fill a batch of 8"):

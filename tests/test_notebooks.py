@@ -83,6 +83,21 @@ def test_it_compares_outputs_and_makes_claims(notebook):
 
 
 @each_lesson
+def test_a_claim_about_time_stops_nobody(notebook):
+    for cell in code(notebook):
+        for line in re.findall(r"claim\((?:[^()]|\([^()]*\))*\)", cell.source):
+            about_time = re.search(r"latenc|faster|slower|\btimes? (longer|less)|takes? (longer|less)|seconds", line)
+            assert not about_time or "timed=True" in line, line
+
+
+@each_lesson
+def test_the_package_is_imported_before_torch(notebook):
+    """It sets how torch's threads wait, which is read once."""
+    first = code(notebook)[0].source
+    assert "import torch" not in first.partition("import xaiprune as xp")[0]
+
+
+@each_lesson
 def test_every_picture_has_alt_text_and_a_paragraph_that_reads_it(notebook):
     for place, cell in enumerate(notebook.cells):
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
@@ -149,7 +164,7 @@ def test_the_runner_runs_saves_and_reports(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runner, "lessons", lambda: sorted(tmp_path.glob("*.ipynb")))
     assert runner.main(["run", "--save"]) == 1
     out = capsys.readouterr().out
-    [megabytes] = re.findall(r"\[1/2\] 01_ok +0\.\d of 1\.0 min, +(\d+) MB", out)
+    [megabytes] = re.findall(r"\[1/2\] 01_ok +\d+\.\d of 1\.0 min, +(\d+) MB", out)
     assert 10 < int(megabytes) < 500  # of the kernel, however large the process is that started it
     assert "FAILED" in out
     assert "ZeroDivisionError" in out

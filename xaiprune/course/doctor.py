@@ -147,11 +147,10 @@ def _cache() -> Finding:
 
 
 def _threads() -> Finding:
-    from ..core import LATE, POLICY
+    from ..core import LATE
 
-    advice = f"torch was imported before xaiprune: import xaiprune first, or set {POLICY}=PASSIVE before Python starts"
-    cost = "; until then lessons are slow beside other programs"
-    return Finding("threads that sleep while they wait", advice + cost if LATE else "", note=True)
+    advice = "torch was imported before xaiprune; until xaiprune comes first, lessons are slow beside other programs"
+    return Finding("threads that wait asleep", advice if LATE else "", note=True)
 
 
 def _onnx_runtime() -> Finding:

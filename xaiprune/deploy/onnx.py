@@ -38,6 +38,11 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     example : torch.Tensor
         Any batch; only its shape beside the first axis matters.
 
+    Returns
+    -------
+    bytes
+        An ONNX file.
+
     Raises
     ------
     ValueError
@@ -129,7 +134,23 @@ def _to_export(model: nn.Module) -> nn.Module:
 
 
 def runnable(content: bytes) -> Callable:
-    """A function from images (N, ...) to the output, or a tuple of outputs, of an ONNX model in ONNX Runtime."""
+    """A function that runs an ONNX model in ONNX Runtime.
+
+    Parameters
+    ----------
+    content : bytes
+        An ONNX file with one input.
+
+    Returns
+    -------
+    callable
+        From images (N, ...) to the output, or to a tuple of outputs.
+
+    Raises
+    ------
+    UnavailableError
+        If onnxruntime is not installed.
+    """
     session = onnx_session(content)
     name = session.get_inputs()[0].name
 
@@ -151,13 +172,34 @@ def adds_products_exactly(flags: Path = Path("/proc/cpuinfo")) -> bool:
     ----------
     flags : Path
         Where Linux lists what the processor can do.
+
+    Returns
+    -------
+    bool
     """
     told = flags.read_text() if flags.exists() else ""
     return "vnni" in told or "avx2" not in told
 
 
 def onnx_session(content: bytes, profile: Path | None = None):
-    """An inference session on the CPU with torch's number of threads; with ``profile``, times of nodes go there."""
+    """A session of ONNX Runtime on the CPU, with as many threads as torch has now.
+
+    Parameters
+    ----------
+    content : bytes
+        An ONNX file.
+    profile : Path, optional
+        Beginning of the name of a file that the times of nodes go to.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+
+    Raises
+    ------
+    UnavailableError
+        If onnxruntime is not installed.
+    """
     need("ONNX Runtime", lacks_packages("onnxruntime"))
     import onnxruntime as ort
 
@@ -176,10 +218,24 @@ def onnx_session(content: bytes, profile: Path | None = None):
 def node_times(content: bytes, example: torch.Tensor, repeats: int = 30) -> list[tuple[str, str, float]]:
     """What each node of an ONNX model takes, by ONNX Runtime's own profile.
 
+    Parameters
+    ----------
+    content : bytes
+        An ONNX file.
+    example : torch.Tensor
+        The batch.
+    repeats : int
+        Timed runs.
+
     Returns
     -------
     list of (str, str, float)
         Name, operator and median microseconds, in order of execution.
+
+    Raises
+    ------
+    UnavailableError
+        If onnxruntime is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
         session = onnx_session(content, Path(folder) / "profile")

@@ -67,12 +67,24 @@ def prepare(model: nn.Module, example: torch.Tensor, runtime: str | Runtime = "O
 
 
 def missing() -> dict[str, str]:
-    """The runtimes that cannot run here: by name what is missing, with the way out."""
+    """The runtimes that cannot run here.
+
+    Returns
+    -------
+    dict of str to str
+        By name what is missing, with the way out.
+    """
     return {name: lack for name, row in RUNTIMES.items() if (lack := row.lacks())}
 
 
 def available() -> dict[str, Runtime]:
-    """The runtimes that can run here, by name."""
+    """The runtimes that can run here.
+
+    Returns
+    -------
+    dict of str to Runtime
+        By name, in the order of ``RUNTIMES``.
+    """
     return {name: row for name, row in RUNTIMES.items() if not row.lacks()}
 
 

@@ -56,6 +56,8 @@ def int8_bytes(
     ------
     ValueError
         If the model is in training mode or quantized already, or the config asks for other than 8 bits.
+    UnavailableError
+        If ONNX Runtime is not installed.
     """
     check_float(model)
     check_images(images)
@@ -63,7 +65,26 @@ def int8_bytes(
 
 
 def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *, batch_size: int = 32) -> bytes:
-    """The same for a float model that is an ONNX file already, such as ``deploy.onnx_bytes`` writes."""
+    """The same for a float model that is an ONNX file already, such as ``deploy.onnx_bytes`` writes.
+
+    Parameters
+    ----------
+    content : bytes
+        The float model, an ONNX file.
+    images, config, batch_size
+        As for :func:`int8_bytes`.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ValueError
+        If the config asks for other than 8 bits.
+    UnavailableError
+        If ONNX Runtime is not installed.
+    """
     check_images(images)
     _check(config)
     bins = BINS if config.activations.ranges.histogram else 0
@@ -71,7 +92,30 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
 
 
 def observed(content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 32) -> dict[str, Statistics]:
-    """Statistics of every tensor that flows through an ONNX model, by name."""
+    """Statistics of every tensor that flows through an ONNX model.
+
+    Parameters
+    ----------
+    content : bytes
+        The model, an ONNX file.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    bins : int
+        Of the histograms; 0 keeps extremes alone.
+    batch_size : int
+
+    Returns
+    -------
+    dict of str to Statistics
+        By name of the tensor.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    UnavailableError
+        If ONNX Runtime is not installed.
+    """
     need("an ONNX model", lacks_packages("onnx", "onnxruntime"))
     import onnx
 
