@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
-import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import replace
@@ -132,19 +130,3 @@ def test_what_a_runtime_lacks_is_noted_and_the_lessons_go_on(whole, monkeypatch,
     out = capsys.readouterr().out
     assert "doctor: 8 checks, 7 OK" in out
     assert "NOTE a C++ compiler, for torch.compile: there is no C++ compiler 'g++'; install it; until then" in out
-
-
-def test_threads_that_spin_are_noted(whole, monkeypatch):
-    assert doctor._threads().advice == ""
-    monkeypatch.setattr("xaiprune.core.LATE", True)
-    found = doctor._threads()
-    assert found.ok
-    assert "OMP_WAIT_POLICY=PASSIVE before Python starts" in found.advice
-
-
-def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise():
-    code = "import os, xaiprune, torch; print(os.environ['OMP_WAIT_POLICY'], xaiprune.core.LATE)"
-    for given, wanted in ({}, "PASSIVE False"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE False"):
-        environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | given
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == wanted

@@ -65,7 +65,7 @@ def test_make_sets_the_same(chosen, told):
 
 def test_where_torch_came_first_the_doctor_says_so():
     loaded = "import sys; sys.modules['torch'] = sys; "
-    told = "import xaiprune; from xaiprune import doctor; print(doctor._threads(), doctor._threads().ok)"
+    told = "import xaiprune; from xaiprune.course import doctor; print(doctor._threads(), doctor._threads().ok)"
     late = python(loaded + told).stdout
     assert late.startswith("NOTE threads that wait asleep: torch was imported before xaiprune; until xaiprune comes")
     assert late.endswith("True\n"), "a note stops no lesson"

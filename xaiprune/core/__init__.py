@@ -5,12 +5,11 @@ from .checkpoint import Checkpoint, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
 from .malloc import KEPT, keep_freed
 from .registry import Registry
-from .threads import LATE, POLICY
+from .threads import LATE
 
 __all__ = [
     "KEPT",
     "LATE",
-    "POLICY",
     "Checkpoint",
     "Registry",
     "arguments",
