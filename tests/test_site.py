@@ -126,6 +126,16 @@ def test_a_formula_that_is_not_understood_is_refused(latex):
     assert repr(latex) in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("latex", "told"),
+    [(r"\boxed{x}", "not all browsers draw"), (r"\cancel{x}", "not all browsers draw"), (r"a = b \\ c = d", "aligned")],
+)
+def test_a_formula_that_would_be_shown_otherwise_than_meant_is_refused(latex, told):
+    with pytest.raises(ValueError, match=told):
+        site.mathml(latex, display=True)
+    assert "<mtable" in site.mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", display=True)
+
+
 def test_the_site_has_every_lesson_with_its_outputs(site):
     for name, notebook in LESSONS.items():
         text = (site / f"{name}.html").read_text()
@@ -277,11 +287,12 @@ def test_documents_are_taken_up_with_contents_of_their_own(repository, tmp_path)
         "documented",
         **{
             "docs/names": "# Names\n",
-            "docs/architecture": "# Architecture\n\n![drawn](drawn.png) [own](extend/criterion.md#two)\n",
+            "docs/architecture": "# House\n\n![drawn](drawn.png) [own](extend/criterion.md#two) [empty](empty.ipynb)\n",
             "docs/extend/criterion": "# One\n\n[home](../../README.md) [one](../../notebooks/01_one.ipynb)\n\n## Two\n",
             "CHANGELOG": "# Changes\n\n[how](docs/architecture.md)\n",
         },
     )
+    nbformat.write(nbformat.v4.new_notebook(), made["root"] / "docs" / "empty.ipynb")
     picture = next((plain.parent / "_static").glob("*.png"))
     (made["root"] / "docs" / "drawn.png").write_bytes(picture.read_bytes())
     site = build(tmp_path / "site", **made).parent

@@ -102,7 +102,7 @@ def build(folder: Path, root: Path | None = None, package: str = "xaiprune") -> 
                 source, None, made, Path(temporary) / "trees", "html", SETTINGS, status=None, warning=warnings
             )
             application.build(force_all=True)
-        if told := report.read_text().strip():
+        if told := re.sub(r"\x1b\[[\d;]*m", "", report.read_text()).strip().replace(f"{source}/", ""):
             raise RuntimeError(f"Sphinx has something to say:\n{told}")
         shutil.copytree(made, folder, dirs_exist_ok=True)
     return Path(folder) / "index.html"
@@ -146,16 +146,21 @@ def mathml(formula: str, *, display: bool = False) -> str:
     Raises
     ------
     ValueError
-        If the formula is not understood, as with an unknown command.
+        If the formula is not understood, as with an unknown command, or would not be shown as it is meant.
     """
     try:
-        return _MATHML.convert_with_local_state(formula, displaystyle=display)
+        made = _MATHML.convert_with_local_state(formula, displaystyle=display)
     except LatexError as error:
         place, _, words = str(error).partition(": ")
         raise ValueError(
             f"the formula {formula!r} is not understood at character {place}: {words} Write it with other commands of "
             "LaTeX's mathematics."
         ) from None
+    if "<menclose" in made:
+        raise ValueError(f"the formula {formula!r} has a box or a strike, which not all browsers draw: leave it out.")
+    if r"\\" in formula and r"\begin" not in formula:
+        raise ValueError(f"the formula {formula!r} breaks a line outside an environment: write it with aligned.")
+    return made
 
 
 def _gather(root: Path, source: Path, package: str) -> None:
@@ -168,7 +173,7 @@ def _gather(root: Path, source: Path, package: str) -> None:
     (source / "style").mkdir(parents=True)
     (source / "style" / "formulas.css").write_text(_STYLE)
     if documents:
-        shutil.copytree(root / "docs", source / "docs")  # with their pictures
+        shutil.copytree(root / "docs", source / "docs", ignore=shutil.ignore_patterns("*.ipynb"))  # with their pictures
     for name in lessons:
         notebook = page(nbformat.read(root / name, as_version=4))
         for cell in notebook.cells:
@@ -195,10 +200,9 @@ def _linked(text: str, name: str, places: dict[str, str], root: Path) -> str:
     def link(match: re.Match) -> str:
         picture, words, target, anchor = match[1], match[2], match[3], match[4] or ""
         target = relpath((root / name).parent / target, root)
-        place = target if target.startswith("docs/") else None
-        if place := places.get(target, place):
+        if place := places.get(target) or (picture and target.startswith("docs/") and target):
             return f"{picture}[{words}]({relpath(place, PurePosixPath(places[name]).parent)}{anchor})"
-        return words if (root / target).is_file() and not picture else match[0]
+        return words if (root / target).exists() and not picture else match[0]
 
     return _LINK.sub(link, text)
 
