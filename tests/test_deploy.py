@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from xaiprune import data, deploy, pipeline, prune, quantize
+from xaiprune.core import Registry
 from xaiprune.deploy import Runtime, needs
 
 IMAGES = torch.rand(8, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -56,7 +57,8 @@ def test_a_runtime_that_is_named_and_cannot_run_is_refused_before_anything_is_ti
 
 def test_without_onnx_runtime_the_others_are_timed(model, monkeypatch):
     without(monkeypatch, "onnxruntime")
-    quick = {name: row for name, row in deploy.RUNTIMES.items() if name != "torch.compile"}
+    rows = [row for row in deploy.RUNTIMES.values() if row.name != "torch.compile"]
+    quick = Registry("a runtime", Runtime, rows)
     monkeypatch.setattr(deploy.runtimes, "RUNTIMES", quick)
     with pytest.warns(UserWarning, match=f"'ONNX Runtime' is left out: onnxruntime is {WAY_OUT}"):
         found = deploy.runtime_latencies({"a": model}, IMAGES, repeats=2)
@@ -127,11 +129,11 @@ def test_a_runtime_of_ones_own_is_a_row(model, monkeypatch):
         (("a", "eager"), "eager"),
     ]
     assert deploy.prepare(model, IMAGES, mine)(IMAGES) is IMAGES
-    monkeypatch.setattr(deploy.runtimes, "RUNTIMES", {"mine": mine})
+    monkeypatch.setattr(deploy.runtimes, "RUNTIMES", Registry("a runtime", Runtime, [mine]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(deploy.runtime_latencies({"a": model}, IMAGES, repeats=2)) == [("a", "mine")]
-    with pytest.raises(ValueError, match="runtime must be one of mine, or a Runtime, got 'eager'"):
+    with pytest.raises(ValueError, match="runtime must be one of mine, got 'eager'"):
         deploy.prepare(model, IMAGES, "eager")
 
 

@@ -19,12 +19,12 @@ KERNEL = f"""
 import sys
 from pathlib import Path
 import nbformat
-from xaiprune import course
+from xaiprune.course import runner
 
 lesson = nbformat.v4.new_notebook(metadata={{"xaiprune": {{"seconds": 60}}}})
 lesson.cells = [nbformat.v4.new_code_cell({SHOW!r})]
 nbformat.write(lesson, sys.argv[1])
-print(course.execute(Path(sys.argv[1])).notebook.cells[0].outputs[0].text)
+print(runner.execute(Path(sys.argv[1])).notebook.cells[0].outputs[0].text)
 """
 CHOICES = pytest.mark.parametrize(
     ("chosen", "told"),
