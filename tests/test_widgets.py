@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import itertools
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,15 +17,20 @@ from PIL import Image
 from torch import nn
 
 from xaiprune import curvature, data, measure, plots, zoo
+from xaiprune.core import Registry
 from xaiprune.dynamic import Branch, Dynamic, path_macs, split_at
+from xaiprune.explain import METHODS, Method
+from xaiprune.explain.relevance import gamma
 from xaiprune.measure import accuracy
-from xaiprune.prune import cut, find_units, find_weights, plan, scan, score
+from xaiprune.prune import CRITERIA, Criterion, cut, find_units, find_weights, plan, scan, score
+from xaiprune.quantize import CALIBRATORS, Calibrator
 from xaiprune.training import classification_loss, seed_everything
 from xaiprune.widgets import (
-    GALLERY,
+    EXPLORERS,
     CalibrationExplorer,
     CoefficientExplorer,
     CurvatureExplorer,
+    Explorer,
     HeadExplorer,
     HeatmapExplorer,
     NoiseExplorer,
@@ -33,10 +42,11 @@ from xaiprune.widgets import (
 )
 from xaiprune.widgets.calibration import BITS
 from xaiprune.widgets.calibration import SHARES as INSIDE
-from xaiprune.widgets.canvas import png_bytes, strip
+from xaiprune.widgets.canvas import LETTER, LINE, png_bytes, strip
 from xaiprune.widgets.coefficients import Picture, compute
+from xaiprune.widgets.controls import Bank, Menu, Whole
 from xaiprune.widgets.curvature import SHARES
-from xaiprune.widgets.heatmap import METHODS, RULES
+from xaiprune.widgets.heatmap import RULES
 from xaiprune.widgets.heatmap import compute as heatmap_compute
 from xaiprune.widgets.noise import compute as noise_compute
 from xaiprune.widgets.routes import SHOWN
@@ -50,6 +60,16 @@ FRONTIER = [{"method": "descend", "sparsity": s, "psnr": 20 - 10 * s} for s in (
 
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def stored(explorer: Explorer) -> list[str]:
+    """The captions of the stored pictures, of which there are as many, each below one or more lines of its caption."""
+    bundle, one = explorer._repr_mimebundle_(), pixels(explorer.png.value)
+    strip, captions = pixels(base64.b64decode(bundle["image/png"])), bundle["text/plain"].splitlines()
+    written = strip.shape[0] - len(captions) * one.shape[0]
+    assert strip.shape[1:] == one.shape[1:]
+    assert len(captions) * 2 * LINE <= written <= len(captions) * 5 * LINE
+    return captions
 
 
 @pytest.fixture
@@ -91,7 +111,7 @@ def test_draw_shows_every_view(tiny, digits):
 
 def test_a_slider_moves_numbers_and_picture(explorer):
     before, png = explorer.readout.value, explorer.png.value
-    explorer.sliders["encoder.hidden"].value = 0.8
+    explorer.controls["coefficients"]["encoder.hidden"].value = 0.8
     assert explorer.readout.value != before
     assert explorer.png.value != png
     assert explorer.view.coefficients["encoder.hidden"] == 0.8
@@ -100,19 +120,19 @@ def test_a_slider_moves_numbers_and_picture(explorer):
 
 def test_setting_all_sliders_updates_once(explorer, monkeypatch):
     calls = []
-    original = explorer._compute
-    monkeypatch.setattr(explorer, "_compute", lambda c: (calls.append(c), original(c))[1])
+    original = explorer.compute
+    monkeypatch.setattr(explorer, "compute", lambda **setting: (calls.append(setting), original(**setting))[1])
     view = explorer.set({"latent": 0.4, "decoder.hidden": 0.2})
     assert len(calls) == 1
     assert view.kept["latent"] == 3
-    assert explorer.sliders["encoder.hidden"].value == 0
+    assert explorer.controls["coefficients"]["encoder.hidden"].value == 0
 
 
 def test_a_button_sets_its_solution(explorer):
     buttons = explorer.box.children[0].children
     assert [button.description for button in buttons] == ["nothing pruned", "half"]
     buttons[1].click()
-    assert explorer.sliders["latent"].value == 0.5
+    assert explorer.controls["coefficients"]["latent"].value == pytest.approx(0.6), "three of five units"
     buttons[0].click()
     assert explorer.view.sparsity == 0
 
@@ -120,8 +140,7 @@ def test_a_button_sets_its_solution(explorer):
 def test_the_notebook_gets_widget_and_strip(explorer):
     bundle = explorer._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
-    one = pixels(explorer.png.value)
-    assert pixels(base64.b64decode(bundle["image/png"])).shape == (2 * one.shape[0], *one.shape[1:])
+    assert len(stored(explorer)) == 2
     assert bundle["text/plain"].startswith("nothing pruned: PSNR")
 
 
@@ -140,23 +159,25 @@ def test_bad_images_are_refused(tiny, digits):
 def test_bad_coefficients_are_refused_and_the_sliders_stay_alive(explorer, tiny, digits):
     with pytest.raises(ValueError, match="did you mean 'latent'"):
         explorer.set({"lat": 0.5})
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 1.5"):
+    with pytest.raises(ValueError, match=r"coefficients of 'latent' must be from 0 to 1, .*, got 1.5"):
         explorer.set({"latent": 1.5})
-    explorer.sliders["latent"].value = 0.6
+    explorer.controls["coefficients"]["latent"].value = 0.6
     assert explorer.view.coefficients["latent"] == 0.6
     with pytest.raises(ValueError, match="did you mean 'latent'"):
-        CoefficientExplorer(tiny, explorer.scores, digits, solutions={"bad": {"lat": 1}})
+        CoefficientExplorer(tiny, explorer.scores, digits, stops={"bad": {"lat": 1}})
     with pytest.raises(ValueError, match="do not run through the model"):
         CoefficientExplorer(tiny, explorer.scores, torch.rand(2, 3, 28, 28))
 
 
-def test_a_strip_is_pictures_below_each_other():
-    red = np.zeros((4, 6, 3), np.uint8)
+def test_a_strip_is_pictures_below_each_other_each_under_its_caption():
+    red = np.zeros((4, 600, 3), np.uint8)
     red[..., 0] = 200
-    both = pixels(strip([png_bytes(red), png_bytes(red // 2)]))
-    assert both.shape == (8, 6, 3)
-    assert both[0, 0, 0] == 200
-    assert both[7, 0, 0] == 100
+    both = pixels(strip([png_bytes(red), png_bytes(red // 2)], ["first", "W" * 40 + " second " + "W" * 40]))
+    assert both.shape == (2 * LINE + 4 + 3 * LINE + 4, 600, 3)
+    assert both[2 * LINE, 0].tolist() == [200, 0, 0]
+    assert both[-1, 0].tolist() == [100, 0, 0]
+    assert both[: 2 * LINE].min() == 0, "the caption is written"
+    assert both[: 2 * LINE, -LETTER:].min() == 255, "none of it is cut off"
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +203,8 @@ def threshold_explorer(classifier):
 def test_a_rising_threshold_takes_ever_more_weights_over_the_whole_slider(classifier, threshold_explorer):
     model, split = classifier
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    slider = threshold_explorer.slider
-    for layer in threshold_explorer.layer.options:
+    slider = threshold_explorer.controls["threshold"]
+    for layer in threshold_explorer.controls["layer"].options:
         views = [threshold_explorer.set(value, layer) for value in np.linspace(0, slider.max, 60)]
         gone = [view.gone["whole model"] for view in views]
         assert gone == sorted(gone)
@@ -200,25 +221,27 @@ def test_a_rising_threshold_takes_ever_more_weights_over_the_whole_slider(classi
 
 
 def test_the_threshold_of_a_layer_is_its_own(threshold_explorer):
+    slider, layer = threshold_explorer.controls.values()
     threshold_explorer.set(0.02)
-    threshold_explorer.layer.value = "4.weight"
-    assert threshold_explorer.slider.value == 0.02
-    threshold_explorer.slider.value = 0.1
+    layer.value = "4.weight"
+    assert slider.value == 0.02
+    slider.value = 0.1
     assert threshold_explorer.thresholds["2.weight"] == 0.02
-    assert threshold_explorer.thresholds["4.weight"] == pytest.approx(0.1, abs=threshold_explorer.slider.step)
-    threshold_explorer.layer.value = "2.weight"
-    assert threshold_explorer.slider.value == pytest.approx(0.02, abs=1e-9)
+    assert threshold_explorer.thresholds["4.weight"] == pytest.approx(0.1, abs=slider.step)
+    layer.value = "2.weight"
+    assert slider.value == pytest.approx(0.02, abs=1e-9)
+    layer.value = "all layers"
+    assert slider.value == pytest.approx(0.02, abs=1e-9)
+    assert threshold_explorer.thresholds["4.weight"] == pytest.approx(0.1, abs=slider.step)
     assert threshold_explorer.view.gone["4.weight"] > threshold_explorer.view.gone["2.weight"]
 
 
 def test_the_threshold_explorer_draws_what_it_computes(threshold_explorer):
     still = pixels(threshold_explorer.png.value)
-    threshold_explorer.slider.value = threshold_explorer.slider.max / 2
+    threshold_explorer.controls["threshold"].value = threshold_explorer.controls["threshold"].max / 2
     assert (pixels(threshold_explorer.png.value) != still).any()
     assert threshold_explorer.view.text in threshold_explorer.readout.value
-    shown = threshold_explorer._repr_mimebundle_()
-    assert pixels(base64.b64decode(shown["image/png"])).shape[0] == 4 * still.shape[0]
-    assert shown["text/plain"].count("non-zeros") == 4
+    assert ["non-zeros" in caption for caption in stored(threshold_explorer)] == [True] * 4
 
 
 def test_settings_that_make_no_sense_leave_the_threshold_explorer_as_it_is(classifier, threshold_explorer):
@@ -251,7 +274,7 @@ def test_every_pair_of_weights_gives_a_finite_landscape_and_leaves_no_trace(clas
         assert view.smaller == int(abs(view.weights[1]) < abs(view.weights[0]))
         assert view.text in curvature_explorer.readout.value
     assert same_weights(model, before)
-    for slider in curvature_explorer.sliders:
+    for slider in curvature_explorer.controls.values():
         for rank in range(0, 80, 8):
             slider.value = rank
             assert np.isfinite(curvature_explorer.view.losses).all()
@@ -271,11 +294,11 @@ def test_the_landscape_holds_the_measured_rises(classifier, curvature_explorer):
 def test_the_curvature_explorer_draws_and_refuses(classifier, curvature_explorer):
     model, split = classifier
     still = pixels(curvature_explorer.png.value)
-    curvature_explorer.sliders[0].value = 50
+    curvature_explorer.controls["first"].value = 50
     assert (pixels(curvature_explorer.png.value) != still).any()
     shown = curvature_explorer._repr_mimebundle_()
     assert shown["text/plain"].count("magnitude takes") == 2
-    with pytest.raises(ValueError, match="ranks must be from 0 to 79, got 80"):
+    with pytest.raises(ValueError, match=r"second must be a whole number from 0 to 79, .*, got 80"):
         curvature_explorer.set(0, 80)
     with pytest.raises(ValueError, match="name must be one of"):
         CurvatureExplorer(model, split, curvature_explorer.diagonal, "weight")
@@ -295,7 +318,7 @@ def test_heatmaps_are_finite_and_the_books_balance_over_the_whole_grid(lenet):
             rows = view.ledger
             assert rows[-2]["left"] == pytest.approx(rows[-1]["left"], rel=1e-3, abs=1e-3)
             assert torch.isfinite(view.curves.faithfulness).all()
-    for method in METHODS:
+    for method in (name for name, row in METHODS.items() if not row.attention):
         views = [heatmap_compute(*lenet, image, method) for image in range(6)]
         assert all(np.abs(view.heatmap).max() == 1 for view in views)
         assert all((view.ledger is None) == (method != "lrp") for view in views)
@@ -303,7 +326,7 @@ def test_heatmaps_are_finite_and_the_books_balance_over_the_whole_grid(lenet):
 
 def test_gamma_takes_evidence_against_away(lenet):
     against = [
-        -heatmap_compute(*lenet, 0, "lrp", "gamma", gamma).heatmap.clip(max=0).sum() for gamma in (0.0, 0.25, 1.0)
+        -heatmap_compute(*lenet, 0, "lrp", "gamma", share).heatmap.clip(max=0).sum() for share in (0.0, 0.25, 1.0)
     ]
     assert against[0] > against[1] > against[2]
 
@@ -311,30 +334,29 @@ def test_gamma_takes_evidence_against_away(lenet):
 def test_the_heatmap_explorer_follows_its_controls(lenet):
     explorer = HeatmapExplorer(*lenet, {"one": (0, "lrp", "gamma", 0.25), "two": (3, "saliency", "gamma", 0.25)})
     png, text = explorer.png.value, explorer.readout.value
-    explorer.parameter_slider.value = 0.75
+    image, method, rule, parameter = explorer.controls.values()
+    parameter.value = 0.75
     assert explorer.png.value != png
     assert explorer.readout.value != text
-    explorer.rule_menu.value = "z-plus"
-    assert explorer.parameter_slider.disabled
-    explorer.method_menu.value = "saliency"
-    assert explorer.rule_menu.disabled
+    rule.value = "z-plus"
+    assert parameter.disabled
+    method.value = "saliency"
+    assert rule.disabled
     assert explorer.view.ledger is None
     view = explorer.set(2, "lrp", "epsilon", 0.33)
-    assert explorer.parameter_slider.value == pytest.approx(0.35)
+    assert parameter.value == pytest.approx(0.35)
+    assert image.value == 2
     assert view.text == explorer.view.text
-    shown = explorer._repr_mimebundle_()
-    assert shown["text/plain"].startswith("one: label")
-    height = pixels(explorer.png.value).shape[0]
-    assert pixels(base64.b64decode(shown["image/png"])).shape[0] == 2 * height
+    assert [caption.partition(": label")[0] for caption in stored(explorer)] == ["one", "two"]
 
 
 def test_the_heatmap_explorer_refuses_what_is_not_there(lenet):
     explorer = HeatmapExplorer(*lenet)
     for setting, message in (
-        ((6,), "image must be from 0 to 5, got 6"),
+        ((6,), "image must be a whole number from 0 to 5, .*, got 6"),
         ((0, "gradcam"), "method must be one of lrp"),
         ((0, "lrp", "flat"), "rule must be one of epsilon"),
-        ((0, "lrp", "gamma", 2), "parameter must be from 0 to 1, got 2"),
+        ((0, "lrp", "gamma", 2), "parameter must be from 0 to 1, .*, got 2"),
     ):
         with pytest.raises(ValueError, match=message):
             explorer.set(*setting)
@@ -359,15 +381,15 @@ def test_noise_agrees_with_itself_more_the_less_there_is_and_the_more_samples(le
 def test_the_noise_explorer_follows_its_sliders(lenet):
     explorer = NoiseExplorer(*lenet, {"one": (0, 15, 25), "two": (1, 0, 1)})
     png, text = explorer.png.value, explorer.readout.value
-    explorer.sliders[1].value = 45
+    explorer.controls["sigma"].value = 45
     assert explorer.png.value != png
     assert explorer.readout.value != text
     assert explorer.set(1, 0, 1).likeness == pytest.approx(1)
     assert explorer._repr_mimebundle_()["text/plain"].count("two draws agree") == 2
     for setting, message in (
-        ((9, 15, 25), "image must be from 0 to 5"),
-        ((0, 61, 25), "sigma must be from 0 to 60 %"),
-        ((0, 15, 0), "samples must be from 1 to 64"),
+        ((9, 15, 25), "image must be a whole number from 0 to 5"),
+        ((0, 61, 25), "sigma must be a whole number from 0 to 60, noise in per cent"),
+        ((0, 15, 0), "samples must be a whole number from 1 to 64"),
     ):
         with pytest.raises(ValueError, match=message):
             explorer.set(*setting)
@@ -407,34 +429,31 @@ def test_one_bar_moves_one_group(structure_explorer):
     explorer = structure_explorer
     explorer.set(0)
     picture = explorer.png.value
-    explorer.bars["features.2.conv.0.0"].value = 48
+    explorer.controls["kept"]["features.2.conv.0.0"].value = 48
     assert explorer.view.kept["features.2.conv.0.0"] == 48
-    assert sum(bar.value < bar.max for bar in explorer.bars.values()) == 1
+    assert sum(bar.value < bar.max for bar in explorer.controls["kept"].controls.values()) == 1
     assert explorer.view.macs < 1
     assert explorer.png.value != picture
-    explorer.ratio.value = 30
+    explorer.controls["ratio"].value = 30
     assert explorer.view.kept == explorer.kept_at(30, "taylor", "uniform")
-    explorer.image.value = 5
+    explorer.controls["image"].value = 5
     assert explorer.view.kept == explorer.kept_at(30, "taylor", "uniform")
     explorer.set(30, kept={"features.0.0": 8})
-    assert explorer.view.kept["features.0.0"] == explorer.bars["features.0.0"].value == 8
+    assert explorer.view.kept["features.0.0"] == explorer.controls["kept"]["features.0.0"].value == 8
 
 
 def test_the_structure_explorer_leaves_a_strip_and_refuses(structure_explorer):
     explorer = structure_explorer
     before = explorer.set(30)
-    bundle = explorer._repr_mimebundle_()
-    one = pixels(explorer.png.value)
-    assert pixels(base64.b64decode(bundle["image/png"])).shape == (2 * one.shape[0], one.shape[1], 3)
-    assert bundle["text/plain"].count("% of the MACs") == 2
+    assert ["% of the MACs" in caption for caption in stored(explorer)] == [True, True]
     for wrong, message in (
-        ({"ratio": 33}, "ratio must be a multiple of 5"),
-        ({"ratio": 0.3}, "ratio must be a multiple of 5"),
+        ({"ratio": 33}, "ratio must go by steps of 5, got 33; did you mean 30?"),
+        ({"ratio": 0.3}, "ratio must be a whole number from 0 to 90, per cent .*, got 0.3"),
         ({"ratio": 30, "criterion": "beauty"}, "criterion must be one of taylor, l1"),
         ({"ratio": 30, "scope": "local"}, "scope must be one of uniform, global"),
-        ({"ratio": 30, "image": 40}, "image must be from 0 to 39"),
-        ({"ratio": 30, "kept": {"nothing": 3}}, "kept names group 'nothing'"),
-        ({"ratio": 30, "kept": {"features.0.0": 0}}, "kept must be from 1 to 32"),
+        ({"ratio": 30, "image": 40}, "image must be a whole number from 0 to 39"),
+        ({"ratio": 30, "kept": {"nothing": 3}}, "a name in kept must be one of features.0.0, .*, got 'nothing'"),
+        ({"ratio": 30, "kept": {"features.0.0": 0}}, "kept of .* must be a whole number from 1 to 32"),
     ):
         with pytest.raises(ValueError, match=message):
             explorer.set(**wrong)
@@ -503,20 +522,22 @@ def test_a_click_switches_one_head_off_and_all_of_a_block_may_go(head_explorer):
     explorer = head_explorer
     explorer.set(criterion="attnlrp")
     picture = explorer.png.value
-    explorer.buttons["blocks.1.attention", 2].value = False
+    heads, neurons, _, image, off = explorer.controls.values()
+    block = off["blocks.1.attention"]
+    block.buttons[2].value = False
     assert explorer.view.heads == {"blocks.1.attention": [2]}
-    assert explorer.buttons["blocks.1.attention", 2].description == "off"
+    assert block.buttons[2].description == "off"
     assert "1 of 6 heads off" in explorer.view.text
     assert explorer.png.value != picture
     for unit in (0, 1):
-        explorer.buttons["blocks.1.attention", unit].value = False
+        block.buttons[unit].value = False
     assert explorer.view.heads == {"blocks.1.attention": [0, 1, 2]}
-    explorer.heads.value = 6
-    explorer.heads.value = 4
+    heads.value = 6
+    heads.value = 4
     assert explorer.view.heads == explorer.off_at(4, "attnlrp")
-    explorer.neurons.value = 7
+    neurons.value = 7
     assert explorer.view.neurons == 7
-    explorer.image.value = 2
+    image.value = 2
     assert explorer.view.image == 2
     view = explorer.set(off={"blocks.0.attention": [1]})
     assert view.heads == {"blocks.0.attention": [1]}
@@ -525,15 +546,16 @@ def test_a_click_switches_one_head_off_and_all_of_a_block_may_go(head_explorer):
 def test_the_head_explorer_leaves_a_strip_and_refuses(head_explorer):
     explorer = head_explorer
     before = explorer.set()
-    bundle = explorer._repr_mimebundle_()
-    assert pixels(base64.b64decode(bundle["image/png"])).shape[0] == 2 * pixels(explorer.png.value).shape[0]
-    assert "2 heads and 7 neurons on, l2" in bundle["text/plain"]
+    assert [caption.partition(": ")[0] for caption in stored(explorer)] == [
+        "heads 6, neurons 14, criterion attnlrp",
+        "heads 2, neurons 7, criterion l2",
+    ]
     for setting, message in (
-        ({"heads": 7}, "heads must be a whole number from 0 to 6, got 7"),
-        ({"neurons": 1.5}, "neurons must be a whole number from 0 to 14, got 1.5"),
+        ({"heads": 7}, "heads must be a whole number from 0 to 6, .*, got 7"),
+        ({"neurons": 1.5}, "neurons must be a whole number from 0 to 14, .*, got 1.5"),
         ({"criterion": "fate"}, "criterion must be one of attnlrp, l2"),
-        ({"image": 12}, "image must be from 0 to 11, got 12"),
-        ({"off": {"blocks.0.attention": [3]}}, r"off names head 3 of 'blocks.0.attention', which does not exist"),
+        ({"image": 12}, "image must be a whole number from 0 to 11, .*, got 12"),
+        ({"off": {"blocks.0.attention": [3]}}, "off of 'blocks.0.attention' must be a whole number from 0 to 2, got 3"),
     ):
         with pytest.raises(ValueError, match=message):
             explorer.set(**setting)
@@ -569,7 +591,7 @@ def test_a_tighter_clip_rounds_less_and_clips_more_over_the_whole_grid(calibrati
 
 def test_every_layer_and_bit_of_the_calibration_explorer_is_finite(calibration_explorer):
     explorer = calibration_explorer
-    for place, layer in enumerate(explorer.layers):
+    for place, layer in enumerate(explorer.controls["layer"].options):
         view = explorer.set(layer, 99.9, BITS[place % len(BITS)], image=place % 30)
         assert np.isfinite([view.rounding, view.clipping, view.saturated, view.value, view.likeness]).all()
 
@@ -578,23 +600,20 @@ def test_one_rule_for_all_layers_costs_more_than_for_one(calibration_explorer):
     explorer = calibration_explorer
     alone, everywhere = (explorer.set("features.2.conv.2", 99.0, 3, "affine", choice) for choice in (False, True))
     assert everywhere.value < alone.value - 10
-    explorer.bits.value = 8
+    explorer.controls["bits"].value = 8
     assert explorer.view.value > everywhere.value
 
 
 def test_the_calibration_explorer_leaves_a_strip_and_refuses(calibration_explorer):
     explorer = calibration_explorer
     before = explorer.set("features.0.0", 99.9, 6, "symmetric", image=3)
-    bundle = explorer._repr_mimebundle_()
-    one = pixels(explorer.png.value)
-    assert pixels(base64.b64decode(bundle["image/png"])).shape == (2 * one.shape[0], one.shape[1], 3)
-    assert bundle["text/plain"].count("saturated") == 2
+    assert ["saturated" in caption for caption in stored(explorer)] == [True, True]
     for wrong, message in (
         ({"layer": "features"}, "layer must be one of"),
         ({"layer": "features.0.0", "share": 100.1}, "share must be one of"),
-        ({"layer": "features.0.0", "bits": 9}, "bits must be from 2 to 8"),
+        ({"layer": "features.0.0", "bits": 9}, "bits must be a whole number from 2 to 8"),
         ({"layer": "features.0.0", "scheme": "log"}, "scheme must be one of"),
-        ({"layer": "features.0.0", "image": 30}, "image must be from 0 to 29"),
+        ({"layer": "features.0.0", "image": 30}, "image must be a whole number from 0 to 29"),
     ):
         with pytest.raises(ValueError, match=message):
             explorer.set(**wrong)
@@ -648,18 +667,16 @@ def test_the_temperature_explorer_follows_its_controls_and_refuses(temperature_e
     explorer = temperature_explorer
     before = explorer.set(1.0, 0.9, 0)
     picture = explorer.png.value
-    explorer.temperature.value = 20.0
+    explorer.controls["temperature"].value = 20.0
     assert explorer.view.temperature == 20
     assert explorer.png.value != picture
     assert explorer.set(1.0, 0.9, 0).text == before.text
     assert explorer.png.value == picture
-    bundle = explorer._repr_mimebundle_()
-    assert pixels(base64.b64decode(bundle["image/png"])).shape[0] == 2 * pixels(picture).shape[0]
-    assert bundle["text/plain"].count("bits") == 2
+    assert ["bits" in caption for caption in stored(explorer)] == [True, True]
     for setting, message in (
         ({"temperature": 0}, "temperature must be one of 0.5, .*, got 0"),
         ({"alpha": 2}, "alpha must be one of 0.0, .*, got 2"),
-        ({"image": 12}, "image must be from 0 to 11, got 12"),
+        ({"image": 12}, "image must be a whole number from 0 to 11, .*, got 12"),
     ):
         with pytest.raises(ValueError, match=message):
             explorer.set(**setting)
@@ -704,13 +721,12 @@ def test_routes_are_those_of_the_network(route_explorer, threshold):
 def test_the_route_explorer_follows_its_slider_and_refuses(route_explorer):
     explorer = route_explorer
     before, picture = explorer.set(0.9), explorer.png.value
-    explorer.slider.value = 0.3
+    explorer.controls["threshold"].value = 0.3
     assert explorer.view.threshold == 0.3
     assert explorer.png.value != picture
     assert explorer.set(0.9).text == before.text
     assert explorer.png.value == picture
-    bundle = explorer._repr_mimebundle_()
-    assert pixels(base64.b64decode(bundle["image/png"])).shape[0] == 4 * pixels(picture).shape[0]
+    assert len(stored(explorer)) == 4
     with pytest.raises(ValueError, match=r"threshold must be one of 0.2, .*, got 0.55"):
         explorer.set(0.55)
     with pytest.raises(ValueError, match="split is empty"):
@@ -719,17 +735,213 @@ def test_the_route_explorer_follows_its_slider_and_refuses(route_explorer):
         )
 
 
-@pytest.mark.parametrize("title", GALLERY)
-def test_the_gallery_makes_each_explorer_when_it_is_chosen(title):
-    page = gallery()
+@cache
+def example(kind: type[Explorer]) -> Explorer:
+    """The gallery's, made once."""
+    return kind.example()
+
+
+def leaves(control) -> list:
+    """What a reader can move: the control itself, or those in it."""
+    parts = getattr(control, "buttons", None) or getattr(control, "controls", {}).values()
+    return [leaf for part in parts for leaf in leaves(part)] or [control]
+
+
+def another(leaf):
+    """A value that a reader could choose in place of the present one."""
+    if hasattr(leaf, "options"):
+        return next(option for option in leaf.options if option != leaf.value)
+    if isinstance(leaf.value, bool):
+        return not leaf.value
+    return leaf.min if leaf.value != leaf.min else leaf.max
+
+
+every_explorer = pytest.mark.parametrize("kind", EXPLORERS, ids=lambda kind: kind.__name__)
+
+
+@every_explorer
+def test_every_explorer_takes_stops_and_says_what_its_controls_are(kind):
+    explorer = example(kind)
+    assert "stops" in inspect.signature(kind).parameters
+    assert "xaiprune-readout" in explorer.readout.value
+    for name, control in explorer.controls.items():
+        for leaf in leaves(control):
+            assert leaf.tooltip, f"{name} has no explanation"
+            assert leaf.description, f"{name} has no label"
+            assert leaf.tabbable is not False, f"{name} cannot be reached by the keyboard"
+
+
+@every_explorer
+def test_every_explorer_opens_at_its_first_stop_and_stores_a_picture_of_each(kind):
+    explorer = example(kind)
+    opened, captions = explorer.set(**next(iter(explorer._stored.values()))).text, stored(explorer)
+    assert len(captions) == len(explorer.stops)
+    assert captions[0].endswith(opened)
+
+
+@every_explorer
+def test_every_control_is_followed_when_it_is_moved_by_hand_and_keeps_what_code_sets(kind):
+    explorer = example(kind)
+    for name, control in explorer.controls.items():
+        explorer.set()
+        before, leaf = explorer.view, leaves(control)[0]
+        leaf.value = another(leaf)
+        assert explorer.view is not before, name
+        by_hand = explorer.setting[name]
+        explorer.set()
+        text = explorer.set(**{name: by_hand}).text
+        assert control.value == explorer.setting[name] == by_hand
+        assert text == explorer.view.text
+
+
+@every_explorer
+def test_what_a_control_cannot_show_is_refused_by_the_setting_s_name_and_nothing_moves(kind):
+    explorer = example(kind)
+    before, values = explorer.set(), {name: control.value for name, control in explorer.controls.items()}
+    for name in explorer.controls:
+        for wrong in ("nonsense", -1e9, None):
+            with pytest.raises((ValueError, TypeError), match=f"^{name}( of '.*')? must be"):
+                explorer.set(**{name: wrong})
+    with pytest.raises(ValueError, match=r"the name of a setting must be one of .*, got 'nonsense'"):
+        explorer.set(nonsense=1)
+    with pytest.raises(TypeError, match="at most"):
+        explorer.set(*range(20))
+    assert explorer.view is before
+    assert {name: control.value for name, control in explorer.controls.items()} == values
+
+
+@dataclass(frozen=True)
+class Sum:
+    text: str
+
+
+class Adding(Explorer[Sum]):
+    """As small as an explorer can be; it cannot add up to 7."""
+
+    title = "Adding"
+
+    def __init__(self, stops=()):
+        controls = {
+            "first": Whole("first [m]", "the one", value=1, min=0, max=9),
+            "how": Menu("how", "to add", Registry("a way", callable, {"plain": sum}.items())),
+            "others": Bank({"a": Whole("a", "more", value=0, min=0, max=9, step=3)}),
+        }
+        self.picture = SimpleNamespace(draw=lambda view: png_bytes(np.zeros((4, 600, 3), np.uint8)))
+        super().__init__(controls, stops)
+
+    @classmethod
+    def example(cls):
+        return cls()
+
+    def compute(self, first, how, others):
+        total = self.controls["how"].rows[how]([first, *others.values()])
+        if total == 7:
+            raise ValueError("total must not be <7>.")
+        return Sum(f"total {total}")
+
+
+def test_an_explorer_is_its_controls_and_what_it_computes():
+    explorer = Adding([(2, "plain", {"a": 3}), 5])
+    assert explorer.view.text == "total 5"
+    assert stored(explorer) == ["first 2 m, how plain, a 3: total 5", "first 5 m: total 5"]
+    assert explorer.set(9, others={"a": 6}).text == "total 15"
+    assert explorer.set(9).text == "total 9", "what is not named goes to its default"
+    for wrong in ({"b": 3}, {"a": 4}, {"a": 12}):
+        with pytest.raises(ValueError, match=r"others"):
+            explorer.set(others=wrong)
+    with pytest.raises(TypeError, match="others must be a mapping"):
+        explorer.set(others=3)
+    with pytest.raises(ValueError, match="first must be a whole number"):
+        Adding([10])
+    assert stored(Adding()) == ["now: total 1"]
+
+
+def test_named_stops_are_buttons():
+    explorer = Adding({"one": 3, "two": (4,)})
+    one, two = explorer.box.children[0].children
+    assert (one.description, two.description) == ("one", "two")
+    two.click()
+    assert explorer.view.text == "total 4"
+    assert explorer.controls["first"].value == 4
+
+
+def test_what_cannot_be_computed_says_so_by_hand_and_raises_in_code():
+    explorer = Adding()
+    view = explorer.view
+    explorer.controls["first"].value = 7
+    assert "total must not be &lt;7&gt;." in explorer.readout.value
+    assert explorer.view is view
+    with pytest.raises(ValueError, match="total must not be <7>"):
+        explorer.set(7)
+    explorer.controls["first"].value = 8
+    assert explorer.view.text == "total 8"
+
+
+def test_a_row_of_one_s_own_goes_into_the_menu_of_this_explorer_alone():
+    explorer, menu = Adding(), Adding().controls["how"]
+    assert explorer.set(3, how=max).text == "total 3"
+    assert explorer.controls["how"].value == "max"
+    assert explorer.controls["how"].options == ("plain", "max")
+    assert explorer.set(3, "plain").text == explorer.set(3, "max").text == explorer.set(3, how=max).text
+    assert menu.options == ("plain",)
+    with pytest.raises(TypeError, match="how must be the name of a way or a way itself, got int"):
+        explorer.set(3, how=3)
+
+
+def test_own_criteria_methods_rules_and_calibrators_are_taken_for_their_names(
+    lenet, structure_explorer, head_explorer, calibration_explorer
+):
+    own = Criterion("mine", lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups})
+    view = structure_explorer.set(30, own)
+    assert view.kept == structure_explorer.kept_at(30, "mine", "uniform")
+    assert "mine" not in CRITERIA
+    head_explorer.set(3, 14, own)
+    assert head_explorer.view.heads == head_explorer.off_at(3, "mine")
+    flat = Method("flat", lambda model, images, targets: images[:, 0].square())
+    explorer = HeatmapExplorer(*lenet, methods=("lrp", flat))
+    assert explorer.controls["method"].options == ("lrp", "flat")
+    assert explorer.set(0, flat).ledger is None
+    assert explorer.set(0, Method("still", flat.function)).heatmap.max() == 1
+    assert explorer.set(0, "lrp", gamma(0.25)).text == explorer.set(0, "lrp", "gamma", 0.25).text
+    assert "still" not in METHODS
+    half = Calibrator("half", lambda seen, bits, scheme: (seen.low / 2, seen.high / 2))
+    view = calibration_explorer.set("features.2.conv.2", calibrator=half)
+    assert view.saturated > 0
+    assert calibration_explorer.controls["share"].disabled
+    calibration_explorer.set("features.2.conv.2", calibrator="percentile")
+    assert not calibration_explorer.controls["share"].disabled
+
+
+def test_each_calibrator_and_method_of_the_registries_is_offered(lenet, calibration_explorer):
+    assert set(calibration_explorer.controls["calibrator"].options) >= set(CALIBRATORS)
+    views = [calibration_explorer.set("features.2.conv.2", bits=4, calibrator=name) for name in CALIBRATORS]
+    assert len({view.grid.range for view in views}) > 2
+    explorer = HeatmapExplorer(*lenet)
+    assert set(explorer.controls["method"].options) == set(METHODS)
+    for name in METHODS:
+        explorer.controls["method"].value = name
+        assert ("shows no attention" in explorer.readout.value) == METHODS[name].attention
+
+
+def test_the_gallery_makes_an_explorer_when_it_is_chosen():
+    made = []
+
+    class Counted(Adding):
+        title = "Counted"
+
+        @classmethod
+        def example(cls):
+            made.append(cls())
+            return made[-1]
+
+    page = gallery([Adding, Counted])
     choice, place = page.children
     assert place.children == ()
-    choice.value = title
-    [box] = place.children
-    assert "xaiprune-readout" in "".join(
-        child.value for child in box.children if hasattr(child, "value") and isinstance(child.value, str)
-    )
+    choice.value = "Counted"
+    assert place.children == (made[0].box,)
     choice.value = choice.options[0]
     assert place.children == ()
-    choice.value = title
-    assert place.children == (box,), "it is made once"
+    choice.value = "Counted"
+    assert place.children == (made[0].box,)
+    assert len(made) == 1, "it is made once"
+    assert gallery().children[0].options[1:] == tuple(kind.title for kind in EXPLORERS)

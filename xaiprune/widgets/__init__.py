@@ -1,9 +1,21 @@
-"""Explorers: one module each, with a pure ``compute``, a pure ``draw`` and a thin binding to sliders."""
+"""Explorers: sliders over a model, with numbers and a picture that follow.
+
+A new explorer is a module here and a row in ``EXPLORERS`` below; the gallery and the tests run over these rows. The
+module has
+
+* a frozen ``View``: what is shown for one setting, with its numbers as ``text``,
+* a pure function ``compute``, which makes it,
+* a class ``Picture`` whose ``draw`` turns it into a PNG: a figure that is made once and updated,
+* a subclass of :class:`Explorer`, which declares its controls as data (``controls.py``): each range, option and label
+  is written there once, and ``set``, its checks and the stored pictures follow from it. ``title`` and ``example`` are
+  for the gallery.
+"""
 
 from .calibration import CalibrationExplorer
 from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer
-from .gallery import GALLERY, gallery
+from .explorer import Explorer
+from .gallery import gallery
 from .heads import HeadExplorer
 from .heatmap import HeatmapExplorer
 from .noise import NoiseExplorer
@@ -12,8 +24,18 @@ from .structure import StructureExplorer
 from .temperature import TemperatureExplorer
 from .threshold import ThresholdExplorer
 
-__all__ = [
-    *("GALLERY", "CalibrationExplorer", "CoefficientExplorer", "CurvatureExplorer", "HeadExplorer"),
-    *("HeatmapExplorer", "NoiseExplorer", "RouteExplorer", "StructureExplorer", "TemperatureExplorer"),
-    *("ThresholdExplorer", "gallery"),
-]
+#: All explorers, in the order of the gallery's menu.
+EXPLORERS: tuple[type[Explorer], ...] = (
+    ThresholdExplorer,
+    NoiseExplorer,
+    HeatmapExplorer,
+    CurvatureExplorer,
+    CoefficientExplorer,
+    StructureExplorer,
+    HeadExplorer,
+    CalibrationExplorer,
+    TemperatureExplorer,
+    RouteExplorer,
+)
+
+__all__ = ["EXPLORERS", "Explorer", "gallery", *(explorer.__name__ for explorer in EXPLORERS)]

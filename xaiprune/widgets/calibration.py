@@ -5,19 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import data, zoo
+from ..core import Registry
 from ..data import Split
-from ..explain import NoEvidence, heatmaps, likeness
+from ..explain import Method
 from ..measure import ACCURACY, Metric
-from ..plots import BLUE, EVIDENCE, RED, scaled
-from ..quantize import SCHEMES, Grid, Statistics, calibrate, grid_of, on_numbers, percentile, rounding_and_clipping
-from .canvas import LiveFigure
-from .explorer import RELEASED, Explorer
+from ..plots import BLUE, RED
+from ..quantize import (
+    CALIBRATORS,
+    SCHEMES,
+    Calibrator,
+    Grid,
+    Statistics,
+    calibrate,
+    grid_of,
+    on_numbers,
+    percentile,
+    rounding_and_clipping,
+)
+from .canvas import LiveFigure, Panels
+from .controls import Menu, Stops, Tick, Whole, image_slider, rows_of
+from .evidence import compared
+from .explorer import Explorer
 
 #: Stops of the clip, in per cent of the values that stay inside.
 SHARES = (90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.99, 100.0)
@@ -60,14 +74,6 @@ class View:
     text: str
 
 
-def grids(
-    seen: Mapping[str, Statistics], layers: Sequence[str], share: float, bits: int, scheme: str
-) -> dict[str, Grid]:
-    """For each layer the grid that holds a share of its values, in per cent."""
-    ranges = {name: percentile(seen[name], bits, scheme, share) for name in layers}
-    return {name: grid_of(*bounds, bits=bits, scheme=scheme) for name, bounds in ranges.items()}
-
-
 def compute(
     model: nn.Module,
     seen: Mapping[str, Statistics],
@@ -78,7 +84,9 @@ def compute(
     bits: int,
     scheme: str,
     everywhere: bool,
+    calibrator: Calibrator | str = "percentile",
     metric: Metric = ACCURACY,
+    method: Method | str = "lrp",
 ) -> View:
     """Quantize what one layer reads, or all of them, and measure.
 
@@ -95,34 +103,37 @@ def compute(
     layer : str
         Whose numbers are shown.
     share : float
-        Per cent of the values inside of the grid.
+        Per cent of the values inside of the grid, for the calibrator ``"percentile"``.
     bits : int
     scheme : {"affine", "symmetric"}
     everywhere : bool
         Whether the same rule holds for all layers, or for this one alone.
+    calibrator : Calibrator or str
+        Chooses the range.
     metric : Metric
+    method : Method or str
+        Of the heatmaps.
+
+    Returns
+    -------
+    View
     """
-    chosen = grids(seen, list(seen) if everywhere else [layer], share, bits, scheme)
+    row = Registry("a calibrator", Calibrator, CALIBRATORS.items()).find(calibrator, "calibrator")
+    options = {"share": share} if row.function is percentile else {}
+    ranges = {name: row.function(seen[name], bits, scheme, **options) for name in (seen if everywhere else [layer])}
+    chosen = {name: grid_of(*bounds, bits=bits, scheme=scheme) for name, bounds in ranges.items()}
     quantized, grid = on_numbers(model, {}, chosen), chosen[layer]
     rounding, clipping = rounding_and_clipping(seen[layer], grid)
     saturated = seen[layer].shares()[grid.saturated(seen[layer].middles)].sum().item()
     value = metric(quantized, split)
-    one = split.images[image : image + 1]
-    with torch.no_grad():
-        answer = model(one).argmax(1)
-    maps = [heatmaps(net, one, answer, "lrp") for net in (model, quantized)]
-    try:
-        alike = likeness(*maps, "the float model's heatmap")[0].item()
-    except NoEvidence:
-        alike = 0.0
+    maps, alike = compared(model, quantized, split.images[image : image + 1], method)
     where = "all layers" if everywhere else "this layer alone"
     text = (
         f"{where}: {metric.name} {value:.1f}; step {grid.scale:.3g}; error {rounding + clipping:.2g} = rounding "
         f"{rounding:.2g} + clipping {clipping:.2g}; {100 * saturated:.2g} % saturated; this image's evidence: rank "
         f"correlation {alike:.2f} ↑"
     )
-    shown = scaled(torch.cat(maps).numpy())
-    return View(layer, grid, rounding, clipping, saturated, value, image, shown, alike, text)
+    return View(layer, grid, rounding, clipping, saturated, value, image, maps, alike, text)
 
 
 class Picture:
@@ -138,7 +149,7 @@ class Picture:
     BINS = 128
 
     def __init__(self, images: torch.Tensor, seen: Mapping[str, Statistics]):
-        self.images, self.seen = images, seen
+        self.seen = seen
         figure = Figure(figsize=(13, 2.8), dpi=90, layout="constrained")
         axes = figure.subplots(1, 6, width_ratios=(3, 1.1, 1, 1, 1, 1))
         self.counts = axes[0].stairs(np.ones(self.BINS), np.linspace(-1, 1, self.BINS + 1), fill=True, color="#BBBBBB")
@@ -148,13 +159,9 @@ class Picture:
         self.errors = axes[1].bar((0, 1), (1, 1), color=(BLUE, RED))
         axes[1].set(title="Error", yscale="log", ylim=(1e-6, 1), xticks=(0, 1), xticklabels=("rounding", "clipping"))
         axes[1].set_ylabel("MSE / mean square  (↓ better)")
-        blank = np.zeros(images.shape[-2:])
-        for ax, title in zip(axes[2:], ("Image", "Evidence, float", "quantized", "what changed")):
-            ax.set(xticks=[], yticks=[])
-            ax.set_title(title, fontsize=10)
-        self.image = axes[2].imshow(blank, cmap="gray", vmin=0, vmax=1)
-        self.maps = [ax.imshow(blank, cmap=EVIDENCE, vmin=-1, vmax=1) for ax in axes[3:]]
-        self.live = LiveFigure(figure, [self.counts, *self.ends, *self.errors, self.image, *self.maps])
+        titles = ("Image", "Evidence, float", "quantized", "what changed")
+        self.panels = Panels(axes[2:], titles, images)
+        self.live = LiveFigure(figure, [self.counts, *self.ends, *self.errors, *self.panels.artists])
 
     def draw(self, view: View) -> bytes:
         """The picture of a view as PNG."""
@@ -167,14 +174,12 @@ class Picture:
         power = float((shares * seen.middles.square()).sum())
         for bar, error in zip(self.errors, (view.rounding, view.clipping)):
             bar.set_height(max(error / power, 1e-9))
-        self.image.set_data(self.images[view.image].mean(0))
         before, after = view.heatmaps
-        for artist, heat in zip(self.maps, (before, after, after - before)):
-            artist.set_data(heat)
+        self.panels.show(view.image, before, after, after - before)
         return self.live.png()
 
 
-class CalibrationExplorer(Explorer):
+class CalibrationExplorer(Explorer[View]):
     """Cut the range of what a layer reads, choose bits and scheme, and see error, accuracy and evidence follow.
 
     Every setting is simulated and measured anew: on two cores the picture follows within a second after a slider is
@@ -188,9 +193,14 @@ class CalibrationExplorer(Explorer):
         Images ``(N, C, H, W)`` whose activations are counted.
     split : Split
         A hundred validation images and labels: the fixed subset for the metric, and the images to choose from.
+    calibrators : sequence of Calibrator or str
+        For the menu, the first is its default. The share of values inside is for ``"percentile"``.
     metric : Metric
-    stops : sequence of tuple, optional
-        ``(layer, share, bits, scheme, everywhere)`` of the stored pictures.
+    method : Method or str
+        Of the heatmaps.
+    stops : sequence of tuple, or mapping of str to tuple, optional
+        ``(layer, share, bits, scheme, everywhere, image, calibrator)`` of the stored pictures; what is left out is as
+        :meth:`set` has it.
 
     Raises
     ------
@@ -198,75 +208,51 @@ class CalibrationExplorer(Explorer):
         If the split is empty, or a stop lies outside of the controls.
     """
 
+    title = "Calibration: where to cut a range"
+    live = False
+
     def __init__(
         self,
         model: nn.Module,
         calibration: torch.Tensor,
         split: Split,
         *,
+        calibrators: Sequence[Calibrator | str] = ("percentile", *CALIBRATORS),
         metric: Metric = ACCURACY,
-        stops: Sequence[tuple] | None = None,
+        method: Method | str = "lrp",
+        stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
-        if len(split.images) == 0:
-            raise ValueError("split is empty: at least one image is needed.")
-        self.model, self.split, self.metric = model, split, metric
+        image = image_slider(split)
+        self.model, self.split, self.metric, self.method = model, split, metric, method
+        self.calibrators = rows_of("a calibrator", Calibrator, CALIBRATORS, calibrators, "calibrators")
         self.seen = calibrate(model, calibration)
-        self.layers = tuple(self.seen)
-        first = self.layers[len(self.layers) // 2]
-        self.stops = ((first, 100.0, 8, "affine", False),) if stops is None else tuple(stops)
-        for stop in self.stops:
-            self._check(*stop, 0)
-        style = {"style": RELEASED["style"]}
-        self.layer = widgets.Dropdown(options=self.layers, value=first, description="layer", **style)
-        self.share = widgets.SelectionSlider(options=SHARES, value=100.0, description="inside [%]", **RELEASED)
-        self.bits = widgets.IntSlider(value=8, min=BITS[0], max=BITS[-1], description="bits", **RELEASED)
-        self.scheme = widgets.Dropdown(options=SCHEMES, value="affine", description="scheme", **style)
-        self.everywhere = widgets.Checkbox(description="all layers by this rule")
-        self.image = widgets.IntSlider(max=len(split.images) - 1, description="image", **RELEASED)
-        self.controls = (self.layer, self.share, self.bits, self.scheme, self.everywhere, self.image)
-        self._picture = Picture(split.images, self.seen)
-        self._follow(self.controls)
-        self._lay_out([widgets.HBox(self.controls[:3]), widgets.HBox(self.controls[3:])])
+        layers = tuple(self.seen)
+        middle = layers[len(layers) // 2]
+        controls = {
+            "layer": Menu("layer", "whose numbers are shown", layers, middle),
+            "share": Stops("inside [%]", "per cent of the values inside of the grid", value=SHARES[-1], options=SHARES),
+            "bits": Whole("bits", "of a number", value=BITS[-1], min=BITS[0], max=BITS[-1]),
+            "scheme": Menu("scheme", "whether zero lies in the middle of the grid", SCHEMES, "affine"),
+            "everywhere": Tick("all layers by this rule", "or the chosen layer alone", indent=False),
+            "image": image,
+            "calibrator": Menu("calibrator", "what chooses the range", self.calibrators),
+        }
+        self.picture = Picture(split.images, self.seen)
+        super().__init__(controls, ((middle,),) if stops is None else stops)
 
-    def update(self) -> View:
-        """Compute and draw what the controls say."""
-        view = self._compute(*(control.value for control in self.controls))
-        return self._show(view, self._picture.draw(view))
+    @classmethod
+    def example(cls) -> CalibrationExplorer:
+        """A MobileNet."""
+        images = data.fashion_mnist("calibration", 256).images
+        return cls(zoo.load("mobilenet-fashion-mnist"), images, data.fashion_mnist("validation", 100))
 
-    def set(
-        self,
-        layer: str,
-        share: float = 100.0,
-        bits: int = 8,
-        scheme: str = "affine",
-        everywhere: bool = False,
-        image: int = 0,
+    def compute(
+        self, layer: str, share: float, bits: int, scheme: str, everywhere: bool, image: int, calibrator: str
     ) -> View:
-        """Choose a setting."""
-        values = (layer, share, bits, scheme, everywhere, image)
-        self._check(*values)
-        with self._held():
-            for control, value in zip(self.controls, values):
-                control.value = value
-        return self.update()
+        rule = (layer, share, bits, scheme, everywhere, self.calibrators[calibrator])
+        return compute(self.model, self.seen, self.split, image, *rule, self.metric, self.method)
 
-    def _check(self, layer: str, share: float, bits: int, scheme: str, everywhere: bool, image: int) -> None:
-        if layer not in self.layers:
-            raise ValueError(f"layer must be one of {', '.join(self.layers)}, got {layer!r}.")
-        if share not in SHARES:
-            raise ValueError(f"share must be one of {', '.join(map(str, SHARES))} per cent, got {share!r}.")
-        if bits not in BITS:
-            raise ValueError(f"bits must be from {BITS[0]} to {BITS[-1]}, got {bits!r}.")
-        if scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}.")
-        if not 0 <= image < len(self.split.images):
-            raise ValueError(f"image must be from 0 to {len(self.split.images) - 1}, got {image}.")
-
-    def _compute(self, layer: str, share: float, bits: int, scheme: str, everywhere: bool, image: int) -> View:
-        rule = (layer, share, bits, scheme, everywhere)
-        return compute(self.model, self.seen, self.split, image, *rule, self.metric)
-
-    def _stored(self):
-        for layer, share, bits, scheme, everywhere in self.stops:
-            view = self._compute(layer, share, bits, scheme, everywhere, 0)
-            yield f"{layer}, {share:g} % inside, {bits} bits, {scheme}", view, self._picture.draw(view)
+    def _show(self, setting: dict) -> View:
+        view = super()._show(setting)
+        self.controls["share"].disabled = self.calibrators[setting["calibrator"]].function is not percentile
+        return view

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
+from matplotlib import font_manager
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+
+from ..plots import EVIDENCE
+
+LETTER, LINE = 8, 18  # of a caption: mean width of wide letters and height of a line, in pixels
 
 
 class LiveFigure:
@@ -40,6 +48,33 @@ class LiveFigure:
         return png_bytes(np.asarray(self.canvas.buffer_rgba()))
 
 
+class Panels:
+    """An image in grey, then heatmaps in colour, one to an axis.
+
+    Parameters
+    ----------
+    axes : iterable of Axes
+    titles : iterable of str
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``, in [0, 1]: one of them is shown.
+    grey : int
+        How many are in grey: the first, and others that are images too.
+    """
+
+    def __init__(self, axes: Iterable[Axes], titles: Iterable[str], images: torch.Tensor, grey: int = 1):
+        self.images, self.artists = images.mean(1).numpy(), []
+        for number, (ax, title) in enumerate(zip(axes, titles)):
+            looks = {"cmap": "gray", "vmin": 0} if number < grey else {"cmap": EVIDENCE, "vmin": -1}
+            self.artists.append(ax.imshow(self.images[0], vmax=1, **looks))
+            ax.set(xticks=[], yticks=[])
+            ax.set_title(title, fontsize=10)
+
+    def show(self, image: int, *heatmaps: np.ndarray) -> None:
+        """One of the images, and what belongs to it: shape ``(H, W)`` each."""
+        for artist, values in zip(self.artists, (self.images[image], *heatmaps)):
+            artist.set_data(values)
+
+
 def png_bytes(pixels: np.ndarray) -> bytes:
     """Pixels (H, W, 3 or 4), bytes, as PNG: lightly compressed, since a browser on this machine reads it."""
     stream = io.BytesIO()
@@ -47,10 +82,36 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def strip(pngs: Sequence[bytes]) -> bytes:
-    """Pictures one below the other."""
-    pictures = [np.asarray(Image.open(io.BytesIO(png))) for png in pngs]
+def strip(pngs: Sequence[bytes], captions: Sequence[str]) -> bytes:
+    """Pictures one below the other, each under a caption that says what it is.
+
+    Parameters
+    ----------
+    pngs : sequence of bytes
+        Of one width.
+    captions : sequence of str
+        Broken into lines where they are longer than the picture is wide.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    pictures = []
+    for png, caption in zip(pngs, captions):
+        picture = np.asarray(Image.open(io.BytesIO(png)))
+        pictures += [_written(caption, picture.shape[1]), picture]
     return png_bytes(np.concatenate(pictures))
+
+
+def _written(text: str, width: int) -> np.ndarray:
+    """Pixels (H, width, 3) of text in black on white."""
+    lines = textwrap.wrap(text, max(1, width // LETTER))
+    image = Image.new("RGB", (width, LINE * (len(lines) + 1)), "white")
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 13)
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(image).text((LETTER, LINE * (number + 0.5)), line, "black", font)
+    return np.asarray(image)
 
 
 def bundle(widget, png: bytes, text: str) -> dict:

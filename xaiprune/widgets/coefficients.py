@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import data, zoo
 from ..data import Split, check_images
+from ..experiments import tables
 from ..measure import predict, psnr
 from ..plots import METHODS, RED, montage
-from ..prune import ParameterCount, Scores, counts_from, cut, plan
+from ..prune import ParameterCount, Scores, UnitGroup, cut, find_units, plan, score
+from ..training import reconstruction_loss
 from .canvas import LiveFigure
-from .explorer import Explorer, buttons
+from .controls import Bank, Number
+from .explorer import Explorer
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,12 @@ class Picture:
             xlim=(-0.03, 1.03), ylim=(4, 26), xlabel="measured sparsity (→ smaller)", ylabel="PSNR [dB] (↑ better)"
         )
         right.legend(fontsize=8, loc="upper right")
-        self.title = left.set_title(" ", fontsize=11, loc="left")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        self.live = LiveFigure(figure, (self.images, self.point, self.title))
+        self.live = LiveFigure(figure, (self.images, self.point))
 
-    def draw(self, view: View, name: str = "") -> bytes:
-        """PNG of the view; a name is written above it, with the numbers."""
+    def draw(self, view: View) -> bytes:
+        """The picture of a view as PNG."""
         self.images.set_data(_rows(view))
         self.point.set_data([view.sparsity], [view.psnr])
-        self.title.set_text(f"{name}: {view.text}" if name else " ")
         return self.live.png()
 
 
@@ -138,7 +136,7 @@ def _rows(view: View) -> np.ndarray:
     return montage([view.originals, view.reconstructions, difference])
 
 
-class CoefficientExplorer(Explorer):
+class CoefficientExplorer(Explorer[View]):
     """One slider per group of units; reconstructions, PSNR and measured sparsity follow.
 
     Parameters
@@ -151,9 +149,16 @@ class CoefficientExplorer(Explorer):
         Validation images, shape (N, 1, H, W), in [0, 1]; the PSNR is measured on all of them, live.
     frontier : sequence of dict, optional
         Rows with ``method``, ``sparsity`` and ``psnr``, drawn behind the present point.
-    solutions : mapping of str to mapping, optional
-        Name of a button to the coefficients that it sets.
+    stops : mapping of str to mapping, optional
+        Coefficients of the stored pictures by name, groups not named 0; the first is always that nothing is pruned.
+
+    Raises
+    ------
+    ValueError
+        If the images do not fit the model, or a stop names a group or a coefficient that is not allowed.
     """
+
+    title = "Coefficients: how much each group gives"
 
     def __init__(
         self,
@@ -161,57 +166,35 @@ class CoefficientExplorer(Explorer):
         scores: Scores,
         images: torch.Tensor,
         frontier: Sequence[dict] = (),
-        solutions: Mapping[str, Mapping[str, float]] | None = None,
+        stops: Mapping[str, Mapping[str, float]] | None = None,
     ):
         check_images(images)
         self.model, self.scores, self.images = model, scores, images
-        self.solutions = {"nothing pruned": {}, **(solutions or {})}
-        for coefficients in self.solutions.values():
-            counts_from(scores.groups, coefficients)  # raises for names and values that are not allowed
         self._count = ParameterCount(model, scores.groups)
         try:
-            self.view = self._compute({})
+            self.picture = Picture(self.compute({}), frontier)
         except RuntimeError as error:
             raise ValueError(f"images of shape {tuple(images.shape)} do not run through the model: {error}") from error
-        self._picture = Picture(self.view, frontier)
-        self.sliders = {group.name: _slider(group) for group in scores.groups}
-        grid = widgets.Layout(display="grid", grid_template_columns="repeat(2, 430px)")
-        actions = {name: partial(self.set, coefficients) for name, coefficients in self.solutions.items()}
-        self._follow(self.sliders.values())
-        self._lay_out([buttons(actions), widgets.Box(list(self.sliders.values()), layout=grid)])
+        sliders = {group.name: _slider(group) for group in scores.groups}
+        bank = Bank(sliders, display="grid", grid_template_columns="repeat(2, 430px)")
+        super().__init__({"coefficients": bank}, {"nothing pruned": {}, **(stops or {})})
 
-    def update(self) -> View:
-        """Compute and draw the sliders' present setting."""
-        view = self._compute({name: slider.value for name, slider in self.sliders.items()})
-        return self._show(view, self._picture.draw(view))
+    @classmethod
+    def example(cls) -> CoefficientExplorer:
+        """The autoencoder."""
+        model, calibration = zoo.load("mnist-autoencoder"), data.mnist("calibration", 300)
+        units = find_units(model, calibration.images[:1])
+        scores = score(model, units, "fisher", calibration, loss=reconstruction_loss)
+        methods = ("grid", "descend", "relax", "uniform")
+        frontier = [row for row in tables.read("soft") if row["method"] in methods]
+        return cls(model, scores, data.mnist("validation", 500).images, frontier)
 
-    def set(self, coefficients: Mapping[str, float]) -> View:
-        """Move the sliders to coefficients, groups not named to 0, and update once."""
-        counts_from(self.scores.groups, coefficients)  # raises for names and values that are not allowed
-        with self._held():
-            for name, slider in self.sliders.items():
-                slider.value = coefficients.get(name, 0)
-        return self.update()
-
-    def _compute(self, coefficients: Mapping[str, float]) -> View:
+    def compute(self, coefficients: Mapping[str, float]) -> View:
         return compute(self.model, self.scores, self.images, coefficients, count=self._count)
 
-    def _stored(self):
-        for name, coefficients in self.solutions.items():
-            view = self._compute(coefficients)
-            yield name, view, self._picture.draw(view, name)
 
-
-def _slider(group) -> widgets.FloatSlider:
+def _slider(group: UnitGroup) -> Number:
     where = " | ".join(group.components) if group.crosses else "inside"
-    return widgets.FloatSlider(
-        value=0,
-        min=0,
-        max=1,
-        step=0.01,
-        description=f"{group.name} ({group.size})",
-        description_tooltip=f"{group.size} units, {where}",
-        style={"description_width": "150px"},
-        layout=widgets.Layout(width="420px"),
-        readout_format=".2f",
-    )
+    looks = {"style": {"description_width": "150px"}, "layout": {"width": "420px"}, "readout_format": ".2f"}
+    about = f"share of the {group.size} units that goes, {where}"
+    return Number(f"{group.name} ({group.size})", about, min=0, max=1, step=1 / group.size, **looks)

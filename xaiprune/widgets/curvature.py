@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import data, zoo
+from ..core import choice
+from ..curvature import fisher_diagonal
 from ..data import Split
 from ..plots import RED
 from ..prune import obd
 from ..training import classification_loss
 from .canvas import LiveFigure
-from .explorer import Explorer, buttons
+from .controls import Whole
+from .explorer import Explorer
 
 #: How much of a weight is left, along both axes of the landscape: from beyond gone (0) to beyond whole (1).
 SHARES = np.linspace(-0.2, 1.2, 8)
@@ -119,12 +121,12 @@ def compute(
 class Picture:
     """The landscape on the left; on the right what the loss does as each weight goes, and what OBD expects."""
 
-    def __init__(self, view: View):
+    def __init__(self):
         figure = Figure(figsize=(10, 3.6), dpi=90, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
         extent = (SHARES[0], SHARES[-1]) * 2
         options = {"origin": "lower", "extent": extent, "cmap": "viridis", "interpolation": "bicubic", "aspect": "auto"}
-        self.landscape = left.imshow(view.losses, **options)
+        self.landscape = left.imshow(np.zeros((len(SHARES), len(SHARES))), **options)
         left.plot([1], [1], "o", color="white", markeredgecolor="black", markersize=10, ls="", label="both whole")
         points = {"magnitude's choice": ("s", 16), "OBD's choice": ("^", 10)}
         self.choices = [
@@ -162,7 +164,7 @@ class Picture:
         return self.live.png()
 
 
-class CurvatureExplorer(Explorer):
+class CurvatureExplorer(Explorer[View]):
     """Two sliders choose two weights of a layer, ordered by size; the landscape of the loss between them follows.
 
     Parameters
@@ -175,8 +177,8 @@ class CurvatureExplorer(Explorer):
         The Hessian's diagonal, from ``hessian_diagonal``.
     name : str
         Parameter whose weights are looked at.
-    pairs : mapping of str to tuple of int, optional
-        Label to two ranks by size, smallest first: a button each, and the stored pictures.
+    stops : mapping of str to tuple of int, or sequence of tuple of int, optional
+        Two ranks by size each, smallest first: the stored pictures.
     loss : callable
 
     Raises
@@ -185,59 +187,37 @@ class CurvatureExplorer(Explorer):
         If ``diagonal`` has no such parameter, or a rank lies outside it.
     """
 
+    title = "Curvature: two weights and the loss"
+
     def __init__(
         self,
         model: nn.Module,
         split: Split,
         diagonal: Mapping[str, torch.Tensor],
         name: str,
-        pairs: Mapping[str, Sequence[int]] | None = None,
+        stops: Mapping[str, tuple[int, int]] | Sequence[tuple[int, int]] | None = None,
         loss: Callable = classification_loss,
     ):
-        if name not in diagonal:
-            raise ValueError(f"name must be one of {', '.join(diagonal)}, got {name!r}.")
+        choice(name, "name", diagonal)
         self.model, self.split, self.diagonal, self.name, self.loss = model, split, diagonal, name, loss
-        weight = dict(model.named_parameters())[name].detach().flatten()
-        self.order = torch.argsort(weight.abs(), stable=True)
-        last = len(self.order) - 1
-        self.pairs = dict(pairs or {"smallest and largest": (0, last)})
-        for ranks in self.pairs.values():
-            self._entries(*ranks)
-        options = {"min": 0, "max": last, "layout": widgets.Layout(width="430px")}
-        options["style"] = {"description_width": "110px"}
-        start = next(iter(self.pairs.values()))
-        self.sliders = [
-            widgets.IntSlider(value=rank, description=f"{which}, by size", **options)
-            for rank, which in zip(start, ("first", "second"))
-        ]
-        self._picture: Picture | None = None
-        self._follow(self.sliders)
-        actions = {label: partial(self.set, *ranks) for label, ranks in self.pairs.items()}
-        self._lay_out([buttons(actions), widgets.HBox(self.sliders)])
+        self.order = torch.argsort(dict(model.named_parameters())[name].detach().flatten().abs(), stable=True)
+        last, width = len(self.order) - 1, {"width": "430px"}
+        controls = {
+            which: Whole(
+                f"{which}, by size", "rank of the weight, the smallest first", value=rank, min=0, max=last, layout=width
+            )
+            for which, rank in (("first", 0), ("second", last))
+        }
+        self.picture = Picture()
+        super().__init__(controls, {"smallest and largest": (0, last)} if stops is None else stops)
 
-    def update(self) -> View:
-        """Compute and draw the sliders' present setting."""
-        view = self._compute([slider.value for slider in self.sliders])
-        self._picture = self._picture or Picture(view)
-        return self._show(view, self._picture.draw(view))
+    @classmethod
+    def example(cls) -> CurvatureExplorer:
+        """LeNet-300-100's last layer."""
+        model, split = zoo.load("lenet-300-100"), data.mnist("calibration", 500)
+        diagonal = fisher_diagonal(model, split, classification_loss, names=["fc3.weight"])
+        return cls(model, split, diagonal, "fc3.weight")
 
-    def set(self, first: int, second: int) -> View:
-        """Choose two weights by their ranks."""
-        self._entries(first, second)
-        with self._held():
-            self.sliders[0].value, self.sliders[1].value = first, second
-        return self.update()
-
-    def _entries(self, first: int, second: int) -> tuple[int, int]:
-        for rank in (first, second):
-            if not 0 <= rank < len(self.order):
-                raise ValueError(f"ranks must be from 0 to {len(self.order) - 1}, got {rank}.")
-        return int(self.order[first]), int(self.order[second])
-
-    def _compute(self, ranks: Sequence[int]) -> View:
-        return compute(self.model, self.split, self.diagonal, self.name, self._entries(*ranks), self.loss)
-
-    def _stored(self):
-        for label, ranks in self.pairs.items():
-            view = self._compute(ranks)
-            yield label, view, self._picture.draw(view)
+    def compute(self, first: int, second: int) -> View:
+        pair = int(self.order[first]), int(self.order[second])
+        return compute(self.model, self.split, self.diagonal, self.name, pair, self.loss)

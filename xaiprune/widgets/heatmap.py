@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import data, zoo
+from ..core import Registry
 from ..data import Split
-from ..explain import Curves, curves, heatmaps
+from ..explain import METHODS, Curves, Method, curves, heatmaps
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
-from ..plots import EVIDENCE, RED, scaled
-from .canvas import LiveFigure
+from ..plots import RED, scaled
+from .canvas import LiveFigure, Panels
+from .controls import Menu, Number, image_slider, rows_of
 from .explorer import Explorer
 
-#: Rules of the menu: from a parameter between 0 and 1 to the rule.
-RULES = {
-    "epsilon": epsilon,
-    "gamma": gamma,
-    "alpha-beta": lambda beta: alpha_beta(1 + beta, beta),
-    "z-plus": lambda _: z_plus(),
-}
-#: Methods of the menu: those that follow a slider.
-METHODS = ("lrp", "gradient x input", "saliency", "integrated gradients")
+#: Rules of the menu: a rule, or what makes one of a parameter between 0 and 1.
+RULES: Registry[Rule | Callable[[float], Rule]] = Registry(
+    "a rule",
+    lambda row: isinstance(row, Rule) or callable(row),
+    {
+        "epsilon": epsilon,
+        "gamma": gamma,
+        "alpha-beta": lambda beta: alpha_beta(1 + beta, beta),
+        "z-plus": z_plus(),
+    }.items(),
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,12 @@ def composite(rule: Rule) -> Composite:
 
 
 def compute(
-    model: nn.Module, split: Split, image: int, method: str, rule: str = "gamma", parameter: float = 0.25
+    model: nn.Module,
+    split: Split,
+    image: int,
+    method: Method | str,
+    rule: Rule | Callable[[float], Rule] | str = "gamma",
+    parameter: float = 0.25,
 ) -> View:
     """Explain one image's label and judge the heatmap.
 
@@ -70,16 +79,22 @@ def compute(
     split : Split
     image : int
         Its place in the split.
-    method : str
-        One of ``METHODS``.
-    rule : str
-        A key of ``RULES``, for relevance.
+    method : Method or str
+        Or a key of ``METHODS``; ``"lrp"`` goes by the rule and leaves a ledger.
+    rule : Rule, callable or str
+        For relevance; or a key of ``RULES``.
     parameter : float
         Of the rule, from 0 to 1: epsilon, gamma or beta.
+
+    Returns
+    -------
+    View
     """
     images, targets = split.images[image : image + 1], split.labels[image : image + 1]
     if method == "lrp":
-        found, books = propagate(model, images, targets, composite=composite(RULES[rule](parameter)))
+        rule = RULES.find(rule, "rule")
+        rule = rule if isinstance(rule, Rule) else rule(parameter)
+        found, books = propagate(model, images, targets, composite=composite(rule))
         heat, rows, error = found.sum(1), books.rows(), books.error.item()
         said = f"pixels got {rows[-1]['left']:.2f} of {rows[0]['left']:.2f}, the books balance to {error:.0e}"
     else:
@@ -103,14 +118,10 @@ class Picture:
     """
 
     def __init__(self, images: torch.Tensor, layers: Sequence[str]):
-        self.images, self.layers = images, list(layers)
+        self.layers = list(layers)
         figure = Figure(figsize=(11.5, 3.4), dpi=90, layout="constrained")
         first, second, third, fourth = figure.subplots(1, 4, width_ratios=(1, 1, 1.5, 1.5))
-        for ax, title in ((first, "Image"), (second, "Evidence")):
-            ax.set(xticks=[], yticks=[], title=title)
-        shape = images.shape[-2:]
-        self.image = first.imshow(np.zeros(shape), cmap="gray", vmin=0, vmax=1)
-        self.heat = second.imshow(np.zeros(shape), cmap=EVIDENCE, vmin=-1, vmax=1)
+        self.panels = Panels((first, second), ("Image", "Evidence"), images)
         second.set_xlabel("red for, blue against", fontsize=8)
         places = range(len(self.layers))
         self.left = third.bar(places, [1.0] * len(self.layers), color="#56B4E9", label="left")
@@ -125,13 +136,11 @@ class Picture:
             title="Faithfulness", xlabel="share of the pixels, highest first", ylabel="probability", ylim=(0, 1.05)
         )
         fourth.legend(fontsize=8, loc="center right")
-        live = [self.image, self.heat, *self.left, *self.took, self.deletion, self.insertion]
-        self.live = LiveFigure(figure, live)
+        self.live = LiveFigure(figure, [*self.panels.artists, *self.left, *self.took, self.deletion, self.insertion])
 
     def draw(self, view: View) -> bytes:
         """The picture of a view as PNG."""
-        self.image.set_data(self.images[view.image, 0])
-        self.heat.set_data(view.heatmap)
+        self.panels.show(view.image, view.heatmap)
         blank = {"left": 0.0, "bias": 0.0, "kept": 0.0}
         rows = view.ledger or [blank] * len(self.layers)
         whole = abs(rows[0]["left"]) or 1.0
@@ -144,7 +153,7 @@ class Picture:
         return self.live.png()
 
 
-class HeatmapExplorer(Explorer):
+class HeatmapExplorer(Explorer[View]):
     """Choose an image, a method, and for relevance a rule and its parameter; the explanation follows.
 
     Parameters
@@ -153,63 +162,51 @@ class HeatmapExplorer(Explorer):
         A classifier that is quick enough for a slider: a move takes about 30 passes of one image. In evaluation mode.
     split : Split
         The images to choose from, and their labels, which are explained.
-    positions : mapping of str to tuple, optional
-        Label to ``(image, method, rule, parameter)``: the stored pictures.
+    stops : mapping of str to tuple, or sequence of tuple, optional
+        ``(image, method, rule, parameter)`` of the stored pictures.
+    methods : sequence of Method or str
+        For the menu; the first is its default.
 
     Raises
     ------
     ValueError
-        If the split is empty, or a position has an unknown image, method or rule.
+        If the split is empty, or a stop has an unknown image, method or rule.
     """
 
-    def __init__(self, model: nn.Module, split: Split, positions: Mapping[str, tuple] | None = None):
-        if len(split.images) == 0:
-            raise ValueError("split is empty: at least one image is needed.")
+    title = "Heatmaps: rules of relevance and other methods"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        split: Split,
+        stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
+        *,
+        methods: Sequence[Method | str] = ("lrp", *METHODS),
+    ):
+        self.methods = rows_of("a method", Method, METHODS, methods, "methods")
+        self.rules = rows_of(RULES.what, RULES.fits, RULES)
+        controls = {
+            "image": image_slider(split),
+            "method": Menu("method", "how the image is explained", self.methods),
+            "rule": Menu("rule", "how relevance is divided, by the method lrp", self.rules, "gamma"),
+            "parameter": Number("parameter", "epsilon, gamma or beta of the rule", value=0.25, min=0, max=1, step=0.05),
+        }
         self.model, self.split = model, split
-        self.positions = dict(positions or {"gamma": (0, "lrp", "gamma", 0.25)})
-        for setting in self.positions.values():
-            self._check(*setting)
-        image, method, rule, parameter = next(iter(self.positions.values()))
-        style = {"style": {"description_width": "80px"}}
-        self.image_slider = widgets.IntSlider(value=image, max=len(split.images) - 1, description="image", **style)
-        self.method_menu = widgets.Dropdown(options=METHODS, value=method, description="method", **style)
-        self.rule_menu = widgets.Dropdown(options=list(RULES), value=rule, description="rule", **style)
-        self.parameter_slider = widgets.FloatSlider(
-            value=parameter, min=0, max=1, step=0.05, description="parameter", **style
-        )
-        self.controls = (self.image_slider, self.method_menu, self.rule_menu, self.parameter_slider)
-        layers = [row["layer"] for row in compute(model, split, image, "lrp").ledger]
-        self._picture = Picture(split.images, layers)
-        self._follow(self.controls)
-        self._lay_out([widgets.HBox(self.controls[:2]), widgets.HBox(self.controls[2:])])
+        layers = [row["layer"] for row in compute(model, split, 0, "lrp").ledger]
+        self.picture = Picture(split.images, layers)
+        super().__init__(controls, ((0, next(iter(self.methods)), "gamma", 0.25),) if stops is None else stops)
 
-    def update(self) -> View:
-        """Compute and draw the present setting."""
-        is_relevance = self.method_menu.value == "lrp"
-        self.rule_menu.disabled = not is_relevance
-        self.parameter_slider.disabled = not is_relevance or self.rule_menu.value == "z-plus"
-        view = compute(self.model, self.split, *(control.value for control in self.controls))
-        return self._show(view, self._picture.draw(view))
+    @classmethod
+    def example(cls) -> HeatmapExplorer:
+        """LeNet-5."""
+        return cls(zoo.load("lenet-5"), data.mnist("validation", 8))
 
-    def set(self, image: int, method: str = "lrp", rule: str = "gamma", parameter: float = 0.25) -> View:
-        """Choose a setting; the parameter is rounded to the slider's steps of 0.05."""
-        self._check(image, method, rule, parameter)
-        with self._held():
-            for control, value in zip(self.controls, (image, method, rule, round(parameter / 0.05) * 0.05)):
-                control.value = value
-        return self.update()
+    def compute(self, image: int, method: str, rule: str, parameter: float) -> View:
+        method = method if method == "lrp" else self.methods[method]
+        return compute(self.model, self.split, image, method, self.rules[rule], parameter)
 
-    def _check(self, image: int, method: str, rule: str, parameter: float) -> None:
-        if not 0 <= image < len(self.split.images):
-            raise ValueError(f"image must be from 0 to {len(self.split.images) - 1}, got {image}.")
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-        if rule not in RULES:
-            raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}.")
-        if not 0 <= parameter <= 1:
-            raise ValueError(f"parameter must be from 0 to 1, got {parameter}.")
-
-    def _stored(self):
-        for label, setting in self.positions.items():
-            view = compute(self.model, self.split, *setting)
-            yield label, view, self._picture.draw(view)
+    def _show(self, setting: dict) -> View:
+        view = super()._show(setting)
+        self.controls["rule"].disabled = view.ledger is None
+        self.controls["parameter"].disabled = view.ledger is None or isinstance(self.rules[setting["rule"]], Rule)
+        return view

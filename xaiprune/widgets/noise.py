@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import data, zoo
 from ..data import Split
 from ..explain import curves, rank_correlation, saliency, smoothgrad
-from ..plots import EVIDENCE, scaled
-from .canvas import LiveFigure
+from ..plots import scaled
+from .canvas import LiveFigure, Panels
+from .controls import Whole, image_slider
 from .explorer import Explorer
 
 
@@ -84,30 +85,19 @@ class Picture:
     """
 
     def __init__(self, images: torch.Tensor, plain: torch.Tensor):
-        self.images, self.plain = images, scaled(plain.numpy())
+        self.plain = scaled(plain.numpy())
         figure = Figure(figsize=(11, 2.7), dpi=90, layout="constrained")
-        axes, titles = (
-            figure.subplots(1, 5),
-            ("Image", "One noisy copy", "Gradient, no noise", "SmoothGrad", "again, other noise"),
-        )
-        blank = np.zeros(images.shape[-2:])
-        self.artists = []
-        for place, (ax, title) in enumerate(zip(axes, titles)):
-            options = {"cmap": "gray", "vmin": 0} if place < 2 else {"cmap": EVIDENCE, "vmin": -1}
-            self.artists.append(ax.imshow(blank, vmax=1, **options))
-            ax.set(xticks=[], yticks=[])
-            ax.set_title(title, fontsize=10)
-        self.live = LiveFigure(figure, self.artists)
+        titles = ("Image", "One noisy copy", "Gradient, no noise", "SmoothGrad", "again, other noise")
+        self.panels = Panels(figure.subplots(1, 5), titles, images, grey=2)
+        self.live = LiveFigure(figure, self.panels.artists)
 
     def draw(self, view: View) -> bytes:
         """The picture of a view as PNG."""
-        shown = (self.images[view.image, 0], view.noisy, self.plain[view.image], *view.heatmaps)
-        for artist, values in zip(self.artists, shown):
-            artist.set_data(values)
+        self.panels.show(view.image, view.noisy, self.plain[view.image], *view.heatmaps)
         return self.live.png()
 
 
-class NoiseExplorer(Explorer):
+class NoiseExplorer(Explorer[View]):
     """Sliders for SmoothGrad's noise and number of samples; two draws side by side show what is left to chance.
 
     Parameters
@@ -116,55 +106,36 @@ class NoiseExplorer(Explorer):
         A classifier that is quick enough for a slider. In evaluation mode.
     split : Split
         The images to choose from, and their labels, which are explained.
-    positions : mapping of str to tuple, optional
-        Label to ``(image, sigma, samples)``: the stored pictures.
+    stops : mapping of str to tuple, or sequence of tuple, optional
+        ``(image, sigma, samples)`` of the stored pictures.
 
     Raises
     ------
     ValueError
-        If the split is empty, or a position lies outside the sliders.
+        If the split is empty, or a stop lies outside the sliders.
     """
 
-    def __init__(self, model: nn.Module, split: Split, positions: Mapping[str, tuple] | None = None):
-        if len(split.images) == 0:
-            raise ValueError("split is empty: at least one image is needed.")
+    title = "Noise: gradients, smoothed"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        split: Split,
+        stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
+    ):
+        controls = {
+            "image": image_slider(split),
+            "sigma": Whole("sigma [%]", "noise in per cent of the image's range", value=15, min=0, max=60),
+            "samples": Whole("samples", "noisy copies that the mean is over", value=25, min=1, max=64),
+        }
         self.model, self.split = model, split
-        self.positions = dict(positions or {"as in the paper": (0, 15, 25)})
-        for setting in self.positions.values():
-            self._check(*setting)
-        image, sigma, samples = next(iter(self.positions.values()))
-        style = {"style": {"description_width": "90px"}}
-        self.sliders = (
-            widgets.IntSlider(value=image, max=len(split.images) - 1, description="image", **style),
-            widgets.IntSlider(value=sigma, max=60, description="sigma [%]", **style),
-            widgets.IntSlider(value=samples, min=1, max=64, description="samples", **style),
-        )
-        self._picture = Picture(split.images, saliency(model, *split))
-        self._follow(self.sliders)
-        self._lay_out([widgets.HBox(self.sliders)])
+        self.picture = Picture(split.images, saliency(model, *split))
+        super().__init__(controls, {"as in the paper": (0, 15, 25)} if stops is None else stops)
 
-    def update(self) -> View:
-        """Compute and draw the sliders' present setting."""
-        view = compute(self.model, self.split, *(slider.value for slider in self.sliders))
-        return self._show(view, self._picture.draw(view))
+    @classmethod
+    def example(cls) -> NoiseExplorer:
+        """LeNet-5."""
+        return cls(zoo.load("lenet-5"), data.mnist("validation", 8))
 
-    def set(self, image: int, sigma: int, samples: int) -> View:
-        """Choose a setting."""
-        self._check(image, sigma, samples)
-        with self._held():
-            for slider, value in zip(self.sliders, (image, sigma, samples)):
-                slider.value = value
-        return self.update()
-
-    def _check(self, image: int, sigma: int, samples: int) -> None:
-        if not 0 <= image < len(self.split.images):
-            raise ValueError(f"image must be from 0 to {len(self.split.images) - 1}, got {image}.")
-        if not 0 <= sigma <= 60:
-            raise ValueError(f"sigma must be from 0 to 60 %, got {sigma}.")
-        if not 1 <= samples <= 64:
-            raise ValueError(f"samples must be from 1 to 64, got {samples}.")
-
-    def _stored(self):
-        for label, setting in self.positions.items():
-            view = compute(self.model, self.split, *setting)
-            yield label, view, self._picture.draw(view)
+    def compute(self, image: int, sigma: int, samples: int) -> View:
+        return compute(self.model, self.split, image, sigma, samples)

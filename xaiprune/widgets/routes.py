@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import data, zoo
+from ..core import nonempty
 from ..data import Split
-from ..dynamic import EXIT, Dynamic, leaving, path_macs
+from ..dynamic import EXIT, Dynamic, fit_branch, leaving, path_macs, split_at
 from ..measure import accuracy, macs, predict
 from ..plots import BLUE, RED
 from .canvas import LiveFigure
-from .explorer import RELEASED, Explorer
+from .controls import Stops
+from .explorer import Explorer
 
 #: Stops of the threshold; at 1 no image leaves.
 THRESHOLDS = (
@@ -60,90 +62,47 @@ class View:
     text: str
 
 
-class RouteExplorer(Explorer):
-    """A slider for the threshold of a dynamic network.
+def compute(
+    sure: torch.Tensor,
+    ways: torch.Tensor,
+    right: tuple[torch.Tensor, torch.Tensor],
+    costs: Mapping[str, float],
+    threshold: float,
+) -> View:
+    """What a threshold does.
 
     Parameters
     ----------
-    model : Dynamic
-        Its own threshold does not matter.
-    whole : nn.Module
-        The model that it was made of: what its accuracy and operations are compared with.
-    split : Split
-        Validation images and labels.
-    stops : sequence of float
-        Thresholds of the stored pictures.
+    sure : torch.Tensor
+        Probability that the branch gives its answer to each image, shape ``(N,)``.
+    ways : torch.Tensor
+        Number of the tail that each image takes if it stays, shape ``(N,)``.
+    right : tuple of torch.Tensor
+        Whether the branch, and whether that tail, answers rightly: bool, shape ``(N,)``.
+    costs : mapping of str to float
+        Way to its operations as a share of the whole model's: leaving first, then the tails.
+    threshold : float
 
-    Raises
-    ------
-    ValueError
-        If the split is empty, or a threshold is none of ``THRESHOLDS``.
+    Returns
+    -------
+    View
     """
-
-    def __init__(
-        self, model: Dynamic, whole: nn.Module, split: Split, *, stops: Sequence[float] = (0.5, 0.9, 0.99, 1.0)
-    ):
-        if len(split.images) == 0:
-            raise ValueError("split is empty: at least one image is needed.")
-        self.model, self.whole, self.split, self.stops = model, whole, split, tuple(stops)
-        for stop in self.stops:
-            _check(stop)
-        every = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0)
-        early = predict(nn.Sequential(model.trunk, model.branch), split.images)
-        self.sure, self.ways = early.softmax(1).amax(1), every.route(early)
-        self.right = {EXIT: early.argmax(1) == split.labels, "": predict(every, split.images).argmax(1) == split.labels}
-        total = macs(whole, split.images[:1])
-        names = (EXIT, *map(str, model.sets))
-        self.costs = {way: cost / total for way, cost in path_macs(model, split.images).items() if way in names}
-        self.slider = widgets.SelectionSlider(
-            options=THRESHOLDS, value=self.stops[0], description="threshold", **RELEASED
-        )
-        self.slider.layout.width = "480px"
-        curve = [self.compute(threshold) for threshold in THRESHOLDS]
-        self._picture = Picture(split.images, curve, accuracy(whole, split))
-        self._follow([self.slider])
-        self._lay_out([self.slider])
-
-    def compute(self, threshold: float) -> View:
-        """What a threshold does."""
-        leaves = leaving(self.sure, threshold)
-        right = torch.where(leaves, self.right[EXIT], self.right[""])
-        masks = dict(zip(self.costs, [leaves, *(~leaves & (self.ways == n) for n in range(len(self.costs) - 1))]))
-        shares = {way: mask.double().mean().item() for way, mask in masks.items()}
-        mean = sum(shares[way] * cost for way, cost in self.costs.items())
-        worst = max(cost for way, cost in self.costs.items() if shares[way])
-        order = self.sure.argsort(descending=True)
-        left = int(leaves.sum())
-        leave, stay = order[max(0, left - SHOWN) : left].tolist(), order[left : left + SHOWN].tolist()
-        wrong = tuple((~right[leave + stay]).tolist())
-        value = 100 * right.double().mean().item()
-        text = (
-            f"{shares[EXIT]:.0%} of the images leave; accuracy {value:.1f} % ↑; operations "
-            f"{mean:.0%} of the whole model's on average ↓, {worst:.0%} at worst"
-        )
-        return View(threshold, shares, value, mean, worst, tuple(leave), tuple(stay), wrong, text)
-
-    def update(self) -> View:
-        """Compute and draw what the slider says."""
-        view = self.compute(self.slider.value)
-        return self._show(view, self._picture.draw(view))
-
-    def set(self, threshold: float) -> View:
-        """Choose a threshold."""
-        _check(threshold)
-        with self._held():
-            self.slider.value = threshold
-        return self.update()
-
-    def _stored(self):
-        for stop in self.stops:
-            view = self.compute(stop)
-            yield f"threshold {stop:g}", view, self._picture.draw(view)
-
-
-def _check(threshold: float) -> None:
-    if threshold not in THRESHOLDS:
-        raise ValueError(f"threshold must be one of {', '.join(map(str, THRESHOLDS))}, got {threshold!r}.")
+    leaves = leaving(sure, threshold)
+    correct = torch.where(leaves, *right)
+    masks = dict(zip(costs, [leaves, *(~leaves & (ways == tail) for tail in range(len(costs) - 1))]))
+    shares = {way: mask.double().mean().item() for way, mask in masks.items()}
+    mean = sum(shares[way] * cost for way, cost in costs.items())
+    worst = max(cost for way, cost in costs.items() if shares[way])
+    order = sure.argsort(descending=True)
+    left = int(leaves.sum())
+    leave, stay = order[max(0, left - SHOWN) : left].tolist(), order[left : left + SHOWN].tolist()
+    wrong = tuple((~correct[leave + stay]).tolist())
+    value = 100 * correct.double().mean().item()
+    text = (
+        f"{shares[EXIT]:.0%} of the images leave; accuracy {value:.1f} % ↑; operations "
+        f"{mean:.0%} of the whole model's on average ↓, {worst:.0%} at worst"
+    )
+    return View(threshold, shares, value, mean, worst, tuple(leave), tuple(stay), wrong, text)
 
 
 class Picture:
@@ -199,3 +158,61 @@ class Picture:
                 cells[row * height : (row + 1) * height - 2, column * width : (column + 1) * width - 2] = cell
         self.rows.set_data(cells)
         return self.live.png()
+
+
+class RouteExplorer(Explorer[View]):
+    """A slider for the threshold of a dynamic network.
+
+    Parameters
+    ----------
+    model : Dynamic
+        Its own threshold does not matter.
+    whole : nn.Module
+        The model that it was made of: what its accuracy and operations are compared with.
+    split : Split
+        Validation images and labels.
+    stops : sequence of float, or mapping of str to float
+        Thresholds of the stored pictures.
+
+    Raises
+    ------
+    ValueError
+        If the split is empty, or a threshold is none of ``THRESHOLDS``.
+    """
+
+    title = "Routes: which images may leave early"
+    live = False
+
+    def __init__(
+        self,
+        model: Dynamic,
+        whole: nn.Module,
+        split: Split,
+        *,
+        stops: Mapping[str, float] | Sequence[float] = (0.5, 0.9, 0.99, 1.0),
+    ):
+        self.model, self.whole, self.split = model, whole, nonempty(split, "split")
+        every = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0)
+        early = predict(nn.Sequential(model.trunk, model.branch), split.images)
+        self.sure, self.ways = early.softmax(1).amax(1), every.route(early)
+        late = predict(every, split.images)
+        self.right = early.argmax(1) == split.labels, late.argmax(1) == split.labels
+        total = macs(whole, split.images[:1])
+        names = (EXIT, *map(str, model.sets))
+        self.costs = {way: cost / total for way, cost in path_macs(model, split.images).items() if way in names}
+        about = "how sure the branch must be of an image that leaves"
+        controls = {"threshold": Stops("threshold", about, options=THRESHOLDS, layout={"width": "480px"})}
+        self.picture = Picture(split.images, [self.compute(stop) for stop in THRESHOLDS], accuracy(whole, split))
+        super().__init__(controls, stops)
+
+    @classmethod
+    def example(cls) -> RouteExplorer:
+        """A MobileNet with an early branch."""
+        model, train = zoo.load("mobilenet-fashion-mnist"), data.fashion_mnist("train", 2000)
+        classes = range(len(data.FASHION_MNIST_CLASSES))
+        trunk, tail = split_at(model, "features.4")
+        branch = fit_branch(trunk, train, classes=len(classes), epochs=4, progress=False)
+        return cls(Dynamic(trunk, branch, [tail], [tuple(classes)], 1.0), model, data.fashion_mnist("validation", 1000))
+
+    def compute(self, threshold: float) -> View:
+        return compute(self.sure, self.ways, self.right, self.costs, threshold)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 from torch import nn
 
+from .. import data, zoo
+from ..core import nonempty
 from ..data import Split
 from ..measure import ACCURACY, Metric, csr_bytes
 from ..plots import RED, histogram, sensitivity_curves
-from ..prune import WHOLE, Scores, find_weights, masked, plan, score
+from ..prune import WHOLE, Scores, find_weights, masked, plan, scan, score
 from .canvas import LiveFigure
+from .controls import Menu, Number
 from .explorer import Explorer
 
 #: Step of the slider. What is set lies on it too: a browser moves a value that does not, and reports its own back.
@@ -42,6 +45,8 @@ class View:
         Bytes of the weights stored in full, and as compressed sparse rows with their indices.
     text : str
         The numbers in one line.
+    layer : str
+        Whose weights the histogram shows.
     """
 
     thresholds: dict[str, float]
@@ -51,10 +56,16 @@ class View:
     dense_bytes: int
     csr_bytes: int
     text: str
+    layer: str
 
 
 def compute(
-    model: nn.Module, scores: Scores, split: Split, thresholds: Mapping[str, float], metric: Metric = ACCURACY
+    model: nn.Module,
+    scores: Scores,
+    split: Split,
+    thresholds: Mapping[str, float],
+    metric: Metric = ACCURACY,
+    layer: str = ALL,
 ) -> View:
     """Mask the weights below their layer's threshold and measure.
 
@@ -68,6 +79,12 @@ def compute(
     thresholds : mapping of str to float
         Layers not named lose nothing, and one weight of each always stays.
     metric : Metric
+    layer : str
+        Whose weights the histogram shows: one of them, or ``ALL``.
+
+    Returns
+    -------
+    View
     """
     thresholds = {group.name: float(thresholds.get(group.name, 0)) for group in scores.groups}
     active = {name: value for name, value in thresholds.items() if (scores[name] < value).any()}
@@ -87,7 +104,7 @@ def compute(
         f"{metric.name} {value:.2f}, {100 * gone[WHOLE]:.1f} % of the weights gone: "
         f"{stays:,} non-zeros, {4 * total:,} bytes dense, {sparse:,} bytes as CSR"
     )
-    return View(thresholds, gone, value, stays, 4 * total, sparse, text)
+    return View(thresholds, gone, value, stays, 4 * total, sparse, text, layer)
 
 
 class Picture:
@@ -120,8 +137,9 @@ class Picture:
         right.legend(fontsize=7, loc="lower left")
         self.live = LiveFigure(figure, [self.shade, *self.sides, self.point])
 
-    def draw(self, view: View, threshold: float) -> bytes:
+    def draw(self, view: View) -> bytes:
         """The picture of a view as PNG."""
+        threshold = min(view.thresholds.values()) if self.group == WHOLE else view.thresholds[self.group]
         self.shade.set_x(-threshold)
         self.shade.set_width(2 * threshold)
         for side, line in zip((-threshold, threshold), self.sides):
@@ -130,7 +148,7 @@ class Picture:
         return self.live.png()
 
 
-class ThresholdExplorer(Explorer):
+class ThresholdExplorer(Explorer[View]):
     """A slider for the threshold, and a menu of the layer that it belongs to.
 
     What follows the slider stays within a tenth of a second on two cores for the classifiers of this course with 1,000
@@ -145,14 +163,17 @@ class ThresholdExplorer(Explorer):
     rows : sequence of dict, optional
         From ``scan``, for the curves on the right.
     metric : Metric
-    stops : sequence of float
-        Shares of all weights at which the stored pictures stand.
+    stops : sequence of float or tuple, or mapping of str to these, optional
+        Thresholds of the stored pictures, for all layers or as ``(threshold, layer)``. By default nothing goes, and
+        50, 80 and 95 % of all weights.
 
     Raises
     ------
     ValueError
         If the split is empty, the model is in training mode or has no prunable weight.
     """
+
+    title = "Thresholds: small weights thrown away"
 
     def __init__(
         self,
@@ -161,72 +182,56 @@ class ThresholdExplorer(Explorer):
         rows: Sequence[dict] = (),
         *,
         metric: Metric = ACCURACY,
-        stops: Sequence[float] = (0.0, 0.5, 0.8, 0.95),
+        stops: Mapping[str, object] | Sequence[object] | None = None,
     ):
-        if len(split.images) == 0:
-            raise ValueError("split is empty: at least one image is needed.")
-        self.model, self.split, self.metric, self.rows, self.stops = model, split, metric, list(rows), stops
+        self.model, self.split, self.metric, self.rows = model, nonempty(split, "split"), metric, list(rows)
         self.scores = score(model, find_weights(model), "l1")
         parameters = dict(model.named_parameters())
         self._weights = {g.name: parameters[g.name].detach().flatten().numpy() for g in self.scores.groups}
+        layers = (ALL, *self._weights)
         self._weights[ALL] = np.concatenate(list(self._weights.values()))
-        self.thresholds = dict.fromkeys((group.name for group in self.scores.groups), 0.0)
-        self._pictures: dict[str, Picture] = {}
+        self._picture = cache(self._make_picture)
         self._intact = metric(model, split)
-        self.layer = widgets.Dropdown(options=[ALL, *self.thresholds], description="layer")
         top = math.ceil(100 * np.quantile(np.abs(self._weights[ALL]), 0.999)) / 100
-        self.slider = widgets.FloatSlider(
-            value=0, min=0, max=top, step=STEP, description="threshold", readout_format=".4f"
-        )
-        self.slider.layout.width = "480px"
-        self._follow([self.layer], self._chosen)
-        self._follow([self.slider], self._moved)
-        self._lay_out([widgets.HBox([self.layer, self.slider])])
+        looks = {"readout_format": ".4f", "layout": {"width": "480px"}}
+        controls = {
+            "threshold": Number("threshold", "the size below which weights go", min=0, max=top, step=STEP, **looks),
+            "layer": Menu("layer", "whose weights", layers),
+        }
+        stops = tuple(map(self.threshold_for, (0, 0.5, 0.8, 0.95))) if stops is None else stops
+        super().__init__(controls, stops)
 
-    def update(self) -> View:
-        """Compute and draw the present setting."""
-        view = compute(self.model, self.scores, self.split, self.thresholds, self.metric)
-        return self._show(view, self._picture(self.layer.value).draw(view, self.slider.value))
+    @classmethod
+    def example(cls) -> ThresholdExplorer:
+        """LeNet-300-100, layer by layer."""
+        model, split = zoo.load("lenet-300-100"), data.mnist("validation", 1000)
+        scores = score(model, find_weights(model), "l1")
+        return cls(model, split, scan(model, scores, split, progress=False))
 
-    def set(self, threshold: float, layer: str = ALL) -> View:
-        """Choose a layer and move its threshold, or that of all layers, to the nearest step of the slider."""
-        if layer not in self.layer.options:
-            raise ValueError(f"layer must be one of {', '.join(self.layer.options)}, got {layer!r}.")
-        if not 0 <= threshold <= self.slider.max:
-            raise ValueError(f"threshold must be from 0 to {self.slider.max:.4g}, got {threshold:g}.")
-        with self._held():
-            self.layer.value, self.slider.value = layer, round(threshold / STEP) * STEP
-        self._spread()
-        return self.update()
+    def settle(self, setting: dict, moved: str | None) -> dict:
+        """The slider belongs to a layer: one that is chosen by hand brings its threshold, and nothing else changes."""
+        layer = setting["layer"]
+        if moved == "layer":
+            own = min(self.thresholds.values()) if layer == ALL else self.thresholds[layer]
+            return setting | {"threshold": own, "thresholds": self.thresholds}
+        names = self.thresholds if layer == ALL else [layer]
+        return setting | {"thresholds": self.thresholds | dict.fromkeys(names, setting["threshold"])}
+
+    def compute(self, threshold: float, layer: str, thresholds: Mapping[str, float]) -> View:
+        return compute(self.model, self.scores, self.split, thresholds, self.metric, layer)
+
+    def draw(self, view: View) -> bytes:
+        return self._picture(view.layer).draw(view)
+
+    def _make_picture(self, layer: str) -> Picture:
+        group = WHOLE if layer == ALL else layer
+        return Picture(self._weights[layer], f"Weights of {layer}", self.rows, group, self._intact)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The present threshold of each layer."""
+        return self.setting.get("thresholds") or {group.name: 0.0 for group in self.scores.groups}
 
     def threshold_for(self, ratio: float) -> float:
         """The threshold below which a share of all weights lies."""
         return float(np.quantile(np.abs(self._weights[ALL]), ratio)) if ratio else 0.0
-
-    def _spread(self) -> None:
-        names = self.thresholds if self.layer.value == ALL else [self.layer.value]
-        self.thresholds |= dict.fromkeys(names, self.slider.value)
-
-    def _moved(self) -> None:
-        self._spread()
-        self.update()
-
-    def _chosen(self) -> None:
-        """Another layer: the slider goes to that layer's threshold, and nothing else changes."""
-        layer = self.layer.value
-        with self._held():
-            self.slider.value = min(self.thresholds.values()) if layer == ALL else self.thresholds[layer]
-        self.update()
-
-    def _picture(self, layer: str) -> Picture:
-        if layer not in self._pictures:
-            group = WHOLE if layer == ALL else layer
-            self._pictures[layer] = Picture(self._weights[layer], f"Weights of {layer}", self.rows, group, self._intact)
-        return self._pictures[layer]
-
-    def _stored(self):
-        for ratio in self.stops:
-            threshold = self.threshold_for(ratio)
-            thresholds = dict.fromkeys(self.thresholds, threshold)
-            view = compute(self.model, self.scores, self.split, thresholds, self.metric)
-            yield f"threshold {threshold:.4f}", view, self._picture(ALL).draw(view, threshold)

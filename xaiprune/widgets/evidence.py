@@ -1,0 +1,40 @@
+"""Evidence before and after: how two models explain one answer to one image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..explain import Method, NoEvidence, heatmaps, likeness
+from ..plots import scaled
+
+
+def compared(
+    before: nn.Module, after: nn.Module, image: torch.Tensor, method: Method | str = "lrp"
+) -> tuple[np.ndarray, float]:
+    """Heatmaps of one image for the answer of the first model.
+
+    Parameters
+    ----------
+    before, after : nn.Module
+        In evaluation mode.
+    image : torch.Tensor
+        Shape ``(1, C, H, W)``.
+    method : Method or str
+
+    Returns
+    -------
+    heatmaps : numpy.ndarray
+        Shape ``(2, H, W)``, each on its own scale.
+    likeness : float
+        Their rank correlation; 0 if the second has no evidence left.
+    """
+    with torch.no_grad():
+        answer = before(image).argmax(1)
+    maps = [heatmaps(model, image, answer, method) for model in (before, after)]
+    try:
+        alike = likeness(*maps, "the first model's heatmap")[0].item()
+    except NoEvidence:
+        alike = 0.0
+    return scaled(torch.cat(maps).numpy()), alike
