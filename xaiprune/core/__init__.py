@@ -1,6 +1,7 @@
 """Small tools that every room uses: files, rows by name, guards, and state that survives an interruption."""
 
 from . import arguments
+from .arguments import choice, evaluating, nearest, nonempty, real, share, whole
 from .checkpoint import Checkpoint, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
 from .malloc import KEPT, keep_freed
@@ -14,10 +15,17 @@ __all__ = [
     "Registry",
     "arguments",
     "cache_dir",
+    "choice",
     "data_dir",
+    "evaluating",
     "fingerprint",
     "keep_freed",
+    "nearest",
+    "nonempty",
     "packed",
+    "real",
     "save_atomically",
     "sha256",
+    "share",
+    "whole",
 ]
