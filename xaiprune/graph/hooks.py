@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
+from ..core import arguments
+
 
 def layers(model: nn.Module, names: Iterable[str], argument: str = "layers") -> dict[str, nn.Module]:
     """The modules of these names.
