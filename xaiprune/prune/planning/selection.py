@@ -139,7 +139,9 @@ def counts_from(
     sizes = {group.name: group.size for group in groups}
     check_names(coefficients, sizes, "coefficients")
     for name, alpha in coefficients.items():
-        share(alpha, f"coefficients[{name!r}]", zero=True, one=True)
+        if not 0 <= alpha <= 1:
+            hint = f"; did you mean {alpha / 100:g}?" if 1 < alpha <= 100 else "."
+            raise ValueError(f"coefficients must lie in [0, 1], got {alpha:g} for group {name!r}{hint}")
     counts = {}
     for group in groups:
         wanted = int(coefficients.get(group.name, 0) * group.size + 0.5)

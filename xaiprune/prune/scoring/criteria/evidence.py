@@ -121,10 +121,10 @@ class Criterion:
         for group in evidence.groups:
             rule = self.rule_for(group.kind)
             if rule is None:
-                others = [name for name, other in CRITERIA.items() if other.ranks(group.kind)]
+                others = ", ".join(name for name, other in CRITERIA.items() if other.ranks(group.kind))
                 raise ValueError(
                     f"criterion {self.name!r} does not rank {group.kind.words}, such as {group.name!r}; "
-                    f"{', '.join(others)} do."
+                    f"take one of {others}."
                 )
             shared.setdefault(rule, []).append(group)
         found = {}
