@@ -16,7 +16,7 @@ from xaiprune.graph import changing
 from xaiprune.measure import ACCURACY
 from xaiprune.prune import CRITERIA, KINDS, Criterion, Plan, UnitGroup, UnitKind, gated_by, plan, score
 from xaiprune.prune.units.blocks import Blocks
-from xaiprune.train import classification_loss
+from xaiprune.training import classification_loss
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
 

@@ -2,7 +2,7 @@
 
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
 from .splits import FASHION_MNIST_CLASSES, FILES, MNIST_CLASSES, Split, check_images, fashion_mnist, mnist, mnist_whole
-from .words import LANGUAGES, LETTERS, PLACES, words
+from .words import LANGUAGES, LETTERS, PLACES
 
 __all__ = [
     "CIFAR10_CLASSES",
@@ -20,5 +20,4 @@ __all__ = [
     "imagenette",
     "mnist",
     "mnist_whole",
-    "words",
 ]
