@@ -112,10 +112,10 @@ def test_zeros_before_a_layer_norm_are_not_a_cut():
 
 
 def test_a_mask_leaves_no_trace(tiny, digits):
+    chosen = plan(score(tiny, find_units(tiny, digits[:1]), "l2"), ratio=0.5)
     tiny.encoder.train()
-    units = find_units(tiny, digits[:1])
     before, modes = state(tiny), [module.training for module in tiny.modules()]
-    with masked(tiny, plan(score(tiny, units, "l2"), ratio=0.5)) as inside:
+    with masked(tiny, chosen) as inside:
         assert inside is tiny
         assert not same_state(tiny, before)
         tiny.eval()

@@ -9,6 +9,7 @@ from xaiprune import zoo
 from xaiprune.data import Split
 from xaiprune.prune import (
     CRITERIA,
+    KINDS,
     Plan,
     cut,
     difference,
@@ -106,7 +107,7 @@ def test_a_cut_with_blocks_is_kept_bit_for_bit(images, tmp_path):
         cut(small(2), Plan(tuple(blocks_of(model, images)), {"blocks": [2]}))
 
 
-@pytest.mark.parametrize("name", [name for name, row in CRITERIA.items() if row.blocks])
+@pytest.mark.parametrize("name", [name for name, row in CRITERIA.items() if row.ranks(KINDS["blocks"])])
 def test_every_criterion_for_blocks_gives_one_finite_number(name, images, split):
     model = small()
     scores = score(model, blocks_of(model, images), name, split)

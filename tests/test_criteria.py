@@ -55,11 +55,11 @@ def test_data_criteria_equal_finite_differences_of_gates_per_image(exact, criter
 
 
 def test_scores_do_not_depend_on_the_batch_size(exact, monkeypatch):
-    from xaiprune.prune.scoring.criteria import slices
+    from xaiprune.prune.applying import gates
 
     model, split, units = exact
     whole = score(model, units, "fisher", split, loss=reconstruction_loss)
-    monkeypatch.setattr(slices._per_image, "__defaults__", (5,))
+    monkeypatch.setattr(gates, "BATCH", 5)
     parts = score(model, units, "fisher", split, loss=reconstruction_loss)
     assert all(torch.allclose(whole[group.name], parts[group.name], rtol=1e-9) for group in units)
 
@@ -89,7 +89,7 @@ def test_random_scores_repeat_with_their_seed(tiny, digits):
 
 def test_a_criterion_is_added_with_one_line(tiny, digits, monkeypatch):
     function = lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups}  # noqa: E731
-    monkeypatch.setitem(CRITERIA, "index", Criterion("index", function))
+    monkeypatch.setitem(CRITERIA, "index", Criterion("index", {"channels": function}))
     assert score(tiny, find_units(tiny, digits[:1]), "index")["latent"].tolist() == [0, 1, 2, 3, 4]
 
 

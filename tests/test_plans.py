@@ -16,7 +16,7 @@ from xaiprune.prune import Plan, Scores, UnitGroup, counts_from, find_units, low
 def scores_of(*values) -> Scores:
     """Scores without a model: groups a, b, c ... of the given values."""
     names = [chr(ord("a") + n) for n in range(len(values))]
-    groups = tuple(UnitGroup(name, len(v), ()) for name, v in zip(names, values))
+    groups = tuple(UnitGroup(name, len(v), (), "channels") for name, v in zip(names, values))
     return Scores("test", groups, {n: torch.tensor(v, dtype=torch.float64) for n, v in zip(names, values)})
 
 
@@ -93,13 +93,13 @@ def test_coefficients_take_the_rounded_share_and_leave_one():
         ({"k": 99}, "nearest feasible k is 4"),
         ({}, "give exactly one of"),
         ({"k": 1, "ratio": 0.1}, "give exactly one of"),
-        ({"k": 1, "scope": "layer"}, "scope must be 'global' or 'uniform', got 'layer'"),
+        ({"k": 1, "scope": "layer"}, "scope must be one of global, uniform, got 'layer'"),
         ({"k": 1, "floor": 0}, "floor must be a whole number of at least 1, got 0"),
         ({"k": 1, "round_to": 1.5}, "round_to must be a whole number"),
         ({"coefficients": {"a": 1.2}}, r"coefficients must lie in \[0, 1\], got 1.2 for group 'a'"),
         ({"coefficients": {"a": 40}}, "did you mean 0.4"),
         ({"coefficients": {"a": float("nan")}}, r"must lie in \[0, 1\], got nan"),
-        ({"coefficients": {"z": 0.2}}, "names group .z., which does not exist; did you mean"),
+        ({"coefficients": {"z": 0.2}}, "names group .z., which does not exist; there are a, b"),
     ],
 )
 def test_unclear_requests_are_refused(arguments, message):
@@ -151,7 +151,7 @@ def test_text_that_is_no_plan_is_refused(text):
 )
 def test_a_plan_that_cannot_be_is_refused(removed, message):
     with pytest.raises(ValueError, match=message):
-        Plan((UnitGroup("a", 3, ()),), removed)
+        Plan((UnitGroup("a", 3, (), "channels"),), removed)
 
 
 def test_scores_that_are_not_finite_name_group_and_criterion():
@@ -160,7 +160,7 @@ def test_scores_that_are_not_finite_name_group_and_criterion():
 
 
 def test_scores_of_the_wrong_shape_name_group_and_criterion():
-    group = UnitGroup("a", 3, ())
+    group = UnitGroup("a", 3, (), "channels")
     with pytest.raises(ValueError, match=r"gave group 'a' scores of shape \(2,\), expected \(3,\)"):
         Scores("mine", (group,), {"a": torch.zeros(2)})
 

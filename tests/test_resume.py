@@ -64,7 +64,7 @@ def own_criterion(scale: float) -> prune.Criterion:
     def places(evidence):
         return {group.name: scale * torch.arange(group.size) for group in evidence.groups}
 
-    return prune.Criterion("mine", places, weights=places)
+    return prune.Criterion("mine", {"channels": places, "weights": places})
 
 
 def squared(student, teacher):

@@ -225,7 +225,7 @@ def test_layers_without_a_row_are_unknown():
 
 
 def test_groups_are_values():
-    group = UnitGroup("one", 2, ())
+    group = UnitGroup("one", 2, (), "channels")
     with pytest.raises(AttributeError):
         group.size = 3
 

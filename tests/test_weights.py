@@ -17,6 +17,7 @@ from xaiprune import data, training, zoo
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY, Metric, accuracy
 from xaiprune.prune import (
+    KINDS,
     SCHEDULES,
     WHOLE,
     ParameterCount,
@@ -86,7 +87,7 @@ def test_units_are_the_entries_of_weight_tensors(net):
         ("3.weight", 1728, (12, 144)),
         ("5.weight", 120, (10, 12)),
     ]
-    assert all(group.single for group in groups)
+    assert all(group.kind is KINDS["weights"] for group in groups)
     assert str(groups[1]) == "3.weight: 1728 units, inside 3\n  3 (Linear) holds 1728 weights, one per unit"
     assert [g.name for g in find_weights(net, layers=["3"])] == ["3.weight"]
 
@@ -130,7 +131,7 @@ def test_a_threshold_takes_what_is_below_it_and_leaves_the_best():
     assert {n: u.tolist() for n, u in plan(scores, threshold={"a": 3.5}).removed.items()} == {"a": [0, 1, 2]}
     with pytest.raises(ValueError, match=r"threshold removes nothing: the lowest score is 0\.5"):
         plan(scores, threshold=0.1)
-    with pytest.raises(ValueError, match="threshold names group 'c', which does not exist; did you mean"):
+    with pytest.raises(ValueError, match="threshold names group 'c', which does not exist; there are a, b"):
         plan(scores, threshold={"c": 1.0})
     with pytest.raises(ValueError, match="threshold must be a number, got nan"):
         plan(scores, threshold=float("nan"))
@@ -225,7 +226,7 @@ def test_masks_that_make_no_sense_are_refused_and_nothing_changes(net):
     with pytest.raises(ValueError, match="model has no masks"):
         read_masks(net)
     channels = plan(score(net, find_units(net, torch.rand(1, 1, 28, 28)), "l1"), k=2)
-    with pytest.raises(ValueError, match="plan removes channels or neurons"):
+    with pytest.raises(ValueError, match="plan removes channels and neurons"):
         write_masks(net, channels)
     other = nn.Sequential(nn.Linear(3, 3), *net[1:3], nn.Linear(3, 3))
     with pytest.raises(ValueError, match=r"the plan does not fit the model: 0\.weight should have shape"):

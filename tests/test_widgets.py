@@ -891,7 +891,7 @@ def test_a_row_of_one_s_own_goes_into_the_menu_of_this_explorer_alone():
 def test_own_criteria_methods_rules_and_calibrators_are_taken_for_their_names(
     lenet, structure_explorer, head_explorer, calibration_explorer
 ):
-    own = Criterion("mine", lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups})
+    own = Criterion("mine", {"channels": lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups}})
     view = structure_explorer.set(30, own)
     assert view.kept == structure_explorer.kept_at(30, "mine", "uniform")
     assert "mine" not in CRITERIA

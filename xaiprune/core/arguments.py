@@ -182,7 +182,7 @@ def choice(value: T, name: str, allowed: Iterable[T]) -> T:
     allowed = list(allowed)
     if value not in allowed:
         listed = ", ".join(map(str, allowed)) or "nothing (there is none here)"
-        raise ValueError(f"{name} must be one of {listed}, got {value!r}{nearest(value, allowed)}.")
+        raise ValueError(f"{name} must be one of {listed}, got {value!r}{nearest(value, allowed) or '.'}")
     return value
 
 

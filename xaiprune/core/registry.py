@@ -57,7 +57,8 @@ class Registry(dict[str, Row], Generic[Row]):
         """
         if isinstance(row, str):
             if row not in self:
-                raise ValueError(f"{argument} must be one of {', '.join(self)}, got {row!r}{nearest(row, self)}.")
+                hint = nearest(row, self) or "."
+                raise ValueError(f"{argument} must be one of {', '.join(self)}, got {row!r}{hint}")
             return self[row]
         if not self.fits(row):
             raise TypeError(

@@ -10,7 +10,7 @@ sets of classes that are fixed beforehand, so that images with the same set run 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import nn
 from .. import distill
 from ..data import Split
 from ..measure import macs, predict
-from ..prune import Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
+from ..prune import Criterion, Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
 from ..training import classification_loss, fit
 from .halves import behind, split_at
 from .routing import Branch, Dynamic
@@ -106,7 +106,14 @@ def class_sets(logits: torch.Tensor, count: int, *, surest: float = 1.0) -> list
 
 
 def class_scores(
-    model: nn.Module, units: Sequence[UnitGroup], data: Split, *, classes: int, criterion: str = "relevance"
+    model: nn.Module,
+    units: Sequence[UnitGroup],
+    data: Split,
+    *,
+    classes: int,
+    criterion: Criterion | str = "relevance",
+    loss: Callable = classification_loss,
+    seed: int = 0,
 ) -> list[Scores]:
     """Scores of units for each class by itself, each divided by its sum in a group.
 
@@ -119,8 +126,10 @@ def class_scores(
     data : Split
         Calibration images; of every class at least one.
     classes : int
-    criterion : str
-        Key of ``prune.CRITERIA`` that reads images.
+    criterion : Criterion or str
+        One of your own that reads images, or its key in ``prune.CRITERIA``.
+    loss, seed
+        As for ``prune.score``.
 
     Returns
     -------
@@ -137,7 +146,7 @@ def class_scores(
         rows = data.labels == label
         if not rows.any():
             raise ValueError(f"data has no image of class {label}.")
-        mine = score(model, list(units), criterion, Split(data.images[rows], data.labels[rows]))
+        mine = score(model, list(units), criterion, Split(data.images[rows], data.labels[rows]), loss=loss, seed=seed)
         found.append(mine.normalised("sum"))
     return found
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ..core import evaluating
 from ..graph import traced
 from ..prune import UnitGroup
 
@@ -49,8 +50,7 @@ def split_at(model: nn.Module, layer: str) -> Halves:
     ValueError
         If the model is in training mode, has no such layer, or something beside the layer's output goes past it.
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
+    evaluating(model)
     graph = traced(model, whole=layer)
     calls = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
     if len(calls) != 1:
@@ -88,7 +88,7 @@ def behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> list[Uni
         As for :func:`split_at`.
     """
     names = {name for name, _ in split_at(model, layer).tail.named_modules()}
-    return [group for group in units if names.issuperset((*(group.blocks or ()), *(m.module for m in group.members)))]
+    return [group for group in units if names.issuperset(group.modules)]
 
 
 def _needed_by(node: torch.fx.Node) -> set[torch.fx.Node]:

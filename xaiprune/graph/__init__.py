@@ -1,13 +1,17 @@
 """What is asked of a network's structure: hooks, folding, types of layers."""
 
 from .folding import fold_batch_norm, plain_calls, traced
+from .hooks import changing, outputs, reading
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 __all__ = [
     "BATCH_NORMS",
     "CONVOLUTIONS",
     "TRANSPOSED_CONVOLUTIONS",
+    "changing",
     "fold_batch_norm",
+    "outputs",
     "plain_calls",
+    "reading",
     "traced",
 ]

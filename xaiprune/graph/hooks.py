@@ -33,9 +33,8 @@ def layers(model: nn.Module, names: Iterable[str], argument: str = "layers") -> 
     known, names = dict(model.named_modules()), list(names)
     for name in names:
         if name not in known:
-            raise ValueError(
-                f"{argument} must name modules of the model, got {name!r}{arguments.nearest(name, known)}."
-            )
+            hint = arguments.nearest(name, known) or "."
+            raise ValueError(f"{argument} must name modules of the model, got {name!r}{hint}")
     return {name: known[name] for name in names}
 
 
@@ -131,6 +130,7 @@ def changing(
     *,
     takes: Mapping[str, Callable] | None = None,
     gives: Mapping[str, Callable] | None = None,
+    does: Mapping[str, Callable] | None = None,
     argument: str = "layers",
 ) -> Iterator[None]:
     """While it is open, named layers take or give something else.
@@ -142,6 +142,8 @@ def changing(
         ``first input -> what is taken in its place``.
     gives : mapping of str to callable, optional
         ``output -> what is given in its place``.
+    does : mapping of str to callable, optional
+        ``(first input, output) -> what is given in place of the output``.
     argument : str
 
     Yields
@@ -153,7 +155,7 @@ def changing(
     ValueError
         If a name is no module of the model; nothing is changed then.
     """
-    before, after = layers(model, takes or (), argument), layers(model, gives or (), argument)
+    before, after, whole = (layers(model, some, argument) if some else {} for some in (takes, gives, does))
 
     def taking(function: Callable) -> Callable:
         def hook(module, given, keywords):
@@ -167,9 +169,14 @@ def changing(
     def giving(function: Callable) -> Callable:
         return lambda module, given, output: function(output)
 
+    def doing(function: Callable) -> Callable:
+        return lambda module, given, keywords, output: function(*given[:1] or [*keywords.values()][:1], output)
+
     with ExitStack() as stack:
         for name, layer in before.items():
             stack.callback(layer.register_forward_pre_hook(taking(takes[name]), with_kwargs=True).remove)
         for name, layer in after.items():
             stack.callback(layer.register_forward_hook(giving(gives[name])).remove)
+        for name, layer in whole.items():
+            stack.callback(layer.register_forward_hook(doing(does[name]), with_kwargs=True).remove)
         yield

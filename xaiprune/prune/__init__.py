@@ -76,11 +76,14 @@ from .studies import (
     weight_profile,
 )
 from .units import (
+    ANY,
+    KINDS,
     LAYERS,
     RESIDUAL,
     Member,
     Plan,
     UnitGroup,
+    UnitKind,
     find_blocks,
     find_dimensions,
     find_heads,
@@ -91,7 +94,9 @@ from .units import (
 )
 
 __all__ = [
+    "ANY",
     "CRITERIA",
+    "KINDS",
     "LAYERS",
     "NORMALISATIONS",
     "RATES",
@@ -118,6 +123,7 @@ __all__ = [
     "SparseLinear",
     "Tuned",
     "UnitGroup",
+    "UnitKind",
     "against",
     "allocate",
     "break_even",

@@ -15,7 +15,7 @@ from ..data import Split, check_images
 from ..experiments import tables
 from ..measure import predict, psnr
 from ..plots import METHODS, RED, montage
-from ..prune import ParameterCount, Scores, UnitGroup, cut, find_units, plan, score
+from ..prune import ParameterCount, Scores, UnitGroup, counts_from, cut, find_units, lowest, score
 from ..training import reconstruction_loss
 from .canvas import LiveFigure
 from .controls import Bank, Number
@@ -78,7 +78,7 @@ def compute(
     count : ParameterCount, optional
         To save making it again.
     """
-    chosen = plan(scores, coefficients=coefficients)
+    chosen = lowest(scores, counts_from(scores.groups, coefficients))
     smaller = cut(model, chosen)
     count = count or ParameterCount(model, scores.groups)
     gone = {group.name: group.size - chosen.kept[group.name] for group in scores.groups}

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ...core import packed, save_atomically
-from ..units import Plan, block_size, copied, inside, passed_over, size_along, without
+from ...graph import changing
+from ..units import Plan, block_size, copied, inside, size_along
 
 
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
@@ -63,7 +64,9 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
         if member.counts:
             width = len(plan.stays[member.module][member.role])
             _recount(smaller.get_submodule(member.module), member.counts, width)
-    return without(smaller, plan.blocks)
+    for group, units in plan.parts:
+        group.kind.cut(smaller, group, units)
+    return smaller
 
 
 def _laid_out_as(tensor: torch.Tensor, smaller: torch.Tensor) -> torch.Tensor:
@@ -121,16 +124,17 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     modes = {module: module.training for module in model.modules()}
     norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
+    narrower = norms.keys() & {member.module for member, _ in plan.members}
     with ExitStack() as stack:
         stack.callback(_restore, tensors, saved, modes)
-        for name in norms.keys() & {member.module for member, _ in plan.members}:
-            hook = _restricted(plan.stays[name]["through"])
-            stack.callback(norms[name].register_forward_hook(hook).remove)
+        restricted = {name: _restricted(norms[name], plan.stays[name]["through"]) for name in narrower}
+        stack.enter_context(changing(model, does=restricted))
         with torch.no_grad():
             for name, axes in plan.slices.items():
                 for axis, gone in axes.items():
                     _zero(tensors[name], axis, gone)
-        stack.enter_context(passed_over(model, plan.blocks))
+        for group, units in plan.parts:
+            stack.enter_context(group.kind.mask(model, group, units))
         yield model
 
 
@@ -156,11 +160,11 @@ def held(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     Raises
     ------
     ValueError
-        If the plan holds channels or neurons, or does not fit the model; nothing has been changed then.
+        If the plan holds other units, or does not fit the model; nothing has been changed then.
     """
-    if several := [group for group in plan.groups if not group.single]:
-        kind = "blocks" if several[0].blocks else "channels or neurons"
-        raise ValueError(f"plan holds {kind} ({several[0].name!r}): cut the model and train the smaller one.")
+    if other := [group for group in plan.groups if not group.kind.entries]:
+        held = f"{other[0].kind.words} ({other[0].name!r})"
+        raise ValueError(f"plan holds {held}: cut the model and train the smaller one.")
     tensors = _check_fits(model, plan)
     with ExitStack() as stack, torch.no_grad():
         for name, axes in plan.slices.items():
@@ -179,9 +183,8 @@ def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
     """
     tensors = dict(smaller.named_parameters(remove_duplicate=False))
     tensors |= dict(smaller.named_buffers(remove_duplicate=False))
-    for block in plan.blocks:
-        if list(smaller.get_submodule(block).parameters()):
-            raise ValueError(f"smaller is not the cut of this plan: it still has the block {block!r}.")
+    for group, units in plan.parts:
+        group.kind.check_cut(smaller, group, units)
     stay = [member for member, _ in plan.members if not inside(member.module, plan.blocks)]
     for member in stay:
         for name, axis in member.axes.items():
@@ -250,9 +253,8 @@ def _check_fits(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
                     f"the plan does not fit the model: {name} should have {member.width} entries{where}, "
                     + ("but there is no such tensor." if found is None else f"but its shape is {found}.")
                 )
-    owned = [name.rpartition(".")[0] for name in tensors]
-    if lacking := [block for block in plan.blocks if not any(inside(name, [block]) for name in owned)]:
-        raise ValueError(f"the plan does not fit the model: there is no block {lacking[0]!r}.")
+    for group, units in plan.parts:
+        group.kind.check(model, group, units)
     names: dict[int, str] = {}
     for name in tensors:
         twin = names.setdefault(id(tensors[name]), name)
@@ -273,21 +275,21 @@ def _restore(tensors, saved, modes) -> None:
         module.training = mode
 
 
-def _restricted(stay: np.ndarray) -> Callable:
-    """Forward hook that normalises over the kept channels only and leaves zero in the others."""
+def _restricted(norm: nn.LayerNorm | nn.GroupNorm, stay: np.ndarray) -> Callable:
+    """What a layer gives that normalises over the kept channels only and leaves zero in the others."""
 
-    def hook(module, inputs, output):
+    def function(given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         kept = torch.as_tensor(stay, device=output.device)
-        last = isinstance(module, nn.LayerNorm) and type(module).__name__ != "LayerNorm2d"  # ConvNeXt's turns axes
+        last = isinstance(norm, nn.LayerNorm) and type(norm).__name__ != "LayerNorm2d"  # ConvNeXt's turns axes
         axis = -1 if last else 1
-        weight, bias = (tensor if tensor is None else tensor[kept] for tensor in (module.weight, module.bias))
-        values = inputs[0].index_select(axis, kept)
-        if isinstance(module, nn.LayerNorm):
-            values = nn.functional.layer_norm(values.movedim(axis, -1), (len(stay),), weight, bias, module.eps)
+        weight, bias = (tensor if tensor is None else tensor[kept] for tensor in (norm.weight, norm.bias))
+        values = given.index_select(axis, kept)
+        if isinstance(norm, nn.LayerNorm):
+            values = nn.functional.layer_norm(values.movedim(axis, -1), (len(stay),), weight, bias, norm.eps)
             values = values.movedim(-1, axis)
         else:
-            block = module.num_channels // module.num_groups if module.num_groups > 1 else len(stay)
-            values = nn.functional.group_norm(values, len(stay) // block, weight, bias, module.eps)
+            block = norm.num_channels // norm.num_groups if norm.num_groups > 1 else len(stay)
+            values = nn.functional.group_norm(values, len(stay) // block, weight, bias, norm.eps)
         return torch.zeros_like(output).index_copy(axis, kept, values)
 
-    return hook
+    return function

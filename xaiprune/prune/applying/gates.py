@@ -1,52 +1,120 @@
-"""Gates: units multiplied by numbers wherever they are read, to weaken, close or differentiate them."""
+"""Gates: units multiplied by numbers wherever they live, to weaken, close or differentiate them."""
 
 # In stored tables: gates
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import nn
 
-from ..units import Member, UnitGroup
+from ...data import Split
+from ..units import UnitGroup
+
+#: Images that go through the model at once while units are valued: memory and time, not the result.
+BATCH = 256
 
 
 @contextmanager
-def gated_by(model: nn.Module, groups: list[UnitGroup], gates: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Multiply every unit by its gate wherever a layer reads it, with gradients for the gates.
+def gated_by(model: nn.Module, groups: Sequence[UnitGroup], gates: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Multiply every unit by its gate wherever it lives, with gradients for the gates.
 
     Parameters
     ----------
     model : nn.Module
-    groups : list of UnitGroup
-        Channels, neurons or heads.
+    groups : sequence of UnitGroup
+        Of kinds that gates can close: channels, neurons, heads, whole blocks.
     gates : mapping of str to torch.Tensor
         Group name to shape ``(units,)``, or ``(N, units)`` for gates that differ from image to image. Their values may
         be changed inside the ``with``.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ValueError
+        If a group is of another kind.
     """
+    if other := [group for group in groups if not group.kind.gives("replaced")]:
+        raise ValueError(
+            f"groups must be of units that a gate can close, and {other[0].name!r} holds {other[0].kind.words}: "
+            "mask a plan of them."
+        )
 
-    def bound(member: Member, gate: torch.Tensor):
-        index = torch.tensor(member.index)
-
-        def hook(module: nn.Module, inputs: tuple) -> tuple:
-            x = inputs[0]
-            factors = x.new_ones(*gate.shape[:-1], member.width)
-            factors[..., index] = gate.to(x)[..., None].expand(*gate.shape, index.shape[1])
-            shape = [1] * x.ndim
-            shape[-1 if isinstance(module, nn.Linear) else 1] = -1
-            if gate.ndim == 2:
-                shape[0] = len(x)
-            return x * factors.view(shape), *inputs[1:]
-
-        return hook
+    def scale(groups: list[UnitGroup], place: str, part: torch.Tensor) -> torch.Tensor:
+        for group in groups:
+            part = group.kind.scaled(model, group, place, part, gates[group.name])
+        return part
 
     with ExitStack() as stack:
-        for group in groups:
-            for member in group.members:
-                if member.role == "in":
-                    module = model.get_submodule(member.module)
-                    hook = bound(member, gates[group.name])
-                    stack.callback(module.register_forward_pre_hook(hook).remove)
+        for some in alike(groups):
+            stack.enter_context(some[0].kind.replaced(model, some, partial(scale, some)))
         yield
+
+
+def per_image(
+    model: nn.Module, groups: Iterable[UnitGroup], data: Split, run: Callable, products: Callable
+) -> dict[str, torch.Tensor]:
+    """Per image and unit, the sum of a product over all places where the unit lives.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    groups : iterable of UnitGroup
+        Of kinds with ``replaced``.
+    data : Split
+    run : callable
+        ``(model, images, labels) -> result``, in batches of at most ``BATCH`` images.
+    products : callable
+        ``(parts, result) -> products``: the parts that a gate would multiply, which the result depends on, and one
+        tensor for each of the same shape.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Group name to a float64 tensor of shape ``(images, units)``.
+    """
+    found: dict[str, list[torch.Tensor]] = {group.name: [] for group in groups}
+    for some in alike(groups):
+        for images, labels in zip(data.images.split(BATCH), data.labels.split(BATCH)):
+            places: list[str] = []
+            parts: list[torch.Tensor] = []
+
+            def keep(place: str, part: torch.Tensor, places=places, parts=parts) -> torch.Tensor:
+                places.append(place)
+                parts.append(part.view_as(part))  # its own gradient, where several layers read one tensor
+                return parts[-1]
+
+            with some[0].kind.replaced(model, some, keep), torch.enable_grad():
+                result = run(model, images.detach().requires_grad_(), labels)
+            shares: dict[str, list[torch.Tensor]] = {group.name: [] for group in some}
+            for place, values in zip(places, products(parts, result)):
+                values = values.double()
+                for group in some:
+                    shares[group.name] += group.kind.per_unit(model, group, place, values)
+            for name, each in shares.items():
+                found[name].append(torch.stack(each).sum(0).detach())
+    return {name: torch.cat(values) for name, values in found.items()}
+
+
+def alike(groups: Iterable[UnitGroup]) -> list[list[UnitGroup]]:
+    """The groups whose units live in places of one sort together: they are valued in one pass.
+
+    Parameters
+    ----------
+    groups : iterable of UnitGroup
+
+    Returns
+    -------
+    list of list of UnitGroup
+    """
+    found: dict[object, list[UnitGroup]] = {}
+    for group in groups:
+        found.setdefault(type(group.kind).replaced, []).append(group)
+    return list(found.values())

@@ -59,13 +59,14 @@ def write_masks(model: nn.Module, plan: Plan) -> nn.Module:
     Raises
     ------
     ValueError
-        If the plan holds channels or neurons, or does not fit the model; nothing has been changed then.
+        If the plan holds other units, or does not fit the model; nothing has been changed then.
     """
     parameters = dict(model.named_parameters())
     for group in plan.groups:
-        if not group.single:
+        if not group.kind.entries:
             raise ValueError(
-                f"plan removes channels or neurons, such as {group.name!r}; a mask of weights cannot say so."
+                f"plan removes {group.kind.words}, such as {group.name!r}; a mask of weights cannot say so: cut the "
+                "model."
             )
         found = tuple(parameters[group.name].shape) if group.name in parameters else None
         if found != group.shape:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from ...graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from ...core import evaluating
+from ...graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, reading
 from ...measure import macs
 from ...nn import Attention
 from ..units import Plan, UnitGroup, check_groups, inside, is_grouped
@@ -100,7 +100,7 @@ class Costs:
         removed = plan.removed if isinstance(plan, Plan) else plan
         self._check_known(name for name, units in removed.items() if len(units))
         counts = _counts(removed)
-        gone = [g.blocks[unit] for g in self.groups if g.blocks for unit in removed.get(g.name, ())]
+        gone = [group.blocks[u] for group in self.groups if group.blocks for u in removed.get(group.name, ())]
         names = [name for name in self.layers if not inside(name, gone)] if gone else self.layers
         return self.fixed + sum(self._layer(name, counts) for name in names)
 
@@ -147,23 +147,28 @@ class Costs:
         ]
 
     def per_unit(self) -> dict[str, np.ndarray]:
-        """What one unit of each group costs in the whole model; shape ``(units,)``, the same for all but blocks.
+        """What one unit of each group costs in the whole model.
 
-        Three quarters of the group are taken away in thought, and the difference shared out: a single unit is below
-        what can be measured. No unit costs less than a hundredth of its share in the layers that it touches.
+        A block costs what its layers cost. Of units that are alike, three quarters of the group are taken away in
+        thought, and the difference is shared out: a single unit is below what can be measured. No unit costs less than
+        a hundredth of its share in the layers that it touches.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            Group name to shape ``(units,)``.
         """
-        found, costs = {}, self.by_layer()
+        found, by_layer = {}, self.by_layer()
         for group in self.groups:
-            if group.blocks:
-                found[group.name] = np.array(
-                    [sum(cost for name, cost in costs.items() if inside(name, [block])) for block in group.blocks]
-                )
-            else:
-                count, names = max(1, 3 * group.size // 4), self._of_group[group.name]
-                whole = sum(self._layer(name, {}) for name in names)
-                saved = whole - sum(self._layer(name, {group.name: count}) for name in names)
-                found[group.name] = np.full(group.size, max(saved / count, 0.01 * whole / group.size))
+            own = group.kind.unit_costs(group, by_layer)
+            found[group.name] = self._shared_out(group) if own is None else own
         return found
+
+    def _shared_out(self, group: UnitGroup) -> np.ndarray:
+        count, names = max(1, 3 * group.size // 4), self._of_group[group.name]
+        whole = sum(self._layer(name, {}) for name in names)
+        saved = whole - sum(self._layer(name, {group.name: count}) for name in names)
+        return np.full(group.size, max(saved / count, 0.01 * whole / group.size))
 
     def __repr__(self) -> str:
         return f"Costs: {self.total:,.0f} {self.unit} in {len(self.layers)} layers"
@@ -197,11 +202,13 @@ def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
     A layer that runs several times has the operations of all its runs. Those of an attention are its two products of
     tokens with tokens; its dense layers are rows of their own.
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
+    evaluating(model)
+    kinds = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear, Attention)
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
     found: dict[str, Layer] = {}
 
-    def hook(name, module, inputs, output):
+    def see(name: str, inputs: tuple, output: torch.Tensor) -> None:
+        module = modules[name]
         if isinstance(module, nn.Linear):
             reads, makes = module.in_features, module.out_features
             work = inputs[0].numel() * makes
@@ -216,10 +223,7 @@ def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
         together = is_grouped(module) or isinstance(module, Attention)
         found[name] = Layer(name, reads, makes, together, before + work, tuple(inputs[0].shape[1:]))
 
-    with ExitStack() as stack, torch.no_grad():
-        for name, module in model.named_modules():
-            if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear, Attention)):
-                stack.callback(module.register_forward_hook(lambda m, i, o, name=name: hook(name, m, i, o)).remove)
+    with reading(model, modules, see), torch.no_grad():
         model(example[:1])
     return list(found.values())
 

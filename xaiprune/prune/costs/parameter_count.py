@@ -21,6 +21,7 @@ class ParameterCount:
     model : nn.Module
         Only shapes are read.
     groups : sequence of UnitGroup
+        Of units whose number is a layer's width.
 
     Attributes
     ----------
@@ -28,13 +29,24 @@ class ParameterCount:
         Parameters of the whole model.
     sizes : numpy.ndarray
         Units of each group, shape ``(groups,)``.
+
+    Raises
+    ------
+    ValueError
+        For single weights or whole blocks, or groups that do not fit the model.
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[UnitGroup]):
-        if any(group.single for group in groups):
-            raise ValueError(
-                "groups are single weights: zeros in a tensor take no parameter away; count its non-zeros."
-            )
+        for group in groups:
+            if group.kind.entries:
+                raise ValueError(
+                    f"groups are {group.kind.words}: zeros in a tensor take no parameter away; count its non-zeros."
+                )
+            if not group.kind.counted:
+                raise ValueError(
+                    f"groups hold {group.kind.words}, such as {group.name!r}: how many of them go does not say what is "
+                    "left; count the parameters of the cut model."
+                )
         self.sizes = np.array([group.size for group in groups])
         shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
         tensors = {name: tuple(tensor.shape) for name, tensor in model.state_dict(keep_vars=True).items()}

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from ...core import evaluating, share
 from ...data import Split
 from ...training import classification_loss
 from ..applying import gated_by
@@ -196,9 +197,8 @@ def learn_masks(
 
 
 def _check(model: nn.Module, units: list[UnitGroup], target: float) -> None:
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
-    if not 0 < target < 1:
-        raise ValueError(f"target must be in (0, 1), the share of the cost that is to be left, got {target:g}.")
-    if other := [group for group in units if group.kind != "channels"]:
-        raise ValueError(f"units must be channels, neurons or heads; {other[0].name!r} holds {other[0].kind}.")
+    evaluating(model)
+    share(target, "target", what="the share of the cost that is to be left")
+    for group in units:
+        if not (group.kind.gives("replaced") and group.kind.counted):
+            raise ValueError(f"units must be channels, neurons or heads; {group.name!r} holds {group.kind.words}.")

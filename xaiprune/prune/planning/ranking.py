@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ...core import choice, whole
 from ..scoring import Scores
 from ..units import UnitGroup
 
@@ -12,9 +13,9 @@ from ..units import UnitGroup
 def chunks_of(group: UnitGroup, floor: int, round_to: int) -> np.ndarray:
     """Numbers of units that can go from a group one after another: what stays is a multiple of round_to.
 
-    Blocks go one by one: they have no width. ValueError if the group is smaller than round_to.
+    Units that are no layer's width, such as blocks, go one by one. ValueError if the group is smaller than round_to.
     """
-    round_to = 1 if group.blocks else round_to
+    round_to = round_to if group.kind.counted else 1
     if round_to > group.size:
         raise ValueError(
             f"round_to = {round_to} is larger than group {group.name!r} of {group.size} units, which could lose "
@@ -52,11 +53,9 @@ def ranked_chunks(scores: Scores, scope: str, floor: int, round_to: int) -> tupl
 
 def check_limits(scope: str, floor: int, round_to: int) -> None:
     """Raise ValueError for a scope that does not exist, or limits that are not whole numbers of at least 1."""
-    for name, value in (("floor", floor), ("round_to", round_to)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
-    if scope not in ("global", "uniform"):
-        raise ValueError(f"scope must be 'global' or 'uniform', got {scope!r}.")
+    whole(floor, "floor")
+    whole(round_to, "round_to")
+    choice(scope, "scope", ("global", "uniform"))
 
 
 def _mean_ranks(scores: torch.Tensor, sizes: np.ndarray) -> np.ndarray:

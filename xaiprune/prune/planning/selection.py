@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 
+from ...core import nearest, share, whole
 from ..costs import Costs
 from ..scoring import Scores
-from ..units import Plan, UnitGroup
+from ..units import WEIGHTS, Plan, UnitGroup
 from .ranking import check_limits, chunks_of, ranked
 from .targets import to_target
 
@@ -38,12 +39,13 @@ def plan(
     ----------
     scores : Scores
     ratio : float, optional
-        Share of all units that goes, in [0, 1); rounded to the nearest whole number of units.
+        Share of all units that goes, in [0, 1): the nearest number of units that can go. A warning says where this is
+        another one than asked for, or none.
     k : int, optional
-        Number of units that go.
+        Number of units that go, exactly.
     coefficients : mapping of str to float, optional
         Group name to the share of its units that goes, in [0, 1]; groups not named lose nothing. At least
-        ``floor`` units stay, also at 1.
+        ``floor`` units stay, also at 1. A warning says where none goes at all.
     threshold : float or mapping of str to float, optional
         Units with a score below it go, but for the ``floor`` best of a group; one number for all groups, or one for
         each of some groups.
@@ -67,8 +69,10 @@ def plan(
 
     Raises
     ------
+    TypeError
+        If ``scores`` are none, or a share is no number.
     ValueError
-        If the request is unclear or cannot be met exactly (the nearest feasible k is named), if nothing lies below the
+        If the request is unclear, if k units cannot go (the nearest feasible k is named), if nothing lies below the
         threshold, or if the pattern does not fit a layer (it is named).
     """
     if not isinstance(scores, Scores):
@@ -81,23 +85,28 @@ def plan(
     if round_to != 1 and (threshold is not None or pattern is not None):
         raise ValueError("round_to does not go with threshold and pattern: these say by themselves what stays.")
     if coefficients is not None:
-        return lowest(scores, counts_from(scores.groups, coefficients, floor, round_to))
+        chosen = lowest(scores, counts_from(scores.groups, coefficients, floor, round_to))
+        if not len(chosen) and any(coefficients.values()):
+            told = "coefficients remove nothing: none is half a unit of its group, or floor and round_to keep all"
+            warnings.warn(f"{told} (floor={floor}, round_to={round_to}).", stacklevel=2)
+        return chosen
     if threshold is not None:
         return _below(scores, threshold, floor)
     if target is not None:
         return to_target(scores, costs, target, scope=scope, floor=floor, round_to=round_to)
     if pattern is not None:
         return n_of_m(scores, *pattern)
-    total = sum(group.size for group in scores.groups)
-    if ratio is not None:
-        if not 0 <= ratio < 1:
-            hint = f"; did you mean {ratio / 100:g}?" if 1 < ratio < 100 else ""
-            raise ValueError(f"ratio must be in [0, 1), got {ratio:g}{hint}")
-        k = int(ratio * total + 0.5)
-    if not isinstance(k, int) or k < 0:
-        raise ValueError(f"k must be a whole number of units, at least 0, got {k!r}.")
     chunks = [chunks_of(group, floor, round_to) for group in scores.groups]
-    _check_feasible(k, chunks)
+    if ratio is not None:
+        k, told = _near(share(ratio, "ratio", zero=True), sum(group.size for group in scores.groups), chunks)
+        if told:
+            warnings.warn(f"{told} (floor={floor}, round_to={round_to}).", stacklevel=2)
+    else:
+        k = whole(k, "k", 0)
+        if (possible := _nearest_feasible(k, chunks)) != k:
+            raise ValueError(
+                f"k = {k} units cannot go with these floors and round_to: the nearest feasible k is {possible}."
+            )
     return lowest(scores, _allocate(scores, k, chunks, scope))
 
 
@@ -131,8 +140,8 @@ def counts_from(
     check_names(coefficients, sizes, "coefficients")
     for name, alpha in coefficients.items():
         if not 0 <= alpha <= 1:
-            hint = f"; did you mean {alpha / 100:g}?" if 1 < alpha <= 100 else ""
-            raise ValueError(f"coefficients must lie in [0, 1], got {alpha:g} for group {name!r}{hint}.")
+            hint = f"; did you mean {alpha / 100:g}?" if 1 < alpha <= 100 else "."
+            raise ValueError(f"coefficients must lie in [0, 1], got {alpha:g} for group {name!r}{hint}")
     counts = {}
     for group in groups:
         wanted = int(coefficients.get(group.name, 0) * group.size + 0.5)
@@ -142,12 +151,12 @@ def counts_from(
 
 
 def check_names(given: Iterable[str], known: Iterable[str], argument: str) -> None:
-    """Raise ValueError if a group is named that does not exist; the nearest name is suggested."""
+    """Raise ValueError if a group is named that does not exist; the nearest name is suggested, or all are listed."""
     known = list(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0)[0]
-            raise ValueError(f"{argument} names group {name!r}, which does not exist; did you mean {near!r}?")
+            rest = nearest(name, known) or f"; there {'are' if len(known) > 1 else 'is'} {', '.join(known) or 'none'}."
+            raise ValueError(f"{argument} names group {name!r}, which does not exist{rest}")
 
 
 def _below(scores: Scores, threshold: float | Mapping[str, float], floor: int) -> Plan:
@@ -193,8 +202,8 @@ def n_of_m(scores: Scores, n: int, m: int) -> Plan:
         )
     removed = {}
     for group in scores.groups:
-        if not group.single:
-            raise ValueError(f"pattern is for single weights; {group.name!r} holds channels or neurons.")
+        if not group.kind.entries:
+            raise ValueError(f"pattern is for {WEIGHTS.words}; {group.name!r} holds {group.kind.words}.")
         if group.shape[1] % m:
             raise ValueError(
                 f"pattern {n}:{m} does not fit {group.name!r}: {m} does not divide its {group.shape[1]} inputs. "
@@ -207,15 +216,21 @@ def n_of_m(scores: Scores, n: int, m: int) -> Plan:
     return Plan(scores.groups, removed)
 
 
-def _check_feasible(k: int, chunks: list[np.ndarray]) -> None:
-    if _single(chunks) and k <= sum(map(len, chunks)):
-        return
+def _near(ratio: float, total: int, chunks: list[np.ndarray]) -> tuple[int, str]:
+    """The number of units nearest to a share of all that can go, and what has to be told about it, if anything."""
+    asked = int(ratio * total + 0.5)
+    k = _nearest_feasible(asked, chunks)
+    if k != asked:
+        return k, f"ratio={ratio:g} of {total} units is {asked}, which cannot go: {k} go, the nearest number that can"
+    return k, f"ratio={ratio:g} of {total} units is less than half a unit: none goes" if ratio > 0 and not k else ""
+
+
+def _nearest_feasible(k: int, chunks: list[np.ndarray]) -> int:
+    """The number of units nearest to k that can go exactly; of two, the smaller."""
+    if _single(chunks):
+        return min(k, sum(map(len, chunks)))
     possible = _reachable(chunks)
-    if possible >> k & 1:
-        return
-    sums = [n for n in range(possible.bit_length()) if possible >> n & 1]
-    nearest = min(sums, key=lambda n: (abs(n - k), n))
-    raise ValueError(f"k = {k} units cannot go with these floors and round_to: the nearest feasible k is {nearest}.")
+    return min((n for n in range(possible.bit_length()) if possible >> n & 1), key=lambda n: (abs(n - k), n))
 
 
 def _single(chunks: list[np.ndarray]) -> bool:

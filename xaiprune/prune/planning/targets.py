@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...core import share
 from ..costs import Costs
 from ..scoring import Scores
 from ..units import Plan
@@ -59,9 +60,7 @@ def walk(
     lowest = costs.share(after(len(places)))
 
     def plan_for(target: float) -> Plan:
-        if not isinstance(target, float) or not 0 < target < 1:
-            hint = f"; did you mean {target / 100:g}?" if 1 < target < 100 else ""
-            raise ValueError(f"target must be in (0, 1), the share of the cost that may be left, got {target:g}{hint}.")
+        share(target, "target", what="the share of the cost that may be left")
         if lowest > target:
             raise ValueError(
                 f"target {target:g} is out of reach: with these groups, floors and round_to at least "

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ...core import evaluating, nonempty, share
 from ...data import Split
 from ...explain import explained, watching
 from ...explain.relevance import modified_gradients
+from ...graph import changing
 from .scores import Scores
 
 
@@ -41,9 +43,12 @@ def entry_relevance(
     Raises
     ------
     ValueError
-        If the composite takes attention as given, so that its entries have no relevance, or no attention is shown.
+        If the composite takes attention as given, so that its entries have no relevance, no attention is shown, the
+        model is in training mode, or split is empty.
     """
     total: dict[str, torch.Tensor] = {}
+    evaluating(model)
+    nonempty(split, "split")
     for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
         with torch.enable_grad(), modified_gradients(model, composite) as trace, watching(model) as seen:
             outputs = model(trace.watch(images))
@@ -81,9 +86,8 @@ def entry_masks(
     ValueError
         If the two models do not have the same attention, or a share is outside [0, 1].
     """
-    for name, value in (("protect", protect), ("rate", rate)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {value:g}.")
+    share(protect, "protect", zero=True, one=True)
+    share(rate, "rate", zero=True, one=True)
     if {k: v.shape for k, v in task.items()} != {k: v.shape for k, v in attribute.items()}:
         raise ValueError("task and attribute come from models with different attention.")
     found = {}
@@ -117,16 +121,11 @@ def masked_entries(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> Itera
     ValueError
         If the model has no softmax of such a name.
     """
-    modules, hooks = dict(model.named_modules()), []
+    modules = dict(model.named_modules())
     if unknown := [name for name in masks if not isinstance(modules.get(name), nn.Softmax)]:
         raise ValueError(f"masks name {unknown[0]!r}, which is no softmax of the model.")
-    try:
-        for name, mask in masks.items():
-            hooks.append(modules[name].register_forward_hook(lambda m, i, output, mask=mask: output * mask))
+    with changing(model, gives={name: mask.mul for name, mask in masks.items()}):
         yield model
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def against(task: Scores, attribute: Scores, weight: float = 1.0) -> Scores:
@@ -140,6 +139,10 @@ def against(task: Scores, attribute: Scores, weight: float = 1.0) -> Scores:
         Of the same units.
     weight : float
         0 is the task's ranking alone.
+
+    Returns
+    -------
+    Scores
 
     Raises
     ------

@@ -9,20 +9,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...core import arguments
+from ...core import Registry, evaluating
 from ...data import Split
 from ...training import classification_loss
 from ..units import UnitGroup, check_groups
 from .criteria import CRITERIA, Criterion, Evidence
 
 #: Ways to bring groups to one scale before all units are ranked together: ``values of a group -> values``.
-NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "mean": lambda values: values / values.abs().mean(),
-    "max": lambda values: values / values.abs().max(),
-    "norm": lambda values: values / values.norm(),
-    "sum": lambda values: values / values.abs().sum(),
-    "rank": lambda values: torch.argsort(torch.argsort(values, stable=True)).double() / len(values),
-}
+NORMALISATIONS: Registry[Callable[[torch.Tensor], torch.Tensor]] = Registry(
+    "a normalisation",
+    callable,
+    [
+        ("mean", lambda values: values / values.abs().mean()),
+        ("max", lambda values: values / values.abs().max()),
+        ("norm", lambda values: values / values.norm()),
+        ("sum", lambda values: values / values.abs().sum()),
+        ("rank", lambda values: torch.argsort(torch.argsort(values, stable=True)).double() / len(values)),
+    ],
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,28 +64,47 @@ class Scores:
         return torch.argsort(self.values[name], stable=True)
 
     def only(self, *names: str) -> Scores:
-        """The same scores for some of the groups: the others are left alone by every plan."""
+        """The same scores for some of the groups: the others are left alone by every plan.
+
+        Parameters
+        ----------
+        *names : str
+            Of groups, at least one.
+
+        Returns
+        -------
+        Scores
+
+        Raises
+        ------
+        ValueError
+            If there is no such group, or none is named.
+        """
         groups = tuple(group for group in self.groups if group.name in names)
-        if len(groups) != len(set(names)):
-            raise ValueError(f"names must be among {', '.join(self.values)}, got {', '.join(names)}.")
+        if not names or len(groups) != len(set(names)):
+            raise ValueError(f"names must be among {', '.join(self.values)}, got {', '.join(names) or 'none'}.")
         return Scores(self.criterion, groups, {group.name: self.values[group.name] for group in groups})
 
     def reversed(self) -> Scores:
         """The opposite ranking, as a control: what mattered most goes first."""
         return Scores(f"reversed {self.criterion}", self.groups, {name: -v for name, v in self.values.items()})
 
-    def normalised(self, how: str) -> Scores:
+    def normalised(self, how: str | Callable[[torch.Tensor], torch.Tensor]) -> Scores:
         """The same order inside each group, with the groups brought to one scale for a global ranking.
 
         Parameters
         ----------
-        how : str
-            A key of ``NORMALISATIONS``: add a row there to have your own. A group of zeros stays as it is.
+        how : str or callable
+            A key of ``NORMALISATIONS``, or a function of your own from a group's values to values. A group of zeros
+            stays as it is.
+
+        Returns
+        -------
+        Scores
         """
-        if how not in NORMALISATIONS:
-            raise ValueError(f"how must be one of {', '.join(NORMALISATIONS)}, got {how!r}.")
-        values = {name: NORMALISATIONS[how](v).double() if v.any() else v for name, v in self.values.items()}
-        return Scores(f"{self.criterion} by {how}", self.groups, values)
+        scale, name = NORMALISATIONS.find(how, "how"), NORMALISATIONS.name_of(how)
+        values = {group: scale(v).double() if v.any() else v for group, v in self.values.items()}
+        return Scores(f"{self.criterion} by {name}", self.groups, values)
 
     def per(self, costs: Mapping[str, np.ndarray], unit: str = "cost") -> Scores:
         """Scores divided by what a unit costs, so that those go first whose removal saves most for what it loses.
@@ -150,14 +173,16 @@ def score(
 
     Raises
     ------
+    TypeError
+        For a criterion that is neither a name nor a Criterion.
     ValueError
         For an unknown criterion or one that does not rank such units, data that is missing or empty, a model in
         training mode, or a score that is not finite (the group and the criterion are named).
     """
     groups = check_groups(units)
     criterion = CRITERIA.find(criterion, "criterion")
-    arguments.evaluating(model, why=", so that scores are repeatable")
-    if "data" in criterion.needs and (data is None or len(data.images) == 0):
+    evaluating(model, why=", so that scores are repeatable")
+    if criterion.reads != "weights" and (data is None or len(data.images) == 0):
         raise ValueError(
             f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."
         )

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ...core import evaluating, nonempty
 from ...data import Split
 from ...measure import ACCURACY, Metric
 from ..applying import gated_by
+from ..planning import check_names
 from ..scoring import Scores
 
 #: The pruning rates of Hatefi et al. 2024 (arXiv 2408.12568): 0 to 95 % in 20 steps.
@@ -58,7 +60,7 @@ def rate_curve(
     model : nn.Module
         In evaluation mode; not changed.
     scores : Scores
-        Of channels, neurons or heads.
+        Of channels, neurons, heads or whole blocks: units that a gate can close.
     split : Split
         Validation images: never the ones that were scored on.
     rates : sequence of float
@@ -72,8 +74,11 @@ def rate_curve(
     Raises
     ------
     ValueError
-        If the rates do not rise from 0 to below 1.
+        If the rates do not rise from 0 to below 1, the model is in training mode, split is empty, or the units are of
+        a kind that no gate can close.
     """
+    evaluating(model)
+    nonempty(split, "split")
     rates = tuple(rates)
     if not rates or rates[0] != 0 or not all(low < high < 1 for low, high in itertools.pairwise(rates)):
         raise ValueError(f"rates must rise from 0 to below 1, got {rates}.")
@@ -102,19 +107,22 @@ def switched_off(model: nn.Module, scores: Scores, gone: Mapping[str, Iterable[i
     ----------
     model : nn.Module
     scores : Scores
-        Of the groups.
+        Of groups of units that a gate can close.
     gone : mapping of str to iterable of int
         Group name to units.
+
+    Returns
+    -------
+    context manager
 
     Raises
     ------
     ValueError
-        For an unknown group or unit.
+        For an unknown group or unit, or, when it is entered, units that no gate can close.
     """
     sizes = {group.name: group.size for group in scores.groups}
+    check_names(gone, sizes, "gone")
     for name, units in gone.items():
-        if name not in sizes:
-            raise ValueError(f"gone names group {name!r}, which does not exist; there are {', '.join(sizes)}.")
         if bad := [unit for unit in units if not 0 <= unit < sizes[name]]:
             raise ValueError(f"gone names unit {bad[0]} of {name!r}, which has units 0 to {sizes[name] - 1}.")
     chosen = [group for group in scores.groups if gone.get(group.name)]

@@ -11,23 +11,26 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from ...core import nonempty, whole
 from ...data import Split
+from ...training import classification_loss
 from ..applying import cut
 from ..planning import plan
 from ..scoring import Scores, score
-from ..scoring.criteria import Criterion
+from ..scoring.criteria import CRITERIA, Criterion
 from ..units import Plan, UnitGroup
 
 
 def reference_draws(
     model: nn.Module,
     units: list[UnitGroup],
-    criteria: Sequence[str] | Mapping[str, Criterion],
+    criteria: Criterion | str | Sequence[Criterion | str] | Mapping[str, Criterion | str],
     sample: Callable[[int, int], Split],
     measure: Callable[[nn.Module], float],
     *,
     sizes: Sequence[int] = (1, 2, 5, 10, 50),
     draws: int = 10,
+    loss: Callable = classification_loss,
     progress: bool = True,
     **request,
 ) -> list[dict]:
@@ -38,8 +41,8 @@ def reference_draws(
     model : nn.Module
         In evaluation mode; it is not changed.
     units : list of UnitGroup
-    criteria : sequence of str, or mapping of str to Criterion
-        Keys of ``CRITERIA``, or criteria by the names that the rows shall have.
+    criteria : Criterion or str, a sequence of them, or a mapping of str to them
+        Of your own, or keys of ``CRITERIA``; a mapping gives the names that the rows shall have.
     sample : callable
         ``(samples per class, draw) -> Split``.
     measure : callable
@@ -47,7 +50,9 @@ def reference_draws(
     sizes : sequence of int
         Samples per class.
     draws : int
-        Draws of each size, at least two.
+        Draws of each size, at least two; the number of a draw is its seed.
+    loss : callable
+        ``(model, images, labels) -> scalar``, as for :func:`score`.
     progress : bool
         Whether to show a bar.
     **request
@@ -64,18 +69,19 @@ def reference_draws(
     ValueError
         For no size or fewer than two draws; also as :func:`score` and :func:`plan` raise it.
     """
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"sizes must be whole numbers of samples from 1, got {list(sizes)}.")
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2, to be compared with each other, got {draws}.")
-    criteria = (criteria,) if isinstance(criteria, str) else criteria
-    named = criteria if isinstance(criteria, Mapping) else {name: name for name in criteria}
+    for size in nonempty(sizes, "sizes", "at least one number of samples is needed"):
+        whole(size, "sizes")
+    whole(draws, "draws", 2, what="to be compared with each other")
+    criteria = (criteria,) if isinstance(criteria, str | Criterion) else criteria
+    if not isinstance(criteria, Mapping):
+        criteria = {CRITERIA.name_of(criterion): criterion for criterion in criteria}
+    named = {name: CRITERIA.find(criterion, "criteria") for name, criterion in criteria.items()}
     bar = tqdm(total=len(named) * len(sizes) * draws, disable=not progress, desc="reference samples")
     rows = []
     for (name, criterion), size in itertools.product(named.items(), sizes):
         plans, values, known = [], [], {}
         for draw in range(draws):
-            chosen = plan(score(model, units, criterion, sample(size, draw), seed=draw), **request)
+            chosen = plan(score(model, units, criterion, sample(size, draw), loss=loss, seed=draw), **request)
             if chosen not in known:
                 known[chosen] = measure(cut(model, chosen))
             plans.append(chosen)
@@ -89,7 +95,12 @@ def reference_draws(
 
 
 def unit_scores(
-    model: nn.Module, units: list[UnitGroup], criterion: str | Criterion = "relevance"
+    model: nn.Module,
+    units: list[UnitGroup],
+    criterion: Criterion | str = "relevance",
+    *,
+    loss: Callable = classification_loss,
+    seed: int = 0,
 ) -> Callable[[Split], torch.Tensor]:
     """A function of data that gives the scores of all units in one row: what ``watch`` takes to see them move.
 
@@ -98,21 +109,36 @@ def unit_scores(
     model : nn.Module
     units : list of UnitGroup
     criterion : Criterion or str
+    loss, seed
+        As for :func:`score`.
 
     Returns
     -------
     callable
         ``Split -> scores of shape (units,)``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown criterion; the function itself raises as :func:`score` does.
     """
+    criterion = CRITERIA.find(criterion, "criterion")
 
     def function(split: Split) -> torch.Tensor:
-        return torch.cat(list(score(model, units, criterion, split).values.values()))
+        return torch.cat(list(score(model, units, criterion, split, loss=loss, seed=seed).values.values()))
 
     return function
 
 
 def carriers(
-    model: nn.Module, units: list[UnitGroup], present: Split, absent: Split, criterion: str | Criterion = "relevance"
+    model: nn.Module,
+    units: list[UnitGroup],
+    present: Split,
+    absent: Split,
+    criterion: Criterion | str = "relevance",
+    *,
+    loss: Callable = classification_loss,
+    seed: int = 0,
 ) -> Scores:
     """Scores by which those units go first that matter more when something is in the images than when it is not.
 
@@ -123,13 +149,15 @@ def carriers(
     present, absent : Split
         The same images with and without it; the labels say which answer is explained.
     criterion : Criterion or str
+    loss, seed
+        As for :func:`score`.
 
     Returns
     -------
     Scores
         Minus the gain: the lowest carry most of it.
     """
-    one, other = (score(model, units, criterion, split) for split in (present, absent))
+    one, other = (score(model, units, criterion, split, loss=loss, seed=seed) for split in (present, absent))
     gains = {name: other[name] - one[name] for name in one.values}
     return Scores(f"carriers by {one.criterion}", one.groups, gains)
 

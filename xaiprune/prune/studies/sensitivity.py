@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from ...core import evaluating, nonempty
 from ...data import Split
 from ...experiments import digest, sweep
 from ...measure import ACCURACY, Metric
@@ -47,7 +48,7 @@ def scan(
     split : Split
         Validation data.
     ratios : sequence of float
-        Shares of a group's units that go, in (0, 1).
+        Shares of a group's units that go, in (0, 1): as near as can be, and a warning tells where it is not.
     metric : Metric
     table : Path or str, optional
         JSON file that keeps what is finished.
@@ -62,15 +63,16 @@ def scan(
     Raises
     ------
     ValueError
-        If split is empty, a ratio is outside (0, 1), or ``table`` belongs to another model, ranking, metric or data.
+        If split is empty, the model is in training mode, a ratio is outside (0, 1), or ``table`` belongs to another
+        model, ranking, metric or data.
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
     """
     ratios = sorted(set(ratios))
     if not ratios or not all(0 < ratio < 1 for ratio in ratios):
         raise ValueError(f"ratios must lie in (0, 1), got {', '.join(f'{ratio:g}' for ratio in ratios) or 'none'}.")
-    if len(split.images) == 0:
-        raise ValueError("split is empty: at least one image is needed.")
+    evaluating(model)
+    nonempty(split, "split")
     intact = metric(model, split)
     identity = {
         "metric": metric.name,

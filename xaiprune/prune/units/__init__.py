@@ -1,21 +1,31 @@
 """Units: the smallest things that can go, and what goes with them."""
 
-from .blocks import RESIDUAL, find_blocks, inside, passed_over, without
+from .blocks import BLOCKS, RESIDUAL, find_blocks
+from .channels import CHANNELS
 from .dependency import copied
-from .groups import Member, UnitGroup, check_groups, size_along
+from .groups import Member, UnitGroup, check_groups, inside, size_along
+from .kinds import ANY, KINDS, UnitKind
 from .layers import LAYERS, block_size, is_grouped
 from .plan import Plan
-from .recurrent import find_memory
-from .single_weights import find_weights, weight_group
-from .transformer import find_dimensions, find_heads, find_neurons
+from .recurrent import MEMORY, find_memory
+from .single_weights import WEIGHTS, find_weights, weight_group
+from .transformer import HEADS, find_dimensions, find_heads, find_neurons
 from .units import find_units
 
 __all__ = [
+    "ANY",
+    "BLOCKS",
+    "CHANNELS",
+    "HEADS",
+    "KINDS",
     "LAYERS",
+    "MEMORY",
     "RESIDUAL",
+    "WEIGHTS",
     "Member",
     "Plan",
     "UnitGroup",
+    "UnitKind",
     "block_size",
     "check_groups",
     "copied",
@@ -28,8 +38,6 @@ __all__ = [
     "find_weights",
     "inside",
     "is_grouped",
-    "passed_over",
     "size_along",
     "weight_group",
-    "without",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+from .kinds import KINDS, UnitKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class UnitGroup:
-    """Units of one dimension of the model, with every layer that the removal of one of them touches.
+    """Units of one kind, with every layer that the removal of one of them touches.
 
     Attributes
     ----------
@@ -62,37 +64,33 @@ class UnitGroup:
         Number of units.
     members : tuple of Member
         The chain of consequences, in the model's order.
+    kind : UnitKind
+        What the units are; a key of ``KINDS`` stands for its kind.
     shape : tuple of int or None
-        For units that are single weights, the shape of their tensor; None for channels and neurons.
-    blocks : tuple of str or None
-        For units that are whole blocks, their qualified names; they have no other members.
+        For units that are entries of one tensor, its shape.
+    blocks : tuple of str
+        For units that are whole modules, the names of these, one for each unit.
     """
 
     name: str
     size: int
     members: tuple[Member, ...]
+    kind: UnitKind
     shape: tuple[int, ...] | None = None
-    blocks: tuple[str, ...] | None = None
+    blocks: tuple[str, ...] = ()
 
-    @property
-    def kind(self) -> str:
-        """What the units are: ``channels`` (neurons too), ``weights``, ``blocks`` or ``memory``."""
-        if self.shape is not None:
-            return "weights"
-        if self.blocks is not None:
-            return "blocks"
-        return "memory" if any(member.kind == "LSTM" for member in self.members) else "channels"
+    def __post_init__(self):
+        object.__setattr__(self, "kind", KINDS.find(self.kind, "kind"))
 
-    @property
-    def single(self) -> bool:
-        """True if the units are single weights."""
-        return self.kind == "weights"
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules that take part, in the model's order."""
+        return (*self.blocks, *(member.module for member in self.members))
 
     @cached_property
     def components(self) -> tuple[str, ...]:
         """Children of the model that take part, in order."""
-        names = self.blocks or [member.module for member in self.members]
-        return tuple(dict.fromkeys(name.partition(".")[0] for name in names))
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.modules))
 
     @property
     def crosses(self) -> bool:
@@ -103,18 +101,22 @@ class UnitGroup:
         return self.size
 
     def __repr__(self) -> str:
-        return f"UnitGroup({self.name!r}, {self.size} units, {len(self.blocks or self.members)} layers)"
+        return f"UnitGroup({self.name!r}, {self.size} units, {len(self.modules)} layers)"
 
     def __str__(self) -> str:
         where = f"crosses {' | '.join(self.components)}" if self.crosses else f"inside {self.components[0]}"
-        lines = [f"{self.name}: {self.size} units, {where}"]
-        lines += [f"  {block} can pass its input on" for block in self.blocks or ()]
-        return "\n".join(lines + [f"  {member}" for member in self.members])
+        lines = [f"{self.name}: {self.size} units, {where}", *self.kind.described(self)]
+        return "\n  ".join(lines)
 
 
 def size_along(shape: Sequence[int], axis: int | None) -> int:
     """Entries of a tensor of this shape along an axis, or all of them where the axis is None."""
     return math.prod(shape) if axis is None else shape[axis]
+
+
+def inside(name: str, modules: Iterable[str]) -> bool:
+    """True for the name of one of the modules, or of something inside one."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def check_groups(groups: Sequence[UnitGroup], name: str = "units") -> dict[str, UnitGroup]:

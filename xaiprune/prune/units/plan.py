@@ -62,21 +62,19 @@ class Plan:
         return {group.name: group.size - len(self.removed.get(group.name, ())) for group in self.groups}
 
     @cached_property
+    def parts(self) -> list[tuple[UnitGroup, np.ndarray]]:
+        """Groups that lose units, each with the units that go."""
+        return [(group, self.removed[group.name]) for group in self.groups if group.name in self.removed]
+
+    @cached_property
     def members(self) -> list[tuple[Member, np.ndarray]]:
         """Members of all groups that lose units, each with the slices that it loses."""
-        return [
-            (member, member.index[self.removed[group.name]].ravel())
-            for group in self.groups
-            if group.name in self.removed
-            for member in group.members
-        ]
+        return [(member, member.index[units].ravel()) for group, units in self.parts for member in group.members]
 
     @cached_property
     def blocks(self) -> tuple[str, ...]:
-        """Names of the blocks that go."""
-        return tuple(
-            group.blocks[unit] for group in self.groups if group.blocks for unit in self.removed.get(group.name, ())
-        )
+        """Names of the modules that go as a whole."""
+        return tuple(group.blocks[unit] for group, units in self.parts if group.blocks for unit in units)
 
     @cached_property
     def slices(self) -> dict[str, dict[int, np.ndarray]]:
@@ -144,15 +142,15 @@ class Plan:
     def to_json(self) -> str:
         """The plan as JSON text, the same for equal plans."""
         groups = [
-            {"name": group.name, "size": group.size, "members": [_pack(member) for member in group.members]}
-            | ({"shape": group.shape} if group.single else {})
+            {"name": group.name, "kind": group.kind.name, "size": group.size}
+            | {"members": [_pack(member) for member in group.members]}
+            | ({"shape": group.shape} if group.shape else {})
             | ({"blocks": group.blocks} if group.blocks else {})
             for group in self.groups
         ]
-        sizes = {group.name: group.size for group in self.groups if group.single}
         removed = {
-            name: _pack_bits(units, sizes[name]) if name in sizes else units.tolist()
-            for name, units in self.removed.items()
+            group.name: _pack_bits(units, group.size) if group.kind.entries else units.tolist()
+            for group, units in self.parts
         }
         return json.dumps({"format": _FORMAT, "groups": groups, "removed": removed})
 
@@ -168,7 +166,9 @@ class Plan:
                     group["name"],
                     group["size"],
                     tuple(_unpack(m, group["size"]) for m in group["members"]),
-                    *(tuple(group[key]) if key in group else None for key in ("shape", "blocks")),
+                    group.get("kind") or _kind_of(group),
+                    tuple(group["shape"]) if "shape" in group else None,
+                    tuple(group.get("blocks", ())),
                 )
                 for group in content["groups"]
             )
@@ -207,6 +207,14 @@ def _unpack_bits(text: str) -> np.ndarray:
         return np.flatnonzero(np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)))
     except (ValueError, zlib.error) as error:
         raise ValueError(f"text is not a plan: the units that go cannot be read ({error}).") from error
+
+
+def _kind_of(group: dict) -> str:
+    """The kind of a group that was saved before plans said so."""
+    types = {member["kind"] for member in group["members"]}
+    signs = {"weights": "shape" in group, "blocks": "blocks" in group}
+    signs |= {"memory": "LSTM" in types, "heads": "Attention" in types}
+    return next((kind for kind, there in signs.items() if there), "channels")
 
 
 def _pack(member: Member) -> dict:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
 from torch import nn
 
 from .groups import Member, UnitGroup
+from .kinds import KINDS, UnitKind
 from .layers import layer_of
 
 #: Gates of an LSTM: rows of its weights come in this many blocks.
@@ -65,4 +69,32 @@ def _memory(name: str, module: nn.LSTM, reader: str, reads: nn.Linear) -> UnitGr
         Member(name, "LSTM", "in", {f"{name}.weight_hh_l0": 1}, ("hidden_size",), width, each),
         Member(reader, "Linear", "in", read, columns.counts, width, each),
     )
-    return UnitGroup(name, width, members)
+    return UnitGroup(name, width, members, MEMORY)
+
+
+class Memory(UnitKind):
+    """Units of a recurrent layer, which are read in every step: reading the last output would miss the others.
+
+    What goes with a unit are its weights, so criteria look at these, through all steps.
+    """
+
+    name, words = "memory", "units of a memory"
+
+    def owned(self, model: nn.Module, group: UnitGroup, value: Callable) -> torch.Tensor:
+        """Sum over the weights of each unit; what is in a row and in a column of it counts once."""
+        places: dict[str, dict[int, torch.Tensor]] = {}
+        for member in group.members:
+            for name, axis in member.axes.items():
+                places.setdefault(name, {})[axis] = torch.as_tensor(member.index)
+        total = torch.zeros(group.size, dtype=torch.float64)
+        for name, axes in places.items():
+            values = value(name, model.get_parameter(name).detach()).double()
+            for axis, index in axes.items():
+                slices = values.movedim(axis, 0).reshape(values.shape[axis], -1).sum(1)
+                total += slices[index].sum(1)
+            if len(axes) == 2:
+                total -= torch.stack([values[row][:, column].sum() for row, column in zip(axes[0], axes[1])])
+        return total
+
+
+MEMORY = KINDS.add(Memory())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
+import torch
 from torch import nn
 
+from ...core import nearest
 from .groups import Member, UnitGroup
+from .kinds import KINDS, UnitKind
 
 _KEPT = nn.Embedding | nn.LayerNorm
 
@@ -61,8 +63,8 @@ def find_weights(model: nn.Module, layers: Iterable[str] | None = None) -> list[
         layers = [layers] if isinstance(layers, str) else list(layers)
         for layer in layers:
             if layer not in found:
-                near = difflib.get_close_matches(layer, found, 1, 0)
-                raise ValueError(f"layers names {layer!r}, which has no prunable weight; did you mean {near[0]!r}?")
+                hint = nearest(layer, found) or f"; {', '.join(found)} have."
+                raise ValueError(f"layers names {layer!r}, which has no prunable weight{hint}")
     return [group for layer, groups in found.items() if layers is None or layer in layers for group in groups]
 
 
@@ -72,4 +74,18 @@ def weight_group(name: str, kind: str, shape: tuple[int, ...]) -> UnitGroup:
     index = np.arange(size)[:, None]
     index.setflags(write=False)
     member = Member(name.rpartition(".")[0], kind, "weight", {name: None}, (), size, index)
-    return UnitGroup(name, size, (member,), shape)
+    return UnitGroup(name, size, (member,), WEIGHTS, shape)
+
+
+class Weights(UnitKind):
+    """Single weights: entries of a tensor, which a mask zeroes and a cut cannot take out."""
+
+    name, words = "weights", "single weights"
+    entries = True
+
+    def owned(self, model: nn.Module, group: UnitGroup, value: Callable) -> torch.Tensor:
+        """The value of the weight itself, in float64."""
+        return value(group.name, model.get_parameter(group.name).detach().double()).flatten()
+
+
+WEIGHTS = KINDS.add(Weights())

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from ...nn import Attention, VisionTransformer
+from .channels import CHANNELS, Channels
 from .groups import Member, UnitGroup
+from .kinds import KINDS
 from .layers import layer_of
 
 
@@ -58,7 +60,7 @@ def find_neurons(model: VisionTransformer) -> list[UnitGroup]:
         if name.endswith(".mlp"):
             each = np.arange(module[0].out_features)[:, None]
             members = (_member(model, f"{name}.0", "out", each), _member(model, f"{name}.2", "in", each))
-            found.append(UnitGroup(f"{name}.0", len(each), members))
+            found.append(UnitGroup(f"{name}.0", len(each), members, CHANNELS))
     return found
 
 
@@ -91,7 +93,7 @@ def find_dimensions(model: VisionTransformer) -> list[UnitGroup]:
             members.append(_member(model, name, "out", each))
         elif leaf in ("query", "key", "value") or name.endswith("mlp.0") or name == "head":
             members.append(_member(model, name, "in", each))
-    return [UnitGroup("patches", len(each), tuple(members))]
+    return [UnitGroup("patches", len(each), tuple(members), CHANNELS)]
 
 
 def transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: set[str]) -> list[UnitGroup]:
@@ -132,7 +134,7 @@ def _heads(name: str, attention: Attention) -> UnitGroup:
     index = np.arange(total).reshape(-1, attention.width)
     inner = Member(name, "Attention", "through", {}, (), total, index)
     produced = tuple(_member(attention, part, "out", index, name) for part in ("query", "key", "value"))
-    return UnitGroup(name, len(index), (inner, *produced, _member(attention, "output", "in", index, name)))
+    return UnitGroup(name, len(index), (inner, *produced, _member(attention, "output", "in", index, name)), HEADS)
 
 
 def _member(model: nn.Module, name: str, role: str, index: np.ndarray, prefix: str = "") -> Member:
@@ -141,3 +143,12 @@ def _member(model: nn.Module, name: str, role: str, index: np.ndarray, prefix: s
     row, full = layer_of(module)[role], f"{prefix}.{name}" if prefix else name
     axes = {f"{full}.{t}": axis for t, axis in row.axes.items() if getattr(module, t, None) is not None}
     return Member(full, type(module).__name__, role, axes, row.counts, index.size, index)
+
+
+class Heads(Channels):
+    """Heads of attention: slices that the layer behind the attention reads."""
+
+    name, words = "heads", "attention heads"
+
+
+HEADS = KINDS.add(Heads())

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import nn
 
 from ...nn import VisionTransformer
+from .channels import CHANNELS
 from .dependency import raw_groups, trace
 from .groups import Member, UnitGroup
 from .layers import block_size, layer_of
@@ -133,7 +134,7 @@ def _named(members: list[Member], size: int) -> UnitGroup:
     for member in members:
         member.index.setflags(write=False)
     producers = [member.module for member in members if member.role == "out"] or [members[0].module]
-    return UnitGroup(producers[0], size, tuple(members))
+    return UnitGroup(producers[0], size, tuple(members), CHANNELS)
 
 
 def _merged(parts, numbered, roots: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,7 @@ from ....explain import explained
 from ....explain.relevance import Composite, modified_gradients
 from ...applying import gated_by
 from .evidence import Evidence
-from .reading import apart
-from .slices import _per_image
+from .formulas import losses, products, values
 
 #: Points on the path of integrated gradients, and random orders of Shapley's sampling.
 STEPS, ORDERS = 10, 10
@@ -43,27 +42,18 @@ def relevance(composite: Composite | str) -> Callable:
         A rule of a :class:`Criterion`.
     """
 
-    def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return logits(model, images, labels).sum()
-
-    @apart
     def function(evidence: Evidence) -> dict[str, torch.Tensor]:
         with modified_gradients(evidence.model, composite):
-            found = _per_image(evidence, run, _products)
-        return _shares({name: values.abs().mean(0) for name, values in found.items()})
+            found = values(evidence, _answers, products)
+        return _shares({name: relevance.abs().mean(0) for name, relevance in found.items()})
 
     return function
 
 
-@apart
 def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of the loss's gradient with respect to the unit, summed over all places."""
-
-    def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return evidence.loss(model, images, labels) * len(images)
-
-    found = _per_image(evidence, run, lambda values, loss: torch.autograd.grad(loss, values))
-    return {name: values.abs().mean(0) for name, values in found.items()}
+    found = values(evidence, losses(evidence), lambda parts, loss: torch.autograd.grad(loss, parts))
+    return {name: each.abs().mean(0) for name, each in found.items()}
 
 
 def integrated_gradients(evidence: Evidence) -> dict[str, torch.Tensor]:
@@ -71,10 +61,9 @@ def integrated_gradients(evidence: Evidence) -> dict[str, torch.Tensor]:
 
     Sundararajan et al. 2017, on the group's gates, 10 Gauss-Legendre steps; other groups stay as they are.
     """
-    return {name: values.abs().mean(0) for name, values in gate_integrals(evidence).items()}
+    return {name: each.abs().mean(0) for name, each in gate_integrals(evidence).items()}
 
 
-@apart
 def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Integrated gradients of each image and unit; group name to shape ``(images, units)``.
 
@@ -85,12 +74,8 @@ def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
     for group in evidence.groups:
         mine, total = replace(evidence, groups=(group,)), 0.0
         for point, weight in zip((points + 1) / 2, weights / 2):
-
-            def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-                return logits(model, images, labels).sum()
-
             with gated_by(evidence.model, [group], {group.name: torch.full((group.size,), float(point))}):
-                total = total + weight / point * _per_image(mine, run, _products)[group.name]
+                total = total + weight / point * values(mine, _answers, products)[group.name]
         found[group.name] = total
     return found
 
@@ -104,7 +89,7 @@ def shapley(evidence: Evidence) -> dict[str, torch.Tensor]:
     generator, found = torch.Generator().manual_seed(evidence.seed), {}
     with torch.no_grad():
         for group in evidence.groups:
-            values = torch.zeros(group.size, dtype=torch.float64)
+            worth = torch.zeros(group.size, dtype=torch.float64)
             for _ in range(ORDERS):
                 gates = torch.zeros(group.size)
                 with gated_by(evidence.model, [group], {group.name: gates}):
@@ -112,9 +97,9 @@ def shapley(evidence: Evidence) -> dict[str, torch.Tensor]:
                     for unit in torch.randperm(group.size, generator=generator):
                         gates[unit] = 1
                         after = _loss(evidence)
-                        values[unit] += (before - after) / ORDERS
+                        worth[unit] += (before - after) / ORDERS
                         before = after
-            found[group.name] = values
+            found[group.name] = worth
     return found
 
 
@@ -155,13 +140,13 @@ def logits(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torc
     return explained(outputs, labels)
 
 
+def _answers(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The sum over images of their labels' logits."""
+    return logits(model, images, labels).sum()
+
+
 def _loss(evidence: Evidence) -> float:
     return evidence.loss(evidence.model, *evidence.data).item()
-
-
-def _products(values: list[torch.Tensor], scalar: torch.Tensor) -> list[torch.Tensor]:
-    found = torch.autograd.grad(scalar, values, allow_unused=True)
-    return [value.detach() * (0 if part is None else part) for value, part in zip(values, found)]
 
 
 def _shares(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

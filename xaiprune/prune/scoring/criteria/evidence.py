@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from ....core import Registry, choice, fingerprint
 from ....data import Split
-from ...units import UnitGroup
+from ...applying import alike
+from ...units import KINDS, UnitGroup, UnitKind
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a criterion may look at: the arguments of :func:`score`."""
+    """What a criterion may look at: the arguments of :func:`score`.
+
+    Attributes
+    ----------
+    model : nn.Module
+    groups : tuple of UnitGroup
+        Those that the rule is for.
+    data : Split or None
+    loss : callable
+        ``(model, images, labels) -> scalar``, a mean over images.
+    seed : int
+    """
 
     model: nn.Module
     groups: tuple[UnitGroup, ...]
@@ -23,58 +36,143 @@ class Evidence:
     seed: int
 
 
-#: Kinds of units, in words.
-KINDS = {
-    "channels": "channels and neurons",
-    "weights": "single weights",
-    "blocks": "whole blocks",
-    "memory": "units of a memory",
-}
-
 #: ``Evidence -> {group name: tensor of shape (units,)}``.
 Rule = Callable[[Evidence], dict[str, torch.Tensor]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Criterion:
     """A named way to score units.
 
     Attributes
     ----------
     name : str
-    slices : callable or None
-        ``Evidence -> {group name: tensor of shape (units,)}`` for channels and neurons; None if it does not rank them.
-    needs : frozenset of {"data", "gradients"}
-        What beside the weights it looks at.
-    weights, blocks : callable or None
-        The same for units that are single weights, and for whole blocks.
-    stated : str
-        In words, for channels: what is added up over the places where a unit lives, and in which unit it comes.
-    memory : callable or None
-        The same for units of a recurrent layer.
+    rules : mapping of (UnitKind or str) to callable
+        Kind, or its key in ``KINDS``, to the rule for its units: ``Evidence -> {group name: tensor of shape
+        (units,)}``. A rule for a kind is for its subclasses too, unless they have one; one for ``ANY`` is for all.
+    description : str
+        In words: what is added up over the places where a unit lives, and in which unit it comes.
+    reads : {"weights", "data", "gradients"}
+        What it looks at. Gradients are those of data.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown, or ``reads`` is none of the three.
+
+    Examples
+    --------
+    >>> def by_place(evidence):
+    ...     return {group.name: torch.arange(group.size) for group in evidence.groups}
+    >>> Criterion("place", {"channels": by_place, "blocks": by_place}).ranks(KINDS["weights"])
+    False
     """
 
     name: str
-    slices: Rule | None
-    needs: frozenset = frozenset()
-    weights: Rule | None = None
-    blocks: Rule | None = None
-    stated: str = ""
-    memory: Rule | None = None
+    rules: Mapping[UnitKind | str, Rule]
+    description: str = ""
+    reads: str = "weights"
+
+    def __post_init__(self):
+        if not isinstance(self.rules, Mapping):
+            raise TypeError(
+                f"rules must map kinds of units to functions, such as {{'channels': function}}, got "
+                f"{type(self.rules).__name__}."
+            )
+        choice(self.reads, "reads", ("weights", "data", "gradients"))
+        rules = {KINDS.find(kind, "rules"): rule for kind, rule in self.rules.items()}
+        object.__setattr__(self, "rules", rules)
+
+    def rule_for(self, kind: UnitKind) -> Rule | None:
+        """The rule that ranks units of a kind.
+
+        Parameters
+        ----------
+        kind : UnitKind
+
+        Returns
+        -------
+        callable or None
+            None where the criterion does not rank them.
+        """
+        for known in type(kind).__mro__:
+            for other, rule in self.rules.items():
+                if type(other) is known:
+                    asks = getattr(rule, "asks", None)
+                    return rule if asks is None or kind.gives(asks) else None
+        return None
+
+    def ranks(self, kind: UnitKind) -> bool:
+        """Whether the criterion ranks units of a kind.
+
+        Parameters
+        ----------
+        kind : UnitKind
+
+        Returns
+        -------
+        bool
+        """
+        return self.rule_for(kind) is not None
 
     def __call__(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores of all groups; ValueError if there is a kind of unit that the criterion does not rank."""
+        shared: dict[Rule, list[UnitGroup]] = {}
+        for group in evidence.groups:
+            rule = self.rule_for(group.kind)
+            if rule is None:
+                others = ", ".join(name for name, other in CRITERIA.items() if other.ranks(group.kind))
+                raise ValueError(
+                    f"criterion {self.name!r} does not rank {group.kind.words}, such as {group.name!r}; "
+                    f"take one of {others}."
+                )
+            shared.setdefault(rule, []).append(group)
         found = {}
-        for kind, rule in zip(KINDS, (self.slices, self.weights, self.blocks, self.memory)):
-            groups = tuple(group for group in evidence.groups if group.kind == kind)
-            if groups and rule is None:
-                raise ValueError(f"criterion {self.name!r} does not rank {KINDS[kind]}, such as {groups[0].name!r}.")
-            if groups:
-                found |= rule(replace(evidence, groups=groups))
+        for rule, groups in shared.items():
+            found |= rule(replace(evidence, groups=tuple(groups)))
         return found
+
+    def __repr__(self) -> str:
+        return fingerprint(self)
+
+
+#: Criteria by name.
+CRITERIA: Registry[Criterion] = Registry("a criterion", Criterion)
+
+
+def asking(method: str) -> Callable[[Rule], Rule]:
+    """Mark a rule that asks the kind of the units for a method, and ranks the kinds that give it.
+
+    Parameters
+    ----------
+    method : {"owned", "replaced"}
+
+    Returns
+    -------
+    callable
+        Of the rule, which it gives back.
+    """
+
+    def mark(rule: Rule) -> Rule:
+        rule.asks = method
+        return rule
+
+    return mark
 
 
 def at_random(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """A control: uniform random numbers, the same for the same seed."""
-    generator = torch.Generator().manual_seed(evidence.seed)
-    return {group.name: torch.rand(group.size, generator=generator) for group in evidence.groups}
+    """A control: uniform random numbers, the same for the same seed.
+
+    Parameters
+    ----------
+    evidence : Evidence
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+    """
+    found = {}
+    for groups in alike(evidence.groups):  # drawn anew: what blocks get does not depend on channels beside them
+        generator = torch.Generator().manual_seed(evidence.seed)
+        found |= {group.name: torch.rand(group.size, generator=generator) for group in groups}
+    return found

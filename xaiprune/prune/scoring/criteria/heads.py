@@ -29,22 +29,11 @@ def confidence(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 
 def _of_heads(evidence: Evidence, measure: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Mean over images of a measure of each head's attention ``(N, heads, T, T) -> (N, heads)``.
-
-    Raises
-    ------
-    ValueError
-        If a group holds no heads.
-    """
+    """Mean over images of a measure of each head's attention ``(N, heads, T, T) -> (N, heads)``."""
     total = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in evidence.groups}
     with torch.no_grad(), watching(evidence.model) as seen:
         for images in evidence.data.images.split(100):
             evidence.model(images)
             for group in evidence.groups:
-                weights = seen.get(f"{group.name}.weights")
-                if weights is None:
-                    raise ValueError(
-                        f"this criterion is for attention heads, as find_heads gives them; {group.name!r} has none."
-                    )
-                total[group.name] += measure(weights.double()).sum(0)
+                total[group.name] += measure(seen[f"{group.name}.weights"].double()).sum(0)
     return {name: value / len(evidence.data.images) for name, value in total.items()}

@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 import torch
 from torch import nn
 
-from ....graph import BATCH_NORMS
+from ....graph import BATCH_NORMS, reading
 from .evidence import Evidence
 
 
@@ -45,15 +43,12 @@ def variance(evidence: Evidence) -> dict[str, torch.Tensor]:
     readers = list(dict.fromkeys(member.module for _, member in places))
     sums = dict.fromkeys(readers, 0.0)
 
-    def hook(name, module, inputs):
-        axis = -1 if isinstance(module, nn.Linear) else 1
+    def see(name: str, inputs: tuple, output: object) -> None:
+        axis = -1 if isinstance(evidence.model.get_submodule(name), nn.Linear) else 1
         values = inputs[0].detach().double().movedim(axis, 0).flatten(1)
         sums[name] = sums[name] + torch.stack([values.new_full((len(values),), values.shape[1]), *_powers(values)])
 
-    with ExitStack() as stack, torch.no_grad():
-        for name in readers:
-            module = evidence.model.get_submodule(name)
-            stack.callback(module.register_forward_pre_hook(lambda m, i, name=name: hook(name, m, i)).remove)
+    with reading(evidence.model, readers, see), torch.no_grad():
         for images in evidence.data.images.split(256):
             evidence.model(images)
     found = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in evidence.groups}

@@ -11,11 +11,6 @@ from .. import obd_obs
 from .evidence import Evidence
 
 
-def magnitude(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """Absolute value."""
-    return {name: weight.abs() for name, weight in _weights(evidence).items()}
-
-
 def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     """First-order change of the loss when the weight goes: ``|w| mean_n |g_n|``, with g_n the gradient of image n."""
     return _scaled(evidence, power=1, factor=1)

@@ -10,13 +10,15 @@ layers.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 
 import torch
 
+from ....core import Registry
 from ....data import Split
 from ....explain.relevance import modified_gradients
+from ....graph import outputs
+from ...units import CHANNELS
 from .attribution import logits
 from .evidence import Criterion, Evidence
 
@@ -64,13 +66,9 @@ def _loss(evidence: Evidence) -> torch.Tensor:
 
 def _produced(evidence: Evidence, run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Outputs of the layers that produce the units, and the gradients of a scalar there; each ``(samples, units)``."""
-    kept: dict[str, torch.Tensor] = {}
+    layers = [group.name for group in evidence.groups]
     evidence = replace(evidence, data=Split(evidence.data.images.detach().requires_grad_(), evidence.data.labels))
-    with ExitStack() as stack, torch.enable_grad():
-        for group in evidence.groups:
-            module = evidence.model.get_submodule(group.name)
-            hook = module.register_forward_hook(lambda m, i, output, name=group.name: kept.update({name: output}))
-            stack.callback(hook.remove)
+    with outputs(evidence.model, layers) as kept, torch.enable_grad():
         found = torch.autograd.grad(run(evidence), list(kept.values()))
     return {name: (value.detach().double(), part.double()) for (name, value), part in zip(kept.items(), found)}
 
@@ -83,15 +81,15 @@ def _unit(values: torch.Tensor) -> torch.Tensor:
     return values / values.norm() if values.any() else values
 
 
-_NEEDS = frozenset({"data", "gradients"})
 #: By the names of the paper's figure, and one more.
-YEOM: dict[str, Criterion] = {
-    row.name: row
-    for row in (
-        Criterion("weight", weight),
-        Criterion("gradient", gradient, _NEEDS),
-        Criterion("taylor", taylor, _NEEDS),
-        Criterion("lrp", lrp, _NEEDS),
-        Criterion("lrp, sizes", lrp_sizes, _NEEDS),
-    )
-}
+YEOM: Registry[Criterion] = Registry(
+    "a criterion",
+    Criterion,
+    [
+        Criterion("weight", {CHANNELS: weight}),
+        Criterion("gradient", {CHANNELS: gradient}, reads="gradients"),
+        Criterion("taylor", {CHANNELS: taylor}, reads="gradients"),
+        Criterion("lrp", {CHANNELS: lrp}, reads="gradients"),
+        Criterion("lrp, sizes", {CHANNELS: lrp_sizes}, reads="gradients"),
+    ],
+)
