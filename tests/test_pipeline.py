@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial
 from torch import nn
 
 from xaiprune import data, pipeline, prune, quantize, zoo
-from xaiprune.core import files
+from xaiprune.core import checkpoint, files
 from xaiprune.deploy import Frozen, onnx_bytes
 from xaiprune.measure import metrics
 from xaiprune.measure.memory import onnx_activation_bytes
@@ -34,7 +34,7 @@ from xaiprune.pipeline import (
     store,
 )
 from xaiprune.pipeline.store import Store, room
-from xaiprune.training import fit, losses, seed_everything, tune
+from xaiprune.training import losses, seed_everything, tune
 
 RECIPE = (Prune(target=0.5), Tune(epochs=2), Quantize(images=60))
 QUICK = {"repeats": 3, "explained": 4, "progress": False}
@@ -58,7 +58,7 @@ def network() -> nn.Module:
         nn.ReLU(),
     )
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(108, 10)).eval()
-    tune.tune(model, *list(splits(512).values())[:2], epochs=3, lr=1e-2, progress=False)
+    tune(model, *list(splits(512).values())[:2], epochs=3, lr=1e-2, progress=False)
     return model
 
 
@@ -77,7 +77,7 @@ def test_a_recipe_is_its_steps_by_hand(model, tmp_path):
     scores = prune.score(model, units, "taylor", calibration).normalised("rank")
     plan = prune.plan(scores, target=0.5, costs=prune.mac_costs(model, units, calibration.images[:1]))
     small = prune.recalibrate(prune.cut(model, plan), calibration.images)
-    tune.tune(small, train, validation, epochs=2, progress=False)
+    tune(small, train, validation, epochs=2, progress=False)
     assert done.stage.changes == (plan,)
     kernels = quantize.int8_bytes(small, calibration.images, quantize.INT8)
     by_hand = Frozen(small, calibration.images[:1], kernels)
@@ -200,7 +200,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from tests import test_pipeline as t
-from xaiprune import data, train
+from xaiprune.core import checkpoint
 from xaiprune.pipeline import store
 
 at, folder = int(sys.argv[1]), Path(sys.argv[2])
@@ -215,7 +215,7 @@ def deadly(function):
         return function(*arguments, **options)
     return wrapped
 
-for module in (store, train):
+for module in (store, checkpoint):
     module.save_atomically = deadly(module.save_atomically)
 done = t.compress(t.network(), t.splits(), t.RECIPE, folder=folder, **t.QUICK)
 torch.save(done.model(t.splits()["validation"].images), folder / "answers.pt")
@@ -263,7 +263,7 @@ def test_stopped_at_any_write_it_ends_alike(model, tmp_path, monkeypatch):
         return measured[name]
 
     monkeypatch.setattr(pipeline.run._Judge, "measure", once)
-    for module in (store, fit, prune.loops.recalibrate):
+    for module in (store, checkpoint):
         monkeypatch.setattr(module, "save_atomically", deadly)
     images = splits()["validation"].images
     answers = compress(model, splits(), RECIPE, folder=tmp_path / "whole", **QUICK).model(images)

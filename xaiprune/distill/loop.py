@@ -120,13 +120,13 @@ def distill(
         None where ``alpha`` is 1.
     validation : Split, optional
         With labels: the student ends with the state that did best on it. None keeps the last state.
+    options : TrainOptions, optional
     loss
         As for :func:`towards`.
     temperature : float, or callable
         Or a schedule: from the share of training done, in [0, 1], to the temperature.
     alpha, layers
         As for :func:`towards`. Between features of different widths a 1x1 convolution is learned along ("hints").
-    options : TrainOptions, optional
     metric : Metric
         By which the best state is known.
     **changes
