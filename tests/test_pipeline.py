@@ -209,7 +209,7 @@ writes = 0
 def deadly(function):
     def wrapped(*arguments, **options):
         global writes
-        writes += 1
+        writes += not str(arguments[0]).endswith(".best")
         if writes == at:
             os._exit(9)
         return function(*arguments, **options)
@@ -350,13 +350,13 @@ def test_what_is_no_step_is_named(model, tmp_path):
         (lambda: Prune(target=0.5, k=3), "exactly one"),
         (lambda: Prune(target=40), r"target must be in \(0, 1\), got 40; did you mean 0.4"),
         (lambda: Prune(target=0.5, criterion="size"), "criterion must be one of"),
-        (lambda: Prune(target=0.5, units="weights"), "units must be one of 'channels'"),
-        (lambda: Prune(target=0.5, costs="time"), "costs must be one of 'macs', 'latency'"),
-        (lambda: Prune(target=0.5, scope="layer"), "scope must be one of 'global', 'uniform'"),
+        (lambda: Prune(target=0.5, units="weights"), "units must be one of channels"),
+        (lambda: Prune(target=0.5, costs="time"), "costs must be one of macs, latency"),
+        (lambda: Prune(target=0.5, scope="layer"), "scope must be one of global, uniform"),
         (lambda: Tune(epochs=0), "epochs must be a whole number of at least 1, got 0"),
         (lambda: Tune(epochs=1, lr=0), "lr must be larger than 0"),
-        (lambda: Tune(epochs=1, augment="mirror"), "augment must be one of 'shift'"),
-        (lambda: Distill(epochs=1, loss="hints"), "loss must be one of 'soft targets'"),
+        (lambda: Tune(epochs=1, augment="mirror"), "augment must be one of shift"),
+        (lambda: Distill(epochs=1, loss="hints"), "loss must read no features"),
         (lambda: Round(bits=1), "bits"),
         (lambda: Quantize(calibrator="max"), "calibrator must be one of"),
         (lambda: Quantize(images=0), "images must be a whole number"),
