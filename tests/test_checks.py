@@ -102,6 +102,7 @@ MISTAKES = [
     ("cubic", 0.6, "a cubic"),
     ("cubic", 0.2, "half of the time"),
     ("keep", 0.5, "write a function"),
+    ("keep", lambda w, k: [[1], [2, 3]], "of another form"),
     ("keep", lambda w, k: w, "one truth value per weight"),
     ("keep", lambda w, k: np.abs(w) > np.sort(np.abs(w))[k - 1], "a threshold takes too many"),
     ("keep", lambda w, k: keep(w[::-1], k)[::-1], "ties go by index"),

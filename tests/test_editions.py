@@ -105,6 +105,10 @@ def test_work_is_never_overwritten(tmp_path, monkeypatch, capsys):
     beside = made.with_suffix(".new.ipynb")
     assert "third = 3" in beside.read_text()
     assert "left as it is, for somebody has worked in it; 01_one.new.ipynb is newer" in capsys.readouterr().out
+    beside.write_text(beside.read_text().replace("third = 3", "third = 'mine, too'"))
+    nbformat.write(small("fourth = 4"), lesson)
+    assert editions.make("student", made.parent) == 1
+    assert "mine, too" in beside.read_text(), "work in the new one is kept as well"
     other = tmp_path / "elsewhere" / "01_one.ipynb"
     other.parent.mkdir()
     other.write_text("somebody else's")

@@ -95,8 +95,11 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> bool:
     text = nbformat.writes(notebook)
     if worked_in:
         beside = path.with_suffix(".new.ipynb")
-        if _digest(text) != known.get(path.name):
+        mine = beside.exists() and _digest(beside.read_text(encoding="utf-8")) != known.get(beside.name)
+        if _digest(text) != known.get(path.name) and not mine:  # who works in the new one keeps that, too
             save_atomically(beside, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+            known[beside.name] = _digest(text)
+            save_atomically(record, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
         return False
     save_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     known[path.name] = _digest(text)

@@ -98,7 +98,7 @@ class Function:
         found = []
         for case in cases:
             found.append(value(answer, *copy.deepcopy(case)))
-            if message := self.kind(found[-1], *case):
+            if message := self._form(found[-1], case):
                 raise NotYet(message)
         if not self._gives(self.right, cases, found):
             for wrong, message in self.mistakes:
@@ -108,13 +108,23 @@ class Function:
         if message := self.then(answer):
             raise NotYet(message)
 
+    def _form(self, result: object, case: tuple) -> str | None:
+        """What to say to a result of a wrong type or shape, one that no array can hold included."""
+        try:
+            return self.kind(result, *case)
+        except (TypeError, ValueError, RuntimeError) as error:
+            return f"your function returns something of another form than {self.form} should ({error})."
+
     def _gives(self, function: Callable, cases: Sequence[tuple], found: Sequence) -> bool:
         """Whether a function gives these results."""
         return all(self._alike(result, function(*case)) for case, result in zip(cases, found))
 
     def _alike(self, one, other) -> bool:
         pairs = zip(one, other) if isinstance(one, tuple | list) else [(one, other)]
-        return all(np.allclose(np.asarray(a), np.asarray(b), rtol=0, atol=self.tolerance) for a, b in pairs)
+        try:
+            return all(np.allclose(np.asarray(a), np.asarray(b), rtol=0, atol=self.tolerance) for a, b in pairs)
+        except (TypeError, ValueError):  # of another shape, or no numbers
+            return False
 
     @property
     def likely(self) -> list[str]:
