@@ -104,7 +104,7 @@ def test_a_killed_worker_loses_nothing(cluster, tmp_path):
 
 SLOW = """
 import sys, time
-from xaiprune import sweeps
+from xaiprune.experiments import sweeps
 sweeps._EVERY = 0.1
 def slow(task):
     time.sleep(0.05)
@@ -145,8 +145,8 @@ TRAINING = """
 import json, sys
 import torch
 from lightning_fabric import Fabric
-from xaiprune import data, devices, zoo
-from xaiprune.augment import flip_and_shift
+from xaiprune import data, zoo
+from xaiprune.training import distributed, flip_and_shift
 from xaiprune.training import classification_loss, fit, seed_everything
 
 torch.set_num_threads(1)
@@ -154,7 +154,7 @@ fabric = Fabric(accelerator="cpu", devices=int(sys.argv[1]), strategy="ddp" if s
 fabric.launch()
 seed_everything(0)
 model = zoo.dense((32, 16))
-loss = devices.shared(fabric, model, classification_loss)
+loss = distributed.shared(fabric, model, classification_loss)
 options = {"epochs": 3, "lr": 1e-2, "batch_size": 64, "augment": flip_and_shift, "progress": False}
 rows = fit(model, data.mnist("train", 640), loss, **options)
 if fabric.global_rank == 0:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ..core import arguments
 from ..data import check_images
 from .formats import quantized_layers
 from .statistics import BINS, Statistics
@@ -90,8 +91,7 @@ def calibrate(
 
 def check_float(model: nn.Module) -> None:
     """Raise if a model is in training mode, has no layer to quantize, or has been quantized."""
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
+    arguments.evaluating(model)
     if not quantized_layers(model):
         raise ValueError(f"model ({type(model).__name__}) has no convolution and no linear layer to quantize.")
     for name, layer in quantized_layers(model).items():
