@@ -51,7 +51,7 @@ from torch import nn
 xp.setup()
 model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 16), nn.Tanh(), nn.Linear(16, 10)).eval()
 digits = xp.data.mnist("calibration")
-diagonal = xp.curvature.hessian_diagonal(model, digits, xp.train.classification_loss, probes=10)""",
+diagonal = xp.curvature.hessian_diagonal(model, digits, xp.training.classification_loss, probes=10)""",
         "xp.widgets.CurvatureExplorer(model, digits, diagonal, '2.weight')",
     ),
     "heatmap": (
