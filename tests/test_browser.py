@@ -36,7 +36,7 @@ xp.setup()
 model = xp.zoo.load("mnist-autoencoder")
 images = xp.data.mnist("validation", 256).images
 scores = xp.score(model, xp.find_units(model, images[:1]), "l2")""",
-        "xp.widgets.CoefficientExplorer(model, scores, images, solutions={'latent away': {'latent': 0.9}})",
+        "xp.widgets.CoefficientExplorer(model, scores, images, stops={'latent away': {'latent': 0.9}})",
     ),
     "threshold": (
         """import xaiprune as xp
