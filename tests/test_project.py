@@ -164,6 +164,11 @@ def test_importing_is_quick_and_loads_nothing_heavy():
         xaiprune.prune_all  # noqa: B018
 
 
+def test_every_name_of_the_package_can_be_had_in_a_fresh_process():
+    code = "import xaiprune as xp; [getattr(xp, name) for name in xp.__all__]; print(len(xp.__all__))"
+    assert int(subprocess.check_output([sys.executable, "-c", code], text=True)) == len(xaiprune.__all__)
+
+
 def public_functions():
     seen = set()
     for name in MODULES:

@@ -494,7 +494,7 @@ def test_models_that_cannot_be_quantized_say_why():
         simulate(model, {})
     model = small()
     seen = calibrate(model, IMAGES)
-    model.unused = nn.Linear(3, 3)
+    model.unused = nn.Linear(3, 3).eval()
     with pytest.raises(ValueError, match=r"layer 'unused' was not calibrated: seen holds stem\.0"):
         simulate(model, seen)
     with pytest.raises(ValueError, match="layer 'unused' was not calibrated: it did not run"):

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from xaiprune.course import api, runner
-from xaiprune.course.site import build
+from xaiprune.course.site import build, mathml
 
 LESSONS = {path.stem: nbformat.read(path, as_version=4) for path in runner.lessons()}
 MARKDOWN = MarkdownIt().use(dollarmath_plugin)
@@ -116,13 +116,13 @@ def test_the_lessons_have_fractions_to_show():
     ],
 )
 def test_notation_means_in_mathml_what_it_means_in_latex(latex, meant):
-    assert shape(parsed(site.mathml(latex, display=True))) == ("math", *meant)
+    assert shape(parsed(mathml(latex, display=True))) == ("math", *meant)
 
 
 @pytest.mark.parametrize("latex", [r"\nonsense x", r"\frac1", r"{x", "a & b", r"\begin{tikzpicture}x\end{tikzpicture}"])
 def test_a_formula_that_is_not_understood_is_refused(latex):
     with pytest.raises(ValueError, match=r"is not understood at character [0-9]+: ") as refusal:
-        site.mathml(latex)
+        mathml(latex)
     assert repr(latex) in str(refusal.value)
 
 
@@ -132,8 +132,8 @@ def test_a_formula_that_is_not_understood_is_refused(latex):
 )
 def test_a_formula_that_would_be_shown_otherwise_than_meant_is_refused(latex, told):
     with pytest.raises(ValueError, match=told):
-        site.mathml(latex, display=True)
-    assert "<mtable" in site.mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", display=True)
+        mathml(latex, display=True)
+    assert "<mtable" in mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", display=True)
 
 
 def test_the_site_has_every_lesson_with_its_outputs(site):

@@ -1,6 +1,6 @@
 """What a model costs and what it does: the scorecard and how its numbers are taken."""
 
-from .comparison import Column, Comparison, Scorecard, card_columns, compare, scorecards
+from .comparison import Column, Comparison, Scorecard, card_columns, compare, scorecard, scorecards
 from .counting import ONNX, Shipped, csr_bytes, macs
 from .fairness import biased_fashion_mnist, fashion_mnist_brightness
 from .latency import Latency, latencies
@@ -26,5 +26,6 @@ __all__ = [
     "macs",
     "predict",
     "psnr",
+    "scorecard",
     "scorecards",
 ]
