@@ -23,9 +23,11 @@ class Latency:
     median : float
     quartiles : tuple of float
         First and third.
-    kept, taken : int
-        Undisturbed samples, and samples taken: those during which the machine's steal counter moved are dropped, but
-        where it moved during all of them all are used, and 0 are called undisturbed.
+    kept : int
+        Undisturbed samples: those during which the machine's steal counter moved are dropped, but where it moved during
+        all of them all are used, and 0 are called undisturbed.
+    taken : int
+        All samples.
     threads : int
     runtime : str
         What ran it, such as ``eager``.
