@@ -185,6 +185,24 @@ def test_scores_for_a_set_are_those_of_the_class_that_needs_a_unit_most(model):
         class_scores(model, units, data.Split(pictures().images[rows], pictures().labels[rows]), classes=CLASSES)
 
 
+def test_class_scores_take_a_loss_a_seed_and_a_criterion_of_ones_own(model):
+    units = dynamic.behind(model, prune.find_units(model, pictures().images[:1]), LAYER)[:1]
+    name = units[0].name
+
+    def margin(model, images, labels):
+        return nn.functional.multi_margin_loss(model(images), labels, margin=20.0)
+
+    for options in ({"criterion": "taylor", "loss": margin}, {"criterion": "random", "seed": 5}):
+        first = class_scores(model, units, pictures(), classes=CLASSES, **options)[0][name]
+        rows = data.Split(*(part[pictures().labels == 0] for part in pictures()))
+        criterion, rest = options["criterion"], {key: options[key] for key in options if key != "criterion"}
+        raw = prune.score(model, units, criterion, rows, **rest)[name]
+        assert torch.allclose(first, raw / raw.abs().sum())
+        assert not torch.allclose(first, class_scores(model, units, rows, classes=1, criterion=criterion)[0][name])
+    mine = prune.Criterion("mine", {"channels": lambda evidence: {g.name: torch.ones(g.size) for g in evidence.groups}})
+    assert class_scores(model, units, pictures(), classes=CLASSES, criterion=mine)[3].criterion == "mine by sum"
+
+
 def test_sets_hold_what_is_doubted_together():
     logits = torch.full((60, 4), -5.0)
     logits[:30, [0, 2]] = torch.tensor([2.0, 1.9])

@@ -316,6 +316,7 @@ def test_a_criterion_is_told_by_what_it_computes():
     same, other = (repr(Criterion("mine", {"channels": one(factor)})) for factor in (2, 3))
     assert same == repr(Criterion("mine", {"channels": one(2)}))
     assert same != other
+    assert {CRITERIA["l1"]: 1}[CRITERIA["l1"]] == 1  # a key, as its name is
 
 
 def test_costs_of_blocks_are_their_own_layers_and_of_channels_an_equal_share(every):
@@ -335,3 +336,22 @@ def test_a_model_with_a_part_in_training_mode_is_not_scored(every):
             score(model, units, "taylor", split, loss=classification_loss)
     finally:
         model.eval()
+
+
+def test_a_block_that_gets_its_input_by_keyword_is_passed_over_too():
+    class Block(nn.Module):
+        def forward(self, *, x):
+            return x + 1
+
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Block(), Block()
+
+        def forward(self, x):
+            return self.second(x=self.first(x=x))
+
+    model, x = Body().eval(), torch.rand(2, 3)
+    with changing(model, does={"first": lambda given, output: given}):
+        assert torch.equal(model(x), x + 1)
+    assert torch.equal(model(x), x + 2)

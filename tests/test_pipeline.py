@@ -108,6 +108,16 @@ def test_distilling_and_rounding_by_hand(model, tmp_path):
     assert torch.equal(again.model(splits()["validation"].images), done.model(splits()["validation"].images))
 
 
+def test_a_criterion_of_ones_own_prunes_in_a_recipe_and_is_told_by_what_it_computes(model, tmp_path):
+    def by(sign):
+        rule = lambda evidence: {g.name: sign * torch.arange(g.size) for g in evidence.groups}  # noqa: E731
+        return Prune(k=3, criterion=prune.Criterion("place", {"channels": rule}), ranks=False)
+
+    first, last = (compress(model, splits(), [by(sign)], folder=tmp_path, **QUICK).stage.changes[0] for sign in (1, -1))
+    assert first != last  # not taken for the stage that the other left in the folder
+    assert repr(by(1)) == repr(by(1))
+
+
 def test_a_stage_can_be_taken_elsewhere(model, tmp_path):
     done = compress(model, splits(), [Prune(ratio=0.5, scope="uniform"), *RECIPE[2:]], folder=tmp_path / "a", **QUICK)
     images = splits()["validation"].images

@@ -447,7 +447,7 @@ def test_the_structure_explorer_leaves_a_strip_and_refuses(structure_explorer):
     before = explorer.set(30)
     assert ["% of the MACs" in caption for caption in stored(explorer)] == [True, True]
     for wrong, message in (
-        ({"ratio": 33}, "ratio must go by steps of 5, got 33; did you mean 30?"),
+        ({"ratio": 33}, "ratio must go by steps of 5, got 33; did you mean 35?"),
         ({"ratio": 0.3}, "ratio must be a whole number from 0 to 90, per cent .*, got 0.3"),
         ({"ratio": 30, "criterion": "beauty"}, "criterion must be one of taylor, l1"),
         ({"ratio": 30, "scope": "local"}, "scope must be one of uniform, global"),

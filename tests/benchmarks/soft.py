@@ -172,7 +172,7 @@ def explorer_milliseconds(moves: int) -> float:
     scores = score(model, units, "fisher", data.mnist("calibration"), loss=reconstruction_loss)
     frontier = [{"method": "descend", "sparsity": rho, "psnr": 20 - 10 * rho} for rho in soft_sweep.CURVE]
     explorer = CoefficientExplorer(model, scores, validation.images, frontier)
-    generator, sliders = np.random.default_rng(0), list(explorer.sliders.values())
+    generator, sliders = np.random.default_rng(0), list(explorer.controls["coefficients"].controls.values())
     settings = [(sliders[move % len(sliders)], "value", round(generator.random(), 2)) for move in range(moves)]
     return percentile_95(setattr, settings)
 

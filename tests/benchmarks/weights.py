@@ -225,8 +225,9 @@ def threshold_milliseconds(moves: int) -> float:
     model, split = zoo.load(sweep.MODEL), data.mnist("validation", 1000)
     rows = scan(model, score(model, find_weights(model), "l1"), split, progress=False)
     explorer = ThresholdExplorer(model, split, rows)
-    places = np.random.default_rng(0).random(moves) * explorer.slider.max
-    return percentile_95(setattr, [(explorer.slider, "value", place) for place in places.tolist()])
+    slider = explorer.controls["threshold"]
+    places = np.random.default_rng(0).random(moves) * slider.max
+    return percentile_95(setattr, [(slider, "value", place) for place in places.tolist()])
 
 
 def curvature_milliseconds(moves: int) -> float:
@@ -236,7 +237,7 @@ def curvature_milliseconds(moves: int) -> float:
     diagonal = curvature.hessian_diagonal(model, split, classification_loss, probes=30)
     explorer = CurvatureExplorer(model, split, diagonal, "2.weight")
     places = np.random.default_rng(0).permutation(784)[:moves].tolist()
-    return percentile_95(setattr, [(explorer.sliders[0], "value", place) for place in places])
+    return percentile_95(setattr, [(explorer.controls["first"], "value", place) for place in places])
 
 
 def scan_seconds() -> float:

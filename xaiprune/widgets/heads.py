@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import ipywidgets as widgets
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -269,10 +268,12 @@ class HeadExplorer(Explorer[View]):
             "image": image,
             "off": Bank(blocks, flex_flow="column"),
         }
-        sliders = widgets.VBox([controls[name] for name in ("criterion", "heads", "neurons", "image")])
+        column = [controls[name] for name in ("criterion", "heads", "neurons", "image")]
+        for control in column:
+            control.style.description_width = "70px"
         self.picture = Picture(split.images, self.units["heads"])
         stops = ((heads, neurons), (heads // 2, neurons)) if stops is None else stops
-        super().__init__(controls, stops, [wrapped([controls["off"], sliders])])
+        super().__init__(controls, stops, [wrapped([controls["off"], widgets.VBox(column)])])
 
     @classmethod
     def example(cls) -> HeadExplorer:
@@ -293,12 +294,10 @@ class HeadExplorer(Explorer[View]):
         return compute(self.model, *scores, off, neurons, self.split, image, self.costs, self.classes, self.method)
 
     def _show(self, setting: dict) -> View:
-        view, colours = super()._show(setting), mpl.colormaps[SHARES]
+        view = super()._show(setting)
         for row, block in zip(view.shares, self.controls["off"].controls.values()):
             for share, button in zip(row, block.buttons):
                 button.description = f"{share:.1f} %" if button.value else "off"
-                light = colours(0.6 * share / np.nanmax(view.shares))
-                button.style.button_color = mpl.colors.to_hex(light) if button.value else "#DDDDDD"
         return view
 
     def off_at(self, heads: int, criterion: str) -> dict[str, list[int]]:

@@ -58,7 +58,16 @@ class View:
 
 
 def composite(rule: Rule) -> Composite:
-    """The rule in all layers but the last, which divides by epsilon."""
+    """The rule in all layers but the last, which divides by epsilon.
+
+    Parameters
+    ----------
+    rule : Rule
+
+    Returns
+    -------
+    Composite
+    """
     return Composite(rule.name, ((Where(depth=(1.0, 1.0)), epsilon()), *uniform(rule).rows))
 
 

@@ -60,6 +60,10 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
         Noise in per cent of the image's range.
     samples : int
         Noisy copies.
+
+    Returns
+    -------
+    View
     """
     images, targets = split.images[image : image + 1], split.labels[image : image + 1]
     options = {"sigma": sigma, "samples": samples, "batch_size": samples}

@@ -68,7 +68,18 @@ class View:
 
 
 def entropy(probabilities: torch.Tensor) -> torch.Tensor:
-    """Of distributions ``(..., classes)``, in bits: 0 where one class has all, log2(classes) where all are alike."""
+    """Entropy in bits: 0 where one class has all, log2(classes) where all are alike.
+
+    Parameters
+    ----------
+    probabilities : torch.Tensor
+        Shape ``(..., classes)``.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(...)``.
+    """
     return torch.special.entr(probabilities).sum(-1) / math.log(2)
 
 
