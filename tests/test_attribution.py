@@ -17,7 +17,7 @@ from xaiprune.prune import (
     YEOM,
     Criterion,
     Evidence,
-    carriers,
+    contrast_scores,
     find_units,
     find_weights,
     gated_by,
@@ -238,7 +238,7 @@ def test_carriers_of_something_go_first(net, few):
     present[:, 0, 0, 0] = 1
     absent = few.images.clone()
     absent[:, 0, 0, 0] = 0
-    found = carriers(net, units, Split(present, few.labels), Split(absent, few.labels), "activation")
+    found = contrast_scores(net, units, Split(present, few.labels), Split(absent, few.labels), "activation")
     assert found["1"].argmin() == 2
     with masked(net, plan(found.only("1"), k=1)):
         assert torch.allclose(net(present), net(absent))
@@ -274,7 +274,7 @@ def test_the_loss_is_handed_on_so_that_an_autoencoder_has_scores_too(pictures):
     row = unit_scores(model, units, "taylor", loss=reconstruction_loss)(split)
     assert torch.equal(row, torch.cat(list(straight.values.values())))
     darker = Split(split.images / 2, split.labels)
-    gains = carriers(model, units, split, darker, "taylor", loss=reconstruction_loss)
+    gains = contrast_scores(model, units, split, darker, "taylor", loss=reconstruction_loss)
     other = score(model, units, "taylor", darker, loss=reconstruction_loss)
     assert all(torch.equal(gains[name], other[name] - straight[name]) for name in straight.values)
     options = {"sizes": (4,), "draws": 2, "k": 3, "progress": False, "loss": reconstruction_loss}
@@ -289,7 +289,7 @@ def test_the_seed_is_handed_on_to_a_criterion_that_draws(net, few):
     rows = [unit_scores(net, units, "random", seed=seed)(few) for seed in (0, 0, 1)]
     assert torch.equal(rows[0], rows[1])
     assert not torch.equal(rows[0], rows[2])
-    one = carriers(net, units, few, few, "shapley", seed=1)
+    one = contrast_scores(net, units, few, few, "shapley", seed=1)
     assert all(not values.any() for values in one.values.values())  # the same draws for both
 
 
@@ -297,7 +297,7 @@ def test_criteria_of_ones_own_go_wherever_a_name_goes(net, few):
     mine = Criterion("mine", {"channels": lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups}})
     units = find_units(net, few.images[:1])
     assert unit_scores(net, units, mine)(few).tolist() == [*range(6), *range(5)]
-    assert carriers(net, units, few, few, mine).criterion == "carriers by mine"
+    assert contrast_scores(net, units, few, few, mine).criterion == "carriers by mine"
     options = {"sizes": (1,), "draws": 2, "k": 2, "progress": False}
     sample = lambda size, draw: samples.balanced(few, size, draw)  # noqa: E731
     ways = ((mine, ["mine"]), (["l2", mine], ["l2", "mine"]), ({"ours": mine, "size": "l2"}, ["ours", "size"]))

@@ -16,6 +16,7 @@ from xaiprune.data import Split
 from xaiprune.explain import (
     METHODS,
     Method,
+    add_tag,
     bootstrap,
     class_means,
     completeness,
@@ -26,16 +27,15 @@ from xaiprune.explain import (
     gradient_x_input,
     heatmaps,
     integrated_gradients,
-    mass,
     occlusion,
     rank_correlation,
     reinitialised,
+    relevance_mass,
     saliency,
     shapley,
     smoothgrad,
-    stamp,
+    tag_class,
     tag_mask,
-    tagged,
     top_overlap,
     watch,
 )
@@ -180,7 +180,7 @@ def test_an_autoencoder_is_explained_by_its_error(digits):
         (lambda m, x, t: saliency(m, x[:0], t[:0]), "images is empty"),
         (lambda m, x, t: saliency(m, (x * 255).byte(), t), "images must be a float tensor"),
         (lambda m, x, t: saliency("lenet-5", x, t), "model must be an nn.Module"),
-        (lambda m, x, t: smoothgrad(m, x, t, sigma=-1), "sigma must be 0 or more, in per cent"),
+        (lambda m, x, t: smoothgrad(m, x, t, noise_level=-1), "sigma must be 0 or more, in per cent"),
         (lambda m, x, t: smoothgrad(m, x, t, samples=0), "samples must be a whole number from 1"),
         (lambda m, x, t: integrated_gradients(m, x, t, steps=0), "steps must be a whole number from 1"),
         (lambda m, x, t: occlusion(m, x, t, window=40), "window must be from 1 to 28"),
@@ -421,33 +421,33 @@ def test_an_autoencoders_columns(digits):
 def test_tags_go_where_they_are_said_to(some):
     mask = tag_mask()
     assert mask.sum() == 16
-    own, others = tagged(some, 8, "own"), tagged(some, 8, "others")
+    own, others = tag_class(some, 8, "own"), tag_class(some, 8, "others")
     is_8 = some.labels == 8
     assert torch.equal(own.images[:, 0, mask].mean(1) == 1, is_8)
     assert torch.equal(others.images[:, 0, mask].mean(1) == 1, ~is_8)
     assert torch.equal(own.images[:, 0, ~mask], some.images[:, 0, ~mask])
-    assert torch.equal(tagged(some, 8, "none").images, some.images)
-    half = tagged(data.mnist("validation"), 8, "others", share=0.5)
+    assert torch.equal(tag_class(some, 8, "none").images, some.images)
+    half = tag_class(data.mnist("validation"), 8, "others", share=0.5)
     assert 0.45 < (half.images[:, 0, mask].mean(1) == 1).double().mean() < 0.55
-    assert torch.equal(stamp(some.images, torch.zeros(40, dtype=torch.bool)), some.images)
+    assert torch.equal(add_tag(some.images, torch.zeros(40, dtype=torch.bool)), some.images)
     for arguments, message in (
         ((8, "all"), "placement must be one of"),
         ((12, "own"), "label must be a class"),
         ((8, "own", 2), "share must be from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            tagged(some, *arguments)
+            tag_class(some, *arguments)
 
 
 def test_mass_is_the_part_on_the_mask():
     heat = torch.zeros(2, 28, 28)
     heat[:, 2, 2], heat[:, 20, 20] = -3, 1
-    assert mass(heat, tag_mask()).tolist() == [0.75, 0.75]
-    assert mass(torch.ones(1, 28, 28), tag_mask()).item() == pytest.approx(16 / 784)
+    assert relevance_mass(heat, tag_mask()).tolist() == [0.75, 0.75]
+    assert relevance_mass(torch.ones(1, 28, 28), tag_mask()).item() == pytest.approx(16 / 784)
     with pytest.raises(ValueError, match="mask must fit"):
-        mass(heat, tag_mask(14, 14))
+        relevance_mass(heat, tag_mask(14, 14))
     with pytest.raises(ValueError, match="heatmap 0 is zero everywhere"):
-        mass(0 * heat, tag_mask())
+        relevance_mass(0 * heat, tag_mask())
 
 
 def test_watching_shifts(lenet):

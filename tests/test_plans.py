@@ -42,24 +42,26 @@ def test_exactly_k_units_go_and_no_group_is_emptied(sizes, seed, scope, data):
 
 
 @settings(max_examples=150, deadline=None)
-@given(sizes=sizes, floor=st.integers(1, 3), round_to=st.integers(1, 4), k=st.integers(0, 30), seed=st.integers(0, 999))
-def test_floors_and_multiples_are_met_or_the_nearest_feasible_k_is_named(sizes, floor, round_to, k, seed):
+@given(
+    sizes=sizes, min_units=st.integers(1, 3), round_to=st.integers(1, 4), k=st.integers(0, 30), seed=st.integers(0, 999)
+)
+def test_floors_and_multiples_are_met_or_the_nearest_feasible_k_is_named(sizes, min_units, round_to, k, seed):
     """Feasible numbers by brute force over what may stay in each group."""
-    options = [{s} | {n for n in range(1, s) if n >= floor and n % round_to == 0} for s in sizes]
+    options = [{s} | {n for n in range(1, s) if n >= min_units and n % round_to == 0} for s in sizes]
     feasible = {sum(sizes) - sum(stay) for stay in itertools.product(*options)}
     generator = torch.Generator().manual_seed(seed)
     scores = scores_of(*[torch.rand(size, generator=generator).tolist() for size in sizes])
     if round_to > min(sizes):
         with pytest.raises(ValueError, match=rf"round_to = {round_to} is larger than group '\w' of \d units"):
-            plan(scores, k=k, floor=floor, round_to=round_to)
+            plan(scores, k=k, min_units=min_units, round_to=round_to)
     elif k in feasible:
-        chosen = plan(scores, k=k, floor=floor, round_to=round_to)
+        chosen = plan(scores, k=k, min_units=min_units, round_to=round_to)
         assert len(chosen) == k
         assert all(n in option for n, option in zip(chosen.kept.values(), options))
     else:
         nearest = min(feasible, key=lambda n: (abs(n - k), n))
         with pytest.raises(ValueError, match=f"the nearest feasible k is {nearest}"):
-            plan(scores, k=k, floor=floor, round_to=round_to)
+            plan(scores, k=k, min_units=min_units, round_to=round_to)
 
 
 def test_a_global_plan_takes_the_lowest_scores_first():
@@ -95,7 +97,7 @@ def test_coefficients_take_the_rounded_share_and_leave_one():
         ({}, "give exactly one of"),
         ({"k": 1, "ratio": 0.1}, "give exactly one of"),
         ({"k": 1, "scope": "layer"}, "scope must be one of global, uniform, got 'layer'"),
-        ({"k": 1, "floor": 0}, "floor must be a whole number of at least 1, got 0"),
+        ({"k": 1, "min_units": 0}, "min_units must be a whole number of at least 1, got 0"),
         ({"k": 1, "round_to": 1.5}, "round_to must be a whole number"),
         ({"coefficients": {"a": 1.2}}, r"coefficients must lie in \[0, 1\], got 1.2 for group 'a'"),
         ({"coefficients": {"a": 40}}, "did you mean 0.4"),
@@ -131,11 +133,15 @@ def test_where_there_is_no_group_that_is_said():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    sizes=sizes, floor=st.integers(1, 3), round_to=st.integers(1, 4), ratio=st.floats(0, 0.99), seed=st.integers(0, 9)
+    sizes=sizes,
+    min_units=st.integers(1, 3),
+    round_to=st.integers(1, 4),
+    ratio=st.floats(0, 0.99),
+    seed=st.integers(0, 9),
 )
-def test_a_ratio_is_met_by_the_nearest_number_that_can_go(sizes, floor, round_to, ratio, seed):
+def test_a_ratio_is_met_by_the_nearest_number_that_can_go(sizes, min_units, round_to, ratio, seed):
     """Feasible numbers by brute force over what may stay in each group."""
-    options = [{s} | {n for n in range(1, s) if n >= floor and n % round_to == 0} for s in sizes]
+    options = [{s} | {n for n in range(1, s) if n >= min_units and n % round_to == 0} for s in sizes]
     feasible = {sum(sizes) - sum(stay) for stay in itertools.product(*options)}
     generator = torch.Generator().manual_seed(seed)
     scores = scores_of(*[torch.rand(size, generator=generator).tolist() for size in sizes])
@@ -145,7 +151,7 @@ def test_a_ratio_is_met_by_the_nearest_number_that_can_go(sizes, floor, round_to
     nearest = min(feasible, key=lambda n: (abs(n - asked), n))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        chosen = plan(scores, ratio=ratio, floor=floor, round_to=round_to)
+        chosen = plan(scores, ratio=ratio, min_units=min_units, round_to=round_to)
     assert len(chosen) == nearest
     assert bool(told) == (nearest != asked or (nearest == 0 and ratio > 0))
 
@@ -153,7 +159,7 @@ def test_a_ratio_is_met_by_the_nearest_number_that_can_go(sizes, floor, round_to
 def test_a_ratio_that_cannot_be_met_or_removes_nothing_is_told():
     scores = scores_of(list(range(64)), list(range(32)))
     with pytest.warns(
-        UserWarning, match=r"ratio=0\.1 of 96 units is 10, which cannot go: 8 go, .* \(floor=1, round_to=8"
+        UserWarning, match=r"ratio=0\.1 of 96 units is 10, which cannot go: 8 go, .* \(min_units=1, round_to=8"
     ):
         assert len(plan(scores, ratio=0.1, round_to=8)) == 8
     with pytest.raises(ValueError, match=r"k = 10 units cannot go .* the nearest feasible k is 8"):

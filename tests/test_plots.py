@@ -106,10 +106,10 @@ def test_every_picture_has_a_title_and_says_what_is_on_its_axes(name):
 
 def test_heatmaps_share_one_range_whatever_their_units():
     maps = np.random.default_rng(0).standard_normal((3, 8, 8)) * np.array([1e-6, 1, 1e6])[:, None, None]
-    scaled = plots.scaled(maps)
+    scaled = plots.scale_heatmaps(maps)
     assert np.abs(scaled).max(axis=(1, 2)).tolist() == [1, 1, 1]
     assert (np.sign(scaled) == np.sign(maps)).all()
-    assert plots.scaled(np.zeros((1, 8, 8))).max() == 0
+    assert plots.scale_heatmaps(np.zeros((1, 8, 8))).max() == 0
 
 
 def test_a_waterfall_ends_where_the_ledger_ends():

@@ -18,7 +18,7 @@ from torch import nn
 
 from xaiprune import curvature, data, measure, plots, zoo
 from xaiprune.core import Registry
-from xaiprune.dynamic import Branch, Dynamic, path_macs, split_at
+from xaiprune.dynamic import Branch, Dynamic, route_macs, split_at
 from xaiprune.explain import METHODS, Method
 from xaiprune.explain.relevance import gamma
 from xaiprune.measure import accuracy
@@ -703,7 +703,7 @@ def route_explorer():
 def test_routes_are_those_of_the_network(route_explorer, threshold):
     explorer, images = route_explorer, route_explorer.split.images
     network = Dynamic(*(getattr(explorer.model, name) for name in ("trunk", "branch", "tails", "sets")), threshold)
-    view, costs = explorer.compute(threshold), path_macs(network, images)
+    view, costs = explorer.compute(threshold), route_macs(network, images)
     total = measure.macs(explorer.whole, images[:1])
     assert view.shares == network.shares(images)
     assert view.accuracy == pytest.approx(accuracy(network, explorer.split))

@@ -32,8 +32,8 @@ from xaiprune.prune import (
     plan,
     scan,
     score,
+    semi_structured_support,
     sparse_latency,
-    two_of_four,
 )
 from xaiprune.training import classification_loss, fit, seed_everything
 from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
@@ -264,7 +264,7 @@ def ledger() -> str:
     pruned = plan(score(model, find_weights(model), "l1"), pattern=(2, 4))
     with masked(model, pruned):
         lines.append(f"  2:4 by magnitude: {accuracy(model, data.mnist('validation')):.2f} % on validation")
-    return "\n".join([*lines, f"  {two_of_four()}"])
+    return "\n".join([*lines, f"  {semi_structured_support()}"])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from .resampling import bootstrap
 from .target import check_request
 
 
-class NoEvidence(ValueError):
+class NoEvidenceError(ValueError):
     """All heatmaps of a model are constant: nothing in the images speaks for its answers."""
 
 
@@ -289,7 +289,7 @@ def likeness(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[t
         raise ValueError(f"{name} of image {constant[0].item()} is constant: it ranks no pixel above another.")
     silent = _constant(found)
     if silent.all():
-        raise NoEvidence("all heatmaps found are constant: does the model still answer to its input?")
+        raise NoEvidenceError("all heatmaps found are constant: does the model still answer to its input?")
     rank = torch.zeros(len(found), dtype=torch.float64)
     rank[~silent] = rank_correlation(reference[~silent], found[~silent])
     return rank, silent

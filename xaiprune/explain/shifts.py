@@ -106,7 +106,7 @@ def watch(
     for level in levels:
         moved = Split(shift.images(split.images, level), split.labels)
         found = method(model, *moved)
-        row = {"shift": shift.name, "level": level, **answers(model, moved)}
+        row = {"shift": shift.name, "level": level, **accuracy_and_confidence(model, moved)}
         row["heatmaps"] = likeness(shift.heatmaps(before, level), found, "the unshifted heatmap")[0].mean().item()
         row["images"] = (
             likeness(shift.heatmaps(_ink(split), level), _ink(moved), "the unshifted image")[0].mean().item()
@@ -121,7 +121,7 @@ def _ink(split: Split) -> torch.Tensor:
     return split.images.sum(1)
 
 
-def answers(model: nn.Module, split: Split) -> dict[str, float]:
+def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given."""
     probabilities = predict(model, split.images).softmax(1)
     top, classes = probabilities.max(1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from ..measure import Column, Scorecard
-from .step import Step, written
+from .step import Step, as_code
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
@@ -20,7 +20,7 @@ DRIFT = Column("drift: 1 less the median rank correlation of heatmaps", -1, lamb
 class Budget:
     """Bounds; None bounds nothing.
 
-    ``prune.Budget`` judges single plans by accuracy and drift; this one judges a whole recipe by its scorecards.
+    ``prune.ExplanationBudget`` judges single plans by accuracy and drift; this one judges a whole recipe by its scorecards.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Budget:
             )
 
     def __repr__(self) -> str:
-        return written(self)
+        return as_code(self)
 
     @property
     def bounds(self) -> dict[str, float]:

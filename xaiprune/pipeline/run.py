@@ -14,7 +14,7 @@ from torch import nn
 
 from ..data import Split
 from ..deploy import RUNTIMES, Frozen, need
-from ..explain import METHODS, NoEvidence, drift_from
+from ..explain import METHODS, NoEvidenceError, drift_from
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..training import classification_loss
 from .budget import DRIFT, Budget, spent_by
@@ -28,7 +28,7 @@ METHOD = "occlusion"
 
 
 @dataclass(frozen=True)
-class Compressed:
+class CompressionResult:
     """What :func:`compress` leaves.
 
     Attributes
@@ -78,14 +78,14 @@ class Compressed:
         return compare(self.cards)
 
 
-class OutOfBudget(ValueError):
+class OutOfBudgetError(ValueError):
     """No model within the budget was found; ``nearest`` is the nearest one.
 
     In another process than the one that found it ``nearest`` is None, for a running model cannot be sent; the message
     names the folder in which it was kept.
     """
 
-    def __init__(self, message: str, nearest: Compressed | None):
+    def __init__(self, message: str, nearest: CompressionResult | None):
         super().__init__(message)
         self.nearest = nearest
 
@@ -107,7 +107,7 @@ def compress(
     seed: int = 0,
     repeats: int = 40,
     progress: bool = True,
-) -> Compressed:
+) -> CompressionResult:
     """Carry out a recipe, and say after each step what it cost and what it saved.
 
     Every step is kept in ``folder`` when it is done. A call with the same model, data, steps and settings goes on where
@@ -185,10 +185,10 @@ def compress(
         cards = [*(cards or [before]), card]
         rows.append({"step": repr(step), **spent_by(card, before)})
     facts = {**identity, **judge.timed, "sha256": store.hashes}
-    result = Compressed(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
+    result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
     if over := result.over:
         words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
-        raise OutOfBudget(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
+        raise OutOfBudgetError(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
     return result
 
 
@@ -246,7 +246,7 @@ class _Judge:
             return 0.0
         try:
             return 1 - self.compared(model).rank.median().item()
-        except NoEvidence:
+        except NoEvidenceError:
             return 1.0
 
     def measure(self, name: str, model: nn.Module) -> dict:

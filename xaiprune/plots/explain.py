@@ -17,7 +17,7 @@ EVIDENCE = "RdBu_r"
 CONTROL_STYLES = {"random": ("#999999", ":"), "reversed": (BLACK, "--"), "re-initialised model": (RED, "-.")}
 
 
-def scaled(heatmaps: np.ndarray) -> np.ndarray:
+def scale_heatmaps(heatmaps: np.ndarray) -> np.ndarray:
     """Each heatmap over the 99.5th percentile of its sizes, so that maps of any unit share one range, -1 to 1.
 
     Parameters
@@ -48,7 +48,7 @@ def heatmap_rows(
     rows = len(heatmaps) + 1
     ax = ax or plt.figure(figsize=(0.85 * len(images) + 1.8, 0.85 * rows + 0.5)).subplots()
     grey = -np.asarray(images).reshape(len(images), *np.shape(images)[-2:])
-    cells = montage([0 * grey, *(scaled(maps) for maps in heatmaps.values())], fill=0)
+    cells = montage([0 * grey, *(scale_heatmaps(maps) for maps in heatmaps.values())], fill=0)
     ax.imshow(cells, cmap=EVIDENCE, vmin=-1, vmax=1)
     pictures = montage([grey], fill=0)
     ax.imshow(pictures, cmap="gray", vmin=-1, vmax=0, extent=(-0.5, pictures.shape[1] - 0.5, size - 2.5, -0.5))

@@ -24,9 +24,9 @@ from ..quantize import (
     Statistics,
     calibrate,
     grid_of,
-    on_numbers,
     percentile,
     rounding_and_clipping,
+    simulate_on_grids,
 )
 from .canvas import LiveFigure, Panels
 from .controls import Menu, Stops, Tick, Whole, image_slider, rows_of
@@ -122,7 +122,7 @@ def compute(
     options = {"share": share} if row.function is percentile else {}
     ranges = {name: row.function(seen[name], bits, scheme, **options) for name in (seen if everywhere else [layer])}
     chosen = {name: grid_of(*bounds, bits=bits, scheme=scheme) for name, bounds in ranges.items()}
-    quantized, grid = on_numbers(model, {}, chosen), chosen[layer]
+    quantized, grid = simulate_on_grids(model, {}, chosen), chosen[layer]
     rounding, clipping = rounding_and_clipping(seen[layer], grid)
     saturated = seen[layer].shares()[grid.saturated(seen[layer].middles)].sum().item()
     value = metric(quantized, split)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..explain import Method, NoEvidence, heatmaps, likeness
-from ..plots import scaled
+from ..explain import Method, NoEvidenceError, heatmaps, likeness
+from ..plots import scale_heatmaps
 
 
 def compared(
@@ -35,6 +35,6 @@ def compared(
     maps = [heatmaps(model, image, answer, method) for model in (before, after)]
     try:
         alike = likeness(*maps, "the first model's heatmap")[0].item()
-    except NoEvidence:
+    except NoEvidenceError:
         alike = 0.0
-    return scaled(torch.cat(maps).numpy()), alike
+    return scale_heatmaps(torch.cat(maps).numpy()), alike

@@ -17,19 +17,19 @@ from ..data import Split
 from ..explain import Method, heatmaps
 from ..measure import accuracy
 from ..nn import VisionTransformer
-from ..plots import scaled
+from ..plots import scale_heatmaps
 from ..prune import (
     CRITERIA,
     Costs,
     Criterion,
     Scores,
     UnitGroup,
+    ablated,
     find_heads,
     find_neurons,
     lowest_units,
     mac_costs,
     score,
-    switched_off,
 )
 from .canvas import LiveFigure, Panels
 from .controls import Bank, Menu, Whole, image_slider, rows_of
@@ -119,7 +119,7 @@ def compute(
     with torch.no_grad():
         first = model(one).argmax(1)
     before = heatmaps(model, one, first, method)
-    with switched_off(model, both, gone):
+    with ablated(model, both, gone):
         value = accuracy(model, split)
         with torch.no_grad():
             chance = model(one).softmax(1)[0]
@@ -131,7 +131,7 @@ def compute(
         f"accuracy {value:.1f} %, {100 * share:.0f} % of the MACs, {lost} of {all_heads} heads off, "
         f"{kept} of {total} neurons on; this image: {name}, {100 * chance[answer]:.0f} %"
     )
-    shares, maps = _grid(heads), scaled(torch.cat([before, after]).numpy())
+    shares, maps = _grid(heads), scale_heatmaps(torch.cat([before, after]).numpy())
     return View(shares, off, kept, value, share, answer, chance[answer].item(), image, maps, text)
 
 

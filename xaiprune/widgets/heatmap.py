@@ -15,7 +15,7 @@ from ..core import Registry
 from ..data import Split
 from ..explain import METHODS, Curves, Method, curves, heatmaps
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
-from ..plots import RED, scaled
+from ..plots import RED, scale_heatmaps
 from .canvas import LiveFigure, Panels
 from .controls import Menu, Number, image_slider, rows_of
 from .explorer import Explorer
@@ -112,7 +112,7 @@ def compute(
     order = curves(model, images, targets, heat, steps=14)
     deletion, insertion = (area.item() for area in order.areas)
     text = f"label {targets.item()}: {said}; faithfulness {insertion - deletion:.2f} ↑"
-    return View(image, scaled(heat.numpy())[0], rows, order, text)
+    return View(image, scale_heatmaps(heat.numpy())[0], rows, order, text)
 
 
 class Picture:

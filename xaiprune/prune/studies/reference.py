@@ -130,7 +130,7 @@ def unit_scores(
     return function
 
 
-def carriers(
+def contrast_scores(
     model: nn.Module,
     units: list[UnitGroup],
     present: Split,
