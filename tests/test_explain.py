@@ -180,7 +180,7 @@ def test_an_autoencoder_is_explained_by_its_error(digits):
         (lambda m, x, t: saliency(m, x[:0], t[:0]), "images is empty"),
         (lambda m, x, t: saliency(m, (x * 255).byte(), t), "images must be a float tensor"),
         (lambda m, x, t: saliency("lenet-5", x, t), "model must be an nn.Module"),
-        (lambda m, x, t: smoothgrad(m, x, t, noise_level=-1), "sigma must be 0 or more, in per cent"),
+        (lambda m, x, t: smoothgrad(m, x, t, noise_level=-1), "noise_level must be 0 or more, a share"),
         (lambda m, x, t: smoothgrad(m, x, t, samples=0), "samples must be a whole number from 1"),
         (lambda m, x, t: integrated_gradients(m, x, t, steps=0), "steps must be a whole number from 1"),
         (lambda m, x, t: occlusion(m, x, t, window=40), "window must be from 1 to 28"),

@@ -126,7 +126,8 @@ def distill(
     temperature : float, or callable
         Or a schedule: from the share of training done, in [0, 1], to the temperature.
     alpha, layers
-        As for :func:`distillation_loss`. Between features of different widths a 1x1 convolution is learned along ("hints").
+        As for :func:`distillation_loss`. Between features of different widths a 1x1 convolution is learned along
+        ("hints").
     metric : Metric
         By which the best state is known.
     **changes
@@ -140,8 +141,8 @@ def distill(
     Raises
     ------
     ValueError
-        As :func:`distillation_loss`; if labels are needed and missing, a transfer set lacks evidence or is augmented once more,
-        or the student's maps cannot be matched.
+        As :func:`distillation_loss`; if labels are needed and missing, a transfer set lacks evidence or is augmented
+        once more, or the student's maps cannot be matched.
     """
     options = TrainOptions.of(options, changes)
     schedule = temperature if callable(temperature) else lambda done: temperature

@@ -66,7 +66,7 @@ def smoothgrad(
     images,
     targets=None,
     *,
-    noise_level: float = 15.0,
+    noise_level: float = 0.15,
     samples: int = 25,
     seed: int = 0,
     batch_size: int = 64,
@@ -83,7 +83,7 @@ def smoothgrad(
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
     noise_level : float
-        Standard deviation of the noise in per cent of each image's own range, as in the paper: 15 is 15 %.
+        Standard deviation of the noise as a share of each image's own range, as in the paper.
     samples : int
         Noisy copies of each image.
     seed : int
@@ -104,7 +104,7 @@ def smoothgrad(
         As ``check_request`` raises them; also for a negative ``noise_level`` and for no samples.
     """
     if not noise_level >= 0:
-        raise ValueError(f"sigma must be 0 or more, in per cent of the images' range, got {noise_level}.")
+        raise ValueError(f"noise_level must be 0 or more, a share of the images' range, got {noise_level}.")
     check_count("samples", samples)
 
     def attribute(forward, some, targets):
@@ -116,7 +116,7 @@ def smoothgrad(
             nt_type="smoothgrad",
             nt_samples=samples,
             nt_samples_batch_size=max(1, batch_size // len(some)),
-            stdevs=noise_level / 100 * spans[0].item(),
+            stdevs=noise_level * spans[0].item(),
             additional_forward_args=targets,
             abs=False,
         )

@@ -20,7 +20,8 @@ DRIFT = Column("drift: 1 less the median rank correlation of heatmaps", -1, lamb
 class Budget:
     """Bounds; None bounds nothing.
 
-    ``prune.ExplanationBudget`` judges single plans by accuracy and drift; this one judges a whole recipe by its scorecards.
+    ``prune.ExplanationBudget`` judges single plans by accuracy and drift; this one judges a whole recipe by its
+    scorecards.
 
     Attributes
     ----------

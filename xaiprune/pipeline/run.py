@@ -142,14 +142,14 @@ def compress(
 
     Returns
     -------
-    Compressed
+    CompressionResult
 
     Raises
     ------
     ValueError
         Before anything runs: if the model is in training mode, a split is missing, the steps cannot follow one another,
         no strength of theirs could meet the budget, or the method of heatmaps needs more than answers.
-    OutOfBudget
+    OutOfBudgetError
         At the end: if the budget does not hold. The message says which bound binds most, and what was reached;
         ``nearest`` is what would otherwise be given back.
     OSError

@@ -142,14 +142,14 @@ def search(
 
     Returns
     -------
-    Found
+    SearchResult
 
     Raises
     ------
     ValueError
         If ``trials`` is less than 1, a name is none of a budget, ``compress`` would refuse what is given, no recipe
         could be carried out, or the folder's trials were drawn from another space.
-    OutOfBudget
+    OutOfBudgetError
         If no trial holds the budget: which bound binds in how many, and the nearest one.
     """
     import optuna

@@ -1,6 +1,7 @@
 """Mixed precision: more bits where they matter, at the size of uniform bits.
 
-A *sensitivity* says what a layer loses at a number of bits; :func:`allocate_bits` then chooses bits for all layers at once.
+A *sensitivity* says what a layer loses at a number of bits; :func:`allocate_bits` then chooses bits for all
+layers at once.
 """
 
 # In stored tables: mixed precision
@@ -30,8 +31,10 @@ CHOICES = (2, 3, 4, 5, 6, 8)
 
 
 def weight_errors(
-    model: nn.Module, form: Format = Format(), choices: Sequence[int] = CHOICES
-) -> dict[str, dict[int, float]]:  # noqa: B008
+    model: nn.Module,
+    form: Format = Format(),  # noqa: B008
+    choices: Sequence[int] = CHOICES,
+) -> dict[str, dict[int, float]]:
     """``|Q(W) - W|^2`` of every layer at every number of bits, batch normalisation folded."""
     found = {}
     for name, layer in quantized_layers(fold_batch_norm(model)).items():

@@ -66,7 +66,7 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
     View
     """
     images, targets = split.images[image : image + 1], split.labels[image : image + 1]
-    options = {"sigma": sigma, "samples": samples, "batch_size": samples}
+    options = {"noise_level": sigma / 100, "samples": samples, "batch_size": samples}
     pair = torch.cat([smoothgrad(model, images, targets, seed=seed, **options) for seed in (0, 1)])
     likeness = rank_correlation(pair[:1], pair[1:]).item()
     found = curves(model, images, targets, pair[:1], steps=14).faithfulness.item()

@@ -140,7 +140,7 @@ def prune_within_budget(
         Of the same groups.
     cost_target : float
         Share of the cost that may be left, in (0, 1).
-    budget : Budget
+    budget : ExplanationBudget
     recover : callable
         ``cut model -> model`` before it is judged, such as a re-calibration of its batch normalisation.
     min_units, round_to
@@ -150,7 +150,7 @@ def prune_within_budget(
 
     Returns
     -------
-    Budgeted
+    BudgetResult
     """
     rows: list[dict] = []
 

@@ -115,8 +115,8 @@ def learn_masks(
     """Learn which units can close, with the model's own weights as they are.
 
     What is minimised is the loss, ``sparsity mean(m) + smoothness mean((m - mean of its group)^2)``, and
-    ``p/2 max(0, c + l/p)^2``, where c is the share of the cost that is open, less the cost_target: the augmented Lagrangian
-    of ``c <= 0``, whose multiplier l becomes ``max(0, l + p c)`` after every epoch. A unit's gate is
+    ``p/2 max(0, c + l/p)^2``, where c is the share of the cost that is open, less ``cost_target``: the augmented
+    Lagrangian of ``c <= 0``, whose multiplier l becomes ``max(0, l + p c)`` after every epoch. A unit's gate is
     ``sigmoid((m - threshold) / T)``; T falls from 0.2 to 0.02, so that gates end open or closed.
 
     Parameters

@@ -137,7 +137,7 @@ def prune_and_tune(
 
     Returns
     -------
-    Tuned
+    TuneResult
 
     Raises
     ------

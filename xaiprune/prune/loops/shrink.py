@@ -101,13 +101,13 @@ def shrink(
     last_epochs : int, optional
         Of tuning after the last step; by default ``epochs``.
     loss : callable or sequence of callable
-        As for ``training.tune``; ``distill.distillation_loss(freeze(model))`` distils from the model that came in. Several losses
-        are a trade: where a step overspends the budget it is tuned again with the next one, such as one that asks for
-        the model's attention too, with a rising weight.
+        As for ``training.tune``; ``distill.distillation_loss(freeze(model))`` distils from the model that came in.
+        Several losses are a trade: where a step overspends the budget it is tuned again with the next one, such as one
+        that asks for the model's attention too, with a rising weight.
     score_loss : callable, optional
         By which units are scored; by default the first ``loss``.
     metric : Metric
-    budget : Budget, optional
+    budget : ExplanationBudget, optional
         A step that overspends it with every loss ends the run, and the step before is given back.
     **changes
         Options by name, as for ``training.fit``. ``resume`` keeps the state after each step; a call that finds it goes
@@ -115,7 +115,7 @@ def shrink(
 
     Returns
     -------
-    Shrunk
+    ShrinkResult
 
     Raises
     ------

@@ -24,9 +24,9 @@ class SoftProblem:
     """Choose what fraction of each group goes: the best metric at a given measured sparsity.
 
     Maximise ``metric(alpha)``, such as ``PSNR = 10 log10(MAX^2 / MSE)``, on ``data`` subject to
-    ``|S(alpha) - target_sparsity| <= epsilon``, where coefficient ``alpha_g`` in [0, 1] removes the lowest-scored
+    ``|S(alpha) - rho| <= epsilon``, where coefficient ``alpha_g`` in [0, 1] removes the lowest-scored
     ``round(alpha_g n_g)`` units of group g (one always stays) and S is the share of the parameters that the cut model
-    lacks. After Sundaram, Ulmen, Haider and Goerges (arXiv 2507.14882), who use it for autoencoders; epsilon, target_sparsity and
+    lacks. After Sundaram, Ulmen, Haider and Goerges (arXiv 2507.14882), who use it for autoencoders; epsilon, rho and
     the list of groups are reconstructed.
 
     Parameters
@@ -38,7 +38,7 @@ class SoftProblem:
     data : Split or torch.Tensor
         What the metric is measured on; a tensor is inputs without labels.
     target_sparsity : float
-        Wanted share of the parameters that goes, in (0, 1).
+        Wanted share of the parameters that goes, in (0, 1): rho.
     epsilon : float
         How far the measured sparsity may be from ``rho``.
     metric : Metric
@@ -182,8 +182,8 @@ class SoftProblem:
         most = float(self.sparsity(self.sizes - 1))
         if self.target_sparsity > most + self.epsilon:
             raise ValueError(
-                f"target_sparsity = {self.target_sparsity:g} cannot be reached: with one unit left in every group the sparsity is {most:.4f}, "
-                f"so the nearest reachable is {most:.4f}."
+                f"target_sparsity = {self.target_sparsity:g} cannot be reached: with one unit left in every group "
+                f"the sparsity is {most:.4f}, so the nearest reachable is {most:.4f}."
             )
 
 

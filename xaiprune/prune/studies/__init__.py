@@ -1,6 +1,6 @@
 """Studies of a network before it is pruned: sensitivity, rates, reference draws, profiles."""
 
-from .rates import RATIOS, RatioCurve, ablated, lowest_units, ratio_curve
+from .ratio_curve import RATIOS, RatioCurve, ablated, lowest_units, ratio_curve
 from .reference import contrast_scores, overlaps, reference_draws, unit_scores
 from .sensitivity import WHOLE, allocate_ratios, cliffs, scan
 from .weight_profile import FlowRecorder, gradient_flow, suits_magnitude, weight_profile

@@ -39,13 +39,13 @@ class RatioCurve:
 
     @property
     def a_pr(self) -> float:
-        """Mean of the metric over the rates: the area under the curve."""
+        """Mean of the metric over the ratios: the area under the curve."""
         return sum(self.values) / len(self.values)
 
     @property
     def top_pr(self) -> float:
-        """The highest rate at which at least 95 % of the first value is left."""
-        return max(rate for rate, value in zip(self.ratios, self.values) if value >= 0.95 * self.values[0])
+        """The highest ratio at which at least 95 % of the first value is left."""
+        return max(ratio for ratio, value in zip(self.ratios, self.values) if value >= 0.95 * self.values[0])
 
 
 def ratio_curve(
@@ -69,12 +69,12 @@ def ratio_curve(
 
     Returns
     -------
-    RateCurve
+    RatioCurve
 
     Raises
     ------
     ValueError
-        If the rates do not rise from 0 to below 1, the model is in training mode, split is empty, or the units are of
+        If the ratios do not rise from 0 to below 1, the model is in training mode, split is empty, or the units are of
         a kind that no gate can close.
     """
     evaluating(model)
@@ -83,8 +83,8 @@ def ratio_curve(
     if not ratios or ratios[0] != 0 or not all(low < high < 1 for low, high in itertools.pairwise(ratios)):
         raise ValueError(f"ratios must rise from 0 to below 1, got {ratios}.")
     values = []
-    for rate in ratios:
-        with ablated(model, scores, lowest_units(scores, rate)):
+    for ratio in ratios:
+        with ablated(model, scores, lowest_units(scores, ratio)):
             values.append(metric(model, split))
     return RatioCurve(scores.criterion, ratios, tuple(values))
 
