@@ -46,7 +46,7 @@ LEDGER = [
     {"layer": "input", "rule": "", "bias": 0.0, "kept": 0.0, "left": 2.5},
 ]
 ENDS = {
-    f"{key}{end}": value for key in ("rank", "overlap") for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.7))
+    f"{key}{end}": value for key in ("drift", "top") for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.7))
 }
 DRIFT = [{"class": name, "images": 9, **ENDS} for name in ("0", "3", "all")]
 DRAWS = [
@@ -54,7 +54,7 @@ DRAWS = [
     for c in ("relevance", "taylor")
     for n in (1, 5)
 ]
-WATCHED = [{"level": n, "accuracy": 90.0, "heatmaps": 0.8, "scores": 0.9} for n in (0, 10)]
+WATCHED = [{"level": n, "accuracy": 90.0, "drift": 0.2, "scores": 0.1} for n in (0, 10)]
 
 
 def drawn():

@@ -260,10 +260,10 @@ def test_every_calibrator_stays_within_the_extremes(name):
     assert high > 0
 
 
-@pytest.mark.parametrize("share", [0, -1, 100.1])
-def test_a_percentile_is_a_percentage(share):
-    with pytest.raises(ValueError, match=r"share must be a percentage in \(0, 100\]"):
-        percentile(skewed(0), percent=share)
+@pytest.mark.parametrize("percent", [0, -1, 100.1])
+def test_a_percentile_is_a_percentage(percent):
+    with pytest.raises(ValueError, match=r"percent must be a percentage in \(0, 100\]"):
+        percentile(skewed(0), percent=percent)
 
 
 def test_calibrating_watches_and_leaves_no_trace():

@@ -414,14 +414,14 @@ def test_a_higher_ratio_costs_less_by_every_criterion_and_scope(structure_explor
             for view in views:
                 assert np.isfinite(view.heatmaps).all()
                 assert view.heatmaps.shape == (2, 28, 28)
-                assert -1 <= view.likeness <= 1
+                assert 0 <= view.drift <= 2
                 assert min(view.kept.values()) >= 1
     assert all(torch.equal(tensor, state[name]) for name, tensor in explorer.model.state_dict().items())
 
 
 def test_nothing_removed_is_the_original(structure_explorer):
     view = structure_explorer.set(0, image=3)
-    assert view.likeness > 0.99
+    assert view.drift < 0.01
     assert view.before == accuracy(structure_explorer.model, structure_explorer.split)
 
 
@@ -593,7 +593,7 @@ def test_every_layer_and_bit_of_the_calibration_explorer_is_finite(calibration_e
     explorer = calibration_explorer
     for place, layer in enumerate(explorer.controls["layer"].options):
         view = explorer.set(layer, 99.9, BITS[place % len(BITS)], image=place % 30)
-        assert np.isfinite([view.rounding, view.clipping, view.saturated, view.value, view.likeness]).all()
+        assert np.isfinite([view.rounding, view.clipping, view.saturated, view.value, view.drift]).all()
 
 
 def test_one_rule_for_all_layers_costs_more_than_for_one(calibration_explorer):
@@ -659,7 +659,7 @@ def test_models_that_are_one_agree_and_look_alike():
     digits, model = data.mnist("validation", 4), zoo.load("lenet-5")
     view = TemperatureExplorer(model, model, digits, data.MNIST_CLASSES).view
     assert view.agreement == 100
-    assert view.likeness == pytest.approx(1)
+    assert view.drift == pytest.approx(0)
     assert np.array_equal(*view.heatmaps)
 
 

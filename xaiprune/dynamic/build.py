@@ -111,7 +111,7 @@ def class_scores(
     data: Split,
     *,
     classes: int,
-    criterion: Criterion | str = "relevance",
+    criterion: Criterion | str = "taylor",
     loss: Callable = classification_loss,
     seed: int = 0,
 ) -> list[Scores]:

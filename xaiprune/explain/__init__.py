@@ -3,7 +3,18 @@
 from . import relevance
 from .attention import attention_weights, gradient_rollout, rollout, watching_attention
 from .clever_hans import TESTS, add_tag, decorrelate, relevance_mass, tag_class, tag_mask
-from .drift import Drift, NoEvidenceError, drift, drift_columns, drift_from, likeness, rank_correlation, top_overlap
+from .drift import (
+    Drift,
+    NoEvidenceError,
+    drift,
+    drift_column,
+    drift_columns,
+    drift_from,
+    drift_value,
+    heatmap_drift,
+    rank_correlation,
+    top_overlap,
+)
 from .faithful import Curves, curves
 from .gradients import completeness, gradient_x_input, integrated_gradients, saliency, smoothgrad
 from .methods import IMAGE, METHODS, Method, heatmaps
@@ -35,15 +46,17 @@ __all__ = [
     "curves",
     "decorrelate",
     "drift",
+    "drift_column",
     "drift_columns",
     "drift_from",
+    "drift_value",
     "explained_output",
     "gate",
     "gradient_rollout",
     "gradient_x_input",
+    "heatmap_drift",
     "heatmaps",
     "integrated_gradients",
-    "likeness",
     "lrp",
     "occlusion",
     "rank_correlation",

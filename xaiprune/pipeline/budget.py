@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from ..measure import Column, Scorecard
+from ..explain import drift_column
+from ..measure import Scorecard
 from .step import Step, as_code
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
 #: Bounds on what is lost may be 0; how far one is broken is a share of this then.
 SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
-DRIFT = Column("drift: 1 less the median rank correlation of heatmaps", -1, lambda value: f"{value:.3f}")
+DRIFT = drift_column()
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..data import Split
 from ..deploy import RUNTIMES, Frozen, need
-from ..explain import METHODS, NoEvidenceError, drift_from
+from ..explain import METHODS, drift_from, drift_value
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..training import classification_loss
 from .budget import DRIFT, Budget, spent_by
@@ -241,13 +241,8 @@ class _Judge:
         return drift_from(self.original, self.images, method=self.method)
 
     def drift(self, model: nn.Module) -> float:
-        """1 less the median rank correlation; 1 for a model that no longer answers to its input."""
-        if model is self.before:
-            return 0.0
-        try:
-            return 1 - self.compared(model).rank.median().item()
-        except NoEvidenceError:
-            return 1.0
+        """As :func:`explain.drift_value` has it; the original is not asked twice."""
+        return 0.0 if model is self.before else drift_value(self.compared, model)
 
     def measure(self, name: str, model: nn.Module) -> dict:
         """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""

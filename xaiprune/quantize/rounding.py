@@ -100,8 +100,9 @@ def adaround(
 
     Layer by layer, with all layers before it rounded: ``min over V of |W x - W_q(V) x_q|^2 + r sum (1 - |2 h(V) -
     1|^b)`` (eq. 21, 24 and 25), with ``r`` the regularization. ``h`` is the rectified sigmoid of eq. 23, which says
-    how far up each weight goes, and b falls from 20 to 2. The squared error is held as a quadratic form of the weights, so that each step sees all
-    images; both terms are taken relative to rounding to nearest. Activation functions are left out of the error.
+    how far up each weight goes, and b falls from 20 to 2. The squared error is held as a quadratic form of the
+    weights, so that each step sees all images; both terms are taken relative to rounding to nearest. Activation
+    functions are left out of the error.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def compute(
     image: int,
     costs: Costs,
     classes: Sequence[str] | None = None,
-    method: Method | str = "attnlrp",
+    method: Method | str = "gradient x input",
 ) -> View:
     """Switch heads and the lowest neurons off, and measure.
 
@@ -245,9 +245,9 @@ class HeadExplorer(Explorer[View]):
         calibration: Split,
         split: Split,
         *,
-        criteria: Sequence[Criterion | str] = ("attnlrp", "taylor", "l2", "random"),
+        criteria: Sequence[Criterion | str] = ("taylor", "l2", "random"),
         classes: Sequence[str] | None = None,
-        method: Method | str = "attnlrp",
+        method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
         image = image_slider(split)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from ...data import Split
-from ...explain import NoEvidenceError, drift_from
+from ...explain import drift_from, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
 from ..costs import Costs
@@ -56,7 +56,7 @@ class ExplanationBudget:
         *,
         max_drift: float | None = None,
         max_drop: float | None = None,
-        method: str = "lrp",
+        method: str = "integrated gradients",
         metric: Metric = ACCURACY,
     ):
         if max_drift is None and max_drop is None:
@@ -74,10 +74,7 @@ class ExplanationBudget:
 
         A model that no longer answers to its input has a drift of 1.
         """
-        try:
-            drift = 1 - self._compared(model).rank.median().item()
-        except NoEvidenceError:
-            drift = 1.0
+        drift = drift_value(self._compared, model)
         value = self.metric(model, self.split)
         lost = self.metric.better * (self.intact - value)
         holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_lost is None or lost <= self.max_lost)

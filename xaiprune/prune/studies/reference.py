@@ -97,7 +97,7 @@ def reference_draws(
 def unit_scores(
     model: nn.Module,
     units: list[UnitGroup],
-    criterion: Criterion | str = "relevance",
+    criterion: Criterion | str = "taylor",
     *,
     loss: Callable = classification_loss,
     seed: int = 0,
@@ -135,7 +135,7 @@ def contrast_scores(
     units: list[UnitGroup],
     present: Split,
     absent: Split,
-    criterion: Criterion | str = "relevance",
+    criterion: Criterion | str = "taylor",
     *,
     loss: Callable = classification_loss,
     seed: int = 0,
