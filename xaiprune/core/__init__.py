@@ -1,6 +1,6 @@
 """Small tools that every room uses: files, rows by name, guards, and state that survives an interruption."""
 
-from . import arguments
+from . import arguments, threads
 from .arguments import choice, evaluating, nearest, nonempty, real, share, whole
 from .checkpoint import Checkpoint, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
@@ -27,5 +27,6 @@ __all__ = [
     "save_atomically",
     "sha256",
     "share",
+    "threads",
     "whole",
 ]

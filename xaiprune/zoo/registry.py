@@ -69,7 +69,7 @@ class Recipe:
     stored: torch.dtype = torch.float32
 
 
-def with_biased_body(model: nn.Module) -> nn.Module:
+def _with_biased_body(model: nn.Module) -> nn.Module:
     """Give a small transformer the weights of "vit-biased", in place, but for the head: a start for training."""
     body = {name: tensor for name, tensor in load("vit-biased").state_dict().items() if not name.startswith("head")}
     model.load_state_dict(model.state_dict() | body)
@@ -168,7 +168,7 @@ MODELS: dict[str, Recipe] = {
         metric=ACCURACY,
         epochs=2,
         lr=1e-3,
-        start=with_biased_body,
+        start=_with_biased_body,
     ),
     "mobilenet-cifar10": Recipe(
         build=partial(mobilenet, channels=3),

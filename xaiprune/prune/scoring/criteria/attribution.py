@@ -19,7 +19,7 @@ from ....explain import explained_output
 from ....explain.relevance import Composite, modified_gradients
 from ...applying import gated_by
 from .evidence import Evidence
-from .formulas import losses, products, values
+from .formulas import _losses, _products, _values
 
 #: Points on the path of integrated gradients, and random orders of Shapley's sampling.
 STEPS, ORDERS = 10, 10
@@ -44,7 +44,7 @@ def relevance(composite: Composite | str) -> Callable:
 
     def function(evidence: Evidence) -> dict[str, torch.Tensor]:
         with modified_gradients(evidence.model, composite):
-            found = values(evidence, _answers, products)
+            found = _values(evidence, _answers, _products)
         return _shares({name: relevance.abs().mean(0) for name, relevance in found.items()})
 
     return function
@@ -52,7 +52,7 @@ def relevance(composite: Composite | str) -> Callable:
 
 def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of the loss's gradient with respect to the unit, summed over all places."""
-    found = values(evidence, losses(evidence), lambda parts, loss: torch.autograd.grad(loss, parts))
+    found = _values(evidence, _losses(evidence), lambda parts, loss: torch.autograd.grad(loss, parts))
     return {name: each.abs().mean(0) for name, each in found.items()}
 
 
@@ -75,7 +75,7 @@ def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
         mine, total = replace(evidence, groups=(group,)), 0.0
         for point, weight in zip((points + 1) / 2, weights / 2):
             with gated_by(evidence.model, [group], {group.name: torch.full((group.size,), float(point))}):
-                total = total + weight / point * values(mine, _answers, products)[group.name]
+                total = total + weight / point * _values(mine, _answers, _products)[group.name]
         found[group.name] = total
     return found
 

@@ -11,12 +11,12 @@ from .. import obd_obs
 from .evidence import Evidence
 
 
-def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     """First-order change of the loss when the weight goes: ``|w| mean_n |g_n|``, with g_n the gradient of image n."""
     return _scaled(evidence, power=1, factor=1)
 
 
-def fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Second-order change of the loss: ``w^2 mean_n g_n^2 / 2``, the empirical Fisher for the Hessian's diagonal."""
     return _scaled(evidence, power=2, factor=0.5)
 
