@@ -2,7 +2,7 @@
 
 from . import arguments, threads
 from .arguments import choice, evaluating, nearest, nonempty, real, share, whole
-from .checkpoint import Checkpoint, fingerprint
+from .checkpoint import Checkpoint, digest, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
 from .malloc import KEPT, keep_freed
 from .registry import Registry
@@ -17,6 +17,7 @@ __all__ = [
     "cache_dir",
     "choice",
     "data_dir",
+    "digest",
     "evaluating",
     "fingerprint",
     "keep_freed",

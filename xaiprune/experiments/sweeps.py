@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -11,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import joblib
-import torch
 from tqdm.auto import tqdm
 
 from .. import core
@@ -135,14 +133,6 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
             ) from error
         stack.enter_context(joblib.parallel_config("dask"))
         yield client
-
-
-def digest(*tensors: torch.Tensor) -> str:
-    """12 hexadecimal digits of the SHA-256 of the tensors' bytes, for an identity."""
-    total = hashlib.sha256()
-    for tensor in tensors:
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()[:12]
 
 
 def _run(function: Callable[[_Task], float], part: Sequence[_Task]) -> tuple[Sequence[_Task], list[float]]:

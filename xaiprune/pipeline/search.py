@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import nn
 
+from ..core import digest
 from ..data import Split
-from ..experiments import digest
 from .budget import Budget
 from .run import _METHOD, CompressionResult, OutOfBudgetError, _check_given, compress
 from .step import Step, _check_steps

@@ -16,10 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..core import fingerprint, packed, save_atomically
+from ..core import digest, fingerprint, packed, save_atomically
 from ..data import Split
 from ..deploy import Frozen
-from ..experiments import digest
 from ..measure import Metric
 from ..prune import Plan
 from .step import _FOLD, Stage, Step, _changed

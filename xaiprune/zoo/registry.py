@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .. import data, measure
-from ..core import files
+from ..core import cache_dir
 from ..measure import ACCURACY, PSNR, Metric
 from ..nn import VisionTransformer, small_transformer
 from ..training import (
@@ -241,7 +241,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         seed=seed,
         augment=recipe.augment,
         validate=lambda model: recipe.metric(model, validation),
-        resume=files.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
+        resume=cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )
     weights = save_weights(model, name, seed, dtype=recipe.stored, out=out)
     result = {

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...experiments import digest, sweep
+from ...core import digest
+from ...experiments import sweep
 from .problem import SoftProblem, SoftResult, _Stopwatch
 
 

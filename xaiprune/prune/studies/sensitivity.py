@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ...core import evaluating, nonempty
+from ...core import digest, evaluating, nonempty
 from ...data import Split
-from ...experiments import digest, sweep
+from ...experiments import sweep
 from ...measure import ACCURACY, Metric
 from ..applying import masked
 from ..planning import lowest, plan

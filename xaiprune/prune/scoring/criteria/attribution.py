@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....curvature import per_sample
+from ....curvature import batches, gradient_moments
 from ....explain import explained_output
 from ....explain.relevance import Composite, modified_gradients
 from ...applying import gated_by
@@ -112,7 +112,7 @@ def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
     parameters = dict(model.named_parameters())
     chosen = [parameters[name] for name in names]
     total = [torch.zeros(weight.shape, dtype=torch.float64) for weight in chosen]
-    for images, labels in per_sample.batches(evidence.data, 256):
+    for images, labels in batches(evidence.data, 256):
         with modified_gradients(model, "epsilon 1e-06"), torch.enable_grad():
             for weight in chosen:
                 weight.requires_grad_()
@@ -125,7 +125,7 @@ def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
 def weight_gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of the loss's gradient with respect to the weight."""
     names = [group.name for group in evidence.groups]
-    found = per_sample.gradient_moments(evidence.model, evidence.data, evidence.loss, power=1, names=names)
+    found = gradient_moments(evidence.model, evidence.data, evidence.loss, power=1, names=names)
     return {name: found[name].flatten() for name in names}
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import torch
 
-from ....curvature import hessian, per_sample
+from ....curvature import gradient_moments, hessian_diagonal
 from .. import obd_obs
 from .evidence import Evidence
 
@@ -23,7 +23,7 @@ def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 def obd(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Optimal Brain Damage, ``h w^2 / 2`` with the Hessian's diagonal by Hutchinson's estimator (100 probes)."""
-    diagonal = hessian.hessian_diagonal(
+    diagonal = hessian_diagonal(
         evidence.model, evidence.data, evidence.loss, probes=100, names=_names(evidence), seed=evidence.seed
     )
     return _flat(obd_obs.obd(evidence.model, diagonal).values)
@@ -37,7 +37,7 @@ def obs(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 def _scaled(evidence: Evidence, power: int, factor: float) -> dict[str, torch.Tensor]:
     names, weights = _names(evidence), _weights(evidence)
-    moments = per_sample.gradient_moments(evidence.model, evidence.data, evidence.loss, power=power, names=names)
+    moments = gradient_moments(evidence.model, evidence.data, evidence.loss, power=power, names=names)
     return {name: factor * weights[name].abs().pow(power) * moments[name].flatten() for name in names}
 
 
