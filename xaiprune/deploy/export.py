@@ -1,6 +1,6 @@
 """A model as a file that runs without the code that made it.
 
-A form is a row of data: ``FORMS["mine"] = Form(suffix, runtime, write, read)``.
+A form is a row of data: ``FORMS.add(Form(suffix, runtime, write, read), "mine")`` makes one of your own known.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..core import Registry
 from ..graph import fold_batch_norm
 from ..measure import ONNX, Shipped
 from . import needs
@@ -51,19 +52,18 @@ class Exported(Shipped):
     Attributes
     ----------
     path : Path
-    form : str
-        Key of ``FORMS``.
+    form : Form
     difference : float
         Largest difference of an output from the model's own on the example, over the largest output or 1.
     """
 
-    def __init__(self, model: nn.Module, path: Path, form: str, difference: float):
-        super().__init__(model, path.read_bytes(), FORMS[form].runtime, lambda: FORMS[form].read(path))
+    def __init__(self, model: nn.Module, path: Path, form: Form, difference: float):
+        super().__init__(model, path.read_bytes(), form.runtime, lambda: form.read(path))
         self.path, self.form, self.difference = path, form, difference
 
 
 def export(
-    model: nn.Module, example: torch.Tensor, path: Path | str, form: str = "onnx", *, tolerance: float = 1e-4
+    model: nn.Module, example: torch.Tensor, path: Path | str, form: Form | str = "onnx", *, tolerance: float = 1e-4
 ) -> Exported:
     """Write a model, run the file, and keep it only if it says what the model says.
 
@@ -75,8 +75,8 @@ def export(
         A batch of any size; its outputs are compared.
     path : Path or str
         A file that is there is replaced at the end.
-    form : str
-        Key of ``FORMS``: "onnx", "torch.export" or "executorch".
+    form : Form or str
+        One of your own, or a key of ``FORMS``: "onnx", "torch.export" or "executorch".
     tolerance : float
         Largest difference that is allowed, over the largest output or 1.
 
@@ -95,14 +95,12 @@ def export(
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
-    path, row = Path(path), FORMS[form]
+    row, name, path = FORMS.find(form, "form"), FORMS.name_of(form), Path(path)
     if path.suffix != row.suffix:
-        raise ValueError(f"path must end in {row.suffix} for the form {form!r}, got {path.name!r}.")
-    if isinstance(model, Shipped) and form != "onnx":
-        raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {form!r}.")
-    needs.need(f"the form {form!r}", needs.lacks_packages(*row.packages))
+        raise ValueError(f"path must end in {row.suffix} for the form {name!r}, got {path.name!r}.")
+    if isinstance(model, Shipped) and row is not FORMS["onnx"]:
+        raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {name!r}.")
+    needs.need(f"the form {name!r}", needs.lacks_packages(*row.packages))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.stem}.part{row.suffix}")
     try:
@@ -115,7 +113,7 @@ def export(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return Exported(model, path, form, difference)
+    return Exported(model, path, row, difference)
 
 
 def _write_onnx(model: nn.Module, example: torch.Tensor) -> bytes:
@@ -152,8 +150,12 @@ def _read_executorch(path: Path) -> Callable:
     return lambda images: torch.cat([method.execute([image[None]])[0].clone() for image in images])
 
 
-FORMS: dict[str, Form] = {
-    "onnx": Form(".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
-    "torch.export": Form(".pt2", "torch.export", _write_program, _read_program),
-    "executorch": Form(".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
-}
+FORMS: Registry[Form] = Registry(
+    "a form",
+    Form,
+    [
+        ("onnx", Form(".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES)),
+        ("torch.export", Form(".pt2", "torch.export", _write_program, _read_program)),
+        ("executorch", Form(".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",))),
+    ],
+)
