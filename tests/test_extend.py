@@ -31,7 +31,7 @@ REGISTRY = {
     "schedule": "SCHEDULES",
     "unit_kind": "KINDS",
 }
-OTHERS = {"explorer": {"gallery"}, "recipe_step": {"compress", "search", "one_of", "orders", "report"}}
+OTHERS = {"explorer": {"gallery"}, "recipe_step": {"compress", "search", "choices", "orders", "report"}}
 SECTIONS = ("The contract", "An example", "Where it goes", "Make it permanent", "Test it")
 
 each_page = pytest.mark.parametrize("name", PAGES)
@@ -211,8 +211,8 @@ def test_a_page_that_is_not_true_any_more_is_noticed():
     """The readers of pages above see what they are meant to see."""
     assert definitions("x = 1\n\n\n@f\ndef g():\n    return 2\n") == "@f\ndef g():\n    return 2"
     assert changes("schedule")["xaiprune/prune/loops/__init__.py"][0] == (
-        "from .shrink import Shrunk, shrink\n",
-        "from .shrink import Shrunk, shrink\nfrom .slow_start import slow_start\n",
+        "from .shrink import ShrinkResult, shrink\n",
+        "from .shrink import ShrinkResult, shrink\nfrom .slow_start import slow_start\n",
     )
     assert "def slow_start(t, final):" in changes("schedule")["xaiprune/prune/loops/slow_start.py"][0][1]
     assert pipeline.Step not in widgets.EXPLORERS

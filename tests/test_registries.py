@@ -91,7 +91,7 @@ QUIET = {"epochs": 1, "batch_size": 10, "progress": False}
 
 def scored(criterion, model=None):
     model = model or network()
-    return prune.score(model, prune.find_units(model, noise().images[:1]), criterion, noise())
+    return prune.score(model, prune.find_units(model, noise()[0][:1]), criterion, noise())
 
 
 def with_units(function):
@@ -122,11 +122,11 @@ def by_method(row, folder):
     options = {"folder": folder, "method": row, "repeats": 1, "explained": 2, "progress": False}
     done = pipeline.compress(network(), DATA, [pipeline.Round()], **options)
     pipeline.report(done, DATA, folder / "report.html", explained=1)
-    pipeline.search(network(), DATA, pipeline.one_of([pipeline.Round()]), trials=1, **options)
+    pipeline.search(network(), DATA, pipeline.choices([pipeline.Round()]), trials=1, **options)
 
 
 def exported(row, folder):
-    deploy.export(network(), noise().images[:2], folder / "model.pt2", row)
+    deploy.export(network(), noise()[0][:2], folder / "model.pt2", row)
 
 
 by_method.folder = exported.folder = True
@@ -143,13 +143,13 @@ def attended(row):
 
 
 def layerwise(function):
-    return lambda row: function(network(), noise(4).images, noise(4).labels, composite=row)
+    return lambda row: function(network(), noise(4)[0], noise(4)[1], composite=row)
 
 
 def modified(row):
     model = network()
     with relevance.modified_gradients(model, row) as trace:
-        model(trace.watch(noise(4).images)).sum().backward()
+        model(trace.watch(noise(4)[0])).sum().backward()
 
 
 def structure(**options):
@@ -161,12 +161,12 @@ def heads(**options):
 
 
 def ranges(**options):
-    return widgets.CalibrationExplorer(network(), noise().images, noise(4), **options)
+    return widgets.CalibrationExplorer(network(), noise()[0], noise(4), **options)
 
 
 def of_kind(row):
     """Units of the kind, scored by a rule for it alone, and cut."""
-    model, example = network(), noise().images[:1]
+    model, example = network(), noise()[0][:1]
     criterion = prune.Criterion("own", {row: lambda evidence: {g.name: torch.rand(g.size) for g in evidence.groups}})
     units = [replace(group, kind=row) for group in prune.find_units(model, example)]
     prune.cut(model, prune.plan(prune.score(model, units, criterion), ratio=0.3))
@@ -183,19 +183,21 @@ CASES: dict[str, Case] = {
         "CRITERIA",
         "taylor",
         lambda row: prune.shrink(
-            network(), noise(), noise(), target=0.7, steps=1, calibration=noise(), criterion=row, **QUIET
+            network(), noise(), noise(), cost_target=0.7, steps=1, calibration=noise(), criterion=row, **QUIET
         ),
     ),
     "prune_and_tune(criterion)": Case(
         "CRITERIA",
         "l1",
-        lambda row: prune.prune_and_tune(network(), noise(), noise(), final=0.5, steps=2, criterion=row, **QUIET),
+        lambda row: prune.prune_and_tune(network(), noise(), noise(), ratio=0.5, steps=2, criterion=row, **QUIET),
     ),
     "unit_scores(criterion)": Case(
         "CRITERIA", "taylor", with_units(lambda model, units, row: prune.unit_scores(model, units, row)(noise()))
     ),
-    "carriers(criterion)": Case(
-        "CRITERIA", "taylor", with_units(lambda model, units, row: prune.carriers(model, units, noise(), noise(), row))
+    "contrast_scores(criterion)": Case(
+        "CRITERIA",
+        "taylor",
+        with_units(lambda model, units, row: prune.contrast_scores(model, units, noise(), noise(), row)),
     ),
     "class_scores(criterion)": Case(
         "CRITERIA",
@@ -214,7 +216,7 @@ CASES: dict[str, Case] = {
             ]
         ),
     ),
-    "Prune(criterion)": Case("CRITERIA", "taylor", step(pipeline.Prune, "criterion", target=0.7)),
+    "Prune(criterion)": Case("CRITERIA", "taylor", step(pipeline.Prune, "criterion", cost_target=0.7)),
     "StructureExplorer(criteria)": Case("CRITERIA", "taylor", lambda row: structure(criteria=[row])),
     "HeadExplorer(criteria)": Case("CRITERIA", "taylor", lambda row: heads(criteria=[row], method="saliency")),
     "Criterion(rules)": Case("KINDS", "channels", of_kind),
@@ -223,18 +225,18 @@ CASES: dict[str, Case] = {
     "prune_and_tune(schedule)": Case(
         "SCHEDULES",
         "linear",
-        lambda row: prune.prune_and_tune(network(), noise(), noise(), final=0.5, steps=2, schedule=row, **QUIET),
+        lambda row: prune.prune_and_tune(network(), noise(), noise(), ratio=0.5, steps=2, schedule=row, **QUIET),
     ),
     "shrink(schedule)": Case(
         "SCHEDULES",
         "linear",
         lambda row: prune.shrink(
-            network(), noise(), noise(), target=0.7, steps=2, calibration=noise(), schedule=row, **QUIET
+            network(), noise(), noise(), cost_target=0.7, steps=2, calibration=noise(), schedule=row, **QUIET
         ),
     ),
     "Scores.normalised(how)": Case("NORMALISATIONS", "max", lambda row: scored("l1").normalised(row)),
-    "Prune(units)": Case("UNITS", "channels", step(pipeline.Prune, "units", target=0.7)),
-    "Prune(costs)": Case("COSTS", "macs", step(pipeline.Prune, "costs", target=0.7)),
+    "Prune(units)": Case("UNITS", "channels", step(pipeline.Prune, "units", cost_target=0.7)),
+    "Prune(costs)": Case("COSTS", "macs", step(pipeline.Prune, "costs", cost_target=0.7)),
     "Tune(augment)": Case("AUGMENTATIONS", "flip", step(pipeline.Tune, "augment", epochs=1, batch_size=10)),
     "Distill(augment)": Case("AUGMENTATIONS", "flip", step(pipeline.Distill, "augment", epochs=1, batch_size=10)),
     "Distill(loss)": Case("LOSSES", "soft targets", step(pipeline.Distill, "loss", epochs=1, batch_size=10)),
@@ -246,10 +248,10 @@ CASES: dict[str, Case] = {
             for loss in (row, {row: 1.0, "soft targets": 0.5})
         ],
     ),
-    "towards(loss)": Case(
+    "distillation_loss(loss)": Case(
         "LOSSES",
         "hard targets",
-        lambda row: distill.towards(distill.freeze(network()), row)(network(), *noise()),
+        lambda row: distill.distillation_loss(distill.freeze(network()), row)(network(), *noise()),
     ),
     "Quantize(calibrator)": Case("CALIBRATORS", "mse", step(pipeline.Quantize, "calibrator")),
     "Format(calibrator)": Case(
@@ -257,7 +259,7 @@ CASES: dict[str, Case] = {
         "mse",
         lambda row: quantize.simulate(
             network(),
-            quantize.calibrate(network(), noise().images),
+            quantize.calibrate(network(), noise()[0]),
             quantize.Config(activations=quantize.Format(scheme="affine", calibrator=row)),
         ),
     ),
@@ -271,18 +273,20 @@ CASES: dict[str, Case] = {
         lambda row: [explain.gate(network(), *noise(), rows, steps=2) for rows in ([row], row)],
     ),
     "drift(method)": Case(
-        "METHODS", "saliency", lambda row: explain.drift(network(), network(), noise().images, method=row)
+        "METHODS", "saliency", lambda row: explain.drift(network(), network(), noise()[0], method=row)
     ),
     "drift_from(method)": Case(
-        "METHODS", "saliency", lambda row: explain.drift_from(network(), noise().images, method=row)(network())
+        "METHODS", "saliency", lambda row: explain.drift_from(network(), noise()[0], method=row)(network())
     ),
     "drift_columns(method)": Case(
         "METHODS", "saliency", lambda row: explain.drift_columns(network(), *noise(), method=row)
     ),
     "watch(method)": Case("METHODS", "saliency", lambda row: watched(row, "method")),
     "watch(shift)": Case("SHIFTS", "rotation", lambda row: watched(row, "shift")),
-    "Budget(method)": Case(
-        "METHODS", "saliency", lambda row: prune.Budget(network(), noise(), max_drift=0.5, method=row).spent(network())
+    "ExplanationBudget(method)": Case(
+        "METHODS",
+        "saliency",
+        lambda row: prune.ExplanationBudget(network(), noise(), max_drift=0.5, method=row).spent(network()),
     ),
     "compress(method)": Case("METHODS", "occlusion", by_method),
     "StructureExplorer(method)": Case("METHODS", "saliency", lambda row: structure(method=row)),
@@ -301,15 +305,13 @@ CASES: dict[str, Case] = {
     "inner_relevance(composite)": Case(
         "COMPOSITES",
         "epsilon-plus",
-        lambda row: relevance.inner_relevance(network(), noise(4).images, None, "2", composite=row),
+        lambda row: relevance.inner_relevance(network(), noise(4)[0], None, "2", composite=row),
     ),
     "modified_gradients(composite)": Case("COMPOSITES", "epsilon-plus", modified),
     "entry_relevance(composite)": Case("COMPOSITES", "attnlrp", attended),
-    "prepare(runtime)": Case(
-        "RUNTIMES", "eager", lambda row: deploy.prepare(network(), noise().images, row)(noise().images)
-    ),
+    "prepare(runtime)": Case("RUNTIMES", "eager", lambda row: deploy.prepare(network(), noise()[0], row)(noise()[0])),
     "runtime_latencies(runtimes)": Case(
-        "RUNTIMES", "eager", lambda row: deploy.runtime_latencies({"one": network()}, noise().images, [row], repeats=1)
+        "RUNTIMES", "eager", lambda row: deploy.runtime_latencies({"one": network()}, noise()[0], [row], repeats=1)
     ),
     "export(form)": Case("FORMS", "torch.export", exported),
     "setting(name)": Case("SETTINGS", "fashion-mnist", lambda row: zoo.setting(row).build()),
@@ -369,7 +371,7 @@ def own(registry: str) -> tuple[object, Used]:
         "METHODS": lambda: explain.Method("own", used, answers_only=True),
         "SHIFTS": lambda: shifts.Shift("own", "steps", used, lambda maps, level: maps),
         "RUNTIMES": lambda: deploy.Runtime("own", used),
-        "FORMS": lambda: deploy.Form(".pt2", "own", used, lambda path: network()),
+        "FORMS": lambda: deploy.Form("own", ".pt2", "own", used, lambda path: network()),
         "SETTINGS": lambda: zoo.Setting("own", noise, tuple("0123456789"), used, network),
         "EXERCISES": lambda: exercises.Exercise("own", used, minutes=1),
     }[registry]()
@@ -388,7 +390,7 @@ def _counted(composite, used):
 
 
 def test_every_function_that_takes_a_row_is_tried():
-    assert set(CASES) == takers() - {"Objective(loss)"}  # what ``towards`` returns
+    assert set(CASES) == takers() - {"Objective(loss)"}  # what ``distillation_loss`` returns
 
 
 def test_every_registry_is_tried():

@@ -110,9 +110,18 @@ def draw_rooms() -> Path:
         (x, y), (to, _) = places[room], places[other]
         bend = f"arc3,rad={0.0 if x - to < BOX[0] + GAP + 0.1 else 0.24}"
         start, end = ((x, y), (to + BOX[0], y)) if bend.endswith("0.0") else ((x + 0.6, y + 0.42), (to + 1.7, y + 0.42))
-        looks = {"arrowstyle": "-|>", "color": "#D55E00", "lw": 1.4, "connectionstyle": bend, "shrinkA": 2, "shrinkB": 2}
+        looks = {
+            "arrowstyle": "-|>",
+            "color": "#D55E00",
+            "lw": 1.4,
+            "connectionstyle": bend,
+            "shrinkA": 2,
+            "shrinkB": 2,
+        }
         axes.annotate("", end, start, arrowprops=looks)
-    foot = "A room imports rooms of the layers above its own (grey), and beside it only where an arrow says so (orange)."
+    foot = (
+        "A room imports rooms of the layers above its own (grey), and beside it only where an arrow says so (orange)."
+    )
     axes.text(4.25, -len(LAYERS) * HEIGHT + 0.5, foot, ha="center", fontsize=10.5, color="#444444")
     axes.set(xlim=(-2.4, 10.9), ylim=(-len(LAYERS) * HEIGHT + 0.3, 0.75))
     axes.axis("off")
@@ -143,7 +152,9 @@ def draw_kit() -> Path:
     drift = xp.explain.drift(model, small, images, method=method)
     shown = images[[7, 1, 3, 12, 5]]
     maps = {name: xp.explain.heatmaps(m, shown, method=method) for name, m in (("original", model), ("cut", small))}
-    figure = xp.plots.heatmap_rows(shown, maps, f"Drift {1 - drift.rank.median():.2f}: where the evidence is, before and after")
+    figure = xp.plots.heatmap_rows(
+        shown, maps, f"Drift {1 - drift.rank.median():.2f}: where the evidence is, before and after"
+    )
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     plt.close(figure)

@@ -1,6 +1,6 @@
 """A model as a file that runs without the code that made it.
 
-A form is a row of data: ``FORMS.add(Form(suffix, runtime, write, read), "mine")`` makes one of your own known.
+A form is a row of data: ``FORMS.add(Form("mine", suffix, runtime, write, read))`` makes one of your own known.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Form:
 
     Attributes
     ----------
+    name : str
     suffix : str
         Of the file, with its dot.
     runtime : str
@@ -39,6 +40,7 @@ class Form:
         That it takes.
     """
 
+    name: str
     suffix: str
     runtime: str
     write: Callable[[nn.Module, torch.Tensor], bytes]
@@ -63,7 +65,7 @@ class Exported(Shipped):
 
 
 def export(
-    model: nn.Module, example: torch.Tensor, path: Path | str, form: Form | str = "onnx", *, tolerance: float = 1e-4
+    model: nn.Module, example: torch.Tensor, path: Path | str, form: str | Form = "onnx", *, tolerance: float = 1e-4
 ) -> Exported:
     """Write a model, run the file, and keep it only if it says what the model says.
 
@@ -75,8 +77,8 @@ def export(
         A batch of any size; its outputs are compared.
     path : Path or str
         A file that is there is replaced at the end.
-    form : Form or str
-        One of your own, or a key of ``FORMS``: "onnx", "torch.export" or "executorch".
+    form : str or Form
+        Key of ``FORMS``: "onnx", "torch.export" or "executorch"; or a row of one's own.
     tolerance : float
         Largest difference that is allowed, over the largest output or 1.
 
@@ -95,25 +97,25 @@ def export(
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    row, name, path = FORMS.find(form, "form"), FORMS.name_of(form), Path(path)
-    if path.suffix != row.suffix:
-        raise ValueError(f"path must end in {row.suffix} for the form {name!r}, got {path.name!r}.")
-    if isinstance(model, Shipped) and row is not FORMS["onnx"]:
-        raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {name!r}.")
-    needs.need(f"the form {name!r}", needs.lacks_packages(*row.packages))
+    form, path = FORMS.find(form, "form"), Path(path)
+    if path.suffix != form.suffix:
+        raise ValueError(f"path must end in {form.suffix} for the form {form.name!r}, got {path.name!r}.")
+    if isinstance(model, Shipped) and form.name != "onnx":
+        raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {form.name!r}.")
+    needs.need(f"the form {form.name!r}", needs.lacks_packages(*form.packages))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.stem}.part{row.suffix}")
+    temporary = path.with_name(f".{os.getpid()}-{path.stem}.part{form.suffix}")
     try:
-        temporary.write_bytes(row.write(model, example))
+        temporary.write_bytes(form.write(model, example))
         with torch.no_grad():
-            wanted, found = model(example), row.read(temporary)(example.contiguous())
+            wanted, found = model(example), form.read(temporary)(example.contiguous())
         difference = ((wanted - found).abs().max() / wanted.abs().max().clamp(min=1)).item()
         if not difference <= tolerance:
             raise ValueError(f"the file's outputs differ from the model's by {difference:.2g}, over {tolerance:g}.")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return Exported(model, path, row, difference)
+    return Exported(model, path, form, difference)
 
 
 def _write_onnx(model: nn.Module, example: torch.Tensor) -> bytes:
@@ -153,9 +155,9 @@ def _read_executorch(path: Path) -> Callable:
 FORMS: Registry[Form] = Registry(
     "a form",
     Form,
-    [
-        ("onnx", Form(".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES)),
-        ("torch.export", Form(".pt2", "torch.export", _write_program, _read_program)),
-        ("executorch", Form(".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",))),
-    ],
+    (
+        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
+        Form("torch.export", ".pt2", "torch.export", _write_program, _read_program),
+        Form("executorch", ".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
+    ),
 )

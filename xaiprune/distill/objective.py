@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from ..core import arguments, fingerprint
 from .hidden import draw_patches
 from .losses import LOSSES, Loss
-from .seen import Seen, look
+from .seen import ModelOutputs, model_outputs
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -22,7 +22,7 @@ def freeze(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def towards(
+def distillation_loss(
     teacher: nn.Module,
     loss: str | Loss | Callable | Mapping = "soft targets",
     *,
@@ -64,7 +64,7 @@ def towards(
 
 
 class Objective:
-    """What :func:`towards` returns: ``(student, images, labels) -> scalar``."""
+    """What :func:`distillation_loss` returns: ``(student, images, labels) -> scalar``."""
 
     def __init__(
         self,
@@ -102,20 +102,20 @@ class Objective:
         """Whether labels are read."""
         return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
 
-    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> Seen:
+    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
         """What the teacher gives for a batch, without a graph."""
-        return look(self.teacher, images, self.layers.values(), patches=patches)
+        return model_outputs(self.teacher, images, self.layers.values(), patches=patches)
 
     def value(
         self,
         student: nn.Module,
         images: torch.Tensor,
         labels: torch.Tensor | None,
-        told: Seen,
+        told: ModelOutputs,
         patches: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The objective, given what the teacher gave, with the same patches hidden."""
-        mine = look(student, images, self.layers, patches=patches, graph=True)
+        mine = model_outputs(student, images, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
             shapes = tuple(mine.heard.shape), tuple(told.logits.shape)
             raise ValueError(
@@ -129,7 +129,7 @@ class Objective:
                 total = total + self.alpha * weight * row.function(*pair, **given)
         return total
 
-    def _pairs(self, row: Loss, mine: Seen, told: Seen) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _pairs(self, row: Loss, mine: ModelOutputs, told: ModelOutputs) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What a loss compares: one pair of tensors, or one for every layer."""
         if row.reads == "logits":
             return [(mine.heard, told.logits)]

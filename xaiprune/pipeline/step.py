@@ -65,7 +65,7 @@ class Work:
     progress: bool = True
 
 
-def written(value) -> str:
+def as_code(value) -> str:
     """A dataclass as it is written in code, without what is as by default; what is one's own is told by its content."""
     given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
     return f"{type(value).__name__}({', '.join(f'{name}={fingerprint(one)}' for name, one in given.items())})"
@@ -93,7 +93,7 @@ class Step:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return written(self)
+        return as_code(self)
 
 
 def changed(original: nn.Module, changes: tuple) -> nn.Module:
