@@ -235,8 +235,8 @@ CASES: dict[str, Case] = {
         ),
     ),
     "Scores.normalised(how)": Case("NORMALISATIONS", "max", lambda row: scored("l1").normalised(row)),
-    "Prune(units)": Case("UNITS", "channels", step(pipeline.Prune, "units", cost_target=0.7)),
-    "Prune(costs)": Case("COSTS", "macs", step(pipeline.Prune, "costs", cost_target=0.7)),
+    "Prune(units)": Case("_UNITS", "channels", step(pipeline.Prune, "units", cost_target=0.7)),
+    "Prune(costs)": Case("_COSTS", "macs", step(pipeline.Prune, "costs", cost_target=0.7)),
     "Tune(augment)": Case("AUGMENTATIONS", "flip", step(pipeline.Tune, "augment", epochs=1, batch_size=10)),
     "Distill(augment)": Case("AUGMENTATIONS", "flip", step(pipeline.Distill, "augment", epochs=1, batch_size=10)),
     "Distill(loss)": Case("LOSSES", "soft targets", step(pipeline.Distill, "loss", epochs=1, batch_size=10)),
@@ -334,13 +334,13 @@ class Used:
 def own(registry: str) -> tuple[object, Used]:
     """A row that no registry knows, and the function in it, which counts."""
     known = REGISTRIES[registry]
-    if registry in ("SCHEDULES", "NORMALISATIONS", "UNITS", "COSTS", "AUGMENTATIONS"):
+    if registry in ("SCHEDULES", "NORMALISATIONS", "_UNITS", "_COSTS", "AUGMENTATIONS"):
         used = Used(
             {
                 "SCHEDULES": lambda t, final: final * t,
                 "NORMALISATIONS": lambda values: values / values.sum(),
-                "UNITS": prune.find_units,
-                "COSTS": prune.mac_costs,
+                "_UNITS": prune.find_units,
+                "_COSTS": prune.mac_costs,
                 "AUGMENTATIONS": lambda inputs, generator: inputs,
             }[registry]
         )

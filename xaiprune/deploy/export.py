@@ -156,7 +156,7 @@ FORMS: Registry[Form] = Registry(
     "a form",
     Form,
     (
-        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
+        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs._ONNX_PACKAGES),
         Form("torch.export", ".pt2", "torch.export", _write_program, _read_program),
         Form("executorch", ".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
     ),

@@ -16,10 +16,10 @@ from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
 from ..training import AUGMENTATIONS, TrainOptions
-from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work
+from .step import _FLOAT, _FOLD, _INTEGER, _ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.
-UNITS: Registry[Callable] = Registry(
+_UNITS: Registry[Callable] = Registry(
     "a function that finds units",
     callable,
     [
@@ -29,7 +29,7 @@ UNITS: Registry[Callable] = Registry(
         ("neurons", prune.find_neurons),
     ],
 )
-COSTS: Registry[Callable] = Registry(
+_COSTS: Registry[Callable] = Registry(
     "a function that gives costs", callable, [("macs", prune.mac_costs), ("latency", prune.latency_costs)]
 )
 
@@ -47,9 +47,9 @@ class Prune(Step):
     criterion : str or Criterion
         Key of ``prune.CRITERIA``, or one of your own.
     units : str or callable
-        Key of ``UNITS``, or a function ``(model, example) -> list of UnitGroup`` of your own.
+        "channels", "blocks", "heads" or "neurons"; or a function ``(model, example) -> list of UnitGroup`` of your own.
     costs : str or callable
-        Key of ``COSTS``, or a function ``(model, groups, example) -> Costs`` of your own.
+        "macs" or "latency"; or a function ``(model, groups, example) -> Costs`` of your own.
     scope : {"global", "uniform"}
         Whether groups compete, or each gives the same share.
     ranks : bool
@@ -77,21 +77,21 @@ class Prune(Step):
             if value is not None:
                 arguments.share(value, name)
         prune.CRITERIA.find(self.criterion, "criterion")
-        UNITS.find(self.units, "units")
-        COSTS.find(self.costs, "costs")
+        _UNITS.find(self.units, "units")
+        _COSTS.find(self.costs, "costs")
         arguments.choice(self.scope, "scope", ("global", "uniform"))
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
         calibration = work.data["calibration"]
         example = calibration.images[:1]
-        groups = UNITS.find(self.units, "units")(stage.model, example)
+        groups = _UNITS.find(self.units, "units")(stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
         asked = {name: getattr(self, name) for name in ("cost_target", "ratio", "k")}
         asked = {name: value for name, value in asked.items() if value is not None}
         if self.cost_target is not None:
-            asked["costs"] = COSTS.find(self.costs, "costs")(stage.model, groups, example)
+            asked["costs"] = _COSTS.find(self.costs, "costs")(stage.model, groups, example)
         plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)
         if running_norms(smaller):
@@ -117,7 +117,7 @@ class Tune(Step):
     batch_size: int = 128
     augment: str | Callable | None = None
 
-    takes: ClassVar[tuple[str, ...]] = (FLOAT,)
+    takes: ClassVar[tuple[str, ...]] = (_FLOAT,)
 
     def __post_init__(self):
         arguments.whole(self.epochs, "epochs")
@@ -187,7 +187,7 @@ class Round(Step):
     bits: int = 8
     per_channel: bool = True
 
-    gives: ClassVar[str] = ROUNDED
+    gives: ClassVar[str] = _ROUNDED
 
     def __post_init__(self):
         self.form  # noqa: B018 - a format that does not exist says so
@@ -202,7 +202,7 @@ class Round(Step):
         rounded = quantize.simulate(stage.model, {}, Config(self.form, None))
         for layer in quantize.quantized_layers(rounded).values():
             nn.utils.parametrize.remove_parametrizations(layer, "weight")
-        return Stage(rounded, (*stage.changes, FOLD))
+        return Stage(rounded, (*stage.changes, _FOLD))
 
 
 @dataclass(frozen=True, repr=False)
@@ -223,7 +223,7 @@ class Quantize(Step):
     images: int = 512
     first_in_float: int = 0
 
-    gives: ClassVar[str] = INTEGER
+    gives: ClassVar[str] = _INTEGER
     least: ClassVar[Mapping[str, float]] = {"size": 0.25, "latency": 0.0, "memory": 0.0}
 
     def __post_init__(self):

@@ -10,10 +10,10 @@ from torch import nn
 
 from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from .calibrators import CALIBRATORS, Calibrator
-from .grid import limits
+from .grid import _limits
 
 #: Layers with weights that are quantized, and whose inputs are.
-LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
+_LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Format:
     per_channel: bool = False
 
     def __post_init__(self):
-        limits(self.bits, self.scheme)
+        _limits(self.bits, self.scheme)
         self.ranges  # noqa: B018 - a calibrator that does not exist says so
 
     @property
@@ -114,7 +114,7 @@ class Config:
 
 def quantized_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The convolutions and linear layers of a model by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, LAYERS)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, _LAYERS)}
 
 
 def first_and_last(model: nn.Module, config: Config) -> dict[str, Config]:

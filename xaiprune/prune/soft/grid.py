@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...experiments import digest, sweep
-from .problem import SoftProblem, SoftResult, Stopwatch
+from ...core import digest
+from ...experiments import sweep
+from .problem import SoftProblem, SoftResult, _Stopwatch
 
 
 def combinations(problem: SoftProblem, levels: int | Sequence[float] = 6) -> np.ndarray:
@@ -71,7 +72,7 @@ def grid_search(
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
     """
-    watch, before = Stopwatch(problem), problem.evaluations
+    watch, before = _Stopwatch(problem), problem.evaluations
     counts = combinations(problem, levels)
     if not len(counts):
         raise ValueError(
