@@ -67,6 +67,11 @@ def sweep(
         Before anything runs: if JSON cannot hold a task or the identity.
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
+
+    Examples
+    --------
+    >>> xp.experiments.sweep(max, [(1, 5), (7, 2)], identity={"function": "max"}, progress=False)
+    {(1, 5): 5, (7, 2): 7}
     """
     tasks = list(tasks)
     json.dumps([identity, tasks])  # what cannot be kept is said before hours have gone into it
@@ -112,6 +117,21 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
     ------
     ConnectionError
         If no scheduler answers at the address.
+
+    Examples
+    --------
+    A cluster takes seconds to start, so these two lines are not run here:
+
+    >>> with xp.experiments.on_dask(workers=2):  # doctest: +SKIP
+    ...     values = xp.experiments.sweep(max, [(1, 5), (7, 2)], identity={"function": "max"})
+
+    Where no scheduler answers, that is said:
+
+    >>> with xp.experiments.on_dask("tcp://127.0.0.1:1", timeout=0.1):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    ConnectionError: no Dask scheduler answers at tcp://127.0.0.1:1 (...
     """
     import dask
     from distributed import Client, LocalCluster
@@ -138,7 +158,22 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
 
 
 def digest(*tensors: torch.Tensor) -> str:
-    """12 hexadecimal digits of the SHA-256 of the tensors' bytes, for an identity."""
+    """12 hexadecimal digits of the SHA-256 of the tensors' bytes, for an identity.
+
+    Parameters
+    ----------
+    *tensors : torch.Tensor
+        On any device. The digest tells neither shapes nor types apart.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> xp.experiments.digest(torch.zeros(2)) == xp.experiments.digest(torch.zeros(2) + 1e-9)
+    False
+    """
     total = hashlib.sha256()
     for tensor in tensors:
         total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
