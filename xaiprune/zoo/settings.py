@@ -72,10 +72,20 @@ def setting(name: str) -> Setting:
         ``cifar10`` fetches images and needs ``python -m xaiprune.zoo train mobilenet-cifar10`` once, which starts from
         torchvision's ImageNet weights.
 
+    Returns
+    -------
+    Setting
+
     Raises
     ------
     ValueError
         For an unknown name.
+
+    Examples
+    --------
+    >>> fashion = xp.zoo.setting("fashion-mnist")
+    >>> fashion.classes[:2], type(fashion.build()).__name__
+    (('T-shirt/top', 'Trouser'), 'MobileNetV2')
     """
     if name not in SETTINGS:
         raise ValueError(f"name must be one of {', '.join(SETTINGS)}, got {name!r}.")
