@@ -80,10 +80,12 @@ def moments(
 
     Parameters
     ----------
-    model, data, loss, names, batch_size
+    model, data, loss
         As for :func:`fisher_diagonal`.
     power : float
         Positive; 2 gives the diagonal of the empirical Fisher.
+    names, batch_size
+        As for :func:`fisher_diagonal`.
 
     Returns
     -------

@@ -39,6 +39,12 @@ def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     ------
     ValueError
         If the shapes differ, or a heatmap is constant or not finite (the first such image is named).
+
+    Examples
+    --------
+    >>> one = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> xp.explain.rank_correlation(one, one.exp()), xp.explain.rank_correlation(one, -one)
+    (tensor([1.], dtype=torch.float64), tensor([-1.], dtype=torch.float64))
     """
     _check_pair(one, other)
     ranks = []
@@ -115,7 +121,13 @@ class Drift:
     silent: torch.Tensor
 
     def rows(self) -> list[dict]:
-        """A row per class and one for all: ``class``, ``images``, and both measures with ``low`` and ``high`` ends."""
+        """A row per class and one for all: ``class``, ``images``, and both measures with ``low`` and ``high`` ends.
+
+        Returns
+        -------
+        list of dict
+            In the order of the classes' numbers.
+        """
         groups = {str(int(c)): self.classes == c for c in self.classes.unique()}
         groups["all"] = torch.ones_like(self.classes, dtype=torch.bool)
         rows = []
@@ -177,6 +189,19 @@ def drift(
     TypeError, ValueError
         As ``check_request`` and the method raise them; for a heatmap of the original that is constant, and if all those
         of the compressed model are.
+
+    Examples
+    --------
+    Class 0 reads the upper row of pixels. The compressed model has lost the second weight, and its third is new:
+
+    >>> original = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = original[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    >>> compressed = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = compressed[1].weight.data.copy_(torch.tensor([[1.0, 0.0, 3.0, 0.0]]))
+    >>> images = torch.ones(1, 1, 2, 2)
+    >>> found = xp.explain.drift(original, compressed, images, method="gradient x input", share=0.5)
+    >>> found.rank.round(decimals=2), found.overlap  # half of the two highest pixels are the same
+    (tensor([-0.3900], dtype=torch.float64), tensor([0.5000], dtype=torch.float64))
     """
     return drift_from(original, images, targets, classes=classes, method=method, share=share)(compressed)
 
@@ -193,6 +218,28 @@ def drift_from(
     """Compare many models with one: the original's heatmaps are made once.
 
     Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``.
+
+    Parameters
+    ----------
+    original, images, targets, classes, method, share
+        As for :func:`drift`.
+
+    Returns
+    -------
+    callable
+        ``compressed -> Drift``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`drift`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    >>> compared = xp.explain.drift_from(model, torch.rand(3, 1, 2, 2), method="gradient x input")
+    >>> compared(model).rank  # of a model and itself
+    tensor([1., 1., 1.], dtype=torch.float64)
     """
     method = METHODS.find(method, "method")
     images, targets = check_request(original, images, targets)
@@ -240,6 +287,14 @@ def drift_columns(
     -------
     dict of Column to callable
         Each a function of a model.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+    >>> images = torch.rand(12, 1, 8, 8)
+    >>> columns = xp.explain.drift_columns(model, images, method="saliency")
+    >>> [round(measured(model), 3) for measured in columns.values()][:2]  # rank correlation, overlap: nothing moved
+    [1.0, 1.0]
     """
     from .sanity import faithfulness, gate
 
