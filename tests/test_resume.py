@@ -105,21 +105,21 @@ RUNS = {
     "tune": Run(training.tune, BOTH, WIDER, 4),
     "prune_and_tune": Run(
         prune.prune_and_tune,
-        BOTH | {"final": 0.5, "steps": 2, "criterion": own_criterion(1)},
+        BOTH | {"ratio": 0.5, "steps": 2, "criterion": own_criterion(1)},
         WIDER
-        | {"final": 0.6, "steps": 3, "schedule": "linear", "last_epochs": 1, "criterion": own_criterion(2)}
+        | {"ratio": 0.6, "steps": 3, "schedule": "linear", "last_epochs": 1, "criterion": own_criterion(2)}
         | {"scope": "uniform", "tolerance": 50.0},
         7,
     ),
     "shrink": Run(
         prune.shrink,
-        BOTH | {"target": 0.6, "calibration": DATA, "steps": 2, "criterion": own_criterion(1)},
+        BOTH | {"cost_target": 0.6, "calibration": DATA, "steps": 2, "criterion": own_criterion(1)},
         WIDER
-        | {"target": 0.5, "calibration": OTHER, "steps": 3, "schedule": "gradual", "criterion": own_criterion(2)}
-        | {"rescale": lambda scores, costs: scores.normalised("rank"), "floor": 2, "round_to": 2, "last_epochs": 1}
+        | {"cost_target": 0.5, "calibration": OTHER, "steps": 3, "schedule": "gradual", "criterion": own_criterion(2)}
+        | {"rescale": lambda scores, costs: scores.normalised("rank"), "min_units": 2, "round_to": 2, "last_epochs": 1}
         | {"units": lambda model, example: prune.find_units(model, example)[:1], "score_loss": other_loss}
         | {"costs": lambda model, units, example: prune.mac_costs(model, units, example)}
-        | {"budget": prune.Budget(network(), DATA, max_lost=90.0, method="gradient x input")},
+        | {"budget": prune.ExplanationBudget(network(), DATA, max_drop=90.0, method="gradient x input")},
         7,
     ),
     "distill": Run(
@@ -201,8 +201,12 @@ def made(number):
         (own_criterion(1), own_criterion(1), own_criterion(2)),
         ([1, (2, 3)], [1, (2, 3)], [1, (2, 4)]),
         ({"a": 1}, {"a": 1}, {"b": 1}),
-        (distill.towards(TEACHER), distill.towards(TEACHER), distill.towards(SECOND)),
-        (distill.towards(TEACHER), distill.towards(TEACHER), distill.towards(TEACHER, alpha=0.5)),
+        (distill.distillation_loss(TEACHER), distill.distillation_loss(TEACHER), distill.distillation_loss(SECOND)),
+        (
+            distill.distillation_loss(TEACHER),
+            distill.distillation_loss(TEACHER),
+            distill.distillation_loss(TEACHER, alpha=0.5),
+        ),
         (LIKEWISE, Metric("accuracy [%]", accuracy_again), ACCURACY),
         (torch.Generator(), torch.Generator(), 1),
     ],

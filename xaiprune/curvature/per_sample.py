@@ -64,10 +64,10 @@ def fisher_diagonal(
     >>> xp.curvature.fisher_diagonal(model, data, lambda model, x, y: model(x).mean())  # the mean of x**2
     {'weight': tensor([[0.5000, 2.0000]], dtype=torch.float64)}
     """
-    return moments(model, data, loss, power=2, names=names, batch_size=batch_size)
+    return gradient_moments(model, data, loss, power=2, names=names, batch_size=batch_size)
 
 
-def moments(
+def gradient_moments(
     model: nn.Module,
     data: Split,
     loss: Callable,
@@ -108,7 +108,7 @@ def moments(
     return {name: total / len(data.images) for name, total in totals.items()}
 
 
-def gradients(
+def per_sample_gradients(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: Callable, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
     """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``.

@@ -18,7 +18,7 @@ from ..training import TrainOptions, fit, tune
 from .hidden import draw_patches
 from .losses import Loss
 from .objective import Objective, check_teacher, check_temperature
-from .seen import Seen, look
+from .seen import ModelOutputs, model_outputs
 
 
 class Transfer(NamedTuple):
@@ -84,7 +84,7 @@ def transfer(
     shape, every = images.shape[:2], images.flatten(0, 1)
     patches = draw_patches(len(every), generator) if evidence else None
     hidden = itertools.repeat(None) if patches is None else patches.split(batch_size)
-    seen = [look(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
+    seen = [model_outputs(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
     logits = torch.cat([part.logits for part in seen]).unflatten(0, shape)
     if not evidence:
         return Transfer(images, split.labels, logits)
@@ -122,11 +122,12 @@ def distill(
         With labels: the student ends with the state that did best on it. None keeps the last state.
     options : TrainOptions, optional
     loss
-        As for :func:`towards`.
+        As for :func:`distillation_loss`.
     temperature : float, or callable
         Or a schedule: from the share of training done, in [0, 1], to the temperature.
     alpha, layers
-        As for :func:`towards`. Between features of different widths a 1x1 convolution is learned along ("hints").
+        As for :func:`distillation_loss`. Between features of different widths a 1x1 convolution is learned along
+        ("hints").
     metric : Metric
         By which the best state is known.
     **changes
@@ -140,8 +141,8 @@ def distill(
     Raises
     ------
     ValueError
-        As :func:`towards`; if labels are needed and missing, a transfer set lacks evidence or is augmented once more,
-        or the student's maps cannot be matched.
+        As :func:`distillation_loss`; if labels are needed and missing, a transfer set lacks evidence or is augmented
+        once more, or the student's maps cannot be matched.
     """
     options = TrainOptions.of(options, changes)
     schedule = temperature if callable(temperature) else lambda done: temperature
@@ -194,7 +195,7 @@ class _Lesson:
         if self.objective.layers:
             told = self.objective.ask(images, patches)
         else:
-            told = Seen(logits, logits, {}, self.train.evidence[copy, rows] if self.objective.hides else None)
+            told = ModelOutputs(logits, logits, {}, self.train.evidence[copy, rows] if self.objective.hides else None)
         return self.objective.value(student, images, labels, told, patches)
 
 
@@ -216,7 +217,7 @@ def _regressed(student: nn.Module, objective: Objective, example: torch.Tensor, 
         yield student
         return
     with torch.no_grad():
-        mine, told = look(student, example, objective.layers), objective.ask(example)
+        mine, told = model_outputs(student, example, objective.layers), objective.ask(example)
     regressors, layers = {}, {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from ..core import arguments, fingerprint
 from .hidden import draw_patches
 from .losses import LOSSES, Loss
-from .seen import Seen, look
+from .seen import ModelOutputs, model_outputs
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -36,7 +36,7 @@ def freeze(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def towards(
+def distillation_loss(
     teacher: nn.Module,
     loss: str | Loss | Callable | Mapping = "soft targets",
     *,
@@ -87,12 +87,12 @@ def towards(
 
 
 class Objective:
-    """What :func:`towards` returns: ``(student, images, labels) -> scalar``.
+    """What :func:`distillation_loss` returns: ``(student, images, labels) -> scalar``.
 
     Parameters
     ----------
     teacher, loss, temperature, alpha, layers
-        As for :func:`towards`.
+        As for :func:`distillation_loss`.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Objective:
         """Whether labels are read."""
         return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
 
-    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> Seen:
+    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
         """What the teacher gives for a batch, without a graph.
 
         Parameters
@@ -148,16 +148,16 @@ class Objective:
 
         Returns
         -------
-        Seen
+        ModelOutputs
         """
-        return look(self.teacher, images, self.layers.values(), patches=patches)
+        return model_outputs(self.teacher, images, self.layers.values(), patches=patches)
 
     def value(
         self,
         student: nn.Module,
         images: torch.Tensor,
         labels: torch.Tensor | None,
-        told: Seen,
+        told: ModelOutputs,
         patches: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The objective, given what the teacher gave, with the same patches hidden.
@@ -169,7 +169,7 @@ class Objective:
             A batch, shape (N, ...).
         labels : torch.Tensor or None
             Shape (N,); None where they are not read.
-        told : Seen
+        told : ModelOutputs
             From :meth:`ask`.
         patches : torch.Tensor, optional
             As :meth:`ask` had them.
@@ -184,7 +184,7 @@ class Objective:
         ValueError
             If student and teacher have other classes, or layers that cannot be compared.
         """
-        mine = look(student, images, self.layers, patches=patches, graph=True)
+        mine = model_outputs(student, images, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
             shapes = tuple(mine.heard.shape), tuple(told.logits.shape)
             raise ValueError(
@@ -198,7 +198,7 @@ class Objective:
                 total = total + self.alpha * weight * row.function(*pair, **given)
         return total
 
-    def _pairs(self, row: Loss, mine: Seen, told: Seen) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _pairs(self, row: Loss, mine: ModelOutputs, told: ModelOutputs) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What a loss compares: one pair of tensors, or one for every layer."""
         if row.reads == "logits":
             return [(mine.heard, told.logits)]

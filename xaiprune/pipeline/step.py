@@ -64,7 +64,7 @@ class Work:
     progress: bool = True
 
 
-def written(value) -> str:
+def as_code(value) -> str:
     """A dataclass as it is written in code, without what is as by default."""
     told = (f"{f.name}={getattr(value, f.name)!r}" for f in fields(value) if getattr(value, f.name) != f.default)
     return f"{type(value).__name__}({', '.join(told)})"
@@ -105,7 +105,7 @@ class Step:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return written(self)
+        return as_code(self)
 
 
 def changed(original: nn.Module, changes: tuple) -> nn.Module:

@@ -5,12 +5,12 @@ from .augment import (
     flip_and_shift,
     flip_shift_and_mix,
     random_flip,
-    random_mix,
+    random_mixup,
+    random_rotation,
     random_shift,
-    random_turn,
-    turn_and_shift,
+    rotate_and_shift,
 )
-from .distributed import shared
+from .distributed import distributed_loss
 from .fit import architecture, fit, seed_everything
 from .losses import classification_loss, reconstruction_loss
 from .options import TrainOptions, adam, one_cycle
@@ -22,17 +22,17 @@ __all__ = [
     "adam",
     "architecture",
     "classification_loss",
+    "distributed_loss",
     "fit",
     "flip_and_shift",
     "flip_shift_and_mix",
     "one_cycle",
     "random_flip",
-    "random_mix",
+    "random_mixup",
+    "random_rotation",
     "random_shift",
-    "random_turn",
     "reconstruction_loss",
+    "rotate_and_shift",
     "seed_everything",
-    "shared",
     "tune",
-    "turn_and_shift",
 ]

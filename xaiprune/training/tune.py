@@ -37,7 +37,7 @@ def tune(
         To train on, and to choose by.
     options : TrainOptions, optional
     loss : callable
-        ``(model, images, labels) -> scalar``: ``distill.towards(teacher)`` distils.
+        ``(model, images, labels) -> scalar``: ``distill.distillation_loss(teacher)`` distils.
     metric : Metric
     **changes
         Options by name, as for :func:`fit`. Beside the file of ``resume`` lies ``NAME.best`` with the best state so

@@ -100,7 +100,7 @@ def learn_masks(
     train: Split,
     costs: Costs,
     *,
-    target: float,
+    cost_target: float,
     epochs: int = 3,
     lr: float = 0.1,
     sparsity: float = 0.01,
@@ -115,8 +115,8 @@ def learn_masks(
     """Learn which units can close, with the model's own weights as they are.
 
     What is minimised is the loss, ``sparsity mean(m) + smoothness mean((m - mean of its group)^2)``, and
-    ``p/2 max(0, c + l/p)^2``, where c is the share of the cost that is open, less the target: the augmented Lagrangian
-    of ``c <= 0``, whose multiplier l becomes ``max(0, l + p c)`` after every epoch. A unit's gate is
+    ``p/2 max(0, c + l/p)^2``, where c is the share of the cost that is open, less ``cost_target``: the augmented
+    Lagrangian of ``c <= 0``, whose multiplier l becomes ``max(0, l + p c)`` after every epoch. A unit's gate is
     ``sigmoid((m - threshold) / T)``; T falls from 0.2 to 0.02, so that gates end open or closed.
 
     Parameters
@@ -129,7 +129,7 @@ def learn_masks(
         To learn on: a few thousand images do.
     costs : Costs
         Of the same groups.
-    target : float
+    cost_target : float
         Share of the cost that is to be left, in (0, 1).
     epochs : int
     lr : float
@@ -154,7 +154,7 @@ def learn_masks(
     ValueError
         For a model in training mode, a target outside (0, 1), or units that are single weights or blocks.
     """
-    _check(model, units, target)
+    _check(model, units, cost_target)
     shape = (per_class,) if per_class else ()
     raw = {group.name: torch.full((*shape, group.size), 1.0, requires_grad=True) for group in units}
     edges = {group.name: torch.zeros((), requires_grad=True) for group in units}
@@ -176,7 +176,7 @@ def learn_masks(
                 with torch.enable_grad(), gated_by(model, units, chosen):
                     value = loss(model, train.images[some], labels)
                 removed = {g.name: g.size - gates[g.name].reshape(-1, g.size).mean(0).sum() for g in units}
-                excess = costs.relaxed(removed) / costs.total - target
+                excess = costs.relaxed(removed) / costs.total - cost_target
                 every = torch.cat([mask.flatten() for mask in masks.values()])
                 spread = torch.cat([(mask - mask.mean()).square().flatten() for mask in masks.values()])
                 terms = sparsity * every.mean() + smoothness * spread.mean()
@@ -186,8 +186,8 @@ def learn_masks(
                 total, spent = total + value.item() / steps, spent + excess.item() / steps
                 bar.update()
             multiplier = max(0.0, multiplier + penalty * spent)
-            rows.append({"epoch": epoch, "loss": total, "share": spent + target, "multiplier": multiplier})
-            bar.set_postfix(loss=f"{total:.3f}", share=f"{spent + target:.3f}")
+            rows.append({"epoch": epoch, "loss": total, "share": spent + cost_target, "multiplier": multiplier})
+            bar.set_postfix(loss=f"{total:.3f}", share=f"{spent + cost_target:.3f}")
     finally:
         for parameter, before in zip(model.parameters(), wanted):
             parameter.requires_grad_(before)

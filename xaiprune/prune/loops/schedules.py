@@ -14,7 +14,7 @@ from ...core import Checkpoint, Registry, arguments
 from ...data import Split
 from ...measure import ACCURACY, Metric
 from ...training import TrainOptions, architecture, classification_loss, fit
-from ..applying import held
+from ..applying import keep_zeros
 from ..planning import plan
 from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, find_weights
@@ -23,24 +23,24 @@ from ..units import Plan, find_weights
 Schedule = Callable[[float, float], float]
 
 
-def one_shot(t: float, final: float) -> float:
+def one_shot(t: float, ratio: float) -> float:
     """Everything in the first step."""
-    return final if t > 0 else 0.0
+    return ratio if t > 0 else 0.0
 
 
-def linear(t: float, final: float) -> float:
+def linear(t: float, ratio: float) -> float:
     """The same share of the whole in every step."""
-    return final * t
+    return ratio * t
 
 
-def iterative(t: float, final: float) -> float:
+def iterative(t: float, ratio: float) -> float:
     """The same share of *what is left* in every step, as Han et al. 2015 (arXiv 1506.02626) prune and tune in turn."""
-    return 1 - (1 - final) ** t
+    return 1 - (1 - ratio) ** t
 
 
-def gradual(t: float, final: float) -> float:
+def gradual(t: float, ratio: float) -> float:
     """Fast at first, slow at the end: ``s_f - s_f (1 - t)^3``, the cubic of Zhu and Gupta 2017 (arXiv 1710.01878)."""
-    return final - final * (1 - t) ** 3
+    return ratio - ratio * (1 - t) ** 3
 
 
 SCHEDULES: Registry[Schedule] = Registry(
@@ -50,26 +50,26 @@ SCHEDULES: Registry[Schedule] = Registry(
 )
 
 
-def ratios(schedule: str | Schedule, final: float, steps: int) -> list[float]:
-    """The ratio after each of ``steps`` steps; the last one is ``final``.
+def ratios(schedule: str | Schedule, ratio: float, steps: int) -> list[float]:
+    """The ratio after each of ``steps`` steps; the last one is ``ratio``.
 
     Parameters
     ----------
     schedule : str or callable
-        A key of ``SCHEDULES``, or a function ``(t, final) -> ratio`` of one's own.
-    final : float
+        A key of ``SCHEDULES``, or a function ``(t, ratio) -> ratio`` of one's own.
+    ratio : float
         In (0, 1).
     steps : int
         At least 1.
     """
     rises = SCHEDULES.find(schedule, "schedule")
-    arguments.share(final, "final")
+    arguments.share(ratio, "ratio")
     arguments.whole(steps, "steps")
-    return [rises(step / steps, final) for step in range(1, steps + 1)]
+    return [rises(step / steps, ratio) for step in range(1, steps + 1)]
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuneResult:
     """What :func:`prune_and_tune` leaves.
 
     Attributes
@@ -94,7 +94,7 @@ def prune_and_tune(
     validation: Split,
     options: TrainOptions | None = None,
     *,
-    final: float,
+    ratio: float,
     schedule: str | Schedule = "gradual",
     steps: int = 8,
     last_epochs: int | None = None,
@@ -104,7 +104,7 @@ def prune_and_tune(
     metric: Metric = ACCURACY,
     tolerance: float | None = None,
     **changes,
-) -> Tuned:
+) -> TuneResult:
     """Prune single weights step by step and tune what is left after each step, in place.
 
     What has gone stays gone. In every step the weights are ranked anew, the plan rises to the schedule's ratio, and the
@@ -118,7 +118,7 @@ def prune_and_tune(
         To tune on, and to judge by. Scores that need data use ``train``.
     options : TrainOptions, optional
         Of the tuning after each step; by default one epoch, and 0 epochs prune without tuning.
-    final : float
+    ratio : float
         Share of all weights that has gone at the end.
     schedule, steps
         As for :func:`ratios`.
@@ -137,7 +137,7 @@ def prune_and_tune(
 
     Returns
     -------
-    Tuned
+    TuneResult
 
     Raises
     ------
@@ -146,13 +146,13 @@ def prune_and_tune(
         with another argument; nothing has been changed then.
     """
     options = TrainOptions.of(options, {"epochs": 1} | changes if options is None else changes)
-    goals = ratios(schedule, final, steps)
+    goals = ratios(schedule, ratio, steps)
     groups = find_weights(model)
     total = sum(group.size for group in groups)
     arguments.evaluating(model)
     criterion = CRITERIA.find(criterion, "criterion")
     identity = {"model": architecture(model), "train": train, "validation": validation, "loss": loss, "metric": metric}
-    identity |= {"final": final, "schedule": schedule, "steps": steps, "last_epochs": last_epochs, "scope": scope}
+    identity |= {"ratio": ratio, "schedule": schedule, "steps": steps, "last_epochs": last_epochs, "scope": scope}
     identity |= {"criterion": criterion, "tolerance": tolerance, **options.identity}
     state = _Progress(model, metric(model, validation), Checkpoint(options.resume, identity))
     for step in range(len(state.rows), steps):
@@ -161,7 +161,7 @@ def prune_and_tune(
         seed = options.seed + step
         scores = _with_gone_first(score(model, groups, criterion, train, loss=loss, seed=seed), state.plan)
         chosen = plan(scores, ratio=goals[step], scope=scope)
-        with held(model, chosen):
+        with keep_zeros(model, chosen):
             before = metric(model, validation)
             rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
             fit(model, train, loss, options, epochs=rounds, seed=seed, resume=None)
@@ -170,7 +170,7 @@ def prune_and_tune(
         row = {"step": step + 1, "ratio": len(chosen) / total, "before": before, "after": after}
         state.add(row, chosen, recovered=tolerance is None or worse <= tolerance)
     state.kept.finish()
-    return Tuned(state.plan, state.rows, state.stopped)
+    return TuneResult(state.plan, state.rows, state.stopped)
 
 
 def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:

@@ -20,13 +20,13 @@ from ..costs import Costs, mac_costs
 from ..planning import plan
 from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, UnitGroup, find_units
-from .budget import Budget
+from .budget import ExplanationBudget
 from .recalibrate import recalibrate, running_norms
 from .schedules import ratios
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class ShrinkResult:
     """What :func:`shrink` leaves.
 
     Attributes
@@ -55,7 +55,7 @@ def shrink(
     validation: Split,
     options: TrainOptions | None = None,
     *,
-    target: float,
+    cost_target: float,
     calibration: Split,
     steps: int = 4,
     schedule: str | Callable = "linear",
@@ -63,15 +63,15 @@ def shrink(
     rescale: Callable[[Scores, Costs], Scores] = lambda scores, costs: scores,
     units: Callable[[nn.Module, torch.Tensor], list[UnitGroup]] = find_units,
     costs: Callable[[nn.Module, list[UnitGroup], torch.Tensor], Costs] = mac_costs,
-    floor: int = 1,
+    min_units: int = 1,
     round_to: int = 1,
     last_epochs: int | None = None,
     loss: Callable | Sequence[Callable] = classification_loss,
     score_loss: Callable | None = None,
     metric: Metric = ACCURACY,
-    budget: Budget | None = None,
+    budget: ExplanationBudget | None = None,
     **changes,
-) -> Shrunk:
+) -> ShrinkResult:
     """Cut, re-calibrate and tune in turn, until a share of the cost is left.
 
     Every step scores the units of the model as it is by then. The model that came in is not changed.
@@ -84,7 +84,7 @@ def shrink(
         To tune on, and to judge by.
     options : TrainOptions, optional
         Of the tuning after each step; by default one epoch. 0 epochs are no tuning.
-    target : float
+    cost_target : float
         Share of the cost that is left at the end, in (0, 1).
     calibration : Split
         To score on, and to re-calibrate with.
@@ -96,18 +96,18 @@ def shrink(
         ``(scores, costs) -> scores`` before they are ranked, such as ``lambda s, c: s.per(c.per_unit())``.
     units, costs : callable
         What may go, and what counts.
-    floor, round_to
+    min_units, round_to
         As for :func:`plan`.
     last_epochs : int, optional
         Of tuning after the last step; by default ``epochs``.
     loss : callable or sequence of callable
-        As for ``training.tune``; ``distill.towards(freeze(model))`` distils from the model that came in. Several losses
-        are a trade: where a step overspends the budget it is tuned again with the next one, such as one that asks for
-        the model's attention too, with a rising weight.
+        As for ``training.tune``; ``distill.distillation_loss(freeze(model))`` distils from the model that came in.
+        Several losses are a trade: where a step overspends the budget it is tuned again with the next one, such as one
+        that asks for the model's attention too, with a rising weight.
     score_loss : callable, optional
         By which units are scored; by default the first ``loss``.
     metric : Metric
-    budget : Budget, optional
+    budget : ExplanationBudget, optional
         A step that overspends it with every loss ends the run, and the step before is given back.
     **changes
         Options by name, as for ``training.fit``. ``resume`` keeps the state after each step; a call that finds it goes
@@ -115,7 +115,7 @@ def shrink(
 
     Returns
     -------
-    Shrunk
+    ShrinkResult
 
     Raises
     ------
@@ -124,17 +124,29 @@ def shrink(
     """
     options = TrainOptions.of(options, {"epochs": 1} | changes if options is None else changes)
     arguments.evaluating(model)
-    arguments.share(target, "target", what="the share of the cost that is left")
+    arguments.share(cost_target, "cost_target", what="the share of the cost that is left")
     losses = (loss,) if callable(loss) else tuple(loss)
     if not losses:
         raise ValueError("loss is empty: give one loss, or several in the order in which they are tried.")
     criterion = CRITERIA.find(criterion, "criterion")
     by = losses[0] if score_loss is None else score_loss
-    goals = [1 - ratio for ratio in ratios(schedule, 1 - target, steps)]
+    goals = [1 - ratio for ratio in ratios(schedule, 1 - cost_target, steps)]
     example = validation.images[:1]
-    identity = {"model": model, "train": train, "validation": validation, "calibration": calibration, "target": target}
+    identity = {
+        "model": model,
+        "train": train,
+        "validation": validation,
+        "calibration": calibration,
+        "cost_target": cost_target,
+    }
     identity |= {"steps": steps, "schedule": schedule, "criterion": criterion, "rescale": rescale, "units": units}
-    identity |= {"costs": costs, "floor": floor, "round_to": round_to, "last_epochs": last_epochs, "loss": losses}
+    identity |= {
+        "costs": costs,
+        "min_units": min_units,
+        "round_to": round_to,
+        "last_epochs": last_epochs,
+        "loss": losses,
+    }
     identity |= {"score_loss": by, "metric": metric, "budget": budget, **options.identity}
     state = _State(Plan(tuple(units(model, example)), {}), Checkpoint(options.resume, identity))
     whole = costs(model, list(state.plan.groups), example).total
@@ -148,7 +160,9 @@ def shrink(
         scores = rescale(score(smaller, groups, criterion, calibration, loss=by, seed=seed), now)
         enough = share >= 1  # the step before went further than it had to
         chosen = (
-            Plan(tuple(groups), {}) if enough else plan(scores, target=share, costs=now, floor=floor, round_to=round_to)
+            Plan(tuple(groups), {})
+            if enough
+            else plan(scores, cost_target=share, costs=now, min_units=min_units, round_to=round_to)
         )
         next_model = cut(smaller, chosen)
         row = {"step": step + 1, "share": now.of(chosen) / whole, "cut": metric(next_model, validation)}
@@ -174,7 +188,7 @@ def shrink(
         else:
             state.stop(row)
     state.kept.finish()
-    return Shrunk(smaller, state.plan, state.rows, state.stopped)
+    return ShrinkResult(smaller, state.plan, state.rows, state.stopped)
 
 
 class _State:
