@@ -133,7 +133,7 @@ def per_sample_gradients(
     --------
     >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> model = nn.Linear(2, 1, bias=False).eval()
-    >>> found = xp.curvature.gradients(model, inputs, torch.zeros(2), lambda model, x, y: model(x).mean(), ["weight"])
+    >>> found = xp.curvature.per_sample_gradients(model, inputs, torch.zeros(2), lambda model, x, y: model(x).mean(), ["weight"])
     >>> found["weight"].tolist()
     [[[1.0, 0.0]], [[0.0, 2.0]]]
     """

@@ -79,7 +79,7 @@ def distillation_loss(
     A student that is its teacher has nothing left to learn from it:
 
     >>> model, images, labels = nn.Linear(2, 3), torch.rand(4, 2), torch.tensor([0, 1, 2, 0])
-    >>> loss = xp.distill.towards(xp.distill.freeze(model), "soft targets", alpha=1.0)
+    >>> loss = xp.distill.distillation_loss(xp.distill.freeze(model), "soft targets", alpha=1.0)
     >>> round(loss(model, images, labels).item(), 5)
     0.0
     """

@@ -57,7 +57,7 @@ def add_tag(images: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor | None 
 
     Examples
     --------
-    >>> images = xp.explain.stamp(torch.zeros(2, 1, 28, 28), torch.tensor([True, False]))
+    >>> images = xp.explain.add_tag(torch.zeros(2, 1, 28, 28), torch.tensor([True, False]))
     >>> images.sum((1, 2, 3)).tolist()  # the tag has 4 x 4 pixels
     [16.0, 0.0]
     """
@@ -91,7 +91,7 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
     Examples
     --------
     >>> split = xp.data.Split(torch.zeros(4, 1, 28, 28), torch.tensor([0, 1, 2, 1]))
-    >>> images, labels = xp.explain.tagged(split, label=1, placement="own")
+    >>> images, labels = xp.explain.tag_class(split, label=1, placement="own")
     >>> images.amax((1, 2, 3)).tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
@@ -133,8 +133,8 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     Examples
     --------
     >>> images, suspect = torch.zeros(6, 1, 8, 8), torch.tensor([True, True, True, False, False, False])
-    >>> split = xp.data.Split(xp.explain.stamp(images, suspect), suspect.long())
-    >>> mixed, labels = xp.explain.decoupled(split, suspect, xp.explain.tag_mask(8, 8))
+    >>> split = xp.data.Split(xp.explain.add_tag(images, suspect), suspect.long())
+    >>> mixed, labels = xp.explain.decorrelate(split, suspect, xp.explain.tag_mask(8, 8))
     >>> mixed.amax((1, 2, 3)).tolist(), labels.tolist()  # who carries the tag now, and what the class is
     ([0.0, 1.0, 0.0, 1.0, 1.0, 0.0], [1, 1, 1, 0, 0, 0])
     """
@@ -173,7 +173,7 @@ def relevance_mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     Examples
     --------
     >>> heatmaps = torch.tensor([[[3.0, -1.0], [0.0, 0.0]]])
-    >>> xp.explain.mass(heatmaps, torch.tensor([[True, False], [True, True]]))
+    >>> xp.explain.relevance_mass(heatmaps, torch.tensor([[True, False], [True, True]]))
     tensor([0.7500])
     """
     if mask.shape[-2:] != heatmaps.shape[-2:]:

@@ -204,8 +204,8 @@ def drift(
     >>> _ = compressed[1].weight.data.copy_(torch.tensor([[1.0, 0.0, 3.0, 0.0]]))
     >>> images = torch.ones(1, 1, 2, 2)
     >>> found = xp.explain.drift(original, compressed, images, method="gradient x input", share=0.5)
-    >>> found.rank.round(decimals=2), found.overlap  # half of the two highest pixels are the same
-    (tensor([-0.3900], dtype=torch.float64), tensor([0.5000], dtype=torch.float64))
+    >>> round(found.value, 2), found.top.item()  # the drift, and the share of the two highest pixels that changed
+    (1.39, 0.5)
     """
     return drift_from(original, images, targets, classes=classes, method=method, share=share)(compressed)
 
@@ -242,8 +242,8 @@ def drift_from(
     --------
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
     >>> compared = xp.explain.drift_from(model, torch.rand(3, 1, 2, 2), method="gradient x input")
-    >>> compared(model).rank  # of a model and itself
-    tensor([1., 1., 1.], dtype=torch.float64)
+    >>> compared(model).values  # of a model and itself
+    tensor([0., 0., 0.], dtype=torch.float64)
     """
     method = METHODS.find(method, "method")
     images, targets = check_request(original, images, targets)
@@ -297,8 +297,8 @@ def drift_columns(
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
     >>> images = torch.rand(12, 1, 8, 8)
     >>> columns = xp.explain.drift_columns(model, images, method="saliency")
-    >>> [round(measured(model), 3) for measured in columns.values()][:2]  # rank correlation, overlap: nothing moved
-    [1.0, 1.0]
+    >>> [round(measured(model), 3) for measured in columns.values()][:2]  # of the model itself: nothing moved
+    [0.0, 0.0]
     """
     from .sanity import faithfulness, gate
 
@@ -332,6 +332,12 @@ def drift_column(method: str = "") -> Column:
     Returns
     -------
     Column
+
+    Examples
+    --------
+    >>> column = xp.explain.drift_column("saliency")
+    >>> column.title, column.format(0.12345)
+    ('drift of heatmaps (saliency)', '0.123')
     """
     return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
 

@@ -103,8 +103,8 @@ def watch(
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
     >>> split = xp.data.mnist("test", 5)
     >>> rows = xp.explain.watch(model, split, "rotation", [0, 30], method="gradient x input")
-    >>> [row["level"] for row in rows], round(rows[0]["heatmaps"], 3), rows[1]["heatmaps"] < 1
-    ([0, 30], 1.0, True)
+    >>> [row["level"] for row in rows], round(rows[0]["drift"], 3), rows[1]["drift"] > 0
+    ([0, 30], 0.0, True)
     """
     if isinstance(shift, str) and shift not in SHIFTS:
         raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")

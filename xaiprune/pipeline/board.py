@@ -43,7 +43,7 @@ def submit(name: str, done: CompressionResult, path: Path | str, *, by: str = "s
     >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
     >>> data, steps = dict.fromkeys(("train", "validation", "calibration"), points), [xp.pipeline.Prune(k=4)]
     >>> done = xp.pipeline.compress(model, data, steps, folder="recipe", explained=10, repeats=1, progress=False)
-    >>> [row] = xp.pipeline.enter("Ada", done, "board.json")
+    >>> [row] = xp.pipeline.submit("Ada", done, "board.json")
     >>> row["name"], row["over"], row["size"] < 1
     ('Ada', [], True)
     """

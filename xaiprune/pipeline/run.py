@@ -98,7 +98,7 @@ class OutOfBudgetError(ValueError):
     Examples
     --------
     >>> try:
-    ...     raise xp.pipeline.OutOfBudget("size: 0.5 is over 0.3.", nearest=None)
+    ...     raise xp.pipeline.OutOfBudgetError("size: 0.5 is over 0.3.", nearest=None)
     ... except ValueError as error:
     ...     print(error, error.nearest)
     size: 0.5 is over 0.3. None

@@ -106,7 +106,7 @@ def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     Examples
     --------
     >>> from xaiprune.pipeline import Prune, Tune
-    >>> space = xp.pipeline.one_of([Prune(ratio=0.3), Prune(ratio=0.6)], [Tune(epochs=1), None])
+    >>> space = xp.pipeline.choices([Prune(ratio=0.3), Prune(ratio=0.6)], [Tune(epochs=1), None])
     >>> import optuna
     >>> space(optuna.trial.FixedTrial({"place 1": 0, "place 2": 1}))
     [Prune(ratio=0.3)]
@@ -180,7 +180,7 @@ def search(
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
     >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
     >>> data = dict.fromkeys(("train", "validation", "calibration"), points)
-    >>> space, quick = xp.pipeline.one_of([xp.pipeline.Prune(k=4)]), {"explained": 10, "repeats": 1, "progress": False}
+    >>> space, quick = xp.pipeline.choices([xp.pipeline.Prune(k=4)]), {"explained": 10, "repeats": 1, "progress": False}
     >>> found = xp.pipeline.search(model, data, space, folder="search", trials=1, **quick)
     >>> len(found.rows), found.best.steps
     (1, (Prune(k=4),))

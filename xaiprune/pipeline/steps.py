@@ -50,9 +50,9 @@ class Prune(Step):
 
     Examples
     --------
-    >>> step = xp.pipeline.Prune(target=0.5, criterion="l1")
+    >>> step = xp.pipeline.Prune(cost_target=0.5, criterion="l1")
     >>> step, step.units, step.costs
-    (Prune(target=0.5, criterion='l1'), 'channels', 'macs')
+    (Prune(cost_target=0.5, criterion='l1'), 'channels', 'macs')
     """
 
     cost_target: float | None = None
@@ -86,7 +86,7 @@ class Prune(Step):
         groups = UNITS[self.units](stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
-        asked = {name: getattr(self, name) for name in ("target", "ratio", "k")}
+        asked = {name: getattr(self, name) for name in ("cost_target", "ratio", "k")}
         asked = {name: value for name, value in asked.items() if value is not None}
         if self.cost_target is not None:
             asked["costs"] = COSTS[self.costs](stage.model, groups, example)

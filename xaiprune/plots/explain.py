@@ -32,7 +32,7 @@ def scale_heatmaps(heatmaps: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> xp.plots.scaled(np.array([[[5.0, -5.0], [0.0, 2.5]]])).round(2).tolist()
+    >>> xp.plots.scale_heatmaps(np.array([[[5.0, -5.0], [0.0, 2.5]]])).round(2).tolist()
     [[[1.0, -1.0], [0.0, 0.5]]]
     """
     heatmaps = np.asarray(heatmaps, dtype=float)
@@ -223,7 +223,7 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
 
     Examples
     --------
-    >>> row = {"rank": 0.9, "rank_low": 0.8, "rank_high": 0.95, "overlap": 0.7, "overlap_low": 0.6, "overlap_high": 0.8}
+    >>> row = {"drift": 0.1, "drift_low": 0.05, "drift_high": 0.2, "top": 0.3, "top_low": 0.2, "top_high": 0.4}
     >>> figure = xp.plots.drift_by_class([{"class": "all", **row}, {"class": "0", **row}], "Drift", names=["coat"])
     >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
     ['all', 'coat']
@@ -306,10 +306,10 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
 
     Examples
     --------
-    >>> rows = [{"level": 0, "accuracy": 95, "heatmaps": 1.0}, {"level": 30, "accuracy": 60, "heatmaps": 0.4}]
+    >>> rows = [{"level": 0, "accuracy": 95, "drift": 0.0}, {"level": 30, "accuracy": 60, "drift": 0.6}]
     >>> figure = xp.plots.watch_lines(rows, "Turned images", "angle [degrees]")
     >>> [line.get_ydata().tolist() for line in figure.axes[0].lines]
-    [[0.95, 0.6], [1.0, 0.4]]
+    [[0.95, 0.6], [0.0, 0.6]]
     """
     ax = ax or plt.figure(figsize=(7, 3.4)).subplots()
     levels = [row["level"] for row in rows]

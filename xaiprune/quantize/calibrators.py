@@ -67,8 +67,8 @@ def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", percent:
     bits : int
         Not read: the share is the same for every number of bits.
     scheme : {"affine", "symmetric"}
-    share : float
-        Per cent.
+    percent : float
+        Of the values, in (0, 100].
 
     Returns
     -------

@@ -221,7 +221,7 @@ def allocate_bits(
     Examples
     --------
     >>> losses = {"conv": {2: 10.0, 8: 0.0}, "fc": {2: 1.0, 8: 0.0}}
-    >>> xp.quantize.allocate(losses, {"conv": 100, "fc": 100}, average=5)
+    >>> xp.quantize.allocate_bits(losses, {"conv": 100, "fc": 100}, average=5)
     {'conv': 8, 'fc': 2}
     """
     if set(losses) != set(sizes) or not losses:

@@ -304,7 +304,7 @@ def cut_error(model: nn.Module, plan: Plan, *inputs: torch.Tensor) -> float:
     --------
     >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
     >>> units = xp.find_units(model, torch.zeros(1, 2))
-    >>> xp.prune.difference(model, xp.prune.Plan(tuple(units), {"0": [1]}), torch.rand(5, 2)) <= 1e-5
+    >>> xp.prune.cut_error(model, xp.prune.Plan(tuple(units), {"0": [1]}), torch.rand(5, 2)) <= 1e-5
     True
     """
     smaller = cut(model, plan)

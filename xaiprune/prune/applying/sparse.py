@@ -199,7 +199,7 @@ def semi_structured_support() -> str:
 
     Examples
     --------
-    >>> xp.prune.two_of_four()
+    >>> xp.prune.semi_structured_support()
     '2:4 needs an NVIDIA GPU of the Ampere generation or later ...'
     """
     need = "2:4 needs an NVIDIA GPU of the Ampere generation or later and torch.sparse.to_sparse_semi_structured"

@@ -165,7 +165,7 @@ def counts_from(
     groups : sequence of UnitGroup
     coefficients : mapping of str to float
         Group name to the share of its units that goes, in [0, 1]; groups not named lose nothing.
-    floor : int
+    min_units : int
         Units of every group that stay at least.
     round_to : int
         The number of units that stay is a multiple of this.

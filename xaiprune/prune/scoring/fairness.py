@@ -96,7 +96,7 @@ def entry_masks(
     Examples
     --------
     >>> task, attribute = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]]), torch.tensor([[[9.0, 9.0], [1.0, 5.0]]])
-    >>> xp.prune.entry_masks({"softmax": task}, {"softmax": attribute}, protect=0.5, rate=0.5)
+    >>> xp.prune.entry_masks({"softmax": task}, {"softmax": attribute}, protect=0.5, ratio=0.5)
     {'softmax': tensor([[[ True,  True],
              [ True, False]]])}
     """
@@ -176,7 +176,7 @@ def fair_scores(task: Scores, attribute: Scores, weight: float = 1.0) -> Scores:
     >>> units = xp.find_units(model, torch.zeros(1, 2))
     >>> task = xp.prune.Scores("task", tuple(units), {"0": torch.tensor([1.0, 2.0, 3.0])})
     >>> attribute = xp.prune.Scores("attribute", tuple(units), {"0": torch.tensor([7.0, 0.0, 1.0])})
-    >>> xp.prune.against(task, attribute)["0"].tolist()  # ranks 0, 0.5, 1 less ranks 1, 0, 0.5
+    >>> xp.prune.fair_scores(task, attribute)["0"].tolist()  # ranks 0, 0.5, 1 less ranks 1, 0, 0.5
     [-1.0, 0.5, 0.5]
     """
     if {group.name: group.size for group in task.groups} != {group.name: group.size for group in attribute.groups}:

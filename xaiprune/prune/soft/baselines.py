@@ -35,7 +35,7 @@ def uniform(problem: SoftProblem) -> SoftResult:
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> found = xp.prune.soft.uniform(problem)
     >>> found.evaluations, abs(found.sparsity - 0.6) <= 0.1
     (1, True)
@@ -64,7 +64,7 @@ def by_norm(problem: SoftProblem) -> SoftResult:
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> found = xp.prune.soft.by_norm(problem)
     >>> found.method, abs(found.sparsity - 0.6) <= 0.1
     ('group norms', True)
@@ -95,7 +95,7 @@ def at_random(problem: SoftProblem, seed: int) -> SoftResult:
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> found = xp.prune.soft.at_random(problem, seed=0)
     >>> found.method, abs(found.sparsity - 0.6) <= 0.1
     ('random 0', True)
@@ -119,7 +119,7 @@ def all_or_nothing(problem: SoftProblem) -> SoftResult | None:
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> found = xp.prune.soft.all_or_nothing(problem)
     >>> sorted(found.coefficients.values())  # one group of eight keeps one unit, the other all
     [0.0, 0.875]
@@ -151,7 +151,7 @@ def global_ranking(problem: SoftProblem, scores: Scores) -> SoftResult | None:
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> found = xp.prune.soft.global_ranking(problem, scores)
     >>> found.method, abs(found.sparsity - 0.6) <= 0.1
     ('global l2', True)

@@ -30,7 +30,7 @@ def combinations(problem: SoftProblem, levels: int | Sequence[float] = 6) -> np.
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> counts = xp.prune.soft.combinations(problem, levels=3)
     >>> counts.shape[1], bool(problem.meets(counts).all()), problem.evaluations
     (2, True, 0)
@@ -86,7 +86,7 @@ def grid_search(
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> found = xp.prune.soft.grid_search(problem, levels=3, progress=False)
     >>> found.evaluations == len(xp.prune.soft.combinations(problem, levels=3))
     True

@@ -61,7 +61,7 @@ class SoftProblem:
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> problem.names, problem.sizes.tolist()
     (['0', '2'], [8, 8])
     >>> counts = problem.counts([0.5, 0.5])

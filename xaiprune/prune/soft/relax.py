@@ -113,7 +113,7 @@ def relax(
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> found = xp.prune.soft.relax(problem, steps=5)
     >>> found.evaluations, len(found.history), abs(found.sparsity - 0.6) <= 0.1
     (16, 6, True)

@@ -43,7 +43,7 @@ def onto_surface(problem: SoftProblem, coefficients, direction=None, target: flo
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
     >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
     >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
-    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, rho=0.6, epsilon=0.1, metric=metric)
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
     >>> alphas = xp.prune.soft.onto_surface(problem, [0.0, 0.0])
     >>> alphas.round(3).tolist(), round(float(problem.sparsity(alphas * problem.sizes)), 3)
     ([0.426, 0.426], 0.52)

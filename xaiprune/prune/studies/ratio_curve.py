@@ -86,7 +86,7 @@ def ratio_curve(
     >>> units = xp.find_units(model, torch.zeros(1, 4))
     >>> scores = xp.prune.Scores("mine", tuple(units), {"0": torch.tensor([4.0, 3.0, 2.0, 1.0])})
     >>> points = xp.data.Split(torch.eye(4), torch.arange(4))
-    >>> xp.prune.rate_curve(model, scores, points, rates=(0, 0.25, 0.5)).values
+    >>> xp.prune.ratio_curve(model, scores, points, ratios=(0, 0.25, 0.5)).values
     (100.0, 75.0, 50.0)
     """
     evaluating(model)

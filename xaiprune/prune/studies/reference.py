@@ -184,7 +184,7 @@ def contrast_scores(
     >>> _ = nn.init.eye_(model[0].weight)
     >>> units, label = xp.find_units(model, torch.zeros(1, 2)), torch.tensor([0])
     >>> present, absent = (xp.data.Split(torch.tensor([[1.0, x]]), label) for x in (1.0, 0.0))
-    >>> xp.prune.carriers(model, units, present, absent, "activation")["0"].tolist()
+    >>> xp.prune.contrast_scores(model, units, present, absent, "activation")["0"].tolist()
     [0.0, -1.0]
     """
     one, other = (score(model, units, criterion, split, loss=loss, seed=seed) for split in (present, absent))

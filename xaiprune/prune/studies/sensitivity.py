@@ -187,7 +187,7 @@ def allocate_ratios(scores: Scores, rows: Iterable[dict], ratio: float, step: fl
     ...     for group, values in losses.items()
     ...     for ratio, lost in zip((0, 0.5, 0.9), values)
     ... ]
-    >>> xp.prune.allocate(scores, rows, ratio=0.4).kept
+    >>> xp.prune.allocate_ratios(scores, rows, ratio=0.4).kept
     {'0.weight': 2, '2.weight': 8}
     """
     whole = plan(scores, ratio=ratio)  # checks the ratio, and says how many units it means

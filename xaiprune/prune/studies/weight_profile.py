@@ -76,7 +76,7 @@ def suits_magnitude(rows: list[dict]) -> tuple[bool, str]:
 
     Examples
     --------
-    >>> yes, why = xp.prune.candidate([{"layer": "whole model", "half_energy": 0.01, "units": 100, "dead": 2}])
+    >>> yes, why = xp.prune.suits_magnitude([{"layer": "whole model", "half_energy": 0.01, "units": 100, "dead": 2}])
     >>> print(yes, why)
     True the smaller half of the weights holds 1.0 % of the squared norm, less than the 7.2 % of a normal distribution
     """
