@@ -45,9 +45,7 @@ LEDGER = [
     {"layer": "fc", "rule": "epsilon", "bias": 1.0, "kept": 0.5, "left": 2.5},
     {"layer": "input", "rule": "", "bias": 0.0, "kept": 0.0, "left": 2.5},
 ]
-ENDS = {
-    f"{key}{end}": value for key in ("drift", "top") for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.7))
-}
+ENDS = {f"{key}{end}": value for key in ("drift", "top") for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.7))}
 DRIFT = [{"class": name, "images": 9, **ENDS} for name in ("0", "3", "all")]
 DRAWS = [
     {"criterion": c, "per_class": n, "values": [90.0, 91.0], "overlap": 0.9, "least": 0.8}

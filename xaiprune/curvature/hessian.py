@@ -15,7 +15,7 @@ from torch import nn
 from ..data import Split
 from .per_sample import batches, check_request, check_scalar
 
-Tensors = dict[str, torch.Tensor]
+_Tensors = dict[str, torch.Tensor]
 
 
 class HessianProduct:
@@ -60,7 +60,7 @@ class HessianProduct:
                     raise ValueError(f"the gradient of {bad[0]!r} is not finite: is the loss NaN or infinite?")
                 self._gradients.append(gradient)
 
-    def __call__(self, vector: Tensors) -> Tensors:
+    def __call__(self, vector: _Tensors) -> _Tensors:
         """The product with a vector, which has the parameters' names and shapes."""
         directions, total = [vector[name] for name in self.names], None
         for gradient in self._gradients:
@@ -75,7 +75,7 @@ class HessianProduct:
             total = products if total is None else [a + b for a, b in zip(total, products)]
         return dict(zip(self.names, total))
 
-    def probes(self, seed: int) -> Iterator[tuple[Tensors, Tensors]]:
+    def probes(self, seed: int) -> Iterator[tuple[_Tensors, _Tensors]]:
         """Random vectors of +1 and -1 (Rademacher) and the Hessian's products with them, for ever.
 
         Parameters
@@ -239,7 +239,7 @@ def hessian_diagonal(
     names: Iterable[str] | None = None,
     probes: int = 100,
     seed: int = 0,
-) -> Tensors:
+) -> _Tensors:
     """Diagonal of the Hessian by Hutchinson's estimator: the mean of ``v * (H v)`` over random signs v.
 
     The error of an entry is the size of the rest of its row over the root of the number of probes (Bekas, Kokiopoulou
@@ -288,7 +288,7 @@ def top_eigenvalue(
     tolerance: float = 1e-4,
     steps: int = 200,
     seed: int = 0,
-) -> tuple[float, Tensors]:
+) -> tuple[float, _Tensors]:
     """Eigenvalue of largest size of the Hessian, and its unit eigenvector, by power iteration.
 
     Parameters
@@ -333,9 +333,9 @@ def top_eigenvalue(
     return value, vector
 
 
-def _norm(vector: Tensors) -> float:
+def _norm(vector: _Tensors) -> float:
     return math.sqrt(sum(part.double().square().sum().item() for part in vector.values()))
 
 
-def _scaled(vector: Tensors, factor: float) -> Tensors:
+def _scaled(vector: _Tensors, factor: float) -> _Tensors:
     return {name: part * factor for name, part in vector.items()}

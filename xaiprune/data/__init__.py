@@ -1,7 +1,19 @@
 """Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
 
+from . import downloads, samples, words
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
-from .splits import FASHION_MNIST_CLASSES, FILES, MNIST_CLASSES, Split, check_images, fashion_mnist, mnist, mnist_whole
+from .splits import (
+    FASHION_MNIST_CLASSES,
+    FILES,
+    MNIST_CLASSES,
+    SPLIT_SIZES,
+    SPLITS,
+    Split,
+    check_images,
+    fashion_mnist,
+    mnist,
+    mnist_whole,
+)
 from .words import LANGUAGES, LETTERS, PLACES
 
 __all__ = [
@@ -13,11 +25,16 @@ __all__ = [
     "LETTERS",
     "MNIST_CLASSES",
     "PLACES",
+    "SPLITS",
+    "SPLIT_SIZES",
     "Split",
     "check_images",
     "cifar10",
+    "downloads",
     "fashion_mnist",
     "imagenette",
     "mnist",
     "mnist_whole",
+    "samples",
+    "words",
 ]

@@ -175,7 +175,7 @@ def _read_executorch(path: Path) -> Callable:
 FORMS: dict[str, Form] = {
     row.name: row
     for row in (
-        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
+        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs._ONNX_PACKAGES),
         Form("torch.export", ".pt2", "torch.export", _write_program, _read_program),
         Form("executorch", ".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
     )

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..core import Registry
 from ..measure import Latency, latencies
-from .needs import ONNX_PACKAGES, lacks_compiler, lacks_packages, need
+from .needs import _ONNX_PACKAGES, lacks_compiler, lacks_packages, need
 from .onnx import onnx_bytes, runnable
 
 
@@ -180,6 +180,6 @@ RUNTIMES: Registry[Runtime] = Registry(
         Runtime("eager", _eager),
         Runtime("eager, channels last", _channels_last),
         Runtime("torch.compile", _compiled, lacks_compiler),
-        Runtime("ONNX Runtime", _onnx_runtime, lambda: lacks_packages(*ONNX_PACKAGES)),
+        Runtime("ONNX Runtime", _onnx_runtime, lambda: lacks_packages(*_ONNX_PACKAGES)),
     ),
 )

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 #: Rows and columns of patches that an image is cut into.
-GRID = 4
+_GRID = 4
 
 
 def draw_patches(count: int, generator: torch.Generator, most: float = 0.5) -> torch.Tensor:
@@ -26,7 +26,7 @@ def draw_patches(count: int, generator: torch.Generator, most: float = 0.5) -> t
         Shape ``(count, GRID, GRID)``, bool.
     """
     share = most * torch.rand(count, 1, 1, generator=generator)
-    return torch.rand(count, GRID, GRID, generator=generator) < share
+    return torch.rand(count, _GRID, _GRID, generator=generator) < share
 
 
 def hide(images: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from ..measure import ACCURACY, Metric
 from ..training import TrainOptions, fit, tune
 from .hidden import draw_patches
 from .losses import Loss
-from .objective import Objective, check_teacher, check_temperature
+from .objective import Objective, _check_teacher, _check_temperature
 from .seen import ModelOutputs, model_outputs
 
 
@@ -76,7 +76,7 @@ def transfer(
     ValueError
         If the teacher is in training mode or requires gradients, or several copies are asked for without ``augment``.
     """
-    check_teacher(teacher)
+    _check_teacher(teacher)
     if copies < 1 or (copies > 1 and augment is None):
         raise ValueError(f"copies must be at least 1, and 1 where nothing is augmented, got {copies}.")
     generator = torch.Generator().manual_seed(seed)
@@ -175,7 +175,7 @@ class _Lesson:
     def at(self, step: int, steps: int) -> None:
         """What changes on the way: the temperature, the copy of a transfer set, and the patches that are hidden."""
         self.objective.temperature = self.schedule(step / steps)
-        check_temperature(self.objective.temperature)
+        _check_temperature(self.objective.temperature)
         self.epoch = step // self.per_epoch
         self.objective.generator.manual_seed(step + 1)  # so that a resumed run hides the same patches
 

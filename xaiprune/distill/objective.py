@@ -103,8 +103,8 @@ class Objective:
         alpha: float,
         layers: Sequence[str] | Mapping[str, str],
     ):
-        check_teacher(teacher)
-        check_temperature(temperature)
+        _check_teacher(teacher)
+        _check_temperature(temperature)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {alpha:g}.")
         self.teacher, self.temperature, self.alpha = teacher, temperature, alpha
@@ -215,14 +215,14 @@ class Objective:
         return pairs
 
 
-def check_teacher(teacher: nn.Module) -> None:
+def _check_teacher(teacher: nn.Module) -> None:
     """Raise if a model could change while it teaches."""
     arguments.evaluating(teacher, "teacher")
     if any(parameter.requires_grad for parameter in teacher.parameters()):
         raise ValueError("teacher requires gradients; pass distill.freeze(teacher), a copy that does not.")
 
 
-def check_temperature(temperature: float) -> None:
+def _check_temperature(temperature: float) -> None:
     """Raise if a temperature is not positive."""
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature:g}.")

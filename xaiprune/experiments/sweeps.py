@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -11,29 +10,28 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import joblib
-import torch
 from tqdm.auto import tqdm
 
 from .. import core
 from ..core import save_atomically
 
 #: A task is a tuple of numbers and strings, so that it can be a key and a line of JSON.
-Task = tuple
+_Task = tuple
 
 #: Seconds after which a table is written again: a process that is killed loses no more.
 _EVERY = 5.0
 
 
 def sweep(
-    function: Callable[[Task], float],
-    tasks: Iterable[Task],
+    function: Callable[[_Task], float],
+    tasks: Iterable[_Task],
     *,
     identity: dict,
     table: Path | str | None = None,
     chunk: int = 1,
     progress: bool = True,
     label: str = "sweep",
-) -> dict[Task, float]:
+) -> dict[_Task, float]:
     """Evaluate a function on many tasks through joblib.
 
     ``joblib.parallel_config("loky", n_jobs=2)`` around the call uses two processes, :func:`on_dask` a cluster.
@@ -157,39 +155,16 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
         yield client
 
 
-def digest(*tensors: torch.Tensor) -> str:
-    """12 hexadecimal digits of the SHA-256 of the tensors' bytes, for an identity.
-
-    Parameters
-    ----------
-    *tensors : torch.Tensor
-        On any device. The digest tells neither shapes nor types apart.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> xp.experiments.digest(torch.zeros(2)) == xp.experiments.digest(torch.zeros(2) + 1e-9)
-    False
-    """
-    total = hashlib.sha256()
-    for tensor in tensors:
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()[:12]
-
-
-def _run(function: Callable[[Task], float], part: Sequence[Task]) -> tuple[Sequence[Task], list[float]]:
+def _run(function: Callable[[_Task], float], part: Sequence[_Task]) -> tuple[Sequence[_Task], list[float]]:
     return part, [function(task) for task in part]
 
 
-def _write(path: Path, identity: dict, known: dict[Task, float]) -> None:
+def _write(path: Path, identity: dict, known: dict[_Task, float]) -> None:
     content = json.dumps({"identity": identity, "rows": list(known.items())})
     save_atomically(path, lambda temporary: temporary.write_text(content))
 
 
-def _read(path: Path, identity: dict) -> dict[Task, float]:
+def _read(path: Path, identity: dict) -> dict[_Task, float]:
     if not path.exists():
         return {}
     try:

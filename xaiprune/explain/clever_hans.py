@@ -7,7 +7,7 @@ import torch
 from ..data import Split
 
 #: Which images of a split carry the tag.
-PLACEMENTS = ("none", "own", "others")
+_PLACEMENTS = ("none", "own", "others")
 #: Three tests of a network that may have learned the tag, with the placement of each.
 TESTS = {"no tag": "none", "as in training": "own", "tag on the others": "others"}
 
@@ -95,8 +95,8 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
     >>> images.amax((1, 2, 3)).tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}.")
+    if placement not in _PLACEMENTS:
+        raise ValueError(f"placement must be one of {', '.join(_PLACEMENTS)}, got {placement!r}.")
     if not (split.labels == label).any():
         raise ValueError(f"label must be a class of the split, got {label}.")
     if not 0 <= share <= 1:

@@ -15,7 +15,7 @@ from torch import nn
 from ..measure import Column
 from .methods import METHODS, Method
 from .resampling import bootstrap
-from .target import check_request
+from .target import _check_request
 
 
 class NoEvidenceError(ValueError):
@@ -246,7 +246,7 @@ def drift_from(
     tensor([0., 0., 0.], dtype=torch.float64)
     """
     method = METHODS.find(method, "method")
-    images, targets = check_request(original, images, targets)
+    images, targets = _check_request(original, images, targets)
     if classes is None:
         classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
     reference = method(original, images, targets)
@@ -300,16 +300,16 @@ def drift_columns(
     >>> [round(measured(model), 3) for measured in columns.values()][:2]  # of the model itself: nothing moved
     [0.0, 0.0]
     """
-    from .sanity import faithfulness, gate
+    from .sanity import _faithfulness, gate
 
     method = METHODS.find(method, "method")
-    images, targets = check_request(original, images, targets)
+    images, targets = _check_request(original, images, targets)
     compared = drift_from(original, images, targets, method=method, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
     label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
 
     def own(model: nn.Module) -> float:
-        return faithfulness(model, images, targets, method(model, images, targets), seed=seed).mean().item()
+        return _faithfulness(model, images, targets, method(model, images, targets), seed=seed).mean().item()
 
     def changed(model: nn.Module) -> float:
         return compared(model).top.quantile(0.5).item()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..measure import predict
-from .target import check_request, explained_output
+from .target import _check_request, explained_output
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def curves(
     [[1.0, 0.5, 0.5]] 0.25
     [[1.0, 1.0, 0.5]] -0.25
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     if heatmaps.shape != (len(images), *images.shape[2:]):
         wanted = (len(images), *images.shape[2:])
         raise ValueError(f"heatmaps must have shape {wanted}, one per image, got {tuple(heatmaps.shape)}.")

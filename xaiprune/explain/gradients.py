@@ -12,8 +12,8 @@ from captum import attr
 from torch import nn
 
 from ..measure import predict
-from .batches import check_count, in_batches, largest
-from .target import check_request, explained_output
+from .batches import _check_count, _in_batches, _largest
+from .target import _check_request, explained_output
 
 
 def saliency(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
@@ -46,7 +46,7 @@ def saliency(model, images, targets=None, *, batch_size: int = 64, progress: boo
     def attribute(forward, some, targets):
         return attr.Saliency(forward).attribute(some, additional_forward_args=targets)
 
-    return in_batches(attribute, model, images, targets, batch_size, progress, largest)
+    return _in_batches(attribute, model, images, targets, batch_size, progress, _largest)
 
 
 def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
@@ -81,7 +81,7 @@ def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progr
     def attribute(forward, some, targets):
         return attr.InputXGradient(forward).attribute(some, additional_forward_args=targets)
 
-    return in_batches(attribute, model, images, targets, batch_size, progress)
+    return _in_batches(attribute, model, images, targets, batch_size, progress)
 
 
 def smoothgrad(
@@ -128,7 +128,7 @@ def smoothgrad(
     """
     if not noise_level >= 0:
         raise ValueError(f"noise_level must be 0 or more, a share of the images' range, got {noise_level}.")
-    check_count("samples", samples)
+    _check_count("samples", samples)
 
     def attribute(forward, some, targets):
         spans = some.detach().flatten(1).amax(1) - some.detach().flatten(1).amin(1)
@@ -146,7 +146,7 @@ def smoothgrad(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return in_batches(attribute, model, images, targets, batch_size // samples, progress, largest)
+        return _in_batches(attribute, model, images, targets, batch_size // samples, progress, _largest)
 
 
 def integrated_gradients(
@@ -199,7 +199,7 @@ def integrated_gradients(
     >>> xp.explain.integrated_gradients(Square().eval(), torch.tensor([[[[1.0, 2.0]]]]))  # they add up to 1 + 4
     tensor([[[1., 4.]]])
     """
-    check_count("steps", steps)
+    _check_count("steps", steps)
 
     def attribute(forward, some, targets):
         return attr.IntegratedGradients(forward).attribute(
@@ -210,7 +210,7 @@ def integrated_gradients(
             additional_forward_args=targets,
         )
 
-    return in_batches(attribute, model, images, targets, batch_size // steps, progress)
+    return _in_batches(attribute, model, images, targets, batch_size // steps, progress)
 
 
 def completeness(
@@ -254,7 +254,7 @@ def completeness(
     >>> xp.explain.completeness(model, images, None, heatmaps)  # the second lacks half of the 3 that the image adds
     tensor([0.0000, 0.5000])
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     if len(heatmaps) != len(images):
         raise ValueError(f"heatmaps must be one per image, got {len(heatmaps)} for {len(images)} images.")
     difference = explained_output(predict(model, images), targets)

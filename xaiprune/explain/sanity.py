@@ -13,13 +13,13 @@ from .drift import heatmap_drift
 from .faithful import Curves, curves
 from .methods import METHODS, Method
 from .resampling import bootstrap
-from .target import check_request
+from .target import _check_request
 
 #: Heatmaps that any method has to beat: no order, the opposite order, and the same method on an untrained model.
 CONTROLS = ("random", "reversed", "re-initialised model")
 
 #: Fewest images that a verdict may rest on.
-FEWEST = 10
+_FEWEST = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +101,9 @@ def gate(
     >>> sorted(verdicts["saliency"].leads), verdicts["saliency"].passes
     (['random', 're-initialised model', 'reversed'], True)
     """
-    images, targets = check_request(model, images, targets)
-    if len(images) < FEWEST:
-        raise ValueError(f"images must be at least {FEWEST}, for an interval over images, got {len(images)}.")
+    images, targets = _check_request(model, images, targets)
+    if len(images) < _FEWEST:
+        raise ValueError(f"images must be at least {_FEWEST}, for an interval over images, got {len(images)}.")
     methods = (methods,) if isinstance(methods, str | Method) else methods
     untrained = reinitialised(model, seed)
     options = {"steps": steps, "baseline": baseline, "seed": seed}
@@ -121,7 +121,7 @@ def gate(
     return found
 
 
-def faithfulness(model: nn.Module, images, targets, heatmaps, **options) -> torch.Tensor:
+def _faithfulness(model: nn.Module, images, targets, heatmaps, **options) -> torch.Tensor:
     """Insertion's area less deletion's for each image, shape ``(N,)``; parameters as of :func:`curves`."""
     return curves(model, images, targets, heatmaps, **options).faithfulness
 

@@ -36,12 +36,12 @@ class Shift:
     heatmaps: Callable
 
 
-def turned(images: torch.Tensor, degrees: float) -> torch.Tensor:
+def _turned(images: torch.Tensor, degrees: float) -> torch.Tensor:
     """Images (N, C, H, W) or heatmaps (N, H, W) turned against the clock about their centre, zeros filled in."""
     return rotate(images, float(degrees), InterpolationMode.BILINEAR) if degrees else images
 
 
-def noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
+def _noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Images with Gaussian noise of this standard deviation, the same each time, clipped to [0, 1]."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     return (images + sigma * noise).clamp(0, 1)
@@ -54,8 +54,8 @@ def _same(heatmaps: torch.Tensor, level: float) -> torch.Tensor:
 SHIFTS: dict[str, Shift] = {
     row.name: row
     for row in (
-        Shift("rotation", "degrees", turned, turned),
-        Shift("noise", "standard deviation", noisy, _same),
+        Shift("rotation", "degrees", _turned, _turned),
+        Shift("noise", "standard deviation", _noisy, _same),
     )
 }
 

@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 #: Layers that a normalisation behind them can become a part of.
-FOLDABLE = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
+_FOLDABLE = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -57,7 +57,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return folded
 
 
-class Tracer(torch.fx.Tracer):
+class _Tracer(torch.fx.Tracer):
     """Every module without parts is one step, whoever wrote it; so is the one that is named."""
 
     def __init__(self, whole: str = ""):
@@ -93,7 +93,7 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     [('placeholder', 'input'), ('call_module', '0'), ('call_module', '1'), ('output', 'output')]
     """
     try:
-        return Tracer(whole).trace(model)
+        return _Tracer(whole).trace(model)
     except Exception as error:
         raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
 
@@ -105,7 +105,7 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
         before = node.args[0] if node.args else None
         if not isinstance(norm, BATCH_NORMS) or norm.running_mean is None:
             continue
-        if isinstance(plain.get(before), FOLDABLE) and len(before.users) == 1:
+        if isinstance(plain.get(before), _FOLDABLE) and len(before.users) == 1:
             found.append((before.target, node.target))
     return found
 

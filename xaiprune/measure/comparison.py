@@ -14,11 +14,11 @@ from .counting import Shipped, costs, csr_bytes, macs, sizes
 from .latency import Latency, latencies
 from .metrics import Metric
 
-__all__ = ["COLUMNS", "POWER_WATTS", "Column", "Comparison", "Scorecard", "Shipped", "card_columns", "compare"]
+__all__ = ["Column", "Comparison", "Scorecard", "Shipped", "card_columns", "compare"]
 __all__ += ["costs", "csr_bytes", "macs", "scorecard", "scorecards", "shifted", "sizes"]
 
 #: Power that the energy estimate assumes, in watts: a laptop's processor under load.
-POWER_WATTS = 15.0
+_POWER_WATTS = 15.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _decimals(digits: int) -> Callable[[float], str]:
 
 
 #: Measures that every scorecard has, beside the task's metric and what a caller adds.
-COLUMNS: dict[str, Column] = {
+_COLUMNS: dict[str, Column] = {
     "parameters": Column("parameters", -1, _count),
     "nonzeros": Column("non-zeros", -1, _count),
     "dense_bytes": Column("dense [bytes]", -1, _count),
@@ -126,7 +126,7 @@ def scorecards(
     *,
     repeats: int = 40,
     threads: int | None = None,
-    power_watts: float = POWER_WATTS,
+    power_watts: float = _POWER_WATTS,
     extra: Mapping[Column, Callable[[nn.Module], float]] | None = None,
 ) -> list[Scorecard]:
     """Measure models on the same data, with their latencies taken in turn so that they can be compared.
@@ -213,7 +213,7 @@ def card_columns(metric: Metric) -> dict[str, Column]:
     """
     titles = {"metric": "", "metric_noise": " under noise", "metric_shift": " under shift"}
     own = {key: Column(f"{metric.name}{title}", metric.better, _decimals(2)) for key, title in titles.items()}
-    return {**own, **COLUMNS}
+    return {**own, **_COLUMNS}
 
 
 def _by_runtime(time: Latency, model: nn.Module) -> Latency:

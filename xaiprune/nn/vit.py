@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class Prepend(nn.Module):
+class _Prepend(nn.Module):
     """The class token, a learned vector, put before the tokens of an image: (N, T, D) to (N, 1 + T, D)."""
 
     def __init__(self, dim: int):
@@ -98,7 +98,7 @@ class Attention(nn.Module):
         return self.output((weights @ value).transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Attention, then two dense layers on every token alone; each adds to what it reads (He et al. 2016)."""
 
     def __init__(self, dim: int, heads: int, width: int, hidden: int):
@@ -156,9 +156,9 @@ class VisionTransformer(nn.Module):
         self.shape = (channels, side, side)
         self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
         nn.init.normal_(self.patches.weight, std=(channels * patch**2) ** -0.5)
-        self.class_token = Prepend(dim)
+        self.class_token = _Prepend(dim)
         self.position = Position(1 + (side // patch) ** 2, dim)
-        self.blocks = nn.Sequential(*(Block(dim, heads, width, hidden) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(_Block(dim, heads, width, hidden) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, classes)
 
@@ -207,7 +207,7 @@ class DistilledTransformer(VisionTransformer):
     def __init__(self, **sizes: int):
         super().__init__(**sizes)
         dim, classes = self.head.in_features, self.head.out_features
-        self.distillation_token = Prepend(dim)
+        self.distillation_token = _Prepend(dim)
         self.position = Position(2 + self.grid**2, dim)
         self.distillation_head = nn.Linear(dim, classes)
 
@@ -239,11 +239,11 @@ def _check_shape(images, shape):
 
 
 #: Four blocks, tokens of 32 numbers, four heads of width 8, 128 neurons: trained in minutes on one core.
-SMALL = {"dim": 32, "depth": 4, "heads": 4, "width": 8, "hidden": 128}
+_SMALL = {"dim": 32, "depth": 4, "heads": 4, "width": 8, "hidden": 128}
 
 
 def small_transformer(classes: int = 10) -> VisionTransformer:
-    """A transformer of the sizes ``SMALL``.
+    """A transformer of 4 blocks, with 4 heads each.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def small_transformer(classes: int = 10) -> VisionTransformer:
     >>> sum(weight.numel() for weight in xp.nn.small_transformer().parameters())
     53386
     """
-    return VisionTransformer(classes=classes, **SMALL)
+    return VisionTransformer(classes=classes, **_SMALL)
 
 
 def small_distilled_transformer(classes: int = 10) -> DistilledTransformer:
@@ -272,6 +272,6 @@ def small_distilled_transformer(classes: int = 10) -> DistilledTransformer:
     Returns
     -------
     DistilledTransformer
-        Of the sizes ``SMALL``, untrained.
+        Untrained, in training mode.
     """
-    return DistilledTransformer(classes=classes, **SMALL)
+    return DistilledTransformer(classes=classes, **_SMALL)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields
 
 from ..explain import drift_column
 from ..measure import Scorecard
-from .step import Step, as_code
+from .step import Step, _as_code
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
 #: Bounds on what is lost may be 0; how far one is broken is a share of this then.
-SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
+_SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
 DRIFT = drift_column()
 
 
@@ -72,7 +72,7 @@ class Budget:
             )
 
     def __repr__(self) -> str:
-        return as_code(self)
+        return _as_code(self)
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -126,10 +126,10 @@ class Budget:
         return max((self._share(name, by) for name, by in self.over(spent).items()), default=0.0)
 
     def _share(self, name: str, by: float) -> float:
-        return by / max(self.bounds[name], SMALLEST.get(name, 0.0))
+        return by / max(self.bounds[name], _SMALLEST.get(name, 0.0))
 
 
-def spent_by(card: Scorecard, original: Scorecard) -> dict[str, float]:
+def _spent_by(card: Scorecard, original: Scorecard) -> dict[str, float]:
     """What a model has used, by the names of a budget.
 
     Parameters

@@ -17,14 +17,14 @@ from ..deploy import RUNTIMES, Frozen, need
 from ..explain import METHODS, drift_from, drift_value
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..training import classification_loss
-from .budget import DRIFT, Budget, spent_by
-from .step import Stage, Step, Work, check_steps
+from .budget import DRIFT, Budget, _spent_by
+from .step import Stage, Step, Work, _check_steps
 from .store import Store, room, told
 
 #: Splits that a recipe works with: the budget is judged on validation images; test images only end in the report.
-SPLITS = ("train", "validation", "calibration")
+_SPLITS = ("train", "validation", "calibration")
 #: Of the heatmaps whose drift is measured, where nothing else is asked for.
-METHOD = "occlusion"
+_METHOD = "occlusion"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def compress(
     folder: Path | str,
     metric: Metric = ACCURACY,
     loss: Callable = classification_loss,
-    method: str = METHOD,
+    method: str = _METHOD,
     explained: int = 40,
     seed: int = 0,
     repeats: int = 40,
@@ -185,11 +185,11 @@ def compress(
     >>> [card.name for card in done.cards], round(done.cards[1]["parameters"] / done.cards[0]["parameters"], 2)
     (['original', '1. Prune'], 0.5)
     """
-    check_given(model, data, method)
-    steps = check_steps(steps)
+    _check_given(model, data, method)
+    steps = _check_steps(steps)
     budget.check(steps)
     need("compress", RUNTIMES["ONNX Runtime"].lacks())
-    data = {name: data[name] for name in SPLITS}
+    data = {name: data[name] for name in _SPLITS}
     identity = {
         "metric": told(metric),
         "loss": told(loss),
@@ -211,7 +211,7 @@ def compress(
             store.save_card(done, measured)
         before, card = (judge.card(**content) for content in measured["cards"])
         cards = [*(cards or [before]), card]
-        rows.append({"step": repr(step), **spent_by(card, before)})
+        rows.append({"step": repr(step), **_spent_by(card, before)})
     facts = {**identity, **judge.timed, "sha256": store.hashes}
     result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
     if over := result.over:
@@ -220,7 +220,7 @@ def compress(
     return result
 
 
-def check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> None:
+def _check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> None:
     """Refuse what no recipe can be run with: ValueError names it.
 
     Parameters
@@ -230,8 +230,8 @@ def check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> Non
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    if missing := [name for name in SPLITS if name not in data]:
-        raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
+    if missing := [name for name in _SPLITS if name not in data]:
+        raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(_SPLITS)}, got {', '.join(data) or 'nothing'}.")
     if not METHODS.find(method, "method").answers_only:
         fit = ", ".join(name for name, row in METHODS.items() if row.answers_only)
         raise ValueError(

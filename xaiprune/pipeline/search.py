@@ -12,11 +12,11 @@ from pathlib import Path
 
 from torch import nn
 
+from ..core import digest
 from ..data import Split
-from ..experiments import digest
 from .budget import Budget
-from .run import METHOD, CompressionResult, OutOfBudgetError, check_given, compress
-from .step import Step, check_steps
+from .run import _METHOD, CompressionResult, OutOfBudgetError, _check_given, compress
+from .step import Step, _check_steps
 from .store import told
 
 
@@ -59,7 +59,7 @@ def orders(*steps: Step) -> list[tuple[Step, ...]]:
     found = []
     for order in itertools.permutations(steps):
         try:
-            found.append(check_steps(order))
+            found.append(_check_steps(order))
         except ValueError:
             continue
     return list(dict.fromkeys(found))
@@ -120,7 +120,7 @@ def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     for first, second in itertools.combinations(places, 2):
         for one, other in itertools.product(first, second):
             if one is not None and other is not None:
-                check_steps([one, other])
+                _check_steps([one, other])
     return _OneOf(places)
 
 
@@ -192,7 +192,7 @@ def search(
         raise ValueError(f"trials must be at least 1, got {trials}.")
     if unknown := [name for name in (*objectives, prefer) if name not in names]:
         raise ValueError(f"objectives and prefer must be of {', '.join(names)}, got {unknown[0]!r}.")
-    check_given(model, data, options.get("method", METHOD))
+    _check_given(model, data, options.get("method", _METHOD))
 
     def run(steps: Sequence[Step], budget: Budget) -> CompressionResult:
         return compress(model, data, steps, budget, folder=folder, seed=seed, **options)
@@ -206,7 +206,7 @@ def search(
         trial = study.ask()
         steps = space(trial)
         try:
-            steps = check_steps(steps)
+            steps = _check_steps(steps)
             spent = run(steps, Budget()).spent
             if unknown := [name for name in (*objectives, *budget.bounds) if not math.isfinite(spent[name])]:
                 raise ValueError(f"{unknown[0]} is {spent[unknown[0]]}.")
@@ -228,7 +228,7 @@ def search(
     holding = [row for row in rows if not row["over"]]
     chosen = min(holding or rows, key=lambda row: row[prefer] if holding else budget.excess(row))
     if chosen["steps"] not in recipes:  # from an earlier call: drawn again by its parameters
-        steps = check_steps(space(optuna.trial.FixedTrial(chosen["parameters"])))
+        steps = _check_steps(space(optuna.trial.FixedTrial(chosen["parameters"])))
         if repr(list(steps)) != chosen["steps"]:
             raise ValueError(f"{folder} holds trials of another space: {chosen['steps']}. Give another folder.")
         recipes[chosen["steps"]] = steps

@@ -16,9 +16,9 @@ from ..graph import fold_batch_norm
 from ..measure import Metric
 
 #: What a step leaves: a model to train and cut, one whose weights are on a grid, or integer kernels.
-FLOAT, ROUNDED, INTEGER = "a float model", "rounded weights", "integer kernels"
+_FLOAT, _ROUNDED, _INTEGER = "a float model", "rounded weights", "integer kernels"
 #: A change of architecture beside plans: batch normalisation is folded.
-FOLD = "fold"
+_FOLD = "fold"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Work:
     progress: bool = True
 
 
-def as_code(value) -> str:
+def _as_code(value) -> str:
     """A dataclass as it is written in code, without what is as by default."""
     told = (f"{f.name}={getattr(value, f.name)!r}" for f in fields(value) if getattr(value, f.name) != f.default)
     return f"{type(value).__name__}({', '.join(told)})"
@@ -83,7 +83,7 @@ class Step:
         What share of a cost is left at the least; a cost that is not named stays as it is.
     """
 
-    takes: ClassVar[tuple[str, ...]] = (FLOAT, ROUNDED)
+    takes: ClassVar[tuple[str, ...]] = (_FLOAT, _ROUNDED)
     gives: ClassVar[str | None] = None
     least: ClassVar[Mapping[str, float]] = {}
 
@@ -105,18 +105,18 @@ class Step:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return as_code(self)
+        return _as_code(self)
 
 
-def changed(original: nn.Module, changes: tuple) -> nn.Module:
+def _changed(original: nn.Module, changes: tuple) -> nn.Module:
     """The architecture that changes make of the original's, as a copy with weights still to be loaded."""
     model = original
     for change in changes:
-        model = fold_batch_norm(model) if change == FOLD else prune.cut(model, change)
+        model = fold_batch_norm(model) if change == _FOLD else prune.cut(model, change)
     return model if changes else copy.deepcopy(model)
 
 
-def check_steps(steps: Sequence) -> tuple:
+def _check_steps(steps: Sequence) -> tuple:
     """The steps as a tuple, if they can follow one another.
 
     Raises
@@ -129,7 +129,7 @@ def check_steps(steps: Sequence) -> tuple:
     steps = tuple(steps)
     if not steps:
         raise ValueError("steps is empty: give at least one, such as Prune(target=0.5).")
-    has, by = FLOAT, None
+    has, by = _FLOAT, None
     for place, step in enumerate(steps, 1):
         if not isinstance(step, Step):
             raise TypeError(f"step {place} must be a step such as Tune(epochs=1), got {step!r}.")

@@ -16,10 +16,10 @@ from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
 from ..training import AUGMENTATIONS, TrainOptions
-from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work
+from .step import _FLOAT, _FOLD, _INTEGER, _ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.
-UNITS: dict[str, Callable] = {
+_UNITS: dict[str, Callable] = {
     "channels": prune.find_units,
     "blocks": prune.find_blocks,
     "heads": prune.find_heads,
@@ -75,7 +75,7 @@ class Prune(Step):
             if value is not None:
                 arguments.share(value, name)
         prune.CRITERIA.find(self.criterion, "criterion")
-        arguments.choice(self.units, "units", UNITS)
+        arguments.choice(self.units, "units", _UNITS)
         arguments.choice(self.costs, "costs", COSTS)
         arguments.choice(self.scope, "scope", ("global", "uniform"))
 
@@ -83,7 +83,7 @@ class Prune(Step):
         """The stage after the cut."""
         calibration = work.data["calibration"]
         example = calibration.images[:1]
-        groups = UNITS[self.units](stage.model, example)
+        groups = _UNITS[self.units](stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
         asked = {name: getattr(self, name) for name in ("cost_target", "ratio", "k")}
@@ -115,7 +115,7 @@ class Tune(Step):
     batch_size: int = 128
     augment: str | Callable | None = None
 
-    takes: ClassVar[tuple[str, ...]] = (FLOAT,)
+    takes: ClassVar[tuple[str, ...]] = (_FLOAT,)
 
     def __post_init__(self):
         arguments.whole(self.epochs, "epochs")
@@ -199,7 +199,7 @@ class Round(Step):
     bits: int = 8
     per_channel: bool = True
 
-    gives: ClassVar[str] = ROUNDED
+    gives: ClassVar[str] = _ROUNDED
 
     def __post_init__(self):
         self.form  # noqa: B018 - a format that does not exist says so
@@ -214,7 +214,7 @@ class Round(Step):
         rounded = quantize.simulate(stage.model, {}, Config(self.form, None))
         for layer in quantize.quantized_layers(rounded).values():
             nn.utils.parametrize.remove_parametrizations(layer, "weight")
-        return Stage(rounded, (*stage.changes, FOLD))
+        return Stage(rounded, (*stage.changes, _FOLD))
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,7 +240,7 @@ class Quantize(Step):
     images: int = 512
     first_in_float: int = 0
 
-    gives: ClassVar[str] = INTEGER
+    gives: ClassVar[str] = _INTEGER
     least: ClassVar[Mapping[str, float]] = {"size": 0.25, "latency": 0.0, "memory": 0.0}
 
     def __post_init__(self):

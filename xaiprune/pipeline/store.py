@@ -16,13 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..core import fingerprint, packed, save_atomically
+from ..core import digest, fingerprint, packed, save_atomically
 from ..data import Split
 from ..deploy import Frozen
-from ..experiments import digest
 from ..measure import Metric
 from ..prune import Plan
-from .step import FOLD, Stage, Step, changed
+from .step import _FOLD, Stage, Step, _changed
 
 #: What torch and safetensors say of a full disk, which is no OSError.
 FULL = ("inline_container", "iostream error", "os error 27", "os error 28")
@@ -118,7 +117,7 @@ def save_stage(stage: Stage, folder: Path | str) -> None:
     frozen = isinstance(stage.model, Frozen)
     model = stage.model.made_from if frozen else stage.model
     state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
-    texts = [change if change == FOLD else change.to_json() for change in stage.changes]
+    texts = [change if change == _FOLD else change.to_json() for change in stage.changes]
     with _replaced(Path(folder)) as new:
         save_atomically(new / WEIGHTS, lambda path: save_file(state, path))
         if frozen:
@@ -173,8 +172,8 @@ def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -
     if not (folder / CHANGES).exists():
         raise FileNotFoundError(f"{folder} holds no stage: {CHANGES} is missing.")
     texts = json.loads((folder / CHANGES).read_text())
-    changes = tuple(text if text == FOLD else Plan.from_json(text) for text in texts)
-    model = changed(original, changes)
+    changes = tuple(text if text == _FOLD else Plan.from_json(text) for text in texts)
+    model = _changed(original, changes)
     model.load_state_dict(load_file(folder / WEIGHTS))
     if (folder / KERNELS).exists():
         return Stage(Frozen(model.eval(), example, (folder / KERNELS).read_bytes()), changes)

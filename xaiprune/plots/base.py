@@ -10,19 +10,19 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
+_BLACK, _ORANGE, _SKY, _GREEN, _YELLOW, BLUE, RED, _PINK = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73"),
     *("#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
 )
 #: One colour and marker per method, the same in every picture.
 METHODS: dict[str, tuple[str, str]] = {
     "descend": (BLUE, "o"),
-    "relax": (GREEN, "s"),
-    "grid": (BLACK, "D"),
+    "relax": (_GREEN, "s"),
+    "grid": (_BLACK, "D"),
     "global fisher": (RED, "^"),
-    "global taylor": (ORANGE, "v"),
-    "global l2": (PINK, "<"),
-    "uniform": (SKY, "x"),
+    "global taylor": (_ORANGE, "v"),
+    "global l2": (_PINK, "<"),
+    "uniform": (_SKY, "x"),
     "random": ("#999999", "."),
 }
 
@@ -37,7 +37,7 @@ def use_style() -> None:
             "axes.spines.right": False,
             "axes.titlesize": 11,
             "axes.titleweight": "bold",
-            "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK]),
+            "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, _GREEN, _ORANGE, _PINK, _SKY, _BLACK]),
             "image.cmap": "gray",
             "legend.frameon": False,
             "legend.fontsize": 9,
@@ -126,12 +126,12 @@ def bars(values: Mapping[str, float], title: str, label: str, *, guess: float | 
     """
     ax = ax or plt.figure(figsize=(7, 0.32 * len(values) + 1.2)).subplots()
     ordered = dict(sorted(values.items(), key=lambda item: item[1]))
-    colours = [METHODS.get(name, (SKY, "."))[0] for name in ordered]
+    colours = [METHODS.get(name, (_SKY, "."))[0] for name in ordered]
     ax.barh(list(ordered), list(ordered.values()), color=colours)
     for place, value in enumerate(ordered.values()):
         ax.annotate(f"{value:.2f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9)
     if guess is not None:
-        ax.axvline(guess, color=BLACK, ls="--", lw=1, label="your guess")
+        ax.axvline(guess, color=_BLACK, ls="--", lw=1, label="your guess")
         ax.legend(loc="lower right")
     ax.set(title=title, xlabel=label)
     return ax.figure
@@ -165,7 +165,7 @@ def histories(runs: Mapping[str, Sequence[dict]], title: str, *, guess: float | 
     for name, rows in runs.items():
         ax.plot([row["evaluations"] for row in rows], [row["value"] for row in rows], marker=".", label=name)
     if guess is not None:
-        ax.axhline(guess, color=BLACK, ls="--", lw=1, label="your guess")
+        ax.axhline(guess, color=_BLACK, ls="--", lw=1, label="your guess")
     ax.set(title=title, xlabel="evaluations (forward passes over the images)", ylabel="PSNR [dB]  (↑ better)")
     ax.legend()
     return ax.figure
@@ -207,7 +207,7 @@ def number_grid(
     return ax.figure
 
 
-def by(rows: Sequence[dict], key: str) -> dict:
+def _by(rows: Sequence[dict], key: str) -> dict:
     """Value of a column to the rows that have it, in the order of their first appearance."""
     found: dict = {}
     for row in rows:
@@ -262,9 +262,9 @@ def lines(
         marker = "." if len(x) < 40 else ""
         ax.plot(x, y, styles[place // 7 % 4], color=colour, marker=marker, label=name)
     for place, (name, x) in enumerate((marks or {}).items()):
-        ax.axvline(x, color=BLACK, ls=("--", ":", "-.")[place % 3], lw=1, label=name)
+        ax.axvline(x, color=_BLACK, ls=("--", ":", "-.")[place % 3], lw=1, label=name)
     for place, (name, y) in enumerate((levels or {}).items()):
-        ax.axhline(y, color=BLACK, ls=(":", "--", "-.")[place % 3], lw=1, label=name)
+        ax.axhline(y, color=_BLACK, ls=(":", "--", "-.")[place % 3], lw=1, label=name)
     if guess is not None:
         ax.plot(*guess, "x", color=RED, markersize=11, markeredgewidth=3, ls="", label="your guess")
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
@@ -300,8 +300,8 @@ def bands(
     [85.0, 50.0]
     """
     ax = ax or plt.figure(figsize=(7.5, 4)).subplots()
-    for place, (name, mine) in enumerate(by(rows, line).items()):
-        at = dict(sorted((value, [row[y] for row in some]) for value, some in by(mine, x).items()))
+    for place, (name, mine) in enumerate(_by(rows, line).items()):
+        at = dict(sorted((value, [row[y] for row in some]) for value, some in _by(mine, x).items()))
         colour, marker = METHODS.get(name, (None, "."))
         style = ("-", "--", ":")[place // 7 % 3]
         (drawn,) = ax.plot(list(at), [np.mean(v) for v in at.values()], style, color=colour, marker=marker, label=name)

@@ -9,12 +9,12 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, GREEN, RED, SKY, by, montage
+from .base import _BLACK, _GREEN, _SKY, BLUE, RED, _by, montage
 
 #: Colours of evidence: red speaks for the answer, blue against it, white is none.
 EVIDENCE = "RdBu_r"
 #: The controls of the sanity gate look the same in every picture.
-CONTROL_STYLES = {"random": ("#999999", ":"), "reversed": (BLACK, "--"), "re-initialised model": (RED, "-.")}
+_CONTROL_STYLES = {"random": ("#999999", ":"), "reversed": (_BLACK, "--"), "re-initialised model": (RED, "-.")}
 
 
 def scale_heatmaps(heatmaps: np.ndarray) -> np.ndarray:
@@ -150,13 +150,13 @@ def waterfall(rows: Sequence[dict], title: str, *, unit: str = "logit", ax: Axes
     names = [row["layer"] for row in rows]
     ends = [place for place, name in enumerate(names) if name in ("output", "input")]
     ax.bar(ends, [rows[place]["left"] for place in ends], color=BLUE, label="explained output, and what pixels got")
-    for colour, key, label in ((RED, "bias", "kept by the bias"), (BLACK, "kept", "lost to epsilon or nowhere to go")):
+    for colour, key, label in ((RED, "bias", "kept by the bias"), (_BLACK, "kept", "lost to epsilon or nowhere to go")):
         base = [row["left"] + (row["kept"] if key == "bias" else 0) for row in rows]
         ax.bar(range(len(rows)), [row[key] for row in rows], bottom=base, color=colour, label=label)
     levels = [row["left"] for row in rows]
     for place in range(len(rows) - 1):
-        ax.plot([place, place + 1], [levels[place]] * 2, color=BLACK, lw=0.6)
-    ax.axhline(0, color=BLACK, lw=0.8)
+        ax.plot([place, place + 1], [levels[place]] * 2, color=_BLACK, lw=0.6)
+    ax.axhline(0, color=_BLACK, lw=0.8)
     ax.set_xticks(range(len(rows)), names, rotation=30, ha="right")
     ax.set(title=title, ylabel=f"relevance [{unit}]", xlabel="from the output back to the input")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -190,8 +190,8 @@ def faithfulness_curves(
     figure = plt.figure(figsize=(9.5, 3.5))
     left, right = figure.subplots(1, 2, sharey=True)
     for name, (deletion, insertion) in curves.items():
-        colour, style = CONTROL_STYLES.get(name, (None, "-"))
-        width = 1.4 if name in CONTROL_STYLES else 2.2
+        colour, style = _CONTROL_STYLES.get(name, (None, "-"))
+        width = 1.4 if name in _CONTROL_STYLES else 2.2
         left.plot(shares, np.mean(deletion, axis=0), style, color=colour, lw=width, label=name)
         right.plot(shares, np.mean(insertion, axis=0), style, color=colour, lw=width, label=name)
     left.set(
@@ -232,16 +232,16 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
     places = np.arange(len(rows))
     for offset, colour, key, label in (
         (-0.2, BLUE, "drift", "drift"),
-        (0.2, SKY, "top", "changed among the highest pixels"),
+        (0.2, _SKY, "top", "changed among the highest pixels"),
     ):
         values = np.array([row[key] for row in rows])
         ends = np.array([[row[f"{key}_low"] for row in rows], [row[f"{key}_high"] for row in rows]])
         ax.bar(places + offset, values, 0.4, color=colour, label=label)
-        ax.errorbar(places + offset, values, np.abs(ends - values), fmt="none", ecolor=BLACK, lw=1)
+        ax.errorbar(places + offset, values, np.abs(ends - values), fmt="none", ecolor=_BLACK, lw=1)
     labels = [row["class"] if names is None or row["class"] == "all" else names[int(row["class"])] for row in rows]
     slanted = {} if names is None else {"rotation": 30, "ha": "right"}
     ax.set_xticks(places, labels, **slanted)
-    ax.axhline(0, color=BLACK, lw=0.8)
+    ax.axhline(0, color=_BLACK, lw=0.8)
     ax.set(title=title, xlabel="class", ylabel="drift from the original (↓ better)", ylim=(0, None))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax.figure
@@ -273,7 +273,7 @@ def draws_against_size(rows: Sequence[dict], title: str, ylabel: str) -> Figure:
     """
     figure = plt.figure(figsize=(10, 3.4))
     left, right = figure.subplots(1, 2)
-    for place, (name, mine) in enumerate(by(rows, "criterion").items()):
+    for place, (name, mine) in enumerate(_by(rows, "criterion").items()):
         sizes, style = [row["per_class"] for row in mine], ("o-", "s--", "^:", "D-.")[place % 4]
         (line,) = left.plot(sizes, [np.mean(row["values"]) for row in mine], style, label=name)
         ends = [[f(row["values"]) for row in mine] for f in (min, max)]
@@ -318,7 +318,7 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
     if "images" in rows[0]:
         ax.plot(levels, [row["images"] for row in rows], "x-.", color="#999999", label="control: the bare images")
     if "scores" in rows[0]:
-        ax.plot(levels, [row["scores"] for row in rows], "^:", color=GREEN, label="drift of the unit scores")
+        ax.plot(levels, [row["scores"] for row in rows], "^:", color=_GREEN, label="drift of the unit scores")
     ax.set(title=title, xlabel=xlabel, ylabel="accuracy (↑ better), drift (↓ better)", ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax.figure

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, METHODS, ORANGE, PINK, RED, by
+from .base import _BLACK, _ORANGE, _PINK, BLUE, METHODS, RED, _by
 
 
 def sparsity_curve(
@@ -44,7 +44,7 @@ def sparsity_curve(
     """
     ax = ax or plt.figure(figsize=(5.5, 3.4)).subplots()
     ax.plot(alphas, sparsity, color=BLUE, label="measured sparsity S")
-    ax.plot([0, 1], [0, 1], color=BLACK, lw=1, ls=":", label="if it were a line")
+    ax.plot([0, 1], [0, 1], color=_BLACK, lw=1, ls=":", label="if it were a line")
     if guess is not None:
         ax.plot([0.5], [guess], "x", color=RED, markersize=11, markeredgewidth=3, label="your guess")
     ax.set(
@@ -76,7 +76,7 @@ def loss_curves(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> 
     [[0.0, 0.0], [0.5, 2.5], [1.0, 10.0]]
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
-    for group, mine in by(rows, "group").items():
+    for group, mine in _by(rows, "group").items():
         alphas, losses = [0, *(r["alpha"] for r in mine)], [0, *(r["loss"] for r in mine)]
         ax.plot(alphas, losses, marker=".", label=f"{group} ({mine[0]['units']})")
     ax.set(title=title, xlabel="share of the group that goes, alpha", ylabel="PSNR lost [dB]  (↓ better)")
@@ -190,8 +190,8 @@ def psnr_against_sparsity(
     for method in methods:
         mine = [row for row in rows if row["method"] == method or row["method"].startswith(f"{method} ")]
         mine = [row for row in mine if method == "random" or row["method"] == method]
-        by_rho = {rho: [row[key] for row in some] for rho, some in sorted(by(mine, "rho").items())}
-        colour, marker = METHODS.get(method, (BLACK, "."))
+        by_rho = {rho: [row[key] for row in some] for rho, some in sorted(_by(mine, "rho").items())}
+        colour, marker = METHODS.get(method, (_BLACK, "."))
         means = [np.mean(values) for values in by_rho.values()]
         line = "" if method == "grid" else "-"
         ax.plot(list(by_rho), means, line, color=colour, marker=marker, label=method, markersize=5)
@@ -236,7 +236,7 @@ def coefficients_per_group(
         middle = values.mean(0)
         spread = np.stack([middle - values.min(0), values.max(0) - middle]).clip(0)  # rounding may leave -1e-17
         at = np.arange(len(groups)) + (place - (len(methods) - 1) / 2) * width
-        colour = METHODS.get(method, (BLACK, "."))[0]
+        colour = METHODS.get(method, (_BLACK, "."))[0]
         ax.bar(at, middle, width * 0.9, color=colour, label=method, yerr=spread, error_kw={"lw": 1, "alpha": 0.6})
     ax.set_xticks(range(len(groups)), [group.replace(".", "\n") for group in groups])
     ax.set(title=title, ylabel="share that goes, alpha", ylim=(0, 1))
@@ -287,7 +287,7 @@ def search_path(
     filled = ax.contourf(*axes, landscape, levels=14, cmap="viridis")
     ax.figure.colorbar(filled, ax=ax, label="PSNR [dB]  (↑ better)")
     ax.contour(*axes, sparsity, levels=[target_sparsity], colors="white", linewidths=2)
-    for (name, points), colour in zip(paths.items(), (RED, ORANGE, PINK)):
+    for (name, points), colour in zip(paths.items(), (RED, _ORANGE, _PINK)):
         points = np.asarray(points)
         ax.plot(*points.T, "-o", color=colour, markersize=4, label=name)
         ax.plot(*points[-1], "*", color=colour, markersize=15, markeredgecolor="white")

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, GREEN, ORANGE, RED, SKY, by
+from .base import _BLACK, _GREEN, _ORANGE, _SKY, BLUE, RED, _by
 
 _GONE = "#DDDDDD"
 
@@ -96,12 +96,12 @@ def cliff(
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
     shares = [100 * row["share"] for row in rows]
-    for key, colour, marker in (("cut", RED, "v"), ("recalibrated", ORANGE, "s"), ("tuned", GREEN, "o")):
+    for key, colour, marker in (("cut", RED, "v"), ("recalibrated", _ORANGE, "s"), ("tuned", _GREEN, "o")):
         ax.plot(shares, [row[key] for row in rows], marker, color=colour, ls="-", lw=1, label=key)
     for share, row in zip(shares, rows):
         ax.plot([share, share], [row["cut"], row["tuned"]], color=_GONE, lw=1, zorder=0)
     if intact is not None:
-        ax.axhline(intact, color=BLACK, ls=":", lw=1, label="original")
+        ax.axhline(intact, color=_BLACK, ls=":", lw=1, label="original")
     ax.xaxis.set_inverted(True)
     ax.set(title=title, xlabel="cost that is left [%]  (→ smaller)", ylabel=ylabel)
     ax.legend()
@@ -134,7 +134,7 @@ def frontier(
     """
     ax = ax or plt.figure(figsize=(8, 4)).subplots()
     top = max(row["drift"] for row in rows)
-    for place, (method, mine) in enumerate(by(rows, "method").items()):
+    for place, (method, mine) in enumerate(_by(rows, "method").items()):
         mine = sorted(mine, key=lambda row: row[x])
         across, up = [row[x] for row in mine], [row["accuracy"] for row in mine]
         ax.plot(across, up, ("-", "--", ":", "-.")[place % 4], color="gray", lw=1, zorder=1)
@@ -173,7 +173,7 @@ def runtime_bars(
     """
     ax = ax or plt.figure(figsize=(8, 3.4)).subplots()
     models, runtimes = (list(dict.fromkeys(key[place] for key in times)) for place in (0, 1))
-    width, colours = 0.8 / len(models), (BLACK, BLUE, SKY, GREEN, ORANGE)
+    width, colours = 0.8 / len(models), (_BLACK, BLUE, _SKY, _GREEN, _ORANGE)
     for place, model in enumerate(models):
         at = np.arange(len(runtimes)) + (place - (len(models) - 1) / 2) * width
         low, middle, high = np.array([times.get((model, runtime), 3 * (np.nan,)) for runtime in runtimes]).T

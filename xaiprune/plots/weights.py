@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, RED, by
+from .base import _BLACK, BLUE, RED, _by
 
 
 def weight_histograms(
@@ -67,7 +67,7 @@ def histogram(ax: Axes, values: np.ndarray, threshold: float | None = None, bins
         ax.bar(middles[chosen], counts[chosen], edges[1] - edges[0], color=colour)
     if threshold is not None:
         for side in (-threshold, threshold):
-            ax.axvline(side, color=BLACK, lw=1, ls="--")
+            ax.axvline(side, color=_BLACK, lw=1, ls="--")
     ax.set(yscale="log", xlabel="weight", ylim=(0.5, None))
 
 
@@ -107,9 +107,9 @@ def sensitivity_curves(
     [[0.5, 90.0]]
     """
     ax = ax or plt.figure(figsize=(7.5, 4)).subplots()
-    for name, mine in by(rows, "group").items():
+    for name, mine in _by(rows, "group").items():
         x, y = [row["ratio"] for row in mine], [row["value"] for row in mine]
-        whole = {"color": BLACK, "lw": 2.5} if name == "whole model" else {}
+        whole = {"color": _BLACK, "lw": 2.5} if name == "whole model" else {}
         (line,) = ax.plot(x, y, marker=".", label=name, **whole)
         edge = (edges or {}).get(name)
         if edge is not None:

@@ -12,7 +12,7 @@ from torch import nn
 from ..graph import fold_batch_norm
 from .calibrate import check_float
 from .equalize import channel_clamp, equalizable_pairs
-from .walk import by_channel, layerwise
+from .walk import _by_channel, layerwise
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def _moments(
     sums: dict[nn.Module, torch.Tensor] = {}
 
     def add(module, inputs, output):
-        values = by_channel(module, output.double())
+        values = _by_channel(module, output.double())
         new = torch.stack([torch.full((len(values),), values.shape[1]), values.sum(1), values.square().sum(1)])
         sums[module] = sums.get(module, 0) + new
 
@@ -140,7 +140,7 @@ def correct_bias(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
     """
     better = copy.deepcopy(quantized)
     for step in layerwise(model, better, images):
-        shift = by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
+        shift = _by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
         if not torch.isfinite(shift).all():
             raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")
         step.layer.bias = nn.Parameter(shift if step.layer.bias is None else step.layer.bias + shift)

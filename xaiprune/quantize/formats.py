@@ -10,10 +10,10 @@ from torch import nn
 
 from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from .calibrators import CALIBRATORS, Calibrator
-from .grid import limits
+from .grid import _limits
 
 #: Layers with weights that are quantized, and whose inputs are.
-LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
+_LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Format:
     per_channel: bool = False
 
     def __post_init__(self):
-        limits(self.bits, self.scheme)
+        _limits(self.bits, self.scheme)
         self.ranges  # noqa: B018 - a calibrator that does not exist says so
 
     @property
@@ -154,7 +154,7 @@ def quantized_layers(model: nn.Module) -> dict[str, nn.Module]:
     >>> list(xp.quantize.quantized_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2))))
     ['0', '3']
     """
-    return {name: module for name, module in model.named_modules() if isinstance(module, LAYERS)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, _LAYERS)}
 
 
 def first_and_last(model: nn.Module, config: Config) -> dict[str, Config]:

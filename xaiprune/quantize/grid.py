@@ -10,7 +10,7 @@ import torch
 
 #: How a range becomes a grid: whole numbers around zero with zero at 0, or from 0 up with zero where it falls.
 SCHEMES = ("symmetric", "affine")
-BITS = range(2, 17)
+_BITS = range(2, 17)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +158,10 @@ class Grid:
         return f"Grid(q from {self.least} to {self.most}, {each})"
 
 
-def limits(bits: int, scheme: str) -> tuple[int, int]:
+def _limits(bits: int, scheme: str) -> tuple[int, int]:
     """Smallest and largest q: ``+-(2^(b-1) - 1)`` for symmetric, 0 to ``2^b - 1`` for affine grids."""
-    if bits not in BITS:
-        raise ValueError(f"bits must be a whole number from {BITS[0]} to {BITS[-1]}, got {bits!r}.")
+    if bits not in _BITS:
+        raise ValueError(f"bits must be a whole number from {_BITS[0]} to {_BITS[-1]}, got {bits!r}.")
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}.")
     most = 2 ** (bits - 1) - 1
@@ -207,7 +207,7 @@ def grid_of(
     >>> grid.quantize(numbers).tolist(), [round(value, 2) for value in grid(numbers).tolist()]
     ([0, 1, 255], [0.0, 0.01, 2.55])
     """
-    least, most = limits(bits, scheme)
+    least, most = _limits(bits, scheme)
     low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (low, high))
     if not (torch.isfinite(low).all() and torch.isfinite(high).all()):
         raise ValueError(f"low and high must be finite, got {low.tolist()} and {high.tolist()}.")

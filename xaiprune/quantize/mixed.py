@@ -27,13 +27,13 @@ from .formats import Config, Format, quantized_layers
 from .simulate import weight_numbers
 
 #: Bits that a layer may have.
-CHOICES = (2, 3, 4, 5, 6, 8)
+_CHOICES = (2, 3, 4, 5, 6, 8)
 
 
 def weight_errors(
     model: nn.Module,
     form: Format = Format(),  # noqa: B008
-    choices: Sequence[int] = CHOICES,
+    choices: Sequence[int] = _CHOICES,
 ) -> dict[str, dict[int, float]]:
     """``|Q(W) - W|^2`` of every layer at every number of bits, batch normalisation folded.
 

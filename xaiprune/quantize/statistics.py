@@ -9,7 +9,7 @@ import math
 import torch
 
 #: Bins of a histogram, and at most how many values of one batch it counts.
-BINS, COUNTED = 2048, 2**18
+_BINS, _COUNTED = 2048, 2**18
 
 
 class Statistics:
@@ -29,7 +29,7 @@ class Statistics:
         At most so many values of a batch go into the histogram.
     """
 
-    def __init__(self, bins: int = BINS, momentum: float = 0.1, counted: int = COUNTED):
+    def __init__(self, bins: int = _BINS, momentum: float = 0.1, counted: int = _COUNTED):
         if bins < 0 or bins % 4:
             raise ValueError(f"bins must be a multiple of 4, or 0 for no histogram, got {bins}.")
         if not 0 < momentum <= 1:

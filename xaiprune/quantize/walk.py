@@ -134,6 +134,6 @@ def _attribute(model: nn.Module, constants: nn.Module, path: str):
     return getattr(root.get_submodule(owner), name)
 
 
-def by_channel(layer: nn.Module, outputs: torch.Tensor) -> torch.Tensor:
+def _by_channel(layer: nn.Module, outputs: torch.Tensor) -> torch.Tensor:
     """What a layer gives, as ``(channels, places)``: images in order, then positions."""
     return outputs.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)

@@ -33,7 +33,7 @@ from ..prune import (
 )
 from .canvas import LiveFigure, Panels
 from .controls import Bank, Menu, Whole, image_slider, rows_of
-from .explorer import Explorer, wrapped
+from .explorer import Explorer, _wrapped
 
 SHARES = "Blues"  # what a head has of its criterion's total
 
@@ -281,7 +281,7 @@ class HeadExplorer(Explorer[View]):
             control.style.description_width = "70px"
         self.picture = Picture(split.images, self.units["heads"])
         stops = ((heads, neurons), (heads // 2, neurons)) if stops is None else stops
-        super().__init__(controls, stops, [wrapped([controls["off"], widgets.VBox(column)])])
+        super().__init__(controls, stops, [_wrapped([controls["off"], widgets.VBox(column)])])
 
     @classmethod
     def example(cls) -> HeadExplorer:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .. import data, measure
-from ..core import files
+from ..core import cache_dir
 from ..measure import ACCURACY, PSNR, Metric
 from ..nn import VisionTransformer, small_transformer
 from ..training import (
@@ -69,7 +69,7 @@ class Recipe:
     stored: torch.dtype = torch.float32
 
 
-def with_biased_body(model: nn.Module) -> nn.Module:
+def _with_biased_body(model: nn.Module) -> nn.Module:
     """Give a small transformer the weights of "vit-biased", in place, but for the head: a start for training."""
     body = {name: tensor for name, tensor in load("vit-biased").state_dict().items() if not name.startswith("head")}
     model.load_state_dict(model.state_dict() | body)
@@ -168,7 +168,7 @@ MODELS: dict[str, Recipe] = {
         metric=ACCURACY,
         epochs=2,
         lr=1e-3,
-        start=with_biased_body,
+        start=_with_biased_body,
     ),
     "mobilenet-cifar10": Recipe(
         build=partial(mobilenet, channels=3),
@@ -251,7 +251,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         seed=seed,
         augment=recipe.augment,
         validate=lambda model: recipe.metric(model, validation),
-        resume=files.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
+        resume=cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )
     weights = save_weights(model, name, seed, dtype=recipe.stored, out=out)
     result = {

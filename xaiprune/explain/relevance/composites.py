@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ...core import Registry
-from .ledger import Entry
+from .ledger import _Entry
 from .rules import PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 
 
@@ -30,7 +30,7 @@ class Where:
     depth: tuple[float, float] = (0.0, 1.0)
     first: bool = False
 
-    def holds(self, entry: Entry, layers: int) -> bool:
+    def holds(self, entry: _Entry, layers: int) -> bool:
         """Whether a layer is meant.
 
         Parameters
@@ -78,7 +78,7 @@ class Composite:
             if isinstance(rule, PixelRule) and not where.first:
                 raise ValueError(f"composite {self.name!r}: {rule.name} is for pixels; say Where(first=True).")
 
-    def rule(self, entry: Entry, layers: int) -> Rule | PixelRule:
+    def rule(self, entry: _Entry, layers: int) -> Rule | PixelRule:
         """The rule that a layer follows.
 
         Parameters

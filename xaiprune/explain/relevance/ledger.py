@@ -9,7 +9,7 @@ import torch
 
 
 @dataclass(eq=False)
-class Entry:
+class _Entry:
     """One layer's line, filled in by the backward pass.
 
     Attributes
@@ -60,7 +60,7 @@ class Ledger:
 
     output: torch.Tensor
     inputs: torch.Tensor
-    entries: tuple[Entry, ...]
+    entries: tuple[_Entry, ...]
 
     @property
     def bias(self) -> torch.Tensor:

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..target import check_request, explained_output
+from ..target import _check_request, explained_output
 from .composites import Composite
 from .ledger import Ledger
-from .trace import Trace, modified_gradients
+from .trace import _Trace, modified_gradients
 
 
 def lrp(
@@ -56,7 +56,7 @@ def lrp(
     tensor([[[ 1.,  2.],
              [ 0., -1.]]])
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     parts = zip(images.split(batch_size), targets.split(batch_size))
     bar = tqdm(parts, total=-(-len(images) // batch_size), disable=not progress, desc="relevance")
     return torch.cat([propagate(model, *part, composite=composite)[0].sum(1) for part in bar])
@@ -130,7 +130,7 @@ def inner_relevance(
         If there is no such layer, or its output takes no part: that of a convolution that is folded into the
         normalisation after it does not exist in the folded model.
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     modules = dict(model.named_modules())
     if layer not in modules:
         known = ", ".join(name for name in modules if name)
@@ -152,7 +152,7 @@ def inner_relevance(
     return sum(parts)
 
 
-def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: Trace) -> tuple:
+def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: _Trace) -> tuple:
     """The sum over images of what is explained, as the end of a graph, and each image's value."""
     if targets.is_floating_point():
         raise ValueError(

@@ -15,7 +15,7 @@ from ...data import Split
 from ..units import UnitGroup
 
 #: Images that go through the model at once while units are valued: memory and time, not the result.
-BATCH = 256
+_BATCH = 256
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def per_image(
     """
     found: dict[str, list[torch.Tensor]] = {group.name: [] for group in groups}
     for some in alike(groups):
-        for images, labels in zip(data.images.split(BATCH), data.labels.split(BATCH)):
+        for images, labels in zip(data.images.split(_BATCH), data.labels.split(_BATCH)):
             places: list[str] = []
             parts: list[torch.Tensor] = []
 

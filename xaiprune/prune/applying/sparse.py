@@ -12,7 +12,7 @@ from torch import nn
 
 from ...measure import latencies
 
-SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
 class SparseLinear(nn.Module):
@@ -84,7 +84,7 @@ def sparse_latency(
     inputs: int = 784,
     batch: int = 64,
     *,
-    sparsities: Sequence[float] = SPARSITIES,
+    sparsities: Sequence[float] = _SPARSITIES,
     repeats: int = 40,
     seed: int = 0,
 ) -> list[dict]:

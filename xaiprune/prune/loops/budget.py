@@ -20,7 +20,7 @@ from ..scoring import Scores
 from ..units import Plan
 
 #: Halvings of the way between the target and the whole cost, where the target cannot be had within the budget.
-STOPS = 6
+_STOPS = 6
 
 
 class ExplanationBudget:
@@ -184,7 +184,7 @@ def prune_within_budget(
                 return BudgetResult(found, rows, prices, reached=True)
     cheapest = min(rows, key=lambda row: (row[key], row["drift"], row["lost"]))["closed"]
     best, low, high = Plan(scores.groups, {}), cost_target, 1.0
-    for _ in range(STOPS):
+    for _ in range(_STOPS):
         middle = (low + high) / 2
         found = planned(middle, cheapest)
         best, low, high = (found, low, middle) if holds(found, cheapest) else (best, middle, high)

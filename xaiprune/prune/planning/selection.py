@@ -13,7 +13,7 @@ from ...core import nearest, share, whole
 from ..costs import Costs
 from ..scoring import Scores
 from ..units import WEIGHTS, Plan, UnitGroup
-from .ranking import check_limits, chunks_of, ranked
+from .ranking import _check_limits, _chunks_of, _ranked
 from .targets import to_target
 
 
@@ -92,7 +92,7 @@ def plan(
         raise ValueError("give exactly one of ratio, k, coefficients, threshold, pattern and target.")
     if (cost_target is None) != (costs is None):
         raise ValueError("target and costs go together: target is the share of costs that may be left.")
-    check_limits(scope, min_units, round_to)
+    _check_limits(scope, min_units, round_to)
     if round_to != 1 and (threshold is not None or pattern is not None):
         raise ValueError("round_to does not go with threshold and pattern: these say by themselves what stays.")
     if coefficients is not None:
@@ -106,8 +106,8 @@ def plan(
     if cost_target is not None:
         return to_target(scores, costs, cost_target, scope=scope, min_units=min_units, round_to=round_to)
     if pattern is not None:
-        return n_of_m(scores, *pattern)
-    chunks = [chunks_of(group, min_units, round_to) for group in scores.groups]
+        return _n_of_m(scores, *pattern)
+    chunks = [_chunks_of(group, min_units, round_to) for group in scores.groups]
     if ratio is not None:
         k, told = _near(share(ratio, "ratio", zero=True), sum(group.size for group in scores.groups), chunks)
         if told:
@@ -196,7 +196,7 @@ def counts_from(
     counts = {}
     for group in groups:
         wanted = int(coefficients.get(group.name, 0) * group.size + 0.5)
-        possible = np.cumsum([0, *chunks_of(group, min_units, round_to)])
+        possible = np.cumsum([0, *_chunks_of(group, min_units, round_to)])
         counts[group.name] = int(possible[possible <= wanted].max())
     return counts
 
@@ -237,7 +237,7 @@ def _below(scores: Scores, threshold: float | Mapping[str, float], min_units: in
     return Plan(scores.groups, removed)
 
 
-def n_of_m(scores: Scores, n: int, m: int) -> Plan:
+def _n_of_m(scores: Scores, n: int, m: int) -> Plan:
     """Of every m neighbouring inputs of an output, keep the n with the highest scores; ties go by index.
 
     For dense layers the m weights are neighbours in a row. For convolutions they are the same tap of m neighbouring
@@ -310,7 +310,7 @@ def _reachable(chunks: list[np.ndarray]) -> int:
 
 def _allocate(scores: Scores, k: int, chunks: list[np.ndarray], scope: str) -> dict[str, int]:
     """Take chunks in the order of their rank while exactly k stays within reach."""
-    places, steps, order = ranked(scores, chunks, scope)
+    places, steps, order = _ranked(scores, chunks, scope)
     if _single(chunks):
         taken = np.bincount(places[order[:k]], minlength=len(chunks)).tolist()
     else:

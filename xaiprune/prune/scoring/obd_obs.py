@@ -160,7 +160,7 @@ def inverse_fisher(
         for name, values in per_sample_gradients(model, images, labels, loss, names).items():
             if not torch.isfinite(values).all():
                 raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite?")
-            rows = in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)
+            rows = _in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)
             part = (rows.transpose(1, 2) @ rows).double() / len(data.images)
             fisher[name] = fisher[name] + part if name in fisher else part
     damped = damping * torch.eye(block, dtype=torch.float64)
@@ -198,7 +198,7 @@ def with_gradient(inverse: torch.Tensor, gradient: torch.Tensor, images: int) ->
     return inverse - turned @ turned.mT / (images + (gradient[..., None, :] @ turned))
 
 
-def in_blocks(values: torch.Tensor, block: int) -> torch.Tensor:
+def _in_blocks(values: torch.Tensor, block: int) -> torch.Tensor:
     """Rows (N, entries) cut into blocks, the last one filled up with zeros: (blocks, N, block)."""
     missing = -values.shape[1] % block
     return nn.functional.pad(values, (0, missing)).reshape(len(values), -1, block).transpose(0, 1)
@@ -274,7 +274,7 @@ def obs_in_turn(model: nn.Module, inverse: InverseFisher) -> dict[str, torch.Ten
 def _turns(weight: torch.Tensor, inverse: torch.Tensor, chunk: int = 64) -> torch.Tensor:
     """Cost of each entry of a flattened parameter at its turn; a few blocks at a time stay in the processor's cache."""
     size = inverse.shape[1]
-    weights, exists = (in_blocks(values[None], size)[:, 0] for values in (weight, torch.ones_like(weight)))
+    weights, exists = (_in_blocks(values[None], size)[:, 0] for values in (weight, torch.ones_like(weight)))
     costs = []
     for left, some, stays in zip(weights.split(chunk), inverse.split(chunk), exists.split(chunk)):
         left, some, stays = left.clone(), some.clone(), stays > 0
@@ -346,7 +346,7 @@ def _moved(weight: torch.Tensor, gone: np.ndarray, inverse: torch.Tensor, chunk:
     block, answer = inverse.shape[1], weight.new_zeros(len(inverse), inverse.shape[1])
     mask = torch.zeros_like(weight)
     mask[torch.tensor(gone)] = 1
-    rows, goes = (in_blocks(values[None], block)[:, 0] for values in (weight, mask))
+    rows, goes = (_in_blocks(values[None], block)[:, 0] for values in (weight, mask))
     for start in range(0, len(inverse), chunk):
         part = slice(start, start + chunk)
         some, here = inverse[part], goes[part]

@@ -10,7 +10,7 @@ import numpy as np
 from ..planning import plan
 from ..scoring import Scores, score
 from ..units import Plan
-from .problem import SoftProblem, SoftResult, Stopwatch
+from .problem import SoftProblem, SoftResult, _Stopwatch
 from .surface import harden, onto_surface
 
 
@@ -124,7 +124,7 @@ def all_or_nothing(problem: SoftProblem) -> SoftResult | None:
     >>> sorted(found.coefficients.values())  # one group of eight keeps one unit, the other all
     [0.0, 0.875]
     """
-    watch = Stopwatch(problem)
+    watch = _Stopwatch(problem)
     sets = np.array(list(itertools.product((0, 1), repeat=len(problem.sizes)))) * (problem.sizes - 1)
     sets = sets[problem.meets(sets)]
     if not len(sets):
@@ -156,7 +156,7 @@ def global_ranking(problem: SoftProblem, scores: Scores) -> SoftResult | None:
     >>> found.method, abs(found.sparsity - 0.6) <= 0.1
     ('global l2', True)
     """
-    watch = Stopwatch(problem)
+    watch = _Stopwatch(problem)
     low, high = 0, int((problem.sizes - 1).sum())
     while low < high:  # the fewest units that reach the least sparsity allowed
         middle = (low + high) // 2
@@ -177,6 +177,6 @@ def _sparsity(problem: SoftProblem, chosen: Plan) -> float:
 
 def _along(problem: SoftProblem, method: str, direction: Sequence[float]) -> SoftResult:
     """Grow coefficients along a direction from zero until S fits."""
-    watch = Stopwatch(problem)
+    watch = _Stopwatch(problem)
     counts = harden(problem, onto_surface(problem, np.zeros(len(problem.sizes)), direction))
     return watch.result(method, problem.plan(counts), problem.value(counts), [])

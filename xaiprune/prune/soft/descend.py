@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .problem import SoftProblem, SoftResult, Stopwatch
+from .problem import SoftProblem, SoftResult, _Stopwatch
 from .search_profile import cheapest_first, group_losses
-from .surface import harden, onto_surface, tangent
+from .surface import _tangent, harden, onto_surface
 
 
 def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
@@ -102,7 +102,7 @@ def descend(
     >>> abs(found.sparsity - 0.6) <= 0.1, found.value >= xp.prune.soft.uniform(problem).value
     (True, True)
     """
-    watch = Stopwatch(problem)
+    watch = _Stopwatch(problem)
     if start is None:
         start = cheapest_first(problem, group_losses(problem))
     here = onto_surface(problem, problem.vector(start))
@@ -112,7 +112,7 @@ def descend(
     history = [_row(problem, watch, counts, here, np.nan)]
     while radius > smallest and watch.evaluations < max_evaluations:
         gradient = finite_differences(problem, here, np.maximum(step, 1.01 / problem.sizes))
-        direction, normal, price = tangent(problem, here, gradient)
+        direction, normal, price = _tangent(problem, here, gradient)
         moved = _line_search(problem, here, gain, direction, normal, radius, smallest)
         if moved is None:
             radius, step = radius / 2, step / 2

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...experiments import digest, sweep
-from .problem import SoftProblem, SoftResult, Stopwatch
+from ...core import digest
+from ...experiments import sweep
+from .problem import SoftProblem, SoftResult, _Stopwatch
 
 
 def combinations(problem: SoftProblem, levels: int | Sequence[float] = 6) -> np.ndarray:
@@ -91,7 +92,7 @@ def grid_search(
     >>> found.evaluations == len(xp.prune.soft.combinations(problem, levels=3))
     True
     """
-    watch, before = Stopwatch(problem), problem.evaluations
+    watch, before = _Stopwatch(problem), problem.evaluations
     counts = combinations(problem, levels)
     if not len(counts):
         raise ValueError(

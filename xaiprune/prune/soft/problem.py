@@ -357,7 +357,7 @@ class SoftResult:
         )
 
 
-class Stopwatch:
+class _Stopwatch:
     """Evaluations and seconds of one method, from its creation on."""
 
     def __init__(self, problem: SoftProblem):

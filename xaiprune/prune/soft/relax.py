@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from .problem import SoftProblem, SoftResult, Stopwatch
-from .surface import harden, onto_surface, tangent
+from .problem import SoftProblem, SoftResult, _Stopwatch
+from .surface import _tangent, harden, onto_surface
 
 #: What a forward and a backward pass count as, in evaluations.
 PASSES_PER_STEP = 3
@@ -124,7 +124,7 @@ def relax(
             f"metric {metric.name!r} has no smooth form, which relax follows: give Metric(..., smooth=function), or "
             "take descend or grid_search, which need none."
         )
-    watch = Stopwatch(problem)
+    watch = _Stopwatch(problem)
     here = onto_surface(problem, problem.vector(start))
     velocity, history = np.zeros(len(here)), []
     for number in range(steps):
@@ -135,7 +135,7 @@ def relax(
         (metric.better * value).backward()
         problem.evaluations += PASSES_PER_STEP
         velocity = momentum * velocity + (1 - momentum) * alphas.grad.double().numpy()
-        direction, normal, _ = tangent(problem, here, velocity)
+        direction, normal, _ = _tangent(problem, here, velocity)
         row = {"evaluations": watch.evaluations, "value": value.item(), "sparsity": problem.target}
         history.append(row | {"coefficients": here.tolist(), "temperature": temperature})
         length = np.abs(direction).max()

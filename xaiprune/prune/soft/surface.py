@@ -8,12 +8,12 @@ import torch
 from .problem import SoftProblem
 
 
-def upper(problem: SoftProblem) -> np.ndarray:
+def _upper(problem: SoftProblem) -> np.ndarray:
     """Largest coefficient of each group: one unit stays. Shape ``(groups,)``."""
     return 1 - 1 / problem.sizes
 
 
-def slope(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
+def _slope(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
     """dS/dalpha, exactly, at fractional coefficients; shape ``(groups,)``, nowhere negative."""
     removed = torch.tensor(coefficients * problem.sizes, requires_grad=True)
     problem.count.sparsity(removed).backward()
@@ -49,7 +49,7 @@ def onto_surface(problem: SoftProblem, coefficients, direction=None, target: flo
     ([0.426, 0.426], 0.52)
     """
     target = problem.target if target is None else target
-    coefficients, top = np.asarray(coefficients, float), upper(problem)
+    coefficients, top = np.asarray(coefficients, float), _upper(problem)
     direction = np.ones(len(top)) if direction is None else np.asarray(direction, float)
     largest = direction.max()
     if largest <= 0:
@@ -65,7 +65,7 @@ def onto_surface(problem: SoftProblem, coefficients, direction=None, target: flo
     return moved
 
 
-def tangent(problem: SoftProblem, coefficients: np.ndarray, gradient: np.ndarray):
+def _tangent(problem: SoftProblem, coefficients: np.ndarray, gradient: np.ndarray):
     """The part of a gradient that keeps S as it is, and the price of sparsity.
 
     Removes the component along dS/dalpha, then freezes the coefficients that would leave their bounds, until
@@ -80,7 +80,7 @@ def tangent(problem: SoftProblem, coefficients: np.ndarray, gradient: np.ndarray
     price : float
         Lagrange multiplier: gradient units per unit of S.
     """
-    normal, top = slope(problem, coefficients), upper(problem)
+    normal, top = _slope(problem, coefficients), _upper(problem)
     free = np.ones(len(normal), bool)
     while True:
         price = gradient[free] @ normal[free] / (normal[free] @ normal[free]) if free.any() else 0.0
@@ -108,9 +108,9 @@ def harden(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
     numpy.ndarray of int
         Shape ``(groups,)``.
     """
-    counts = np.clip(coefficients, 0, upper(problem)) * problem.sizes
+    counts = np.clip(coefficients, 0, _upper(problem)) * problem.sizes
     free = np.ones(len(counts), bool)
-    for group in np.argsort(-slope(problem, counts / problem.sizes) / problem.sizes):
+    for group in np.argsort(-_slope(problem, counts / problem.sizes) / problem.sizes):
         counts[group] = np.clip(np.floor(counts[group] + 0.5), 0, problem.sizes[group] - 1)
         free[group] = False
         if free.any() and not problem.meets(counts):

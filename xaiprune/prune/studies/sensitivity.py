@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ...core import evaluating, nonempty
+from ...core import digest, evaluating, nonempty
 from ...data import Split
-from ...experiments import digest, sweep
+from ...experiments import sweep
 from ...measure import ACCURACY, Metric
 from ..applying import masked
 from ..planning import lowest, plan
@@ -145,7 +145,7 @@ def cliffs(rows: Iterable[dict], points: float = 2.0) -> dict[str, float | None]
     if not points > 0:
         raise ValueError(f"points must be positive, got {points:g}.")
     edges: dict[str, float | None] = {}
-    for name, mine in by_group(rows).items():
+    for name, mine in _by_group(rows).items():
         edges[name] = next((a["ratio"] for a, b in pairwise(mine) if b["lost"] - a["lost"] > points), None)
     return edges
 
@@ -193,7 +193,7 @@ def allocate_ratios(scores: Scores, rows: Iterable[dict], ratio: float, step: fl
     whole = plan(scores, ratio=ratio)  # checks the ratio, and says how many units it means
     curves = {
         name: ([row["ratio"] for row in mine], np.maximum.accumulate([row["lost"] for row in mine]))
-        for name, mine in by_group(rows).items()
+        for name, mine in _by_group(rows).items()
     }
     if missing := [group.name for group in scores.groups if group.name not in curves]:
         raise ValueError(f"rows hold no scan of group {missing[0]!r}.")
@@ -217,7 +217,7 @@ def allocate_ratios(scores: Scores, rows: Iterable[dict], ratio: float, step: fl
     return lowest(scores, counts)
 
 
-def by_group(rows: Iterable[dict]) -> dict[str, list[dict]]:
+def _by_group(rows: Iterable[dict]) -> dict[str, list[dict]]:
     """Rows of a scan for each group, with ascending ratios."""
     found: dict[str, list[dict]] = {}
     for row in rows:

@@ -82,7 +82,7 @@ def weight_group(name: str, kind: str, shape: tuple[int, ...]) -> UnitGroup:
     return UnitGroup(name, size, (member,), WEIGHTS, shape)
 
 
-class Weights(UnitKind):
+class _Weights(UnitKind):
     """Single weights: entries of a tensor, which a mask zeroes and a cut cannot take out."""
 
     name, words = "weights", "single weights"
@@ -93,4 +93,4 @@ class Weights(UnitKind):
         return value(group.name, model.get_parameter(group.name).detach().double()).flatten()
 
 
-WEIGHTS = KINDS.add(Weights())
+WEIGHTS = KINDS.add(_Weights())
