@@ -47,6 +47,14 @@ def drift_columns(
     -------
     dict of Column to callable
         Each a function of a model.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+    >>> images = torch.rand(12, 1, 8, 8)
+    >>> columns = xp.explain.drift_columns(model, images, method="saliency")
+    >>> [round(measured(model), 3) for measured in columns.values()][:2]  # of the model itself: nothing moved
+    [0.0, 0.0]
     """
     method = METHODS.find(method, "method")
     images, targets = _check_request(original, images, targets)
@@ -78,6 +86,12 @@ def drift_column(method: str = "") -> Column:
     Returns
     -------
     Column
+
+    Examples
+    --------
+    >>> column = xp.explain.drift_column("saliency")
+    >>> column.title, column.format(0.12345)
+    ('drift of heatmaps (saliency)', '0.123')
     """
     return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
 

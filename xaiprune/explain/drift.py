@@ -38,6 +38,12 @@ def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     ------
     ValueError
         If the shapes differ, or a heatmap is constant or not finite (the first such image is named).
+
+    Examples
+    --------
+    >>> one = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> xp.explain.rank_correlation(one, one.exp()), xp.explain.rank_correlation(one, -one)
+    (tensor([1.], dtype=torch.float64), tensor([-1.], dtype=torch.float64))
     """
     _check_pair(one, other)
     ranks = []
@@ -186,6 +192,19 @@ def drift(
     TypeError, ValueError
         As ``check_request`` and the method raise them; for a heatmap of the original that is constant, and if all those
         of the compressed model are.
+
+    Examples
+    --------
+    Class 0 reads the upper row of pixels. The compressed model has lost the second weight, and its third is new:
+
+    >>> original = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = original[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    >>> compressed = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = compressed[1].weight.data.copy_(torch.tensor([[1.0, 0.0, 3.0, 0.0]]))
+    >>> images = torch.ones(1, 1, 2, 2)
+    >>> found = xp.explain.drift(original, compressed, images, method="gradient x input", share=0.5)
+    >>> round(found.value, 2), found.top.item()  # the drift, and the share of the two highest pixels that changed
+    (1.39, 0.5)
     """
     return drift_from(original, images, targets, classes=classes, method=method, share=share)(compressed)
 
@@ -202,6 +221,28 @@ def drift_from(
     """Compare many models with one: the original's heatmaps are made once.
 
     Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``.
+
+    Parameters
+    ----------
+    original, images, targets, classes, method, share
+        As for :func:`drift`.
+
+    Returns
+    -------
+    callable
+        ``compressed -> Drift``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`drift`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    >>> compared = xp.explain.drift_from(model, torch.rand(3, 1, 2, 2), method="gradient x input")
+    >>> compared(model).values  # of a model and itself
+    tensor([0., 0., 0.], dtype=torch.float64)
     """
     method = METHODS.find(method, "method")
     images, targets = _check_request(original, images, targets)
