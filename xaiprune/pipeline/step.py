@@ -129,7 +129,7 @@ def _check_steps(steps: Sequence) -> tuple:
     """
     steps = tuple(steps)
     if not steps:
-        raise ValueError("steps is empty: give at least one, such as Prune(target=0.5).")
+        raise ValueError("steps is empty: give at least one, such as Prune(cost_target=0.5).")
     has, by = _FLOAT, None
     for place, step in enumerate(steps, 1):
         if not isinstance(step, Step):

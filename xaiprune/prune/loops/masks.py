@@ -152,7 +152,7 @@ def learn_masks(
     Raises
     ------
     ValueError
-        For a model in training mode, a target outside (0, 1), or units that are single weights or blocks.
+        For a model in training mode, a ``cost_target`` outside (0, 1), or units that are single weights or blocks.
     """
     _check(model, units, cost_target)
     shape = (per_class,) if per_class else ()
@@ -196,9 +196,9 @@ def learn_masks(
     return Masks(tuple(units), values, {name: edge.sigmoid().item() for name, edge in edges.items()}, rows)
 
 
-def _check(model: nn.Module, units: list[UnitGroup], target: float) -> None:
+def _check(model: nn.Module, units: list[UnitGroup], cost_target: float) -> None:
     evaluating(model)
-    share(target, "target", what="the share of the cost that is to be left")
+    share(cost_target, "cost_target", what="the share of the cost that is to be left")
     for group in units:
         if not (group.kind.gives("replaced") and group.kind.counted):
             raise ValueError(f"units must be channels, neurons or heads; {group.name!r} holds {group.kind.words}.")
