@@ -246,7 +246,7 @@ def explorer_figures(moves: int) -> list[Figure]:
     """What follows the sliders: 95th percentiles."""
     model, split = zoo.load("lenet-5"), data.mnist("validation", 20)
     draw = np.random.default_rng(0)
-    heat, noise = HeatmapExplorer(model, split, methods=("lrp", *METHODS)), NoiseExplorer(model, split)
+    heat, noise = HeatmapExplorer(model, split, methods=("lrp", *explain.METHODS)), NoiseExplorer(model, split)
     rules, methods = (
         ("epsilon", "gamma", "alpha-beta", "z-plus"),
         ("lrp", "lrp", "lrp", "integrated gradients", "saliency"),
