@@ -136,7 +136,7 @@ def fingerprint(value: object) -> str:
 
     Examples
     --------
-    >>> fingerprint({"lr": 0.1, "steps": (1, 2)})
+    >>> xp.core.fingerprint({"lr": 0.1, "steps": (1, 2)})
     '{lr: 0.1, steps: [1, 2]}'
     """
     return _print(value, ())

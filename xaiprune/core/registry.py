@@ -24,7 +24,7 @@ class Registry(dict[str, _Row], Generic[_Row]):
 
     Examples
     --------
-    >>> halves = Registry("a function", callable, [("half", lambda x: x / 2)])
+    >>> halves = xp.core.Registry("a function", callable, [("half", lambda x: x / 2)])
     >>> halves.find("half", "function")(3)
     1.5
     >>> halves.find(lambda x: x / 4, "function")(3)

@@ -54,6 +54,15 @@ def fisher_diagonal(
     ValueError
         If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, or a gradient
         is not finite (the parameter is named).
+
+    Examples
+    --------
+    The loss is the output, so that an image's gradient is the image:
+
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> xp.curvature.fisher_diagonal(model, data, lambda model, x, y: model(x).mean())  # the mean of x**2
+    {'weight': tensor([[0.5000, 2.0000]], dtype=torch.float64)}
     """
     return gradient_moments(model, data, loss, power=2, names=names, batch_size=batch_size)
 
@@ -67,7 +76,27 @@ def gradient_moments(
     names: Iterable[str] | None = None,
     batch_size: int = 500,
 ) -> dict[str, torch.Tensor]:
-    """Mean over images of ``|gradient of the image's own loss| ** power``; arguments as :func:`fisher_diagonal`."""
+    """Mean over images of ``|gradient of the image's own loss| ** power``.
+
+    Parameters
+    ----------
+    model, data, loss
+        As for :func:`fisher_diagonal`.
+    power : float
+        Positive; 2 gives the diagonal of the empirical Fisher.
+    names, batch_size
+        As for :func:`fisher_diagonal`.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Parameter name to a float64 tensor of the parameter's shape.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`fisher_diagonal`.
+    """
     names = check_request(model, data, names)
     totals = {name: torch.zeros_like(dict(model.named_parameters())[name], dtype=torch.float64) for name in names}
     for images, labels in batches(data, batch_size):
@@ -82,7 +111,32 @@ def gradient_moments(
 def per_sample_gradients(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: Callable, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
-    """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``."""
+    """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images, labels : torch.Tensor
+        Shapes (N, ...) and (N, ...).
+    loss : callable
+        ``(model, images, labels) -> scalar``, a mean over images.
+    names : iterable of str
+        Parameters.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Parameter name to a tensor of shape ``(N, *parameter's shape)``.
+
+    Examples
+    --------
+    >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> found = xp.curvature.per_sample_gradients(model, inputs, torch.zeros(2), lambda model, x, y: model(x).mean(), ["weight"])
+    >>> found["weight"].tolist()
+    [[[1.0, 0.0]], [[0.0, 2.0]]]
+    """
     parameters, found = dict(model.named_parameters()), {}
     names = list(names)
     records = _record(model, images, labels, loss, names)
@@ -94,7 +148,24 @@ def per_sample_gradients(
 
 
 def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) -> list[str]:
-    """The names of the parameters that are asked for, once the request makes sense."""
+    """The names of the parameters that are asked for, once the request makes sense.
+
+    Parameters
+    ----------
+    model : nn.Module
+    data : Split
+    names : iterable of str, or None
+        Parameters; None for all.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If data is empty, the model is in training mode, or a name does not exist.
+    """
     parameters = dict(model.named_parameters())
     if data is None or len(data.images) == 0:
         raise ValueError("data is empty: at least one image is needed.")
@@ -107,7 +178,23 @@ def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) ->
 
 
 def check_scalar(value: torch.Tensor) -> torch.Tensor:
-    """The value of a loss, or an error if it is not one number."""
+    """The value of a loss, or an error if it is not one number.
+
+    Parameters
+    ----------
+    value : torch.Tensor
+        What a loss returned.
+
+    Returns
+    -------
+    torch.Tensor
+        The value itself.
+
+    Raises
+    ------
+    ValueError
+        If it is not one number.
+    """
     if not isinstance(value, torch.Tensor) or value.ndim > 0:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(f"loss must return a scalar tensor, the mean over the images; it returned {shape}.")
@@ -115,7 +202,18 @@ def check_scalar(value: torch.Tensor) -> torch.Tensor:
 
 
 def batches(data: Split, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Images and labels in parts of at most ``size``."""
+    """Images and labels in parts of at most ``size``.
+
+    Parameters
+    ----------
+    data : Split
+    size : int
+        Inputs in each part; the last one may have fewer.
+
+    Returns
+    -------
+    iterator of (torch.Tensor, torch.Tensor)
+    """
     return zip(data.images.split(size), data.labels.split(size))
 
 

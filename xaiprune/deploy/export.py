@@ -51,6 +51,17 @@ class Form:
 class Exported(Shipped):
     """A model that is run from a file on the disk: a column of the scorecard, as a :class:`Frozen` is.
 
+    Parameters
+    ----------
+    model : nn.Module
+        What was written; its parameters are counted.
+    path : Path
+        The file.
+    form : str
+        Key of ``FORMS``.
+    difference : float
+        Largest difference of an output from the model's own on the example, over the largest output or 1.
+
     Attributes
     ----------
     path : Path
@@ -94,6 +105,12 @@ def export(
         form's, or the file's outputs differ from the model's (nothing is written then).
     UnavailableError
         If the form takes a package that is not installed.
+
+    Examples
+    --------
+    >>> written = xp.deploy.export(nn.Linear(4, 2).eval(), torch.zeros(1, 4), "tiny.onnx")
+    >>> written.path.exists(), written.difference < 1e-4, written(torch.zeros(3, 4)).shape
+    (True, True, torch.Size([3, 2]))
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")

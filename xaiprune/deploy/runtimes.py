@@ -62,6 +62,13 @@ def prepare(model: nn.Module, example: torch.Tensor, runtime: str | Runtime = "O
         If there is no such runtime.
     UnavailableError
         If it cannot run here; the message says why, and the way out.
+
+    Examples
+    --------
+    >>> model = nn.ReLU().eval()
+    >>> run = xp.deploy.prepare(model, torch.zeros(1, 2), "eager")
+    >>> run(torch.tensor([[-1.0, 1.0]])).tolist()
+    [[0.0, 1.0]]
     """
     return _usable(runtime, "runtime").prepare(model, example)
 

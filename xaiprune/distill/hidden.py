@@ -40,6 +40,11 @@ def hide(images: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
         Shape ``(N, C, H, W)``.
     patches : torch.Tensor
         Shape ``(N, rows, columns)``, bool.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, C, H, W)``.
     """
     hidden = F.interpolate(patches[:, None].to(images.dtype), size=images.shape[2:])
     return images * (1 - hidden)

@@ -18,7 +18,23 @@ from .seen import ModelOutputs, model_outputs
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """A copy of a model that can teach: in evaluation mode, its parameters without gradients."""
+    """A copy of a model that can teach: in evaluation mode, its parameters without gradients.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Not changed.
+
+    Returns
+    -------
+    nn.Module
+
+    Examples
+    --------
+    >>> teacher = xp.distill.freeze(nn.Linear(2, 2))
+    >>> teacher.training, [parameter.requires_grad for parameter in teacher.parameters()]
+    (False, [False, False])
+    """
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
@@ -59,12 +75,27 @@ def distillation_loss(
     ValueError
         If ``temperature`` or ``alpha`` is out of range, a loss is unknown or has a negative weight, the teacher is in
         training mode, requires gradients or lacks a layer; when called, if classes or shapes do not match.
+
+    Examples
+    --------
+    A student that is its teacher has nothing left to learn from it:
+
+    >>> model, images, labels = nn.Linear(2, 3), torch.rand(4, 2), torch.tensor([0, 1, 2, 0])
+    >>> loss = xp.distill.distillation_loss(xp.distill.freeze(model), "soft targets", alpha=1.0)
+    >>> round(loss(model, images, labels).item(), 5)
+    0.0
     """
     return Objective(teacher, loss, temperature, alpha, layers)
 
 
 class Objective:
-    """What :func:`distillation_loss` returns: ``(student, images, labels) -> scalar``."""
+    """What :func:`distillation_loss` returns: ``(student, images, labels) -> scalar``.
+
+    Parameters
+    ----------
+    teacher, loss, temperature, alpha, layers
+        As for :func:`distillation_loss`.
+    """
 
     def __init__(
         self,
@@ -93,7 +124,12 @@ class Objective:
         return self.value(student, images, labels, self.ask(images, patches), patches)
 
     def fingerprint(self) -> str:
-        """What is asked of the student, for the identity of a run that can be resumed."""
+        """What is asked of the student, for the identity of a run that can be resumed.
+
+        Returns
+        -------
+        str
+        """
         asked = {"teacher": self.teacher, "losses": self.rows, "alpha": self.alpha, "layers": self.layers}
         return fingerprint(asked | {"temperature": self.temperature})
 
@@ -103,7 +139,19 @@ class Objective:
         return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
 
     def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
-        """What the teacher gives for a batch, without a graph."""
+        """What the teacher gives for a batch, without a graph.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            A batch, shape (N, ...).
+        patches : torch.Tensor, optional
+            What is hidden, from ``draw_patches``; for losses of evidence.
+
+        Returns
+        -------
+        ModelOutputs
+        """
         return model_outputs(self.teacher, images, self.layers.values(), patches=patches)
 
     def value(
@@ -114,7 +162,30 @@ class Objective:
         told: ModelOutputs,
         patches: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The objective, given what the teacher gave, with the same patches hidden."""
+        """The objective, given what the teacher gave, with the same patches hidden.
+
+        Parameters
+        ----------
+        student : nn.Module
+        images : torch.Tensor
+            A batch, shape (N, ...).
+        labels : torch.Tensor or None
+            Shape (N,); None where they are not read.
+        told : ModelOutputs
+            From :meth:`ask`.
+        patches : torch.Tensor, optional
+            As :meth:`ask` had them.
+
+        Returns
+        -------
+        torch.Tensor
+            A scalar.
+
+        Raises
+        ------
+        ValueError
+            If student and teacher have other classes, or layers that cannot be compared.
+        """
         mine = model_outputs(student, images, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
             shapes = tuple(mine.heard.shape), tuple(told.logits.shape)

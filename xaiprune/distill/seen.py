@@ -57,6 +57,10 @@ def model_outputs(
         From ``draw_patches``: hidden in copies of the images, which run in the same batch, to see what is lost.
     graph : bool
         Whether gradients flow back through all of it.
+
+    Returns
+    -------
+    Seen
     """
     count = len(images)
     given = images if patches is None else torch.cat([images, hide(images, patches)])

@@ -65,6 +65,11 @@ def sweep(
         Before anything runs: if JSON cannot hold a task or the identity.
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
+
+    Examples
+    --------
+    >>> xp.experiments.sweep(max, [(1, 5), (7, 2)], identity={"function": "max"}, progress=False)
+    {(1, 5): 5, (7, 2): 7}
     """
     tasks = list(tasks)
     json.dumps([identity, tasks])  # what cannot be kept is said before hours have gone into it
@@ -110,6 +115,21 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
     ------
     ConnectionError
         If no scheduler answers at the address.
+
+    Examples
+    --------
+    A cluster takes seconds to start, so these two lines are not run here:
+
+    >>> with xp.experiments.on_dask(workers=2):  # doctest: +SKIP
+    ...     values = xp.experiments.sweep(max, [(1, 5), (7, 2)], identity={"function": "max"})
+
+    Where no scheduler answers, that is said:
+
+    >>> with xp.experiments.on_dask("tcp://127.0.0.1:1", timeout=0.1):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    ConnectionError: no Dask scheduler answers at tcp://127.0.0.1:1 (...
     """
     import dask
     from distributed import Client, LocalCluster

@@ -67,6 +67,13 @@ def attention_weights(model: nn.Module, images: torch.Tensor) -> dict[str, torch
     ------
     ValueError
         If the model shows no attention.
+
+    Examples
+    --------
+    >>> model = xp.nn.small_transformer().eval()
+    >>> found = xp.explain.attention_weights(model, torch.zeros(2, 1, 28, 28))
+    >>> [weights.shape for weights in found.values()][0], len(found)  # 49 patches and the class token
+    (torch.Size([2, 4, 50, 50]), 4)
     """
     _check_request(model, images)
     with torch.no_grad(), watching_attention(model) as seen:

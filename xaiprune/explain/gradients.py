@@ -53,6 +53,29 @@ def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progr
     """Gradient times input: on a network of ReLUs without biases the contributions add up to the output.
 
     Parameters, return value and errors are those of :func:`saliency`; the values have signs.
+
+    Parameters
+    ----------
+    model, images, targets, batch_size, progress
+        As for :func:`saliency`.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``, with signs, summed over the image's channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`saliency`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, -1.0]]))
+    >>> xp.explain.gradient_x_input(model, torch.full((1, 1, 2, 2), 0.5))
+    tensor([[[ 0.5000,  1.0000],
+             [ 0.0000, -0.5000]]])
     """
 
     def attribute(forward, some, targets):
@@ -167,6 +190,14 @@ def integrated_gradients(
     ------
     TypeError, ValueError
         As ``check_request`` raises them; also for no steps.
+
+    Examples
+    --------
+    >>> class Square(nn.Module):
+    ...     def forward(self, images):
+    ...         return images.square().sum((1, 2, 3))[:, None]
+    >>> xp.explain.integrated_gradients(Square().eval(), torch.tensor([[[[1.0, 2.0]]]]))  # they add up to 1 + 4
+    tensor([[[1., 4.]]])
     """
     _check_count("steps", steps)
 
@@ -209,6 +240,19 @@ def completeness(
     -------
     torch.Tensor
         Shape ``(N,)``: ``|sum - (f(x) - f(x'))| / |f(x) - f(x')|``; not finite where the image adds nothing.
+
+    Raises
+    ------
+    ValueError
+        If there is not one heatmap per image, or as ``check_request`` raises it.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    >>> images, heatmaps = torch.ones(2, 1, 2, 2), torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[1.0, 0.5], [0.0, 0.0]]])
+    >>> xp.explain.completeness(model, images, None, heatmaps)  # the second lacks half of the 3 that the image adds
+    tensor([0.0000, 0.5000])
     """
     images, targets = _check_request(model, images, targets)
     if len(heatmaps) != len(images):

@@ -92,6 +92,14 @@ def gate(
     ------
     TypeError, ValueError
         As ``check_request`` and the methods raise them.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.stack([torch.linspace(0, 1, 16), torch.zeros(16)]))
+    >>> verdicts = xp.explain.gate(model, torch.ones(10, 1, 4, 4), methods="saliency", steps=4)
+    >>> sorted(verdicts["saliency"].leads), verdicts["saliency"].passes
+    (['random', 're-initialised model', 'reversed'], True)
     """
     images, targets = _check_request(model, images, targets)
     if len(images) < _FEWEST:
@@ -113,11 +121,6 @@ def gate(
     return found
 
 
-def _faithfulness(model: nn.Module, images, targets, heatmaps, **options) -> torch.Tensor:
-    """Insertion's area less deletion's for each image, shape ``(N,)``; parameters as of :func:`curves`."""
-    return curves(model, images, targets, heatmaps, **options).faithfulness
-
-
 def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of a model with the weights of a new one; torch's own generator is left as it was.
 
@@ -127,10 +130,21 @@ def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
         Layers with ``reset_parameters`` draw anew; parameters of no such layer are shuffled.
     seed : int
 
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+
     Raises
     ------
     ValueError
         If a layer computes its weights from other parameters.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> torch.equal(xp.explain.reinitialised(model).weight, model.weight)
+    False
     """
     for name, module in model.named_modules():
         if hasattr(module, "parametrizations") or any(

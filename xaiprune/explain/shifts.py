@@ -96,6 +96,14 @@ def watch(
     ------
     ValueError
         For an unknown shift.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    >>> split = xp.data.mnist("test", 5)
+    >>> rows = xp.explain.watch(model, split, "rotation", [0, 30], method="gradient x input")
+    >>> [row["level"] for row in rows], round(rows[0]["drift"], 3), rows[1]["drift"] > 0
+    ([0, 30], 0.0, True)
     """
     shift, method = SHIFTS.find(shift, "shift"), METHODS.find(method, "method")
     before, rows = method(model, split.images, split.labels), []
@@ -119,12 +127,51 @@ def _ink(split: Split) -> torch.Tensor:
 
 
 def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
-    """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given."""
+    """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A classifier.
+    split : Split
+        Images and labels.
+
+    Returns
+    -------
+    dict of str to float
+        ``accuracy`` in per cent, and ``confidence`` in [0, 1].
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[0.9, 0.1], [0.7, 0.3]]).log()
+    >>> found = xp.explain.accuracy_and_confidence(nn.Identity(), xp.data.Split(logits, torch.tensor([0, 1])))
+    >>> found["accuracy"], round(found["confidence"], 3)
+    (50.0, 0.8)
+    """
     probabilities = predict(model, split.images).softmax(1)
     top, classes = probabilities.max(1)
     return {"accuracy": 100 * (classes == split.labels).double().mean().item(), "confidence": top.mean().item()}
 
 
 def class_means(heatmaps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The mean heatmap of each class that occurs, shape ``(classes, H, W)``: for data whose images have no partners."""
+    """The mean heatmap of each class that occurs, shape ``(classes, H, W)``: for data whose images have no partners.
+
+    Parameters
+    ----------
+    heatmaps : torch.Tensor
+        Shape ``(N, H, W)``.
+    labels : torch.Tensor
+        Shape ``(N,)``.
+
+    Returns
+    -------
+    torch.Tensor
+        In the order of the classes' numbers.
+
+    Examples
+    --------
+    >>> heatmaps = torch.tensor([1.0, 3.0, 7.0]).reshape(3, 1, 1)
+    >>> xp.explain.class_means(heatmaps, torch.tensor([0, 0, 1])).flatten().tolist()
+    [2.0, 7.0]
+    """
     return torch.stack([heatmaps[labels == label].mean(0) for label in labels.unique()])

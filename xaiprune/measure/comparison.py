@@ -33,6 +33,12 @@ class Column:
         1 where more is better, -1 where less is.
     format : callable
         Value to text.
+
+    Examples
+    --------
+    >>> column = xp.measure.Column("size [MiB]", -1, lambda value: f"{value:.2f}")
+    >>> column.format(1.23456)
+    '1.23'
     """
 
     title: str
@@ -91,7 +97,25 @@ class Scorecard:
 
 
 def scorecard(model: nn.Module, split: Split, metric: Metric, *, name: str = "model", **options) -> Scorecard:
-    """Measure one model; see :func:`scorecards`."""
+    """Measure one model; see :func:`scorecards`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    split : Split
+        Data for the metric.
+    metric : Metric
+        What the model is for.
+    name : str
+        Title of its column.
+    **options : object
+        As for :func:`scorecards`.
+
+    Returns
+    -------
+    Scorecard
+    """
     return scorecards({name: model}, split, metric, **options)[0]
 
 
@@ -134,6 +158,14 @@ def scorecards(
     ------
     ValueError
         If there is no model or no image.
+
+    Examples
+    --------
+    >>> points = xp.data.Split(torch.eye(4).reshape(4, 1, 2, 2), torch.arange(4))
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4)).eval()
+    >>> [card] = xp.scorecards({"tiny": model}, points, xp.measure.ACCURACY, repeats=2)
+    >>> card["parameters"], card["macs"]  # 4 x 4 weights and 4 biases
+    (20, 16)
     """
     if not models:
         raise ValueError("models is empty: give at least one model by name.")
@@ -162,7 +194,23 @@ def scorecards(
 
 
 def card_columns(metric: Metric) -> dict[str, Column]:
-    """The columns of every scorecard for a task's metric."""
+    """The columns of every scorecard for a task's metric.
+
+    Parameters
+    ----------
+    metric : Metric
+        What the models are for.
+
+    Returns
+    -------
+    dict of str to Column
+        By the keys of :class:`Scorecard`'s values, in their order.
+
+    Examples
+    --------
+    >>> list(xp.measure.card_columns(xp.measure.ACCURACY))[:3]
+    ['metric', 'metric_noise', 'metric_shift']
+    """
     titles = {"metric": "", "metric_noise": " under noise", "metric_shift": " under shift"}
     own = {key: Column(f"{metric.name}{title}", metric.better, _decimals(2)) for key, title in titles.items()}
     return {**own, **_COLUMNS}
@@ -196,12 +244,24 @@ def _batch(images: torch.Tensor, size: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scorecards side by side: a measure per row, a model per column."""
+    """Scorecards side by side: a measure per row, a model per column.
+
+    Attributes
+    ----------
+    cards : tuple of Scorecard
+        In the order of the table's columns.
+    """
 
     cards: tuple[Scorecard, ...]
 
     def rows(self) -> list[list[str]]:
-        """The table's cells, the header first."""
+        """The table's cells, the header first.
+
+        Returns
+        -------
+        list of list of str
+            ``measure``, ``better`` and a name per model; then the same for every measure.
+        """
         columns = {key: column for card in self.cards for key, column in card.columns.items()}
         rows = [["measure", "better", *(card.name for card in self.cards)]]
         for key, column in columns.items():
@@ -241,7 +301,31 @@ class Comparison:
 
 
 def compare(cards: list[Scorecard]) -> Comparison:
-    """The one table that every lesson ends in: arrows point to the better side."""
+    """The one table that every lesson ends in: arrows point to the better side.
+
+    Parameters
+    ----------
+    cards : list of Scorecard
+        At least one, in the order in which they are shown.
+
+    Returns
+    -------
+    Comparison
+        It prints as a table, in a notebook as HTML.
+
+    Raises
+    ------
+    ValueError
+        If there is no card.
+
+    Examples
+    --------
+    >>> size = {"size": xp.measure.Column("size [MiB]", -1)}
+    >>> cards = [xp.measure.Scorecard("original", {"size": 8}, size), xp.measure.Scorecard("cut", {"size": 3}, size)]
+    >>> xp.compare(cards)
+    measure     better  original  cut
+    size [MiB]  ↓              8    3
+    """
     if not cards:
         raise ValueError("cards is empty: give at least one Scorecard.")
     return Comparison(tuple(cards))

@@ -20,13 +20,31 @@ class _Prepend(nn.Module):
 
 
 class Position(nn.Module):
-    """A learned vector for every place, added to the token that stands there; shape (1, T, D)."""
+    """A learned vector for every place, added to the token that stands there; shape (1, T, D).
+
+    Parameters
+    ----------
+    tokens, dim : int
+        How many places there are, and the size of a token.
+    """
 
     def __init__(self, tokens: int, dim: int):
         super().__init__()
         self.weight = nn.Parameter(0.5 * torch.randn(1, tokens, dim))
 
     def forward(self, tokens):
+        """Add each place's vector.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor
+            Shape (N, T, dim).
+
+        Returns
+        -------
+        torch.Tensor
+            The same shape.
+        """
         return tokens + self.weight
 
 
@@ -60,6 +78,18 @@ class Attention(nn.Module):
         return self.output.in_features // self.width
 
     def forward(self, tokens):
+        """Let every token look at all tokens.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor
+            Shape (N, T, dim).
+
+        Returns
+        -------
+        torch.Tensor
+            The same shape.
+        """
         query, key, value = (
             layer(tokens).unflatten(-1, (-1, self.width)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -100,6 +130,12 @@ class VisionTransformer(nn.Module):
     ------
     ValueError
         If the patches do not fill the image; on images of another shape.
+
+    Examples
+    --------
+    >>> model = xp.nn.VisionTransformer(side=28, patch=7, dim=8, depth=1, heads=2, width=4, hidden=16)
+    >>> model(torch.zeros(2, 1, 28, 28)).shape, model.grid
+    (torch.Size([2, 10]), 4)
     """
 
     def __init__(
@@ -132,7 +168,18 @@ class VisionTransformer(nn.Module):
         return self.shape[-1] // self.patches.stride[0]
 
     def forward(self, images):
-        """Logits (N, classes) of images (N, channels, side, side)."""
+        """Classify images by their class token.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape (N, channels, side, side).
+
+        Returns
+        -------
+        torch.Tensor
+            Logits (N, classes).
+        """
         return self.head(self._tokens(images)[:, 0])
 
     def _tokens(self, images):
@@ -165,7 +212,18 @@ class DistilledTransformer(VisionTransformer):
         self.distillation_head = nn.Linear(dim, classes)
 
     def forward(self, images):
-        """Logits (N, classes), in training a pair of them."""
+        """Compute logits from both extra tokens.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape (N, channels, side, side).
+
+        Returns
+        -------
+        torch.Tensor or tuple of torch.Tensor
+            Logits (N, classes), in training a pair of them.
+        """
         tokens = self._tokens(images)
         by_labels, by_teacher = self.head(tokens[:, 0]), self.distillation_head(tokens[:, 1])
         return (by_labels, by_teacher) if self.training else (by_labels + by_teacher) / 2
@@ -185,10 +243,35 @@ _SMALL = {"dim": 32, "depth": 4, "heads": 4, "width": 8, "hidden": 128}
 
 
 def small_transformer(classes: int = 10) -> VisionTransformer:
-    """A transformer of the sizes ``SMALL``."""
+    """A transformer of 4 blocks, with 4 heads each.
+
+    Parameters
+    ----------
+    classes : int
+
+    Returns
+    -------
+    VisionTransformer
+        Untrained, in training mode.
+
+    Examples
+    --------
+    >>> sum(weight.numel() for weight in xp.nn.small_transformer().parameters())
+    53386
+    """
     return VisionTransformer(classes=classes, **_SMALL)
 
 
 def small_distilled_transformer(classes: int = 10) -> DistilledTransformer:
-    """The same with a distillation token."""
+    """The small transformer with a distillation token.
+
+    Parameters
+    ----------
+    classes : int
+
+    Returns
+    -------
+    DistilledTransformer
+        Untrained, in training mode.
+    """
     return DistilledTransformer(classes=classes, **_SMALL)

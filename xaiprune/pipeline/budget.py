@@ -41,6 +41,12 @@ class Budget:
     ------
     ValueError
         If a bound is out of its range, or two contradict each other.
+
+    Examples
+    --------
+    >>> budget = xp.pipeline.Budget(size=0.3, accuracy=2.0)
+    >>> {name: round(over, 2) for name, over in budget.over({"size": 0.5, "accuracy": 1.0}).items()}
+    {'size': 0.2}
     """
 
     latency: float | None = None
@@ -96,6 +102,11 @@ class Budget:
         ----------
         spent : mapping of str to float
             As :func:`spent_by` gives it.
+
+        Returns
+        -------
+        dict of str to float
+            Name to what is spent beyond the bound, in the bound's unit.
         """
         over = {name: spent[name] - bound for name, bound in self.bounds.items() if not spent[name] <= bound}
         return dict(sorted(over.items(), key=lambda row: -self._share(*row)))
@@ -107,6 +118,10 @@ class Budget:
         ----------
         spent : mapping of str to float
             As :func:`spent_by` gives it.
+
+        Returns
+        -------
+        float
         """
         return max((self._share(name, by) for name, by in self.over(spent).items()), default=0.0)
 

@@ -43,6 +43,16 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     Returns
     -------
     Path
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    >>> data, steps = dict.fromkeys(("train", "validation", "calibration"), points), [xp.pipeline.Prune(k=4)]
+    >>> done = xp.pipeline.compress(model, data, steps, folder="recipe", explained=10, repeats=1, progress=False)
+    >>> page = xp.pipeline.report(done, data, "report.html", explained=2)
+    >>> "Prune(k=4)" in page.read_text()
+    True
     """
     facts, bounds = done.facts, done.budget.bounds
     held = "The budget holds." if not done.over else f"The budget does not hold: {', '.join(done.over)}."

@@ -77,7 +77,12 @@ class CompressionResult:
         return self.budget.over(self.spent)
 
     def compare(self) -> Comparison:
-        """The scorecards side by side."""
+        """The scorecards side by side.
+
+        Returns
+        -------
+        Comparison
+        """
         return compare(self.cards)
 
 
@@ -86,6 +91,20 @@ class OutOfBudgetError(ValueError):
 
     In another process than the one that found it ``nearest`` is None, for a running model cannot be sent; the message
     names the folder in which it was kept.
+
+    Parameters
+    ----------
+    message : str
+    nearest : Compressed or None
+        The model that breaks the budget least.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise xp.pipeline.OutOfBudgetError("size: 0.5 is over 0.3.", nearest=None)
+    ... except ValueError as error:
+    ...     print(error, error.nearest)
+    size: 0.5 is over 0.3. None
     """
 
     def __init__(self, message: str, nearest: CompressionResult | None):
@@ -159,6 +178,15 @@ def compress(
         If a stage cannot be written; the ones before it are kept.
     UnavailableError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    >>> data, steps = dict.fromkeys(("train", "validation", "calibration"), points), [xp.pipeline.Prune(k=4)]
+    >>> done = xp.pipeline.compress(model, data, steps, folder="recipe", explained=10, repeats=1, progress=False)
+    >>> [card.name for card in done.cards], round(done.cards[1]["parameters"] / done.cards[0]["parameters"], 2)
+    (['original', '1. Prune'], 0.5)
     """
     by = _check_given(model, data, method)
     steps = _check_steps(steps)

@@ -45,6 +45,16 @@ def orders(*steps: Step) -> list[tuple[Step, ...]]:
     Parameters
     ----------
     *steps : Step
+
+    Returns
+    -------
+    list of tuple of Step
+
+    Examples
+    --------
+    >>> from xaiprune.pipeline import Prune, Quantize
+    >>> xp.pipeline.orders(Quantize(), Prune(ratio=0.5))  # nothing can be cut after integer kernels
+    [(Prune(ratio=0.5), Quantize())]
     """
     found = []
     for order in itertools.permutations(steps):
@@ -80,6 +90,11 @@ def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     *places : sequence of Step or None
         The choices at each place, in order; None leaves the place out.
 
+    Returns
+    -------
+    callable
+        ``trial -> steps``.
+
     Raises
     ------
     ValueError
@@ -87,6 +102,14 @@ def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
         cannot follow one another (both steps are named).
     TypeError
         If a choice is neither a step nor None.
+
+    Examples
+    --------
+    >>> from xaiprune.pipeline import Prune, Tune
+    >>> space = xp.pipeline.choices([Prune(ratio=0.3), Prune(ratio=0.6)], [Tune(epochs=1), None])
+    >>> import optuna
+    >>> space(optuna.trial.FixedTrial({"place 1": 0, "place 2": 1}))
+    [Prune(ratio=0.3)]
     """
     if not places or not all(places):
         raise ValueError("places must be at least one, each with at least one choice.")
@@ -151,6 +174,16 @@ def search(
         could be carried out, or the folder's trials were drawn from another space.
     OutOfBudgetError
         If no trial holds the budget: which bound binds in how many, and the nearest one.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    >>> data = dict.fromkeys(("train", "validation", "calibration"), points)
+    >>> space, quick = xp.pipeline.choices([xp.pipeline.Prune(k=4)]), {"explained": 10, "repeats": 1, "progress": False}
+    >>> found = xp.pipeline.search(model, data, space, folder="search", trials=1, **quick)
+    >>> len(found.rows), found.best.steps
+    (1, (Prune(k=4),))
     """
     import optuna
 

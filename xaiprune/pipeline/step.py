@@ -89,7 +89,20 @@ class Step:
     least: ClassVar[Mapping[str, float]] = {}
 
     def apply(self, stage: Stage, work: Work) -> Stage:
-        """The stage after this step; the model that comes in may be changed."""
+        """Do the step.
+
+        Parameters
+        ----------
+        stage : Stage
+            What comes in; its model may be changed.
+        work : Work
+            Data, metric, loss and seed of the recipe.
+
+        Returns
+        -------
+        Stage
+            What goes out.
+        """
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -55,6 +55,12 @@ class Prune(Step):
     ranks : bool
         Whether scores are compared between groups by their ranks.
     round_to : int
+
+    Examples
+    --------
+    >>> step = xp.pipeline.Prune(cost_target=0.5, criterion="l1")
+    >>> step, step.units, step.costs
+    (Prune(cost_target=0.5, criterion='l1'), 'channels', 'macs')
     """
 
     cost_target: float | None = None
@@ -136,7 +142,16 @@ class Tune(Step):
         return TrainOptions(epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, augment=augment)
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
-        """Train a model in place."""
+        """Train a model in place.
+
+        Parameters
+        ----------
+        model : nn.Module
+        work : Work
+            Data, metric and loss of the recipe.
+        options : TrainOptions
+            Those of the step, with the recipe's seed and its file to resume from.
+        """
         data = work.data["train"], work.data["validation"]
         training.tune(model, *data, options, loss=work.loss, metric=work.metric)
 
@@ -153,6 +168,11 @@ class Distill(Tune):
         As for ``distill.distill``.
     loss : str or Loss
         Key of ``distill.LOSSES``, of those that read no features, or one of your own.
+
+    Examples
+    --------
+    >>> xp.pipeline.Distill(epochs=2, temperature=2.0)
+    Distill(epochs=2, temperature=2.0)
     """
 
     temperature: float = 4.0
@@ -217,6 +237,11 @@ class Quantize(Step):
         Calibration images that are looked at.
     first_in_float : int
         How many of the first layers stay as they are.
+
+    Examples
+    --------
+    >>> xp.pipeline.Quantize(first_in_float=1), xp.pipeline.Quantize.least["size"]
+    (Quantize(first_in_float=1), 0.25)
     """
 
     calibrator: str | quantize.Calibrator = "min-max"

@@ -158,10 +158,23 @@ def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -
     example : torch.Tensor
         Images; only their shape matters.
 
+    Returns
+    -------
+    Stage
+        Its model in evaluation mode.
+
     Raises
     ------
     FileNotFoundError
         If the folder holds no stage.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> plan = xp.prune.Plan(tuple(xp.find_units(model, torch.zeros(1, 2))), {"0": [1]})
+    >>> xp.pipeline.save_stage(xp.pipeline.Stage(xp.cut(model, plan), (plan,)), "stage")
+    >>> xp.pipeline.load_stage(model, "stage", torch.zeros(1, 2)).model[0].out_features
+    2
     """
     folder = Path(folder)
     if not (folder / CHANGES).exists():

@@ -24,6 +24,16 @@ def scale_heatmaps(heatmaps: np.ndarray) -> np.ndarray:
     ----------
     heatmaps : array
         Shape ``(N, H, W)``.
+
+    Returns
+    -------
+    array
+        Shape ``(N, H, W)``, values in [-1, 1].
+
+    Examples
+    --------
+    >>> xp.plots.scale_heatmaps(np.array([[[5.0, -5.0], [0.0, 2.5]]])).round(2).tolist()
+    [[[1.0, -1.0], [0.0, 0.5]]]
     """
     heatmaps = np.asarray(heatmaps, dtype=float)
     top = np.quantile(np.abs(heatmaps), 0.995, axis=(1, 2), keepdims=True)
@@ -43,6 +53,17 @@ def heatmap_rows(
         Method to heatmaps of shape ``(N, H, W)``.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> heatmaps = {"saliency": np.ones((3, 28, 28)), "lrp": -np.ones((3, 28, 28))}
+    >>> figure = xp.plots.heatmap_rows(np.zeros((3, 28, 28)), heatmaps, "Three images")
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['image', 'saliency', 'lrp']
     """
     size = np.shape(images)[-1] + 2
     rows = len(heatmaps) + 1
@@ -71,6 +92,16 @@ def letters(evidence: Mapping[str, np.ndarray], title: str, *, ax: Axes | None =
         Word to a value per place, of which the last ones are its letters.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.letters({"the": np.array([0, 0, 1.0, 2.0, -1.0])}, "What speaks for English")
+    >>> figure.axes[0].images[0].get_array().tolist()  # the last three, over the largest
+    [[0.5, 1.0, -0.5]]
     """
     longest = max(map(len, evidence))
     ax = ax or plt.figure(figsize=(0.5 * longest + 0.6, 0.5 * len(evidence) + 0.9)).subplots()
@@ -99,6 +130,21 @@ def waterfall(rows: Sequence[dict], title: str, *, unit: str = "logit", ax: Axes
     unit : str
         Of relevance.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [
+    ...     {"layer": "output", "left": 2.0, "bias": 0.0, "kept": 0.0},
+    ...     {"layer": "fc", "left": 1.5, "bias": 0.5, "kept": 0.0},
+    ...     {"layer": "input", "left": 1.5, "bias": 0.0, "kept": 0.0},
+    ... ]
+    >>> figure = xp.plots.waterfall(rows, "The bias keeps a quarter")
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    ['output', 'fc', 'input']
     """
     ax = ax or plt.figure(figsize=(max(8.5, 0.6 * len(rows) + 4), 3.4)).subplots()
     names = [row["layer"] for row in rows]
@@ -129,6 +175,17 @@ def faithfulness_curves(
     curves : mapping of str to tuple of array
         Name to deletion and insertion, each of shape ``(N, len(shares))``.
     title : str
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> deletion, insertion = np.array([[1.0, 0.2, 0.1]]), np.array([[0.1, 0.8, 1.0]])  # of one image
+    >>> figure = xp.plots.faithfulness_curves([0, 0.5, 1], {"lrp": (deletion, insertion)}, "Half of the pixels")
+    >>> [axes.lines[0].get_ydata()[1].item() for axes in figure.axes]
+    [0.2, 0.8]
     """
     figure = plt.figure(figsize=(9.5, 3.5))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -159,6 +216,17 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
     names : sequence of str, optional
         Names of the classes.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> row = {"drift": 0.1, "drift_low": 0.05, "drift_high": 0.2, "top": 0.3, "top_low": 0.2, "top_high": 0.4}
+    >>> figure = xp.plots.drift_by_class([{"class": "all", **row}, {"class": "0", **row}], "Drift", names=["coat"])
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    ['all', 'coat']
     """
     ax = ax or plt.figure(figsize=(8, 3.2)).subplots()
     places = np.arange(len(rows))
@@ -188,6 +256,20 @@ def draws_against_size(rows: Sequence[dict], title: str, ylabel: str) -> Figure:
         From ``reference_draws``.
     title, ylabel : str
         The label is that of the measure.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [
+    ...     {"criterion": "taylor", "per_class": 1, "values": [70, 90], "overlap": 0.5},
+    ...     {"criterion": "taylor", "per_class": 10, "values": [88, 92], "overlap": 0.9},
+    ... ]
+    >>> figure = xp.plots.draws_against_size(rows, "More samples", "accuracy [%]")
+    >>> figure.axes[0].lines[0].get_ydata().tolist()  # means over the draws
+    [80.0, 90.0]
     """
     figure = plt.figure(figsize=(10, 3.4))
     left, right = figure.subplots(1, 2)
@@ -217,6 +299,17 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
         From ``watch``, of one shift; or others with ``level``, ``accuracy`` in per cent and ``drift``.
     title, xlabel : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"level": 0, "accuracy": 95, "drift": 0.0}, {"level": 30, "accuracy": 60, "drift": 0.6}]
+    >>> figure = xp.plots.watch_lines(rows, "Turned images", "angle [degrees]")
+    >>> [line.get_ydata().tolist() for line in figure.axes[0].lines]
+    [[0.95, 0.6], [0.0, 0.6]]
     """
     ax = ax or plt.figure(figsize=(7, 3.4)).subplots()
     levels = [row["level"] for row in rows]

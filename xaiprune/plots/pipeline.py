@@ -24,6 +24,18 @@ def recipe(rows: Sequence[dict], title: str, *, bounds: Mapping[str, float] | No
     title : str
     bounds : mapping of str to float, optional
         Drawn as dotted lines, by the same names.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> costs = {"latency": 0.5, "size": 0.4, "memory": 0.6}
+    >>> rows = [{"step": "Prune(ratio=0.5)", **costs, "accuracy": 1.5, "drift": 0.1}]
+    >>> figure = xp.plots.recipe(rows, "One step", bounds={"size": 0.5})
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    ['original', '1. Prune']
     """
     figure, (left, *others) = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
     names = ["original", *(f"{number}. {row['step'].partition('(')[0]}" for number, row in enumerate(rows, 1))]

@@ -81,6 +81,18 @@ def calibrate(
     -------
     dict of str to Statistics
         As :func:`calibrating` gives them.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, or the images are not as :func:`xaiprune.data.check_images` wants them.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    >>> seen = xp.quantize.calibrate(model, torch.linspace(0, 1, 32).reshape(8, 1, 2, 2))
+    >>> list(seen), seen["1"].low, seen["1"].high
+    (['1'], 0.0, 1.0)
     """
     check_images(images)
     with calibrating(model, bins) as seen, torch.no_grad():

@@ -60,6 +60,21 @@ def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", percent:
 
     For a symmetric grid the share is that of the absolute values.
 
+    Parameters
+    ----------
+    seen : Statistics
+        With a histogram.
+    bits : int
+        Not read: the share is the same for every number of bits.
+    scheme : {"affine", "symmetric"}
+    percent : float
+        Of the values, in (0, 100].
+
+    Returns
+    -------
+    tuple of float
+        The lowest and the highest value.
+
     Raises
     ------
     ValueError

@@ -58,6 +58,13 @@ def int8_bytes(
         If the model is in training mode or quantized already, or the config asks for other than 8 bits.
     UnavailableError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), torch.rand(8, 1, 4, 4)
+    >>> content = xp.quantize.int8_bytes(model, images)
+    >>> (xp.deploy.runnable(content)(images) - model(images)).abs().max().item() < 0.05
+    True
     """
     check_float(model)
     check_images(images)
@@ -84,6 +91,13 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
         If the config asks for other than 8 bits.
     UnavailableError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), torch.rand(8, 1, 4, 4)
+    >>> content = xp.quantize.quantize_onnx(xp.deploy.onnx_bytes(model, images), images)
+    >>> (xp.deploy.runnable(content)(images) - model(images)).abs().max().item() < 0.05
+    True
     """
     check_images(images)
     _check(config)

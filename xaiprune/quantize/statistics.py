@@ -45,6 +45,11 @@ class Statistics:
     def update(self, x: torch.Tensor) -> None:
         """Count the values of one more batch.
 
+        Parameters
+        ----------
+        x : torch.Tensor
+            Any shape.
+
         Raises
         ------
         ValueError
@@ -76,6 +81,11 @@ class Statistics:
 
     def shares(self) -> torch.Tensor:
         """Share of the values in each bin.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(bins,)``, float64, of sum 1.
 
         Raises
         ------

@@ -36,7 +36,13 @@ class LayerComparison:
     wanted: torch.Tensor
 
     def given(self) -> torch.Tensor:
-        """What the quantized layer gives, as it is now."""
+        """What the quantized layer gives, as it is now.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (N, ...).
+        """
         with torch.no_grad():
             return torch.cat([self.layer(some) for some in self.read.split(256)])
 

@@ -205,6 +205,16 @@ class CalibrationExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a stop lies outside of the controls.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    >>> split = xp.data.mnist("validation", 4)
+    >>> images = torch.rand(8, 1, 28, 28)
+    >>> explorer = xp.widgets.CalibrationExplorer(model, images, split, method="gradient x input")
+    >>> view = explorer.set("1", bits=4)
+    >>> view.layer, view.grid.most - view.grid.least
+    ('1', 15)
     """
 
     title = "Calibration: where to cut a range"

@@ -84,10 +84,26 @@ class Explorer(ABC, Generic[_View]):
 
     @abstractmethod
     def compute(self, **setting) -> _View:
-        """What is shown for a setting: a value that has a ``text``. Changes nothing."""
+        """What is shown for a setting: a value that has a ``text``. Changes nothing.
+
+        Parameters
+        ----------
+        **setting
+            A value for each control, as :meth:`settle` leaves them.
+        """
 
     def draw(self, view: _View) -> bytes:
-        """The picture of a view as PNG: by default by ``picture``, which has a ``draw`` of its own."""
+        """The picture of a view as PNG: by default by ``picture``, which has a ``draw`` of its own.
+
+        Parameters
+        ----------
+        view : View
+            What :meth:`compute` gave.
+
+        Returns
+        -------
+        bytes
+        """
         return self.picture.draw(view)
 
     def settle(self, setting: dict, moved: str | None) -> dict:

@@ -234,6 +234,14 @@ class HeadExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a stop is out of range.
+
+    Examples
+    --------
+    >>> split = xp.data.fashion_mnist("validation", 4)
+    >>> explorer = xp.widgets.HeadExplorer(xp.nn.small_transformer().eval(), split, split, criteria=["l2"])
+    >>> view = explorer.set(heads=10)
+    >>> sum(map(len, view.heads.values())), view.macs < 1  # heads that are off; operations that are left
+    (6, True)
     """
 
     title = "Heads: of a vision transformer"
@@ -301,7 +309,20 @@ class HeadExplorer(Explorer[View]):
         return view
 
     def off_at(self, heads: int, criterion: str) -> dict[str, list[int]]:
-        """Which heads are off when so many stay."""
+        """Which heads are off when so many stay.
+
+        Parameters
+        ----------
+        heads : int
+            How many stay, of all blocks.
+        criterion : str
+            What says which matter.
+
+        Returns
+        -------
+        dict of str to list of int
+            Group name to its heads that are off.
+        """
         total = self.totals["heads"]
         return lowest_units(self.scores("heads", criterion), (total - heads) / total)
 

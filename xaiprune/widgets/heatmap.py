@@ -184,6 +184,14 @@ class HeatmapExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a stop has an unknown image, method or rule.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    >>> split = xp.data.mnist("validation", 4)
+    >>> view = xp.widgets.HeatmapExplorer(model, split).set(image=2, method="saliency")
+    >>> view.image, view.heatmap.shape
+    (2, (28, 28))
     """
 
     title = "Heatmaps: rules of relevance and other methods"

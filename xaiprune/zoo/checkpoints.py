@@ -37,6 +37,12 @@ def load_weights(model: nn.Module, name: str, seed: int = 0) -> nn.Module:
         If the checkpoint differs from its card.
     RuntimeError
         From torch, if the model has other parameters.
+
+    Examples
+    --------
+    >>> model = xp.zoo.load_weights(xp.zoo.lenet_300_100(), "lenet-300-100")
+    >>> model.training
+    False
     """
     expected, weights = card(name, seed)["sha256"], _path(name, seed)
     if (found := sha256(weights)) != expected:
@@ -53,10 +59,21 @@ def card(name: str, seed: int = 0) -> dict:
     name : str
     seed : int
 
+    Returns
+    -------
+    dict
+        As the file has it.
+
     Raises
     ------
     FileNotFoundError
         If there is no such checkpoint; the message names the seeds that there are.
+
+    Examples
+    --------
+    >>> card = xp.zoo.card("mnist-autoencoder")
+    >>> card["seed"], len(card["sha256"])
+    (0, 64)
     """
     path = _path(name, seed).with_suffix(".json")
     if not path.exists():

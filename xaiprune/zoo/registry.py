@@ -193,12 +193,22 @@ def load(name: str, seed: int = 0) -> nn.Module:
     seed : int
         Training seed; the shipped ones are listed by the error when another is asked for.
 
+    Returns
+    -------
+    nn.Module
+
     Raises
     ------
     ValueError
         For an unknown name, or a checkpoint that differs from its card.
     FileNotFoundError
         If no checkpoint of that seed exists; the message gives the command that makes it.
+
+    Examples
+    --------
+    >>> model = xp.zoo.load("mnist-autoencoder")
+    >>> model(torch.zeros(1, 1, 28, 28)).shape, model.training
+    (torch.Size([1, 1, 28, 28]), False)
     """
     model = _recipe(name).build()
     try:

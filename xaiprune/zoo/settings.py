@@ -82,5 +82,11 @@ def setting(name: str | Setting) -> Setting:
     ------
     ValueError, TypeError
         For an unknown name, and for what is neither a name nor a setting.
+
+    Examples
+    --------
+    >>> fashion = xp.zoo.setting("fashion-mnist")
+    >>> fashion.classes[:2], type(fashion.build()).__name__
+    (('T-shirt/top', 'Trouser'), 'MobileNetV2')
     """
     return SETTINGS.find(name, "name")

@@ -31,7 +31,19 @@ class Where:
     first: bool = False
 
     def holds(self, entry: _Entry, layers: int) -> bool:
-        """Whether a layer is meant, of so many in all."""
+        """Whether a layer is meant.
+
+        Parameters
+        ----------
+        entry : Entry
+            The layer, as it was met in the forward pass.
+        layers : int
+            How many layers there are in all.
+
+        Returns
+        -------
+        bool
+        """
         depth = entry.place / max(1, layers - 1)
         return (
             self.kind in (None, entry.kind)
@@ -67,7 +79,20 @@ class Composite:
                 raise ValueError(f"composite {self.name!r}: {rule.name} is for pixels; say Where(first=True).")
 
     def rule(self, entry: _Entry, layers: int) -> Rule | PixelRule:
-        """The rule of a layer, of so many in all."""
+        """The rule that a layer follows.
+
+        Parameters
+        ----------
+        entry : Entry
+            The layer, as it was met in the forward pass.
+        layers : int
+            How many layers there are in all.
+
+        Returns
+        -------
+        Rule or PixelRule
+            Of the first row whose ``Where`` holds.
+        """
         return next(rule for where, rule in self.rows if where.holds(entry, layers))
 
     @property
@@ -80,7 +105,17 @@ _ALL, _CONVOLUTIONS, _FIRST = Where(), Where("convolution"), Where(first=True)
 
 
 def uniform(rule: Rule) -> Composite:
-    """The same rule for all layers."""
+    """The same rule for all layers.
+
+    Parameters
+    ----------
+    rule : Rule
+
+    Returns
+    -------
+    Composite
+        Of one row, named after the rule.
+    """
     return Composite(rule.name, ((_ALL, rule),))
 
 

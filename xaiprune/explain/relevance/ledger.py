@@ -77,6 +77,10 @@ class Ledger:
 
         ``input``; the name of every constant, such as ``position``; ``biases`` of all layers; ``softmax``, what
         attention's softmax did not pass on; ``nowhere``, what epsilon or a rule of one sign kept.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
         """
         found = {"input": self.inputs}
         none = torch.zeros_like(self.output)

@@ -47,6 +47,14 @@ def lrp(
     ------
     ValueError
         As :func:`modified_gradients` and ``check_request`` raise it; also for wanted outputs as targets.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, -1.0]]))
+    >>> xp.explain.lrp(model, torch.ones(1, 1, 2, 2)).round(decimals=3)  # they add up to the logit, 2
+    tensor([[[ 1.,  2.],
+             [ 0., -1.]]])
     """
     images, targets = _check_request(model, images, targets)
     parts = zip(images.split(batch_size), targets.split(batch_size))
@@ -73,6 +81,14 @@ def propagate(
     relevance : torch.Tensor
         Shape ``(N, C, H, W)``.
     ledger : Ledger
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 1)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0]])), model[1].bias.data.fill_(0.5)
+    >>> relevance, ledger = xp.explain.relevance.propagate(model, torch.ones(1, 1, 1, 2), torch.tensor([0]))
+    >>> {name: round(value.item(), 3) for name, value in ledger.sums().items()}  # of the logit, 3.5
+    {'input': 3.0, 'biases': 0.5, 'softmax': 0.0, 'nowhere': 0.0}
     """
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
         pixels = trace.watch(images)

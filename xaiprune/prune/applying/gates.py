@@ -39,6 +39,15 @@ def gated_by(model: nn.Module, groups: Sequence[UnitGroup], gates: Mapping[str, 
     ------
     ValueError
         If a group is of another kind.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight), nn.init.ones_(model[2].weight)
+    >>> units = xp.find_units(model, torch.zeros(1, 1))
+    >>> with xp.prune.gated_by(model, units, {"0": torch.tensor([1.0, 0.5])}):
+    ...     print(model(torch.ones(1, 1)).item())
+    1.5
     """
     if other := [group for group in groups if not group.kind.gives("replaced")]:
         raise ValueError(

@@ -44,7 +44,19 @@ def gates(problem: SoftProblem, coefficients: torch.Tensor, temperature: float) 
 
 
 def gated(problem: SoftProblem, gates: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """The problem's model as a function of its inputs, with every unit multiplied by its gate where it is read."""
+    """The problem's model as a function of its inputs, with every unit multiplied by its gate where it is read.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    gates : list of torch.Tensor
+        One for each group, shape ``(units,)``; they may carry gradients.
+
+    Returns
+    -------
+    callable
+        From the model's inputs to its outputs.
+    """
     weights = {name: parameter.detach() for name, parameter in problem.model.named_parameters()}
     for group, gate in zip(problem.groups, gates):
         for member in group.members:
@@ -95,6 +107,16 @@ def relax(
     ------
     ValueError
         If the problem's metric has no smooth form.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> found = xp.prune.soft.relax(problem, steps=5)
+    >>> found.evaluations, len(found.history), abs(found.sparsity - 0.6) <= 0.1
+    (16, 6, True)
     """
     metric, inputs = problem.metric, problem.data[0]
     if metric.smooth is None:

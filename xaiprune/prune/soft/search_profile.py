@@ -28,6 +28,16 @@ def group_losses(problem: SoftProblem, levels: Sequence[float] = _LEVELS) -> lis
         One row per group and level: ``group``, ``units`` (of the group), ``alpha``, ``removed`` (units),
         ``parameters`` (that go), ``value`` of the metric, ``loss`` (how much worse it became) and
         ``loss_per_parameter``.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> rows = xp.prune.soft.group_losses(problem, levels=[0.5])
+    >>> [(row["group"], row["units"], row["removed"]) for row in rows]
+    [('0', 8, 4), ('2', 8, 4)]
     """
     full = problem.gain(np.zeros(len(problem.sizes), int))
     rows = []

@@ -37,6 +37,16 @@ def onto_surface(problem: SoftProblem, coefficients, direction=None, target: flo
     -------
     numpy.ndarray
         Shape ``(groups,)``; where the direction cannot reach the target, its nearest end.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> alphas = xp.prune.soft.onto_surface(problem, [0.0, 0.0])
+    >>> alphas.round(3).tolist(), round(float(problem.sparsity(alphas * problem.sizes)), 3)
+    ([0.426, 0.426], 0.52)
     """
     target = problem.target if target is None else target
     coefficients, top = np.asarray(coefficients, float), _upper(problem)
@@ -86,6 +96,12 @@ def harden(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
 
     The group whose units weigh most is rounded first, and the others move along the surface to make up for
     it, so that the finest group absorbs what is left.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    coefficients : numpy.ndarray
+        Shape ``(groups,)``, in [0, 1].
 
     Returns
     -------

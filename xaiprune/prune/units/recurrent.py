@@ -37,6 +37,11 @@ def find_memory(model: nn.Module) -> list[UnitGroup]:
     ------
     ValueError
         If the model has no such layer, one has two directions or a projection, or no dense layer of its width follows.
+
+    Examples
+    --------
+    >>> [(group.name, group.size) for group in xp.prune.find_memory(xp.zoo.WordLSTM())]
+    [('memory', 64)]
     """
     modules = list(model.named_modules())
     found = []

@@ -35,6 +35,12 @@ def find_heads(model: VisionTransformer) -> list[UnitGroup]:
     ------
     TypeError
         If ``model`` is no VisionTransformer of the zoo.
+
+    Examples
+    --------
+    >>> groups = xp.prune.find_heads(xp.nn.small_transformer())
+    >>> len(groups), groups[0].name, groups[0].size
+    (4, 'blocks.0.attention', 4)
     """
     return [_heads(name, module) for name, module in _checked(model).named_modules() if isinstance(module, Attention)]
 
@@ -54,6 +60,12 @@ def find_neurons(model: VisionTransformer) -> list[UnitGroup]:
     ------
     TypeError
         If ``model`` is no VisionTransformer of the zoo.
+
+    Examples
+    --------
+    >>> groups = xp.prune.find_neurons(xp.nn.small_transformer())
+    >>> len(groups), groups[0].name, groups[0].size
+    (4, 'blocks.0.mlp.0', 128)
     """
     found = []
     for name, module in _checked(model).named_modules():
@@ -80,6 +92,12 @@ def find_dimensions(model: VisionTransformer) -> list[UnitGroup]:
     ------
     TypeError
         If ``model`` is no VisionTransformer of the zoo.
+
+    Examples
+    --------
+    >>> [group] = xp.prune.find_dimensions(xp.nn.small_transformer())
+    >>> group.name, group.size
+    ('patches', 32)
     """
     each = np.arange(_checked(model).patches.out_channels)[:, None]
     members = []

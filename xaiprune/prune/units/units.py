@@ -50,6 +50,13 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     ValueError
         If ``example`` does not run through the model, a layer cannot be traced or is of a type that cannot be
         cut (the message names it), or a name in ``ignore`` does not exist.
+
+    Examples
+    --------
+    The first layer's channels go together with the second's inputs; the second makes the output, so that its own stay:
+
+    >>> xp.find_units(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.zeros(1, 2))
+    [UnitGroup('0', 3 units, 2 layers)]
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")

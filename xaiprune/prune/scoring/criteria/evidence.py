@@ -64,7 +64,8 @@ class Criterion:
     --------
     >>> def by_place(evidence):
     ...     return {group.name: torch.arange(group.size) for group in evidence.groups}
-    >>> Criterion("place", {"channels": by_place, "blocks": by_place}).ranks(KINDS["weights"])
+    >>> criterion = xp.prune.Criterion("place", {"channels": by_place, "blocks": by_place})
+    >>> criterion.ranks(xp.prune.KINDS["weights"])
     False
     """
 
