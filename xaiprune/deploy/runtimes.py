@@ -70,7 +70,7 @@ def prepare(model: nn.Module, example: torch.Tensor, runtime: str | Runtime = "O
     >>> run(torch.tensor([[-1.0, 1.0]])).tolist()
     [[0.0, 1.0]]
     """
-    return _usable(runtime).prepare(model, example)
+    return _usable(runtime, "runtime").prepare(model, example)
 
 
 def missing() -> dict[str, str]:
@@ -135,16 +135,16 @@ def runtime_latencies(
         for name, lack in missing().items():
             warnings.warn(f"the runtime {name!r} is left out: {lack}.", stacklevel=2)
     found = {}
-    for runtime in [_usable(runtime) for runtime in runtimes]:
+    for runtime in [_usable(runtime, "runtimes") for runtime in runtimes]:
         ready = {name: runtime.prepare(model, example) for name, model in models.items()}
         times = latencies(ready, example, repeats=repeats, runtime=runtime.name)
         found |= {(name, runtime.name): times[name] for name in models}
     return found
 
 
-def _usable(runtime: str | Runtime) -> Runtime:
+def _usable(runtime: str | Runtime, argument: str) -> Runtime:
     """The row, which can run here."""
-    runtime = RUNTIMES.find(runtime, "runtime")
+    runtime = RUNTIMES.find(runtime, argument)
     need(f"the runtime {runtime.name!r}", runtime.lacks())
     return runtime
 

@@ -1,5 +1,7 @@
 """Images of which parts are hidden: what a model answers then says what it looks at."""
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 import torch

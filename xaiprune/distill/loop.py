@@ -1,5 +1,7 @@
 """The loop in which a student learns from a teacher, whose answers may be known beforehand."""
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 import itertools

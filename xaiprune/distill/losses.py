@@ -4,6 +4,8 @@ Every function takes the student's tensor first and the teacher's second, and re
 images. ``LOSSES`` has them by name, with what they read.
 """
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """The objective of a student: labels, and what its teacher says, shows and looks at."""
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 import copy

@@ -121,11 +121,6 @@ def gate(
     return found
 
 
-def _faithfulness(model: nn.Module, images, targets, heatmaps, **options) -> torch.Tensor:
-    """Insertion's area less deletion's for each image, shape ``(N,)``; parameters as of :func:`curves`."""
-    return curves(model, images, targets, heatmaps, **options).faithfulness
-
-
 def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of a model with the weights of a new one; torch's own generator is left as it was.
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import InterpolationMode, rotate
 
+from ..core import Registry
 from ..data import Split
 from ..measure import predict
 from .drift import heatmap_drift, rank_correlation
@@ -51,13 +52,11 @@ def _same(heatmaps: torch.Tensor, level: float) -> torch.Tensor:
     return heatmaps
 
 
-SHIFTS: dict[str, Shift] = {
-    row.name: row
-    for row in (
-        Shift("rotation", "degrees", _turned, _turned),
-        Shift("noise", "standard deviation", _noisy, _same),
-    )
-}
+SHIFTS: Registry[Shift] = Registry(
+    "a shift",
+    Shift,
+    (Shift("rotation", "degrees", _turned, _turned), Shift("noise", "standard deviation", _noisy, _same)),
+)
 
 
 def watch(
@@ -106,9 +105,7 @@ def watch(
     >>> [row["level"] for row in rows], round(rows[0]["drift"], 3), rows[1]["drift"] > 0
     ([0, 30], 0.0, True)
     """
-    if isinstance(shift, str) and shift not in SHIFTS:
-        raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")
-    shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, METHODS.find(method, "method")
+    shift, method = SHIFTS.find(shift, "shift"), METHODS.find(method, "method")
     before, rows = method(model, split.images, split.labels), []
     known = None if scores is None else scores(split).flatten()[None, None]
     for level in levels:

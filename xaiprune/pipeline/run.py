@@ -14,7 +14,7 @@ from torch import nn
 
 from ..data import Split
 from ..deploy import RUNTIMES, Frozen, need
-from ..explain import METHODS, drift_from, drift_value
+from ..explain import METHODS, Method, drift_from, drift_value
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..training import classification_loss
 from .budget import DRIFT, Budget, _spent_by
@@ -46,6 +46,8 @@ class CompressionResult:
         Per step: ``step``, and by the names of a budget what was spent.
     budget : Budget
     metric : Metric
+    method : Method
+        Of the heatmaps whose drift was measured.
     facts : dict
         Seed, versions, hashes of weights and data, and how latencies were timed.
     folder : Path
@@ -60,6 +62,7 @@ class CompressionResult:
     rows: list[dict]
     budget: Budget
     metric: Metric
+    method: Method
     facts: dict
     folder: Path
 
@@ -121,7 +124,7 @@ def compress(
     folder: Path | str,
     metric: Metric = ACCURACY,
     loss: Callable = classification_loss,
-    method: str = _METHOD,
+    method: Method | str = _METHOD,
     explained: int = 40,
     seed: int = 0,
     repeats: int = 40,
@@ -150,9 +153,9 @@ def compress(
     metric : Metric
     loss : callable
         ``(model, images, labels) -> scalar``, to score and tune with.
-    method : str
-        Of the heatmaps whose drift is measured; a key of ``explain.METHODS`` that needs answers only (occlusion,
-        shapley), for integer kernels have no gradient.
+    method : Method or str
+        Of the heatmaps whose drift is measured: one of your own, or a key of ``explain.METHODS``. It needs answers only
+        (``answers_only``: occlusion, shapley), for integer kernels have no gradient.
     explained : int
         Validation images that are explained.
     seed, repeats : int
@@ -185,7 +188,7 @@ def compress(
     >>> [card.name for card in done.cards], round(done.cards[1]["parameters"] / done.cards[0]["parameters"], 2)
     (['original', '1. Prune'], 0.5)
     """
-    _check_given(model, data, method)
+    by = _check_given(model, data, method)
     steps = _check_steps(steps)
     budget.check(steps)
     need("compress", RUNTIMES["ONNX Runtime"].lacks())
@@ -194,12 +197,12 @@ def compress(
         "metric": told(metric),
         "loss": told(loss),
         "seed": seed,
-        "method": method,
+        "method": method if isinstance(method, str) else told(method),
         "explained": explained,
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")},
     }
     store = Store(folder, model, data, identity)
-    judge = _Judge(model, data["validation"], metric, method, explained, repeats)
+    judge = _Judge(model, data["validation"], metric, by, explained, repeats)
     stage, rows, cards = Stage(copy.deepcopy(model)), [], []
     for count, step in enumerate(steps, 1):
         done = steps[:count]
@@ -213,30 +216,36 @@ def compress(
         cards = [*(cards or [before]), card]
         rows.append({"step": repr(step), **_spent_by(card, before)})
     facts = {**identity, **judge.timed, "sha256": store.hashes}
-    result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
+    result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, by, facts, Path(folder))
     if over := result.over:
         words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
         raise OutOfBudgetError(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
     return result
 
 
-def _check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> None:
+def _check_given(model: nn.Module, data: Mapping[str, Split], method: Method | str) -> Method:
     """Refuse what no recipe can be run with: ValueError names it.
 
     Parameters
     ----------
     model, data, method
         As for :func:`compress`.
+
+    Returns
+    -------
+    Method
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
     if missing := [name for name in _SPLITS if name not in data]:
         raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(_SPLITS)}, got {', '.join(data) or 'nothing'}.")
-    if not METHODS.find(method, "method").answers_only:
+    by = METHODS.find(method, "method")
+    if not by.answers_only:
         fit = ", ".join(name for name, row in METHODS.items() if row.answers_only)
         raise ValueError(
-            f"method must be one that needs answers only ({fit}), got {method!r}: integer kernels have no gradient."
+            f"method must be one that needs answers only ({fit}), got {by.name!r}: integer kernels have no gradient."
         )
+    return by
 
 
 def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work) -> Stage:
@@ -253,7 +262,7 @@ def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work
 class _Judge:
     """Measures models beside the original, as ONNX Runtime runs both."""
 
-    def __init__(self, original: nn.Module, split: Split, metric: Metric, method: str, explained: int, repeats: int):
+    def __init__(self, original: nn.Module, split: Split, metric: Metric, method: Method, explained: int, repeats: int):
         self.original, self.split, self.metric = original, split, metric
         self.timed = {"repeats": repeats, "threads": torch.get_num_threads()}
         self.method, self.images = method, split.images[:explained]

@@ -11,6 +11,7 @@ from typing import ClassVar
 from torch import nn
 
 from .. import prune
+from ..core import fingerprint
 from ..data import Split
 from ..graph import fold_batch_norm
 from ..measure import Metric
@@ -65,9 +66,9 @@ class Work:
 
 
 def _as_code(value) -> str:
-    """A dataclass as it is written in code, without what is as by default."""
-    told = (f"{f.name}={getattr(value, f.name)!r}" for f in fields(value) if getattr(value, f.name) != f.default)
-    return f"{type(value).__name__}({', '.join(told)})"
+    """A dataclass as it is written in code, without what is as by default; what is one's own is told by its content."""
+    given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+    return f"{type(value).__name__}({', '.join(f'{name}={fingerprint(one)}' for name, one in given.items())})"
 
 
 class Step:

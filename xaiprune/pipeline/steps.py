@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import nn
 
 from .. import distill, prune, quantize, training
-from ..core import arguments
+from ..core import Registry, arguments
 from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
@@ -19,13 +19,19 @@ from ..training import AUGMENTATIONS, TrainOptions
 from .step import _FLOAT, _FOLD, _INTEGER, _ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.
-_UNITS: dict[str, Callable] = {
-    "channels": prune.find_units,
-    "blocks": prune.find_blocks,
-    "heads": prune.find_heads,
-    "neurons": prune.find_neurons,
-}
-COSTS: dict[str, Callable] = {"macs": prune.mac_costs, "latency": prune.latency_costs}
+_UNITS: Registry[Callable] = Registry(
+    "a function that finds units",
+    callable,
+    [
+        ("channels", prune.find_units),
+        ("blocks", prune.find_blocks),
+        ("heads", prune.find_heads),
+        ("neurons", prune.find_neurons),
+    ],
+)
+_COSTS: Registry[Callable] = Registry(
+    "a function that gives costs", callable, [("macs", prune.mac_costs), ("latency", prune.latency_costs)]
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,8 +46,10 @@ class Prune(Step):
         In its place: the share of all units that goes, or their number.
     criterion : str or Criterion
         Key of ``prune.CRITERIA``, or one of your own.
-    units : {"channels", "blocks", "heads", "neurons"}
-    costs : {"macs", "latency"}
+    units : str or callable
+        "channels", "blocks", "heads" or "neurons"; or a function ``(model, example) -> list of UnitGroup`` of your own.
+    costs : str or callable
+        "macs" or "latency"; or a function ``(model, groups, example) -> Costs`` of your own.
     scope : {"global", "uniform"}
         Whether groups compete, or each gives the same share.
     ranks : bool
@@ -59,8 +67,8 @@ class Prune(Step):
     ratio: float | None = None
     k: int | None = None
     criterion: str | prune.Criterion = "taylor"
-    units: str = "channels"
-    costs: str = "macs"
+    units: str | Callable = "channels"
+    costs: str | Callable = "macs"
     scope: str = "global"
     ranks: bool = True
     round_to: int = 1
@@ -75,21 +83,21 @@ class Prune(Step):
             if value is not None:
                 arguments.share(value, name)
         prune.CRITERIA.find(self.criterion, "criterion")
-        arguments.choice(self.units, "units", _UNITS)
-        arguments.choice(self.costs, "costs", COSTS)
+        _UNITS.find(self.units, "units")
+        _COSTS.find(self.costs, "costs")
         arguments.choice(self.scope, "scope", ("global", "uniform"))
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
         calibration = work.data["calibration"]
         example = calibration.images[:1]
-        groups = _UNITS[self.units](stage.model, example)
+        groups = _UNITS.find(self.units, "units")(stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
         asked = {name: getattr(self, name) for name in ("cost_target", "ratio", "k")}
         asked = {name: value for name, value in asked.items() if value is not None}
         if self.cost_target is not None:
-            asked["costs"] = COSTS[self.costs](stage.model, groups, example)
+            asked["costs"] = _COSTS.find(self.costs, "costs")(stage.model, groups, example)
         plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)
         if running_norms(smaller):

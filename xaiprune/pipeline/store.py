@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import inspect
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -89,15 +91,21 @@ class Store:
 def told(value) -> str:
     """A function, or a value that holds some, in words that another process finds again.
 
-    Only what a module defines by name is found again: of a lambda, a closure or a partial another one can have the same
-    name, so that its address in memory is told.
+    Of functions only what a module defines by name is found again: of a lambda, a closure or a partial another one can
+    have the same name, so that its address in memory is told. Of other values the content counts.
 
     Parameters
     ----------
     value : object
+
+    Returns
+    -------
+    str
     """
     if isinstance(value, Metric):
         return f"{value.name} by {told(value.function)}"
+    if not inspect.isroutine(value) and not isinstance(value, partial):
+        return fingerprint(value)
     name = getattr(value, "__qualname__", "<")
     return repr(value) if "<" in name else f"{value.__module__}.{name}"
 

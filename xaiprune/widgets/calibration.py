@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..core import Registry
 from ..data import Split
 from ..explain import Method
 from ..measure import ACCURACY, Metric
@@ -118,7 +117,7 @@ def compute(
     -------
     View
     """
-    row = Registry("a calibrator", Calibrator, CALIBRATORS.items()).find(calibrator, "calibrator")
+    row = CALIBRATORS.find(calibrator, "calibrator")
     options = {"percent": share} if row.function is percentile else {}
     ranges = {name: row.function(seen[name], bits, scheme, **options) for name in (seen if everywhere else [layer])}
     chosen = {name: grid_of(*bounds, bits=bits, scheme=scheme) for name, bounds in ranges.items()}

@@ -100,7 +100,7 @@ def compute(
     View
     """
     images, targets = split.images[image : image + 1], split.labels[image : image + 1]
-    if method == "lrp":
+    if method in ("lrp", METHODS["lrp"]):
         rule = RULES.find(rule, "rule")
         rule = rule if isinstance(rule, Rule) else rule(parameter)
         found, books = propagate(model, images, targets, composite=composite(rule))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from ...data import Split
-from ...explain import drift_from, drift_value
+from ...explain import Method, drift_from, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
 from ..costs import Costs
@@ -39,8 +39,8 @@ class ExplanationBudget:
         Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
     max_drop : float, optional
         Largest loss of the metric, in its own unit.
-    method : str
-        Of explanation; a key of ``explain.METHODS``.
+    method : Method or str
+        Of explanation; one of your own, or a key of ``explain.METHODS``.
     metric : Metric
 
     Raises
@@ -65,7 +65,7 @@ class ExplanationBudget:
         *,
         max_drift: float | None = None,
         max_drop: float | None = None,
-        method: str = "integrated gradients",
+        method: Method | str = "integrated gradients",
         metric: Metric = ACCURACY,
     ):
         if max_drift is None and max_drop is None:

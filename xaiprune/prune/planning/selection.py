@@ -91,7 +91,7 @@ def plan(
     if sum(value is not None for value in (ratio, k, coefficients, threshold, pattern, cost_target)) != 1:
         raise ValueError("give exactly one of ratio, k, coefficients, threshold, pattern and target.")
     if (cost_target is None) != (costs is None):
-        raise ValueError("target and costs go together: target is the share of costs that may be left.")
+        raise ValueError("cost_target and costs go together: cost_target is the share of costs that may be left.")
     _check_limits(scope, min_units, round_to)
     if round_to != 1 and (threshold is not None or pattern is not None):
         raise ValueError("round_to does not go with threshold and pattern: these say by themselves what stays.")

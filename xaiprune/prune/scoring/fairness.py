@@ -15,13 +15,13 @@ from torch import nn
 from ...core import evaluating, nonempty, share
 from ...data import Split
 from ...explain import explained_output, watching_attention
-from ...explain.relevance import modified_gradients
+from ...explain.relevance import Composite, modified_gradients
 from ...graph import changing
 from .scores import Scores
 
 
 def entry_relevance(
-    model: nn.Module, split: Split, *, composite: str = "attnlrp", batch_size: int = 100
+    model: nn.Module, split: Split, *, composite: Composite | str = "attnlrp", batch_size: int = 100
 ) -> dict[str, torch.Tensor]:
     """How much relevance passes through each entry of each head's attention: mean size over images.
 
@@ -31,8 +31,8 @@ def entry_relevance(
         In evaluation mode, showing its attention.
     split : Split
         Images, and the classes whose logits are explained.
-    composite : str
-        One that explains attention: "attnlrp", or another with ``attention=True``.
+    composite : Composite or str
+        One that explains attention, with ``attention=True``: "attnlrp", or one of your own.
     batch_size : int
 
     Returns
