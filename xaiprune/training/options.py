@@ -84,7 +84,7 @@ class TrainOptions:
 
     Examples
     --------
-    >>> TrainOptions(epochs=3).lr
+    >>> xp.training.TrainOptions(epochs=3).lr
     0.001
     """
 
