@@ -47,7 +47,9 @@ def test_the_first_of_a_split_are_images_and_their_labels():
     split = splits.mnist("test", 9)
     assert all(torch.equal(few, many[:4]) for few, many in zip(split.first(4), split))
     for count in (0, 10, 2.5, True):
-        with pytest.raises(ValueError, match=rf"count must lie in 1 to 9, the images of the split, got {count}"):
+        with pytest.raises(
+            ValueError, match=rf"count must be a whole number from 1 to 9, the inputs of the split, got {count}"
+        ):
             split.first(count)
 
 

@@ -156,8 +156,8 @@ def test_stages_belong_to_an_architecture_a_loss_and_versions(model, tmp_path, m
     other = nn.Sequential(*(nn.Tanh() if isinstance(layer, nn.ReLU) else layer for layer in model))
     assert place(model) == place(network())
     assert place(other) != place(model)
-    assert store.told(losses.classification_loss) == "xaiprune.training.losses.classification_loss"
-    assert store.told(lambda model, images, labels: 1) != store.told(lambda model, images, labels: 2)
+    assert place(model, loss=lambda model, images, labels: 1) == place(model, loss=lambda model, images, labels: 1)
+    assert place(model, loss=lambda model, images, labels: 1) != place(model, loss=lambda model, images, labels: 2)
     compress(model, splits(), RECIPE[:1], folder=tmp_path, **QUICK)
     monkeypatch.setattr(pipeline.run, "version", lambda name: "0.0")
     compress(model, splits(), RECIPE[:1], folder=tmp_path, **QUICK)

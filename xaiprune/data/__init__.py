@@ -1,7 +1,8 @@
 """Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
 
+from .door import Batches, Split, as_split, batches, device_of, to_device
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
-from .splits import FASHION_MNIST_CLASSES, FILES, MNIST_CLASSES, Split, check_images, fashion_mnist, mnist, mnist_whole
+from .splits import FASHION_MNIST_CLASSES, FILES, MNIST_CLASSES, check_images, fashion_mnist, mnist, mnist_whole
 from .words import LANGUAGES, LETTERS, PLACES
 
 __all__ = [
@@ -13,11 +14,16 @@ __all__ = [
     "LETTERS",
     "MNIST_CLASSES",
     "PLACES",
+    "Batches",
     "Split",
+    "as_split",
+    "batches",
     "check_images",
     "cifar10",
+    "device_of",
     "fashion_mnist",
     "imagenette",
     "mnist",
     "mnist_whole",
+    "to_device",
 ]

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..core import cache_dir
-from .splits import SPLITS, Split
+from .door import Split
+from .splits import SPLITS
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),

@@ -12,7 +12,8 @@ from functools import cache
 import torch
 
 from ..core import data_dir, sha256
-from .splits import SPLITS, Split
+from .door import Split
+from .splits import SPLITS
 
 LANGUAGES = ("English", "German", "French", "Italian", "Spanish", "Dutch")
 CODES = ("en", "de", "fr", "it", "es", "nl")

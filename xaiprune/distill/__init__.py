@@ -10,6 +10,7 @@ from .losses import (
     attention,
     correlation,
     decoupled,
+    find_loss,
     hard_targets,
     hints,
     relevance,
@@ -21,7 +22,7 @@ from .seen import Seen, look
 
 __all__ = [
     *("LOSSES", "Loss", "Objective", "Seen", "Transfer", "attention", "correlation", "decoupled", "distill"),
-    *("draw_patches", "hide"),
+    *("draw_patches", "find_loss", "hide"),
     *("freeze", "hard_targets", "hints", "look", "relevance", "size_against_limit", "soft_targets"),
     *("towards", "transfer"),
 ]

@@ -39,5 +39,5 @@ def hide(images: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
     patches : torch.Tensor
         Shape ``(N, rows, columns)``, bool.
     """
-    hidden = F.interpolate(patches[:, None].to(images.dtype), size=images.shape[2:])
+    hidden = F.interpolate(patches[:, None].to(images), size=images.shape[2:])
     return images * (1 - hidden)

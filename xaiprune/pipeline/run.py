@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import Split
+from ..core import evaluating
+from ..data import Split, as_split
 from ..deploy import RUNTIMES, Frozen, need
 from ..explain import METHODS, NoEvidence, drift_from
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
@@ -113,14 +114,14 @@ def compress(
     Every step is kept in ``folder`` when it is done. A call with the same model, data, steps and settings goes on where
     an interrupted one was, in the midst of a training too; a recipe that begins like an earlier one begins with its
     stages. What was made with other versions of torch, ONNX Runtime or xaiprune is made anew, and what was timed with
-    other repeats or threads is timed anew. A loss or a metric is known again by its name in its module: what was made
-    with a lambda or a closure is made anew in another process.
+    other repeats or threads is timed anew. A loss or a metric, and what a step of your own holds, is known again by its
+    name and its code.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode; not changed.
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
         "train", "validation" and "calibration", such as
         ``{name: data.mnist(name) for name in ("train", "validation", "calibration")}``. The budget is judged on the
         validation split.
@@ -161,7 +162,7 @@ def compress(
     steps = check_steps(steps)
     budget.check(steps)
     need("compress", RUNTIMES["ONNX Runtime"].lacks())
-    data = {name: data[name] for name in SPLITS}
+    data = {name: as_split(data[name], name=f"data[{name!r}]") for name in SPLITS}
     identity = {
         "metric": told(metric),
         "loss": told(loss),
@@ -170,7 +171,7 @@ def compress(
         "explained": explained,
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")},
     }
-    store = Store(folder, model, data, identity)
+    store = Store(folder, model, data, {**identity, "metric": metric, "loss": loss})
     judge = _Judge(model, data["validation"], metric, method, explained, repeats)
     stage, rows, cards = Stage(copy.deepcopy(model)), [], []
     for count, step in enumerate(steps, 1):
@@ -200,8 +201,7 @@ def check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> Non
     model, data, method
         As for :func:`compress`.
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
+    evaluating(model)
     if missing := [name for name in SPLITS if name not in data]:
         raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
     if not METHODS.find(method, "method").answers_only:

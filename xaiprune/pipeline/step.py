@@ -65,9 +65,15 @@ class Work:
 
 
 def written(value) -> str:
-    """A dataclass as it is written in code, without what is as by default."""
-    told = (f"{f.name}={getattr(value, f.name)!r}" for f in fields(value) if getattr(value, f.name) != f.default)
-    return f"{type(value).__name__}({', '.join(told)})"
+    """A dataclass as it is written in code, without what is as by default; rows of your own by their names."""
+    told = ((f.name, getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) != f.default)
+    return f"{type(value).__name__}({', '.join(f'{name}={_name(held)}' for name, held in told)})"
+
+
+def _name(held) -> str:
+    """A value as it is written, or the name of an object or a function, whose repr would tell where it lies."""
+    name = getattr(held, "name", None) or getattr(held, "__name__", None)
+    return name if isinstance(name, str) else repr(held)
 
 
 class Step:

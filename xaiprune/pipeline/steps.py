@@ -11,21 +11,27 @@ from typing import ClassVar
 from torch import nn
 
 from .. import distill, prune, quantize, training
-from ..core import arguments
+from ..core import Registry, arguments
 from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
-from ..training import AUGMENTATIONS, TrainOptions
+from ..training import TrainOptions
 from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.
-UNITS: dict[str, Callable] = {
-    "channels": prune.find_units,
-    "blocks": prune.find_blocks,
-    "heads": prune.find_heads,
-    "neurons": prune.find_neurons,
-}
-COSTS: dict[str, Callable] = {"macs": prune.mac_costs, "latency": prune.latency_costs}
+UNITS: Registry[Callable] = Registry(
+    "a function that finds units",
+    callable,
+    [
+        ("channels", prune.find_units),
+        ("blocks", prune.find_blocks),
+        ("heads", prune.find_heads),
+        ("neurons", prune.find_neurons),
+    ],
+)
+COSTS: Registry[Callable] = Registry(
+    "a function that tells costs", callable, [("macs", prune.mac_costs), ("latency", prune.latency_costs)]
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,8 +46,10 @@ class Prune(Step):
         In its place: the share of all units that goes, or their number.
     criterion : str or Criterion
         Key of ``prune.CRITERIA``, or one of your own.
-    units : {"channels", "blocks", "heads", "neurons"}
-    costs : {"macs", "latency"}
+    units : {"channels", "blocks", "heads", "neurons"} or callable
+        Or ``(model, example) -> list of UnitGroup``.
+    costs : {"macs", "latency"} or callable
+        Or ``(model, units, example) -> Costs``.
     scope : {"global", "uniform"}
         Whether groups compete, or each gives the same share.
     ranks : bool
@@ -53,8 +61,8 @@ class Prune(Step):
     ratio: float | None = None
     k: int | None = None
     criterion: str | prune.Criterion = "taylor"
-    units: str = "channels"
-    costs: str = "macs"
+    units: str | Callable = "channels"
+    costs: str | Callable = "macs"
     scope: str = "global"
     ranks: bool = True
     round_to: int = 1
@@ -69,21 +77,21 @@ class Prune(Step):
             if value is not None:
                 arguments.share(value, name)
         prune.CRITERIA.find(self.criterion, "criterion")
-        arguments.choice(self.units, "units", UNITS)
-        arguments.choice(self.costs, "costs", COSTS)
+        UNITS.find(self.units, "units")
+        COSTS.find(self.costs, "costs")
         arguments.choice(self.scope, "scope", ("global", "uniform"))
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
         calibration = work.data["calibration"]
         example = calibration.images[:1]
-        groups = UNITS[self.units](stage.model, example)
+        groups = UNITS.find(self.units, "units")(stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
         asked = {name: getattr(self, name) for name in ("target", "ratio", "k")}
         asked = {name: value for name, value in asked.items() if value is not None}
         if self.target is not None:
-            asked["costs"] = COSTS[self.costs](stage.model, groups, example)
+            asked["costs"] = COSTS.find(self.costs, "costs")(stage.model, groups, example)
         plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)
         if running_norms(smaller):
@@ -124,8 +132,7 @@ class Tune(Step):
     @property
     def options(self) -> TrainOptions:
         """How the training goes."""
-        augment = None if self.augment is None else AUGMENTATIONS.find(self.augment, "augment")
-        return TrainOptions(epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, augment=augment)
+        return TrainOptions(epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, augment=self.augment)
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
         """Train a model in place."""
@@ -143,17 +150,17 @@ class Distill(Tune):
         As for :class:`Tune`.
     temperature, alpha : float
         As for ``distill.distill``.
-    loss : str or Loss
+    loss : str, Loss or callable
         Key of ``distill.LOSSES``, of those that read no features, or one of your own.
     """
 
     temperature: float = 4.0
     alpha: float = 0.9
-    loss: str | distill.Loss = "soft targets"
+    loss: str | distill.Loss | Callable = "soft targets"
 
     def __post_init__(self):
         super().__post_init__()
-        if distill.LOSSES.find(self.loss, "loss").reads == "features":
+        if distill.find_loss(self.loss).reads == "features":
             raise ValueError(f"loss must read no features, got {self.loss!r}: a recipe names no layers.")
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:

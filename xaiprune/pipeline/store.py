@@ -38,7 +38,7 @@ class Store:
     original : nn.Module
     data : mapping of str to Split
     identity : mapping
-        What else the stages depend on, as JSON can hold it.
+        What else the stages depend on.
 
     Attributes
     ----------
@@ -50,9 +50,7 @@ class Store:
         self.folder, self.original = Path(folder), original
         self.hashes = {"weights": digest(*original.state_dict().values())}
         self.hashes |= {name: digest(*split) for name, split in data.items()}
-        shapes = {name: list(tensor.shape) for name, tensor in original.state_dict().items()}
-        model = {"model": repr(original), "shapes": shapes}
-        self._root = json.dumps({**model, **self.hashes, **identity}, sort_keys=True)
+        self._root = fingerprint({"model": original, "data": data, **identity})
 
     def place(self, steps: Sequence[Step]) -> Path:
         """The folder of the stage that steps lead to."""
@@ -88,19 +86,19 @@ class Store:
 
 
 def told(value) -> str:
-    """A function, or a value that holds some, in words that another process finds again.
-
-    Only what a module defines by name is found again: of a lambda, a closure or a partial another one can have the same
-    name, so that its address in memory is told.
+    """Where a function lies, or a metric's, in words for a reader; what it computes is not among them.
 
     Parameters
     ----------
-    value : object
+    value : callable or Metric
+
+    Returns
+    -------
+    str
     """
     if isinstance(value, Metric):
         return f"{value.name} by {told(value.function)}"
-    name = getattr(value, "__qualname__", "<")
-    return repr(value) if "<" in name else f"{value.__module__}.{name}"
+    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else type(value).__name__
 
 
 def save_stage(stage: Stage, folder: Path | str) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from .. import data, measure
 from ..core import files
+from ..data.words import words
 from ..measure import ACCURACY, PSNR, Metric
 from ..nn import VisionTransformer, small_transformer
 from ..training import (
@@ -135,7 +136,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-lstm": Recipe(
         build=WordLSTM,
-        dataset=data.words,
+        dataset=words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=12,
@@ -144,7 +145,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-transformer": Recipe(
         build=WordTransformer,
-        dataset=data.words,
+        dataset=words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=20,

@@ -4,12 +4,13 @@ from .budget import Budget, Budgeted, within
 from .masks import Masks, learn_masks
 from .recalibrate import recalibrate, running_norms
 from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
-from .shrink import Shrunk, shrink
+from .shrink import Cutting, Shrunk, shrink
 
 __all__ = [
     "SCHEDULES",
     "Budget",
     "Budgeted",
+    "Cutting",
     "Masks",
     "Shrunk",
     "Tuned",

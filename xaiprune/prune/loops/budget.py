@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from ...data import Split
+from ...core import fingerprint
+from ...data import Split, as_split
 from ...explain import NoEvidence, drift_from
 from ...measure import ACCURACY, Metric
 from ..applying import cut
@@ -33,8 +34,8 @@ class Budget:
     ----------
     original : nn.Module
         In evaluation mode.
-    split : Split
-        Images and labels to measure on: validation or calibration, never test.
+    split : Split, or data of another form
+        Inputs and targets to measure on: validation or calibration, never test.
     max_drift : float, optional
         Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
     max_lost : float, optional
@@ -65,9 +66,11 @@ class Budget:
             raise ValueError(f"max_drift must be in (0, 2): it is 1 less a rank correlation, got {max_drift:g}.")
         if max_lost is not None and not max_lost >= 0:
             raise ValueError(f"max_lost must be at least 0, in the metric's unit, got {max_lost:g}.")
+        split = as_split(split, name="split")
         self.split, self.metric, self.max_drift, self.max_lost = split, metric, max_drift, max_lost
         self.intact = metric(original, split)
         self._compared = drift_from(original, split.images, method=method)
+        self._given = (original, split, max_drift, max_lost, method, metric)
 
     def spent(self, model: nn.Module) -> dict[str, float | bool]:
         """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``.
@@ -82,6 +85,15 @@ class Budget:
         lost = self.metric.better * (self.intact - value)
         holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_lost is None or lost <= self.max_lost)
         return {"drift": drift, "value": value, "lost": lost, "holds": holds}
+
+    def fingerprint(self) -> str:
+        """What it was made from, for the identity of a run that can be resumed.
+
+        Returns
+        -------
+        str
+        """
+        return fingerprint(self._given)
 
     def __repr__(self) -> str:
         bounds = [f"drift <= {self.max_drift:g}"] if self.max_drift is not None else []
