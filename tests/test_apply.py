@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from xaiprune import zoo
-from xaiprune.prune import Plan, cut, difference, find_units, load_cut, masked, plan, save_cut, score
+from xaiprune.prune import Plan, cut, cut_error, find_units, load_cut, masked, plan, save_cut, score
 
 TOLERANCE = 1e-5
 TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "efficientnet_b0")
@@ -66,8 +66,7 @@ def test_mask_and_cut_agree_for_any_coefficients(alphas, seed):
     units = find_units(model, images[:1])
     coefficients = {group.name: alpha for group, alpha in zip(units, alphas)}
     assert (
-        difference(model, plan(score(model, units, "random", seed=seed), coefficients=coefficients), images)
-        <= TOLERANCE
+        cut_error(model, plan(score(model, units, "random", seed=seed), coefficients=coefficients), images) <= TOLERANCE
     )
 
 
@@ -78,7 +77,7 @@ def test_mask_and_cut_agree_on_torchvisions_models(name):
     images = torch.rand(2, 3, 64, 64)
     units = find_units(model, images[:1])
     chosen = plan(score(model, units, "l2"), ratio=0.5)
-    assert difference(model, chosen, images) <= TOLERANCE
+    assert cut_error(model, chosen, images) <= TOLERANCE
     smaller = cut(model, chosen)
     assert sum(p.numel() for p in smaller.parameters()) < 0.7 * sum(p.numel() for p in model.parameters())
     assert all(kept >= 1 for kept in chosen.kept.values())
@@ -90,7 +89,7 @@ def test_a_mask_restricts_the_statistics_of_layer_and_group_norm(seed):
     model, images = shaken(Norms()), torch.randn(4, 3, 8, 8)
     units = find_units(model, images[:1])
     chosen = plan(score(model, units, "random", seed=seed), ratio=0.4)
-    assert difference(model, chosen, images) <= TOLERANCE
+    assert cut_error(model, chosen, images) <= TOLERANCE
 
 
 def test_zeros_before_a_layer_norm_are_not_a_cut():
@@ -108,7 +107,7 @@ def test_zeros_before_a_layer_norm_are_not_a_cut():
         wrong = (naive(x) - cut(model, chosen)(x)).abs().max()
     model.load_state_dict(saved)
     assert wrong > 0.02
-    assert difference(model, chosen, x) <= TOLERANCE
+    assert cut_error(model, chosen, x) <= TOLERANCE
 
 
 def test_a_mask_leaves_no_trace(tiny, digits):
@@ -170,7 +169,7 @@ def test_a_cut_model_is_really_smaller_and_can_be_cut_and_trained_again(tiny, di
     assert sum(g.size for g in again) == sum(g.size for g in units) - 10
     smaller(digits).mean().backward()
     assert all(parameter.grad is not None for parameter in smaller.parameters())
-    assert difference(smaller, plan(score(smaller, again, "l2"), ratio=0.3), digits) <= TOLERANCE
+    assert cut_error(smaller, plan(score(smaller, again, "l2"), ratio=0.3), digits) <= TOLERANCE
 
 
 def test_layers_of_a_cut_model_know_their_width(tiny, digits):
@@ -232,7 +231,7 @@ def test_a_cut_model_can_be_exported(tiny, digits):
 
 def test_an_empty_plan_changes_nothing(tiny, digits):
     groups = tuple(find_units(tiny, digits[:1]))
-    assert difference(tiny, Plan(groups, {}), digits) == 0
+    assert cut_error(tiny, Plan(groups, {}), digits) == 0
 
 
 def test_a_cut_keeps_channels_last_where_the_model_has_them():

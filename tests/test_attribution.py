@@ -17,7 +17,7 @@ from xaiprune.prune import (
     YEOM,
     Criterion,
     Evidence,
-    carriers,
+    contrast_scores,
     find_units,
     find_weights,
     gated_by,
@@ -238,7 +238,7 @@ def test_carriers_of_something_go_first(net, few):
     present[:, 0, 0, 0] = 1
     absent = few.images.clone()
     absent[:, 0, 0, 0] = 0
-    found = carriers(net, units, Split(present, few.labels), Split(absent, few.labels), "activation")
+    found = contrast_scores(net, units, Split(present, few.labels), Split(absent, few.labels), "activation")
     assert found["1"].argmin() == 2
     with masked(net, plan(found.only("1"), k=1)):
         assert torch.allclose(net(present), net(absent))
@@ -259,3 +259,54 @@ def test_layers_are_counted_anew_for_every_batch():
 def test_unit_scores_are_one_row(net, few):
     units = find_units(net, few.images[:1])
     assert unit_scores(net, units)(few).shape == (11,)
+
+
+@pytest.fixture
+def pictures(digits):
+    """An autoencoder, its units, and images that are their own answer."""
+    model = zoo.load("mnist-autoencoder")
+    return model, find_units(model, digits[:1]), Split(digits, torch.zeros(len(digits), dtype=torch.long))
+
+
+def test_the_loss_is_handed_on_so_that_an_autoencoder_has_scores_too(pictures):
+    model, units, split = pictures
+    straight = score(model, units, "taylor", split, loss=reconstruction_loss)
+    row = unit_scores(model, units, "taylor", loss=reconstruction_loss)(split)
+    assert torch.equal(row, torch.cat(list(straight.values.values())))
+    darker = Split(split.images / 2, split.labels)
+    gains = contrast_scores(model, units, split, darker, "taylor", loss=reconstruction_loss)
+    other = score(model, units, "taylor", darker, loss=reconstruction_loss)
+    assert all(torch.equal(gains[name], other[name] - straight[name]) for name in straight.values)
+    options = {"sizes": (4,), "draws": 2, "k": 3, "progress": False, "loss": reconstruction_loss}
+    sample = lambda size, draw: split.first(size + draw)  # noqa: E731
+    [taken] = reference_draws(model, units, "taylor", sample, lambda smaller: 0.0, **options)
+    plans = [plan(score(model, units, "taylor", sample(4, draw), loss=reconstruction_loss), k=3) for draw in (0, 1)]
+    assert taken["overlap"] == overlaps(plans).item()
+
+
+def test_the_seed_is_handed_on_to_a_criterion_that_draws(net, few):
+    units = find_units(net, few.images[:1])
+    rows = [unit_scores(net, units, "random", seed=seed)(few) for seed in (0, 0, 1)]
+    assert torch.equal(rows[0], rows[1])
+    assert not torch.equal(rows[0], rows[2])
+    one = contrast_scores(net, units, few, few, "shapley", seed=1)
+    assert all(not values.any() for values in one.values.values())  # the same draws for both
+
+
+def test_criteria_of_ones_own_go_wherever_a_name_goes(net, few):
+    mine = Criterion("mine", {"channels": lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups}})
+    units = find_units(net, few.images[:1])
+    assert unit_scores(net, units, mine)(few).tolist() == [*range(6), *range(5)]
+    assert contrast_scores(net, units, few, few, mine).criterion == "carriers by mine"
+    options = {"sizes": (1,), "draws": 2, "k": 2, "progress": False}
+    sample = lambda size, draw: samples.balanced(few, size, draw)  # noqa: E731
+    ways = ((mine, ["mine"]), (["l2", mine], ["l2", "mine"]), ({"ours": mine, "size": "l2"}, ["ours", "size"]))
+    for criteria, names in ways:
+        rows = reference_draws(net, units, criteria, sample, lambda model: 0.0, **options)
+        assert [row["criterion"] for row in rows] == names
+    with pytest.raises(ValueError, match=r"criteria must be one of l1, .*, got 'tayler'; did you mean 'taylor'\?$"):
+        reference_draws(net, units, ["tayler"], sample, lambda model: 0.0, **options)
+    with pytest.raises(
+        TypeError, match="criterion must be the name of a criterion or a criterion itself, got function"
+    ):
+        score(net, units, lambda evidence: {})

@@ -6,8 +6,14 @@ import pytest
 import torch
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from xaiprune.training import flip_and_shift, turn_and_shift
-from xaiprune.training.augment import flip_shift_and_mix, random_flip, random_mix, random_turn
+from xaiprune.training import (
+    flip_and_shift,
+    flip_shift_and_mix,
+    random_flip,
+    random_mixup,
+    random_rotation,
+    rotate_and_shift,
+)
 
 
 @pytest.fixture
@@ -20,7 +26,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize(
-    "change", [random_flip, flip_and_shift, random_turn, turn_and_shift, random_mix, flip_shift_and_mix]
+    "change", [random_flip, flip_and_shift, random_rotation, rotate_and_shift, random_mixup, flip_shift_and_mix]
 )
 def test_the_generator_decides_and_the_images_stay(change, images):
     before = images.clone()
@@ -43,16 +49,16 @@ def test_about_half_are_mirrored_and_the_rest_is_as_it_was(images):
 
 def test_a_turn_is_torchvisions_by_the_angle_that_was_drawn(images):
     angles = 10 * (2 * torch.rand(64, generator=seeded()) - 1)
-    for found, image, angle in zip(random_turn(images, seeded()), images, angles):
+    for found, image, angle in zip(random_rotation(images, seeded()), images, angles):
         assert torch.allclose(found, rotate(image, angle.item(), InterpolationMode.BILINEAR), atol=1e-4)
-    assert torch.allclose(random_turn(images, seeded(), degrees=0.0), images, atol=1e-5)
+    assert torch.allclose(random_rotation(images, seeded(), degrees=0.0), images, atol=1e-5)
 
 
 def test_about_half_of_the_images_are_blended_with_one_other():
     images = torch.eye(64).view(64, 1, 8, 8)  # each image has a pixel of its own
-    found = random_mix(images, seeded())
+    found = random_mixup(images, seeded())
     parts = [(values > 0).sum().item() for values in found]
     assert set(parts) == {1, 2}
     assert 20 < parts.count(2) < 44
     assert torch.allclose(found.sum((1, 2, 3)), torch.ones(64))
-    assert torch.equal(random_mix(images, seeded(), share=0.0), images)
+    assert torch.equal(random_mixup(images, seeded(), share=0.0), images)

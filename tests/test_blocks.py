@@ -12,7 +12,7 @@ from xaiprune.prune import (
     KINDS,
     Plan,
     cut,
-    difference,
+    cut_error,
     find_blocks,
     find_units,
     load_cut,
@@ -76,7 +76,7 @@ def test_mask_and_cut_agree_alone_and_beside_channels(images):
     before = model(images)
     chosen = Plan(tuple(units), {"0": [1], "1.inner.0": [0, 3], "2.inner.0": [2], "blocks": [1]})
     assert chosen.blocks == ("2",)
-    assert difference(model, chosen, images) <= 1e-6
+    assert cut_error(model, chosen, images) <= 1e-6
     assert torch.equal(model(images), before)
     smaller = cut(model, chosen)
     assert isinstance(smaller[2], nn.Identity)

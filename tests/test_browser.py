@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import secrets
@@ -11,10 +12,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
+
+from xaiprune.widgets import EXPLORERS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -28,91 +33,79 @@ pytestmark = [
     ),
 ]
 
-#: Notebook to its cells: each ends in an explorer.
-NOTEBOOKS = {
-    "coefficients": (
-        """import xaiprune as xp
-xp.setup()
-model = xp.zoo.load("mnist-autoencoder")
-images = xp.data.mnist("validation", 256).images
-scores = xp.score(model, xp.find_units(model, images[:1]), "l2")""",
-        "xp.widgets.CoefficientExplorer(model, scores, images, stops={'latent away': {'latent': 0.9}})",
+
+def elsewhere(control):
+    """A value that is neither the default nor at an end; of a mapping, for its first name."""
+    if hasattr(control, "controls"):
+        return {name: elsewhere(part) for name, part in [*control.controls.items()][:1]}
+    if hasattr(control, "buttons"):
+        return [0]
+    if hasattr(control, "options"):
+        return control.options[1]
+    if isinstance(control.value, bool):
+        return True
+    return control.min + int(0.7 * (control.max - control.min) / control.step) * control.step
+
+
+def move(explorer):
+    """Set all controls, then each slider by its attribute, off its steps, twice at once: what is shown then."""
+    explorer.set(**{name: elsewhere(control) for name, control in explorer.controls.items()})
+    banks = [getattr(control, "controls", {"": control}) for control in explorer.controls.values()]
+    sliders = [control for bank in banks for control in bank.values() if hasattr(control, "step")]
+    for place in (0.7777, 0.3712):
+        for slider in sliders[:4]:
+            slider.value = type(slider.value)(slider.min + place * (slider.max - slider.min))
+    return explorer.view
+
+
+#: What the first cell of the notebook holds; the others are written by the tests.
+SETUP = f"import xaiprune as xp\nxp.setup()\n\n{inspect.getsource(elsewhere)}\n\n{inspect.getsource(move)}"
+
+
+class Drag(NamedTuple):
+    """What is dragged by how many pixels, to the right and down, and what must hold of the numbers before and after."""
+
+    label: str
+    right: int
+    down: int
+    holds: Callable[[list[float], list[float]], bool]
+
+
+#: For each explorer the drag that its lesson invites to; any other's first slider is dragged, and must change numbers.
+DRAGS = {
+    "ThresholdExplorer": Drag(
+        "threshold", 200, 0, lambda was, now: was[1] == 0 and now[1] > 30 and now[2] < was[2] and now[0] < was[0]
     ),
-    "threshold": (
-        """import xaiprune as xp
-xp.setup()
-model = xp.zoo.load("lenet-300-100")
-digits = xp.data.mnist("validation", 1000)""",
-        "xp.widgets.ThresholdExplorer(model, digits)",
+    "NoiseExplorer": Drag("sigma [%]", 90, 0, lambda was, now: now[0] < was[0]),
+    "HeatmapExplorer": Drag(
+        "parameter", 120, 0, lambda was, now: (was[0], was[2]) == (now[0], now[2]) and now[1] != was[1]
     ),
-    "curvature": (
-        """import xaiprune as xp
-from torch import nn
-xp.setup()
-model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 16), nn.Tanh(), nn.Linear(16, 10)).eval()
-digits = xp.data.mnist("calibration")
-diagonal = xp.curvature.hessian_diagonal(model, digits, xp.training.classification_loss, probes=10)""",
-        "xp.widgets.CurvatureExplorer(model, digits, diagonal, '2.weight')",
+    "CurvatureExplorer": Drag("first, by size", 120, 0, lambda was, now: now != was),
+    "CoefficientExplorer": Drag(
+        "encoder.hidden (256)", 140, 0, lambda was, now: was[1] == 0 and now[1] > 0.1 and now[0] < was[0]
     ),
-    "heatmap": (
-        """import xaiprune as xp
-xp.setup()
-model, digits = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20)
-explorer = xp.widgets.HeatmapExplorer(model, digits, {"epsilon": (0, "lrp", "epsilon", 0.5)})
-view = explorer.set(0, "lrp", "gamma", 0.1)""",
-        "explorer",
+    "StructureExplorer": Drag("0", 0, 60, lambda was, now: was[2] == 100 and now[2] < 100),
+    "HeadExplorer": Drag("heads", -120, 0, lambda was, now: was[1:3] == [100, 0] and now[1] < 100 and now[2] > 4),
+    "CalibrationExplorer": Drag(
+        "inside [%]",
+        -60,
+        0,
+        lambda was, now: was[4:6] == [0, 0] and now[1] < was[1] and now[3] < was[3] and min(now[4:6]) > 0,
     ),
-    "noise": (
-        """import xaiprune as xp
-xp.setup()
-model, digits = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20)""",
-        "xp.widgets.NoiseExplorer(model, digits)",
+    "TemperatureExplorer": Drag(
+        "T", 90, 0, lambda was, now: was[0] == 1 and now[0] > 1 and now[1] > was[1] and now[2] == was[2]
     ),
-    "structure": (
-        """import xaiprune as xp
-xp.setup()
-model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
-        "xp.widgets.StructureExplorer(model, clothes, clothes, criteria=('l1',), stops=((0, 'l1', 'uniform'),))",
-    ),
-    "heads": (
-        """import xaiprune as xp
-xp.setup()
-model, clothes = xp.zoo.load("vit-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
-        "xp.widgets.HeadExplorer(model, clothes, clothes, criteria=('l2',), stops=((24, 1536, 'l2'),))",
-    ),
-    "calibration": (
-        """import xaiprune as xp
-xp.setup()
-model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("validation", 60)""",
-        "xp.widgets.CalibrationExplorer(model, clothes.images, clothes)",
-    ),
-    "temperature": (
-        """import xaiprune as xp
-xp.setup()
-models = [xp.zoo.load(name) for name in ("lenet-5", "lenet-300-100")]
-digits = xp.data.mnist("validation", 20)""",
-        "xp.widgets.TemperatureExplorer(*models, digits, xp.data.MNIST_CLASSES)",
-    ),
-    "routes": (
-        """import xaiprune as xp
-xp.setup()
-model, clothes = xp.zoo.load("mobilenet-fashion-mnist"), xp.data.fashion_mnist("train", 500)
-trunk, tail = xp.dynamic.split_at(model, "features.4")
-branch = xp.dynamic.fit_branch(trunk, clothes, classes=10, epochs=8, progress=False)""",
-        """network = xp.dynamic.Dynamic(trunk, branch, [tail], [range(10)], 0.9)
-xp.widgets.RouteExplorer(network, model, clothes.first(200))""",
-    ),
+    "RouteExplorer": Drag("threshold", 200, 0, lambda was, now: now[0] < was[0] and now[2] > was[2]),
 }
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab with token authentication, on a free port, with a notebook for each explorer."""
+    """JupyterLab with token authentication, on a free port, with one notebook for all explorers."""
     folder = tmp_path_factory.mktemp("lab")
-    for name, cells in NOTEBOOKS.items():
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        nbformat.write(notebook, folder / f"{name}.ipynb")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (SETUP, "", "")])
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(notebook, folder / "explorers.ipynb")
     shutil.copy(Path(__file__).parents[1] / "notebooks" / "dashboard.ipynb", folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -181,33 +174,48 @@ def wait_for_change(page, text: str) -> None:
     settle(page)
 
 
-def drag(lab, page, name: str, handle: int, pixels: int, down: int = 0) -> list[list[float]]:
-    """Open a notebook, run it, drag the handle of a slider to the right or down; the numbers before and after."""
-    address, token = lab
-    page.goto(f"{address}/lab/tree/{name}.ipynb?token={token}&reset")
-    page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # a cell that is run before its kernel is there is lost
-    page.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
-    for _ in NOTEBOOKS[name]:
-        page.keyboard.press("Shift+Enter")
-    page.locator(".xaiprune-readout").wait_for(timeout=90_000)
-    settle(page)
-    before, picture = readout(page), page.locator(".jp-OutputArea img").first.get_attribute("src")
-    slider = page.locator(".noUi-handle").nth(handle)
-    slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
+def run(page, cell: int, source: str) -> None:
+    """Write a cell anew, run it, and wait until it has said its last word."""
+    run.word = getattr(run, "word", 0) + 1
+    place = page.locator(".jp-CodeCell").nth(cell)
+    place.locator(".cm-content").click(timeout=60_000)
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(f"{source}\nprint('word', {run.word})")
+    page.keyboard.press("Control+Enter")
+    place.locator(".jp-OutputArea").get_by_text(re.compile(rf"\bword {run.word}\b")).wait_for(timeout=180_000)
+
+
+def slide(page, label: str, right: int, down: int = 0) -> None:
+    """Drag the handle of the slider with a label."""
+    handle = page.locator(f"label:text-is('{label}') ~ .slider-container .noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(x + pixels, y + down, steps=12)
+    page.mouse.move(x + right, y + down, steps=12)
     page.mouse.up()
-    wait_for_change(page, before[0])
-    after = readout(page)
-    assert after[0] != before[0]
-    redrawn = "picture => document.querySelector('.jp-OutputArea img').src !== picture"
-    page.wait_for_function(redrawn, arg=picture, timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def notebook(lab, page):
+    """The notebook in JupyterLab, with a kernel that has run its first cell."""
+    address, token = lab
+    page.goto(f"{address}/lab/tree/explorers.ipynb?token={token}&reset")
+    page.get_by_text("| Idle").first.wait_for(timeout=120_000)  # a cell that is run before its kernel is there is lost
+    run(page, 0, SETUP)
+    return page
+
+
+@pytest.fixture
+def explorer(notebook, request):
+    """One explorer's example, shown and at rest."""
+    run(notebook, 1, f"explorer = xp.widgets.{request.param}.example()\ndisplay(explorer)")
+    notebook.locator(".xaiprune-readout").wait_for(timeout=90_000)
+    settle(notebook)
+    yield request.param
     if folder := os.environ.get("XAIPRUNE_SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/{name}.png")
-    return [before[1], after[1]]
+        notebook.screenshot(path=f"{folder}/{request.param}.png")
 
 
 def test_jupyterlab_asks_for_its_token(lab):
@@ -217,74 +225,35 @@ def test_jupyterlab_asks_for_its_token(lab):
     assert refused.value.code == 403
 
 
-def test_dragging_a_coefficient_fades_the_reconstructions(lab, page):
-    (psnr, sparsity), (less, more) = drag(lab, page, "coefficients", handle=2, pixels=140)  # encoder.hidden
-    assert sparsity == 0
-    assert more > 0.1
-    assert less < psnr
+@pytest.mark.parametrize("explorer", [kind.__name__ for kind in EXPLORERS], indirect=True)
+def test_a_slider_is_followed_by_mouse_and_keyboard_and_stays_where_code_sets_it(notebook, explorer):
+    page = notebook
+    (text, before), picture = readout(page), page.locator(".jp-OutputArea img").first.get_attribute("src")
+    first = page.locator("label:has(~ .slider-container)").first.inner_text()
+    drag = DRAGS.get(explorer, Drag(first, 90, 0, lambda was, now: was != now))
+    slide(page, drag.label, drag.right, drag.down)
+    wait_for_change(page, text)
+    dragged, after = readout(page)
+    assert drag.holds(before, after), (before, after)
+    redrawn = "picture => document.querySelector('.jp-OutputArea img').src !== picture"
+    page.wait_for_function(redrawn, arg=picture, timeout=60_000)
+
+    page.keyboard.press("ArrowDown")  # the handle that was dragged has the focus
+    wait_for_change(page, dragged)
+
+    run(page, 2, "view = move(explorer)")
+    settle(page)
+    run(page, 2, "print('at rest' if explorer.view is view else explorer.setting)\nprint(view.text)")
+    said = page.locator(".jp-CodeCell").nth(2).locator(".jp-OutputArea").inner_text()
+    assert said.startswith(f"at rest\n{readout(page)[0]}"), f"the browser has moved what code had set: {said}"
 
 
-def test_dragging_the_threshold_takes_weights_away(lab, page):
-    (accuracy, gone, whole, *_), (lower, more, fewer, *_) = drag(lab, page, "threshold", handle=0, pixels=200)
-    assert gone == 0
-    assert more > 30
-    assert fewer < whole
-    assert lower < accuracy
-
-
-def test_dragging_gamma_changes_what_the_pixels_get(lab, page):
-    (label, got, whole, *_), (same, less, also, *_) = drag(lab, page, "heatmap", handle=1, pixels=120)
-    assert (label, whole) == (same, also)
-    assert less != got
-
-
-def test_dragging_sigma_makes_two_draws_differ(lab, page):
-    (alike, _), (less, _) = drag(lab, page, "noise", handle=1, pixels=90)
-    assert less < alike
-
-
-def test_dragging_a_bar_takes_channels_from_one_group(lab, page):
-    (_, _, whole, *_), (_, _, less, *_) = drag(lab, page, "structure", handle=2, pixels=0, down=60)
-    assert whole == 100
-    assert less < whole
-
-
-def test_dragging_the_number_of_heads_and_clicking_one(lab, page):
-    (_, whole, off, *_), (_, less, more, *_) = drag(lab, page, "heads", handle=0, pixels=-120)
-    assert (whole, off) == (100, 0)
-    assert less < whole
-    assert more > 4
-    was, before = readout(page)[0], readout(page)[1][2]
-    page.locator(".jupyter-widgets.widget-toggle-button", has_text="%").first.click()
-    wait_for_change(page, was)
-    assert readout(page)[1][2] == before + 1
-
-
-def test_dragging_the_clip_trades_rounding_for_clipping(lab, page):
-    before, after = drag(lab, page, "calibration", handle=0, pixels=-60)
-    (_, step, _, rounding, clipping, saturated, *_), (_, finer, _, less, more, outside, *_) = before, after
-    assert (clipping, saturated) == (0, 0)
-    assert finer < step
-    assert less < rounding
-    assert min(more, outside) > 0
-
-
-def test_dragging_to_another_weight_shows_its_landscape(lab, page):
-    before, after = drag(lab, page, "curvature", handle=0, pixels=120)
-    assert before != after
-
-
-def test_dragging_the_temperature_lets_the_teacher_say_more(lab, page):
-    (cold, bits, most, *_), (warm, more, same, *_) = drag(lab, page, "temperature", handle=0, pixels=90)
-    assert (cold, most) == (1, same)
-    assert warm > cold
-    assert more > bits
-
-
-def test_dragging_the_threshold_of_the_branch_keeps_images(lab, page):
-    (leave, _, mean, *_), (fewer, _, more, *_) = drag(lab, page, "routes", handle=0, pixels=200)
-    assert fewer < leave
-    assert more > mean
+@pytest.mark.parametrize("explorer", ["HeadExplorer"], indirect=True)
+def test_clicking_a_head_switches_it_off(notebook, explorer):
+    text, before = readout(notebook)
+    notebook.locator(".jupyter-widgets.widget-toggle-button", has_text="%").first.click()
+    wait_for_change(notebook, text)
+    assert readout(notebook)[1][2] == before[2] + 1
 
 
 def test_the_dashboard_shows_an_explorer_without_code(lab, page):
@@ -296,11 +265,7 @@ def test_the_dashboard_shows_an_explorer_without_code(lab, page):
     page.locator(".xaiprune-readout").wait_for(timeout=90_000)
     settle(page)
     before = readout(page)[0]
-    box = page.locator(".noUi-handle").nth(1).bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 90, box["y"] + box["height"] / 2, steps=12)
-    page.mouse.up()
+    slide(page, "sigma [%]", 90)
     wait_for_change(page, before)
     if folder := os.environ.get("XAIPRUNE_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/dashboard.png")

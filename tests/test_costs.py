@@ -105,13 +105,13 @@ def test_a_target_takes_as_few_units_as_it_needs(images):
     model = separable()
     units = find_units(model, images[:1])
     costs, scores = mac_costs(model, units, images), score(model, units, "random")
-    chosen = plan(scores, target=0.6, costs=costs)
+    chosen = plan(scores, cost_target=0.6, costs=costs)
     assert costs.share(chosen) <= 0.6
     order = sorted((scores[g.name][u].item(), g.name, u) for g in units for u in chosen.removed.get(g.name, ()))
     *_, (_, name, last) = order
     fewer = {n: [u for u in us if (n, u) != (name, last)] for n, us in chosen.removed.items()}
     assert costs.share(Plan(chosen.groups, fewer)) > 0.6
-    rounded = plan(scores, target=0.6, costs=costs, round_to=4, scope="uniform")
+    rounded = plan(scores, cost_target=0.6, costs=costs, round_to=4, scope="uniform")
     assert all(kept % 4 == 0 for kept in rounded.kept.values())
 
 
@@ -120,15 +120,15 @@ def test_a_target_out_of_reach_names_the_nearest(images):
     units = find_units(model, images[:1])
     costs, scores = mac_costs(model, units, images), score(model, units, "l2")
     with pytest.raises(ValueError, match=r"target 0\.01 is out of reach: .* at least 0\.\d+ of the cost is left"):
-        plan(scores, target=0.01, costs=costs)
+        plan(scores, cost_target=0.01, costs=costs)
     with pytest.raises(ValueError, match=r"did you mean 0\.4\?"):
-        plan(scores, target=40.0, costs=costs)
+        plan(scores, cost_target=40.0, costs=costs)
     with pytest.raises(ValueError, match="round_to = 9 is larger than group '6' of 8 units"):
-        plan(scores, target=0.4, costs=costs, round_to=9)
+        plan(scores, cost_target=0.4, costs=costs, round_to=9)
     with pytest.raises(ValueError, match="target and costs go together"):
-        plan(scores, target=0.4)
+        plan(scores, cost_target=0.4)
     with pytest.raises(ValueError, match="costs were made without group"):
-        plan(scores, target=0.5, costs=mac_costs(model, units[:1], images))
+        plan(scores, cost_target=0.5, costs=mac_costs(model, units[:1], images))
 
 
 @pytest.fixture

@@ -102,8 +102,8 @@ def test_gradients_and_other_powers_are_those_of_the_loop(name):
     model, split = made(name), images()
     expected = one_by_one(model, split)
     names = list(expected)
-    each = curvature.gradients(model, split.images, split.labels, classification_loss, names)
-    first = curvature.moments(model, split, classification_loss, power=1)
+    each = curvature.per_sample_gradients(model, split.images, split.labels, classification_loss, names)
+    first = curvature.gradient_moments(model, split, classification_loss, power=1)
     for parameter in names:
         assert torch.allclose(each[parameter], expected[parameter], atol=1e-12), parameter
         assert torch.allclose(first[parameter], expected[parameter].abs().mean(0), atol=1e-12), parameter

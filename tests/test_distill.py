@@ -9,7 +9,7 @@ from torch import nn
 
 from xaiprune import distill, explain
 from xaiprune.data import Split
-from xaiprune.distill import LOSSES, Transfer, draw_patches, freeze, hide, look, towards, transfer
+from xaiprune.distill import LOSSES, Transfer, distillation_loss, draw_patches, freeze, hide, model_outputs, transfer
 from xaiprune.training import classification_loss, random_shift
 
 N, CLASSES = 6, 5
@@ -112,7 +112,7 @@ def test_losses_of_features_have_their_closed_forms():
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_is_zero_or_least_where_the_student_is_the_teacher(name, teacher, split):
     layers = ["0"] if LOSSES[name].reads == "features" else []
-    objective = towards(teacher, name, alpha=1.0, layers=layers)
+    objective = distillation_loss(teacher, name, alpha=1.0, layers=layers)
     same, other = freeze(teacher), small(8)
     with torch.no_grad():
         for parameter in other.parameters():
@@ -126,11 +126,13 @@ def test_every_loss_is_zero_or_least_where_the_student_is_the_teacher(name, teac
 def test_the_objective_is_the_weighted_sum(teacher, split):
     student = small(6)
     given, told = student(split.images), teacher(split.images)
-    mixed = towards(teacher, {"soft targets": 2.0, "correlation": 0.5}, temperature=3.0, alpha=0.7)(student, *split)
+    mixed = distillation_loss(teacher, {"soft targets": 2.0, "correlation": 0.5}, temperature=3.0, alpha=0.7)(
+        student, *split
+    )
     parts = 2 * distill.soft_targets(given, told, 3.0) + 0.5 * distill.correlation(given, told, 3.0)
     hard = classification_loss(student, *split)
     assert mixed.item() == pytest.approx((0.3 * hard + 0.7 * parts).item(), rel=1e-5)
-    assert towards(teacher, alpha=0.0)(student, *split).item() == pytest.approx(hard.item(), rel=1e-6)
+    assert distillation_loss(teacher, alpha=0.0)(student, *split).item() == pytest.approx(hard.item(), rel=1e-6)
 
 
 def test_relevance_is_the_limit_of_soft_targets_for_differences(logits):
@@ -162,7 +164,7 @@ def test_hidden_patches_are_black_and_the_rest_is_as_it_was():
 
 def test_evidence_is_what_the_logits_lose(teacher, split):
     patches = draw_patches(32, torch.Generator().manual_seed(0))
-    seen = look(teacher, split.images, ["0"], patches=patches)
+    seen = model_outputs(teacher, split.images, ["0"], patches=patches)
     lost = teacher(split.images) - teacher(hide(split.images, patches))
     assert torch.allclose(seen.evidence, lost, atol=1e-5)
     assert torch.allclose(seen.logits, teacher(split.images), atol=1e-6)
@@ -284,14 +286,14 @@ def test_hints_alone_pull_the_features_together(teacher, split):
 )
 def test_what_makes_no_sense_is_refused(teacher, options, message):
     with pytest.raises(ValueError, match=message):
-        towards(teacher, **options)
+        distillation_loss(teacher, **options)
 
 
 def test_teachers_that_could_change_are_refused(split):
     with pytest.raises(ValueError, match="teacher is in training mode"):
-        towards(freeze(small()).train())
+        distillation_loss(freeze(small()).train())
     with pytest.raises(ValueError, match="teacher requires gradients"):
-        towards(small())
+        distillation_loss(small())
     with pytest.raises(ValueError, match="teacher requires gradients"):
         transfer(small(), split)
 
@@ -310,7 +312,7 @@ class Pair(nn.Module):
 
 def test_a_second_head_hears_the_teacher_alone(teacher, split):
     student = Pair().train()
-    both = towards(teacher, "hard targets", alpha=0.5)(student, *split)
+    both = distillation_loss(teacher, "hard targets", alpha=0.5)(student, *split)
     hard = distill.hard_targets(student.told(split.images), teacher(split.images))
     expected = 0.5 * classification_loss(student.own, *split) + 0.5 * hard
     assert both.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -328,12 +330,12 @@ def test_features_without_an_image_get_no_regressor(teacher, split):
 def test_models_that_cannot_be_compared_are_refused(teacher, split):
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(ValueError, match=r"same classes, their outputs are \(32, 3\), \(32, 5\)"):
-        towards(teacher)(other, *split)
+        distillation_loss(teacher)(other, *split)
     strided = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(288, CLASSES))
     with pytest.raises(ValueError, match=r"layers '0' .* cannot be compared: \(32, 8, 6, 6\) and \(32, 8, 4, 4\)"):
-        towards(teacher, "attention", layers=["0"])(strided, *split)
+        distillation_loss(teacher, "attention", layers=["0"])(strided, *split)
     with pytest.raises(ValueError, match="layers must name modules of the model, got '9'"):
-        towards(teacher, "attention", layers={"9": "0"})(strided, *split)
+        distillation_loss(teacher, "attention", layers={"9": "0"})(strided, *split)
     with pytest.raises(ValueError, match=r"train has no evidence: make it with transfer\(..., evidence=True\)"):
         distill.distill(teacher, small(6), transfer(teacher, split), split, loss="relevance", **LEARN)
     with pytest.raises(ValueError, match="augmented already"):

@@ -155,10 +155,10 @@ def test_what_takes_a_split_takes_every_form(form):
     rows = tune(network(), made(), made(), **LEARN)
     assert len(rows) == 3
     assert recalibrate(network(), made())
-    done = prune_and_tune(network(), made(), made(), final=0.5, steps=2, criterion="taylor", **LEARN)
+    done = prune_and_tune(network(), made(), made(), ratio=0.5, steps=2, criterion="taylor", **LEARN)
     assert len(done.rows) == 2
     splits = dict.fromkeys(("train", "validation", "calibration"), made())
-    small = shrink(network(), **splits, target=0.5, steps=1, **LEARN)
+    small = shrink(network(), **splits, cost_target=0.5, steps=1, **LEARN)
     groups = find_units(network(), INPUTS[:1])
     assert mac_costs(network(), groups, INPUTS[:1]).share(small.plan) <= 0.5
     assert small.rows[-1]["tuned"] == ACCURACY(small.model, Split(INPUTS, TARGETS))

@@ -15,9 +15,9 @@ from xaiprune.dynamic import (
     choose_threshold,
     class_scores,
     class_sets,
-    scores_for,
+    cut_tails,
+    set_scores,
     split_at,
-    tails_for,
 )
 from xaiprune.training import classification_loss, fit, flip_and_shift, seed_everything
 
@@ -45,10 +45,10 @@ def branch(model) -> Branch:
 @pytest.fixture(scope="module")
 def network(model, branch) -> Dynamic:
     """Two sets, each with a tail of about half of the operations."""
-    units = dynamic.behind(model, prune.find_units(model, pictures().images[:1]), LAYER)
+    units = dynamic.groups_behind(model, prune.find_units(model, pictures().images[:1]), LAYER)
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     sets = [(0, 1, 2, 5, 7), (3, 4, 6, 8, 9)]  # both hold classes that are hard to tell
-    tails = tails_for(model, LAYER, sets, by_class, pictures(), target=0.5)
+    tails = cut_tails(model, LAYER, sets, by_class, pictures(), cost_target=0.5)
     trunk = split_at(model, LAYER).trunk
     sure = measure.predict(nn.Sequential(trunk, branch), pictures("validation", 120).images).softmax(1).amax(1)
     between = sure.sort().values[59:61].mean().item()  # no image stands on it
@@ -76,13 +76,13 @@ def test_where_a_model_cannot_be_cut(model):
 def test_blocks_are_behind_a_layer_where_all_of_them_are():
     model, image = zoo.load("mobilenet-fashion-mnist"), data.fashion_mnist("test", 1).images
     blocks = prune.find_blocks(model, image)
-    assert dynamic.behind(model, blocks, "features.2") == blocks
-    assert dynamic.behind(model, blocks, "features.8") == []
+    assert dynamic.groups_behind(model, blocks, "features.2") == blocks
+    assert dynamic.groups_behind(model, blocks, "features.8") == []
 
 
 def test_units_behind_a_layer_leave_what_is_before_it_alone(model):
     units = prune.find_units(model, pictures().images[:1])
-    found = dynamic.behind(model, units, LAYER)
+    found = dynamic.groups_behind(model, units, LAYER)
     assert 0 < len(found) < len(units)
     trunk = split_at(model, LAYER).trunk
     half = prune.cut(model, prune.plan(prune.score(model, found, "l2"), ratio=0.3))
@@ -110,7 +110,7 @@ def test_every_image_gets_the_answer_of_its_way(network):
 
 def test_tails_are_really_smaller_and_shares_add_up(network, model):
     images = pictures("validation", 120).images
-    costs, shares = dynamic.path_macs(network, images), network.shares(images)
+    costs, shares = dynamic.route_macs(network, images), network.shares(images)
     assert sum(shares.values()) == pytest.approx(1)
     whole, trunk = measure.macs(model, images[:1]), measure.macs(network.trunk, images[:1])
     features = network.trunk(images[:1]).detach()
@@ -128,11 +128,11 @@ def test_tails_are_really_smaller_and_shares_add_up(network, model):
 def test_a_scorecard_tells_of_many_images(network, model):
     images = pictures("validation", 60).images
     mean, worst = dynamic.cost_columns(images).values()
-    known = dynamic.path_macs(network, images)
+    known = dynamic.route_macs(network, images)
     assert (mean(network), worst(network)) == (known["mean"], known["worst"])
     assert mean(network) < worst(network)
     assert mean(model) == worst(model) == measure.macs(model, images[:1])
-    shipped = dynamic.InParts(network, images[:1])
+    shipped = dynamic.OnnxDynamic(network, images[:1])
     assert (mean(shipped), worst(shipped)) == (mean(network), worst(network))
     [card] = measure.scorecards(
         {"shipped": shipped},
@@ -155,7 +155,7 @@ def test_a_scorecard_tells_of_many_images(network, model):
 
 def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
     images = pictures("validation", 60).images
-    quick = dynamic.InParts(network, images[:1])
+    quick = dynamic.OnnxDynamic(network, images[:1])
     torch.testing.assert_close(quick(images), network(images), rtol=1e-3, atol=1e-3)
     one_by_one = torch.cat([quick(image[None]) for image in images])
     torch.testing.assert_close(one_by_one, network(images), rtol=1e-3, atol=1e-3)
@@ -164,25 +164,43 @@ def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
     for whose in (network, quick):
         with pytest.raises(ValueError, match=r"way must be one of exit, .*, got 'in'"):
             whose.path("in")
-    ways, times = dynamic.path_latencies(network, images, {"whole": model}, repeats=5)
+    ways, times = dynamic.route_latencies(network, images, {"whole": model}, repeats=5)
     assert {"exit", "whole"} <= set(times)
     assert ways["worst"] == max(times[way].median for way, share in network.shares(images).items() if share)
     assert min(times[way].median for way in network.shares(images)) <= ways["mean"] <= ways["worst"]
 
 
 def test_scores_for_a_set_are_those_of_the_class_that_needs_a_unit_most(model):
-    units = dynamic.behind(model, prune.find_units(model, pictures().images[:1]), LAYER)[:2]
+    units = dynamic.groups_behind(model, prune.find_units(model, pictures().images[:1]), LAYER)[:2]
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     assert len(by_class) == CLASSES
-    found, name = scores_for(by_class, (3, 7)), units[0].name
+    found, name = set_scores(by_class, (3, 7)), units[0].name
     seen = [data.Split(*(part[pictures().labels == label] for part in pictures())) for label in (3, 7)]
     raw = [prune.score(model, units, "taylor", one)[name] for one in seen]
     assert torch.allclose(found[name], torch.maximum(*(values / values.abs().sum() for values in raw)))
-    every = scores_for(by_class, range(CLASSES))
-    assert torch.equal(scores_for([every] * CLASSES, (3, 7))[name], every[name])
+    every = set_scores(by_class, range(CLASSES))
+    assert torch.equal(set_scores([every] * CLASSES, (3, 7))[name], every[name])
     rows = pictures().labels != 4
     with pytest.raises(ValueError, match="data has no image of class 4"):
         class_scores(model, units, data.Split(pictures().images[rows], pictures().labels[rows]), classes=CLASSES)
+
+
+def test_class_scores_take_a_loss_a_seed_and_a_criterion_of_ones_own(model):
+    units = dynamic.groups_behind(model, prune.find_units(model, pictures().images[:1]), LAYER)[:1]
+    name = units[0].name
+
+    def margin(model, images, labels):
+        return nn.functional.multi_margin_loss(model(images), labels, margin=20.0)
+
+    for options in ({"criterion": "taylor", "loss": margin}, {"criterion": "random", "seed": 5}):
+        first = class_scores(model, units, pictures(), classes=CLASSES, **options)[0][name]
+        rows = data.Split(*(part[pictures().labels == 0] for part in pictures()))
+        criterion, rest = options["criterion"], {key: options[key] for key in options if key != "criterion"}
+        raw = prune.score(model, units, criterion, rows, **rest)[name]
+        assert torch.allclose(first, raw / raw.abs().sum())
+        assert not torch.allclose(first, class_scores(model, units, rows, classes=1, criterion=criterion)[0][name])
+    mine = prune.Criterion("mine", {"channels": lambda evidence: {g.name: torch.ones(g.size) for g in evidence.groups}})
+    assert class_scores(model, units, pictures(), classes=CLASSES, criterion=mine)[3].criterion == "mine by sum"
 
 
 def test_sets_hold_what_is_doubted_together():
@@ -199,8 +217,8 @@ def test_sets_hold_what_is_doubted_together():
 def test_at_threshold_one_no_image_leaves_however_sure():
     sure = torch.tensor([[40.0, 0.0], [0.0, 0.0]]).softmax(1).amax(1)
     assert sure[0] == 1, "rounded"
-    assert dynamic.leaving(sure, 1.0).tolist() == [False, False]
-    assert dynamic.leaving(sure, 0.5).tolist() == [True, True]
+    assert dynamic.exits_early(sure, 1.0).tolist() == [False, False]
+    assert dynamic.exits_early(sure, 0.5).tolist() == [True, True]
 
 
 @pytest.mark.parametrize("lost", [0.0, 2.0, 100.0])
@@ -241,7 +259,7 @@ def test_a_group_before_the_layer_is_refused(model):
     units = prune.find_units(model, pictures().images[:1])
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     with pytest.raises(ValueError, match=r"which does not lie behind 'features.3'"):
-        tails_for(model, LAYER, [tuple(range(10))], by_class, pictures(), target=0.5)
+        cut_tails(model, LAYER, [tuple(range(10))], by_class, pictures(), cost_target=0.5)
 
 
 def test_tuning_tails_leaves_trunk_and_branch_alone(network, model):

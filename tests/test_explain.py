@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -11,35 +12,39 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from xaiprune import data, zoo
+from xaiprune import data, prune, widgets, zoo
 from xaiprune.data import Split
 from xaiprune.explain import (
     METHODS,
     Method,
+    add_tag,
     bootstrap,
     class_means,
     completeness,
     curves,
     drift,
     drift_columns,
+    drift_from,
+    drift_value,
     gate,
     gradient_x_input,
+    heatmap_drift,
     heatmaps,
     integrated_gradients,
-    mass,
     occlusion,
     rank_correlation,
     reinitialised,
+    relevance_mass,
     saliency,
     shapley,
     smoothgrad,
-    stamp,
+    tag_class,
     tag_mask,
-    tagged,
     top_overlap,
     watch,
 )
 from xaiprune.measure import ACCURACY, PSNR, scorecards
+from xaiprune.widgets.evidence import compared
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +185,7 @@ def test_an_autoencoder_is_explained_by_its_error(digits):
         (lambda m, x, t: saliency(m, x[:0], t[:0]), "images is empty"),
         (lambda m, x, t: saliency(m, (x * 255).byte(), t), "images must be a float tensor"),
         (lambda m, x, t: saliency("lenet-5", x, t), "model must be an nn.Module"),
-        (lambda m, x, t: smoothgrad(m, x, t, sigma=-1), "sigma must be 0 or more, in per cent"),
+        (lambda m, x, t: smoothgrad(m, x, t, noise_level=-1), "noise_level must be 0 or more, a share"),
         (lambda m, x, t: smoothgrad(m, x, t, samples=0), "samples must be a whole number from 1"),
         (lambda m, x, t: integrated_gradients(m, x, t, steps=0), "steps must be a whole number from 1"),
         (lambda m, x, t: occlusion(m, x, t, window=40), "window must be from 1 to 28"),
@@ -237,6 +242,7 @@ def test_top_overlap_counts_shared_pixels():
     # pixels that tie at the cut do not count: four against three, two of them shared; and no evidence shares nothing
     assert top_overlap(one, other, share=0.9).item() == pytest.approx(2 / 4)
     assert top_overlap(0 * one, other).item() == 0
+    assert top_overlap(0 * one, 0 * one).item() == 1  # neither has a highest pixel
     torch.manual_seed(0)
     drawn = [torch.rand(50, 20, 20) for _ in range(2)]
     assert top_overlap(*drawn).mean().item() == pytest.approx(0.1, abs=0.02)
@@ -253,18 +259,57 @@ def test_the_bootstrap_interval_covers_as_often_as_it_says():
     assert 0.90 < hits / 300 < 0.99
 
 
+def test_drift_is_nought_for_equal_models_in_every_function(lenet, some):
+    """One statistic, one implementation: the table, the column, both budgets and what an explorer says agree."""
+    other = reinitialised(lenet)
+    split = Split(some.images, some.labels)
+    budget = prune.ExplanationBudget(lenet, split, max_drift=1.0)
+    for model in (lenet, other):
+        expected = drift(lenet, model, some.images).value
+        assert drift_value(drift_from(lenet, some.images), model) == expected
+        assert next(iter(drift_columns(lenet, some.images).values()))(model) == expected
+        assert budget.spent(model)["drift"] == expected
+        assert (expected == 0) == (model is lenet)
+        first, answer = some.images[:1], lenet(some.images[:1]).argmax(1)
+        one, _ = heatmap_drift(heatmaps(lenet, first, answer), heatmaps(model, first, answer), "the original's")
+        assert compared(lenet, model, first, "integrated gradients")[1] == one.item()
+
+
+def test_no_default_needs_the_patented_method(monkeypatch, lenet, some):
+    """With propagation taken away, everything that names no method still runs."""
+
+    def refuse(*args, **options):
+        raise AssertionError("layer-wise relevance propagation runs only where it is named")
+
+    monkeypatch.setattr(sys.modules["xaiprune.explain.relevance.lrp"], "modified_gradients", refuse)
+    with pytest.raises(AssertionError, match="only where it is named"):
+        heatmaps(lenet, *some, "lrp")
+    split, units = Split(*some), prune.find_units(lenet, some.images[:1])
+    heatmaps(lenet, *some)
+    drift_columns(lenet, *some)
+    gate(lenet, *some)
+    watch(lenet, split, "rotation", [0])
+    prune.ExplanationBudget(lenet, split, max_drift=1.0).spent(lenet)
+    prune.unit_scores(lenet, units)(split)
+    prune.contrast_scores(lenet, units, split, split)
+    for kind in widgets.EXPLORERS:
+        if kind in (widgets.HeatmapExplorer, widgets.TemperatureExplorer, widgets.CalibrationExplorer):
+            kind.example()
+
+
 def test_drift_is_none_from_a_model_to_itself_and_grows_with_noise(lenet, some):
     same = drift(lenet, lenet, some.images)
-    assert same.rank.min() == pytest.approx(1)
-    assert same.overlap.min() == 1
+    assert same.value == 0
+    assert not same.values.any()
+    assert not same.top.any()
     found = []
     for size in (0.02, 0.1, 0.3):
         noisy = zoo.load("lenet-5")
         generator = torch.Generator().manual_seed(0)
         for parameter in noisy.parameters():
             parameter.data += size * parameter.std() * torch.randn(parameter.shape, generator=generator)
-        found.append(drift(lenet, noisy, some.images).rank.mean().item())
-    assert 1 > found[0] > found[1] > found[2]
+        found.append(drift(lenet, noisy, some.images).value)
+    assert 0 < found[0] < found[1] < found[2]
 
 
 def test_drift_breaks_down_by_class(lenet, some):
@@ -273,9 +318,9 @@ def test_drift_breaks_down_by_class(lenet, some):
     rows = found.rows()
     assert [row["class"] for row in rows] == [*(str(c) for c in sorted(set(some.labels.tolist()))), "all"]
     assert sum(row["images"] for row in rows[:-1]) == rows[-1]["images"] == 40
-    assert all(row["rank_low"] <= row["rank"] <= row["rank_high"] for row in rows)
-    assert rows[-1]["rank"] == pytest.approx(found.rank.mean().item())
-    assert "rank correlation ↑" in repr(found)
+    assert all(row["drift_low"] <= row["drift"] <= row["drift_high"] for row in rows)
+    assert rows[-1]["drift"] == pytest.approx(found.value)
+    assert "drift ↓" in repr(found)
     mine = drift(lenet, other, *some, classes=some.labels % 2)
     assert [row["class"] for row in mine.rows()] == ["0", "1", "all"]
 
@@ -301,8 +346,8 @@ def test_images_without_evidence_left_are_counted(lenet, some):
 
     found = drift(lenet, Deaf().eval(), *some, method="saliency")
     assert found.silent.nonzero().flatten().tolist() == [3]
-    assert found.rank[3] == 0
-    assert found.rank[[0, 1, 2]].min() == pytest.approx(1)
+    assert found.values[3] == found.top[3] == 1
+    assert found.values[[0, 1, 2]].max() == 0
     assert "1 of 40 images have a constant heatmap" in repr(found)
 
 
@@ -402,8 +447,8 @@ def test_reinitialised_models_are_new_and_the_old_one_stays(lenet):
 def test_scorecards_gain_drift_columns_and_say_when_a_method_is_not_to_be_trusted(lenet, some):
     extra = drift_columns(lenet, *some)
     [card] = scorecards({"itself": lenet}, some, ACCURACY, repeats=2, extra=extra)
-    title = "rank correlation of heatmaps (lrp)"
-    assert card[title] == pytest.approx(1)
+    title = "drift of heatmaps (integrated gradients)"
+    assert card[title] == 0
     assert f"{title}  " in str(card)
     assert "↑" in next(line for line in str(card).splitlines() if "faithfulness" in line)
     picture = Method("the image itself", lambda model, images, targets: images[:, 0])
@@ -415,52 +460,52 @@ def test_an_autoencoders_columns(digits):
     model, split = zoo.load("mnist-autoencoder"), Split(digits, torch.zeros(len(digits), dtype=torch.long))
     extra = drift_columns(model, digits, digits, method="integrated gradients")
     [card] = scorecards({"itself": model}, split, PSNR, repeats=2, extra=extra)
-    assert next(value for key, value in card.values.items() if key.startswith("rank")) == pytest.approx(1)
+    assert next(value for key, value in card.values.items() if key.startswith("drift")) == 0
 
 
 def test_tags_go_where_they_are_said_to(some):
     mask = tag_mask()
     assert mask.sum() == 16
-    own, others = tagged(some, 8, "own"), tagged(some, 8, "others")
+    own, others = tag_class(some, 8, "own"), tag_class(some, 8, "others")
     is_8 = some.labels == 8
     assert torch.equal(own.images[:, 0, mask].mean(1) == 1, is_8)
     assert torch.equal(others.images[:, 0, mask].mean(1) == 1, ~is_8)
     assert torch.equal(own.images[:, 0, ~mask], some.images[:, 0, ~mask])
-    assert torch.equal(tagged(some, 8, "none").images, some.images)
-    half = tagged(data.mnist("validation"), 8, "others", share=0.5)
+    assert torch.equal(tag_class(some, 8, "none").images, some.images)
+    half = tag_class(data.mnist("validation"), 8, "others", share=0.5)
     assert 0.45 < (half.images[:, 0, mask].mean(1) == 1).double().mean() < 0.55
-    assert torch.equal(stamp(some.images, torch.zeros(40, dtype=torch.bool)), some.images)
+    assert torch.equal(add_tag(some.images, torch.zeros(40, dtype=torch.bool)), some.images)
     for arguments, message in (
         ((8, "all"), "placement must be one of"),
         ((12, "own"), "label must be a class"),
         ((8, "own", 2), "share must be from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=message):
-            tagged(some, *arguments)
+            tag_class(some, *arguments)
 
 
 def test_mass_is_the_part_on_the_mask():
     heat = torch.zeros(2, 28, 28)
     heat[:, 2, 2], heat[:, 20, 20] = -3, 1
-    assert mass(heat, tag_mask()).tolist() == [0.75, 0.75]
-    assert mass(torch.ones(1, 28, 28), tag_mask()).item() == pytest.approx(16 / 784)
+    assert relevance_mass(heat, tag_mask()).tolist() == [0.75, 0.75]
+    assert relevance_mass(torch.ones(1, 28, 28), tag_mask()).item() == pytest.approx(16 / 784)
     with pytest.raises(ValueError, match="mask must fit"):
-        mass(heat, tag_mask(14, 14))
+        relevance_mass(heat, tag_mask(14, 14))
     with pytest.raises(ValueError, match="heatmap 0 is zero everywhere"):
-        mass(0 * heat, tag_mask())
+        relevance_mass(0 * heat, tag_mask())
 
 
 def test_watching_shifts(lenet):
     split = data.mnist("validation", 100)
     rows = watch(lenet, split, "rotation", [0, 20, 60], scores=lambda some: heatmaps(lenet, *some).mean(0))
-    assert rows[0]["heatmaps"] == pytest.approx(1)
-    assert rows[0]["scores"] == pytest.approx(1)
-    assert rows[0]["heatmaps"] > rows[1]["heatmaps"] > rows[2]["heatmaps"]
+    assert rows[0]["drift"] == 0
+    assert rows[0]["scores"] == pytest.approx(0)
+    assert rows[0]["drift"] < rows[1]["drift"] < rows[2]["drift"]
     assert rows[0]["accuracy"] > rows[2]["accuracy"]
     noise = watch(lenet, split, "noise", [0.0, 0.3], method="gradient x input")
-    assert noise[0]["heatmaps"] == pytest.approx(1)
+    assert noise[0]["drift"] == 0
     assert "scores" not in noise[0]
-    assert noise[0]["images"] == pytest.approx(1)
+    assert noise[0]["images"] == 0
     assert 0 < noise[1]["images"] < 1
 
 

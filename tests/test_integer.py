@@ -56,7 +56,7 @@ def test_its_ranges_are_those_of_the_calibrator(content):
 
 
 def test_every_tensor_of_the_graph_is_seen(model, content):
-    seen = quantize.observed(content, IMAGES, batch_size=10)
+    seen = quantize.observe_onnx(content, IMAGES, batch_size=10)
     assert all(statistics.batches == 3 for statistics in seen.values())
     graph = onnx.load_from_string(content).graph
     flowing = {name for node in graph.node if node.op_type in ("Conv", "Clip", "Add", "Gemm") for name in node.output}

@@ -106,7 +106,7 @@ def test_a_kind_of_ones_own_is_planned_masked_cut_and_saved(own, tmp_path):
     chosen = plan(score(model, units, "ablation", split), k=2, round_to=1)
     [stays] = set(range(3)) - set(chosen.removed["branches"].tolist())
     before = model(split.images)
-    assert prune.difference(model, chosen, split.images) == 0
+    assert prune.cut_error(model, chosen, split.images) == 0
     with prune.masked(model, chosen):
         assert torch.equal(model(split.images), model.branches[stays](split.images))
     assert torch.equal(model(split.images), before)
@@ -132,7 +132,7 @@ def test_a_kind_of_ones_own_has_costs_gates_and_rates(own):
     with gated_by(model, units, {"branches": each}):
         mixed = model(split.images)
     assert torch.allclose(mixed[1], model.branches[1](split.images[1]))
-    curve = prune.rate_curve(model, score(model, units, "l2"), split, rates=(0, 0.4), metric=ACCURACY)
+    curve = prune.ratio_curve(model, score(model, units, "l2"), split, ratios=(0, 0.4), metric=ACCURACY)
     assert len(curve.values) == 2
 
 
@@ -146,14 +146,14 @@ def test_what_a_kind_of_ones_own_cannot_do_is_refused_with_its_words(own):
         prune.ParameterCount(model, units)
     chosen = plan(score(model, units, "l1"), k=1)
     message = r"plan holds parallel branches \('branches'\): cut the model"
-    with pytest.raises(ValueError, match=message), prune.held(model, chosen):
+    with pytest.raises(ValueError, match=message), prune.keep_zeros(model, chosen):
         pass
     with pytest.raises(ValueError, match=r"plan removes parallel branches, such as 'branches'; .* cut the model"):
         prune.write_masks(model, chosen)
     with pytest.raises(ValueError, match="pattern is for single weights; 'branches' holds parallel branches"):
         plan(score(model, units, "l1"), pattern=(2, 4))
     with pytest.raises(ValueError, match="'branches' holds parallel branches"):
-        prune.learn_masks(model, units, split, None, target=0.5)
+        prune.learn_masks(model, units, split, None, cost_target=0.5)
 
 
 def test_a_saved_plan_of_a_kind_that_is_not_known_says_so(own, monkeypatch):
@@ -238,7 +238,7 @@ def test_every_shipped_plan_is_read_and_gives_its_shipped_cut(path):
     assert kinds == ({"channels", "heads"} if path.stem.startswith("vit") else {"channels", "blocks"})
     assert Plan.from_json(chosen.to_json()) == chosen
     assert prune.load_cut(lambda: zoo.load(name), path.with_suffix("")).training is False
-    assert prune.difference(zoo.load(name), chosen, torch.rand(2, 1, 28, 28)) <= 1e-4
+    assert prune.cut_error(zoo.load(name), chosen, torch.rand(2, 1, 28, 28)) <= 1e-4
 
 
 def test_the_shipped_recipe_is_read():
@@ -247,7 +247,7 @@ def test_the_shipped_recipe_is_read():
     plans = [Plan.from_json(change) for change in changes if change.startswith("{")]
     assert [sorted({group.kind.name for group in chosen.groups}) for chosen in plans] == [["blocks"], ["channels"]]
     for chosen in plans:
-        assert prune.difference(model, chosen, torch.rand(2, 1, 28, 28)) <= 1e-4
+        assert prune.cut_error(model, chosen, torch.rand(2, 1, 28, 28)) <= 1e-4
         model = prune.cut(model, chosen)
 
 
@@ -268,7 +268,7 @@ def test_units_that_no_gate_can_close_are_refused_and_not_left_open(kind, every)
     model, units, split = every[kind]
     scores = score(model, units, "l1")
     with pytest.raises(ValueError, match=f"holds {KINDS[kind].words}: mask a plan of them"):
-        prune.rate_curve(model, scores, split, rates=(0, 0.5))
+        prune.ratio_curve(model, scores, split, ratios=(0, 0.5))
 
 
 def test_chance_ranks_blocks_the_same_with_channels_beside_them(every):
@@ -316,6 +316,7 @@ def test_a_criterion_is_told_by_what_it_computes():
     same, other = (repr(Criterion("mine", {"channels": one(factor)})) for factor in (2, 3))
     assert same == repr(Criterion("mine", {"channels": one(2)}))
     assert same != other
+    assert {CRITERIA["l1"]: 1}[CRITERIA["l1"]] == 1  # a key, as its name is
 
 
 def test_costs_of_blocks_are_their_own_layers_and_of_channels_an_equal_share(every):
@@ -335,3 +336,22 @@ def test_a_model_with_a_part_in_training_mode_is_not_scored(every):
             score(model, units, "taylor", split, loss=classification_loss)
     finally:
         model.eval()
+
+
+def test_a_block_that_gets_its_input_by_keyword_is_passed_over_too():
+    class Block(nn.Module):
+        def forward(self, *, x):
+            return x + 1
+
+    class Body(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = Block(), Block()
+
+        def forward(self, x):
+            return self.second(x=self.first(x=x))
+
+    model, x = Body().eval(), torch.rand(2, 3)
+    with changing(model, does={"first": lambda given, output: given}):
+        assert torch.equal(model(x), x + 1)
+    assert torch.equal(model(x), x + 2)

@@ -12,13 +12,14 @@ from xaiprune import prune
 from xaiprune.data import Split
 from xaiprune.measure import fairness
 from xaiprune.prune import (
-    RATES,
+    RATIOS,
     Masks,
-    RateCurve,
+    RatioCurve,
     Scores,
-    against,
+    ablated,
     entry_masks,
     entry_relevance,
+    fair_scores,
     find_heads,
     find_neurons,
     gated_by,
@@ -26,8 +27,7 @@ from xaiprune.prune import (
     lowest_units,
     mac_costs,
     masked_entries,
-    rate_curve,
-    switched_off,
+    ratio_curve,
 )
 
 
@@ -57,7 +57,7 @@ def learned():
     model, split = OneMatters().eval(), task()
     units = xp.find_units(model, split.images[:1])
     costs = mac_costs(model, units, split.images)
-    return model, units, costs, learn_masks(model, units, split, costs, target=0.25, epochs=20, progress=False)
+    return model, units, costs, learn_masks(model, units, split, costs, cost_target=0.25, epochs=20, progress=False)
 
 
 def test_masks_open_what_matters_and_meet_the_budget(learned):
@@ -65,7 +65,7 @@ def test_masks_open_what_matters_and_meet_the_budget(learned):
     gates = masks.gates()["hidden"]
     assert gates.nonzero().flatten().tolist() == [0, 1]
     assert masks.rows[-1]["share"] == pytest.approx(0.25, abs=0.05)
-    chosen = xp.plan(masks.scores, target=0.25, costs=costs)
+    chosen = xp.plan(masks.scores, cost_target=0.25, costs=costs)
     assert chosen.kept == {"hidden": 2}
     assert xp.measure.accuracy(xp.cut(model, chosen), task()) >= xp.measure.accuracy(model, task()) - 1
     assert units[0].size == 8
@@ -75,7 +75,7 @@ def test_masks_open_what_matters_and_meet_the_budget(learned):
 def test_the_same_seed_learns_the_same_masks(learned):
     model, units, costs, _ = learned
     once, again = (
-        learn_masks(model, units, task(), costs, target=0.5, epochs=1, seed=3, progress=False) for _ in range(2)
+        learn_masks(model, units, task(), costs, cost_target=0.5, epochs=1, seed=3, progress=False) for _ in range(2)
     )
     assert torch.equal(once.values["hidden"], again.values["hidden"])
 
@@ -88,7 +88,14 @@ def test_masks_per_class_leak_the_label_and_say_so():
         blind.hidden.bias.fill_(1.0)
     units = xp.find_units(blind, split.images[:1])
     masks = learn_masks(
-        blind, units, split, mac_costs(blind, units, split.images), target=0.6, epochs=30, per_class=2, progress=False
+        blind,
+        units,
+        split,
+        mac_costs(blind, units, split.images),
+        cost_target=0.6,
+        epochs=30,
+        per_class=2,
+        progress=False,
     )
     assert masks.per_class
     assert masks.scores["hidden"].shape == (8,)
@@ -104,13 +111,13 @@ def test_masks_per_class_leak_the_label_and_say_so():
 def test_bad_requests_for_masks_change_nothing(learned):
     model, units, costs, _ = learned
     with pytest.raises(ValueError, match=r"target must be in \(0, 1\).*got 50"):
-        learn_masks(model, units, task(), costs, target=50)
+        learn_masks(model, units, task(), costs, cost_target=50)
     with pytest.raises(ValueError, match="a group that these costs were not made for"):
-        learn_masks(small(), find_heads(small()), Split(IMAGES, torch.tensor([0, 1, 2])), costs, target=0.5)
+        learn_masks(small(), find_heads(small()), Split(IMAGES, torch.tensor([0, 1, 2])), costs, cost_target=0.5)
     with pytest.raises(ValueError, match="training mode"):
-        learn_masks(OneMatters(), units, task(), costs, target=0.5)
+        learn_masks(OneMatters(), units, task(), costs, cost_target=0.5)
     with pytest.raises(ValueError, match=r"'hidden.weight' holds single weights"):
-        learn_masks(model, prune.find_weights(model), task(), costs, target=0.5)
+        learn_masks(model, prune.find_weights(model), task(), costs, cost_target=0.5)
 
 
 def test_gates_per_image_act_on_heads_of_their_own():
@@ -119,7 +126,7 @@ def test_gates_per_image_act_on_heads_of_their_own():
     gates["blocks.0.attention"][1, 2] = 0
     with gated_by(model, heads, gates):
         mixed = model(IMAGES)
-    with switched_off(
+    with ablated(
         model, Scores("any", tuple(heads), {g.name: torch.zeros(3) for g in heads}), {"blocks.0.attention": [2]}
     ):
         closed = model(IMAGES)
@@ -131,20 +138,20 @@ def test_gates_per_image_act_on_heads_of_their_own():
 def test_switching_off_is_the_mask_of_the_plan_and_may_empty_a_block():
     model, heads = small(), find_heads(small())
     scores = xp.score(model, heads, "l2")
-    with switched_off(model, scores, {"blocks.1.attention": [0, 2]}):
+    with ablated(model, scores, {"blocks.1.attention": [0, 2]}):
         closed = model(IMAGES)
     with xp.masked(model, prune.Plan(tuple(heads), {"blocks.1.attention": [0, 2]})):
         torch.testing.assert_close(model(IMAGES), closed)
-    with switched_off(model, scores, {"blocks.1.attention": [0, 1, 2]}):
+    with ablated(model, scores, {"blocks.1.attention": [0, 1, 2]}):
         nothing = model(IMAGES)
     with torch.no_grad():
         emptied = small()
         emptied.blocks[1].attention.output.weight.zero_()
     torch.testing.assert_close(nothing, emptied(IMAGES))
     with pytest.raises(ValueError, match=r"gone names unit 3 of 'blocks.0.attention', which has units 0 to 2"):
-        switched_off(model, scores, {"blocks.0.attention": [3]})
+        ablated(model, scores, {"blocks.0.attention": [3]})
     with pytest.raises(ValueError, match="gone names group 'nobody'"):
-        switched_off(model, scores, {"nobody": [0]})
+        ablated(model, scores, {"nobody": [0]})
 
 
 def test_the_curve_is_the_metric_at_every_rate():
@@ -158,24 +165,24 @@ def test_the_curve_is_the_metric_at_every_rate():
         seen.append(model(split.images))
         return 100.0 - 10 * len(seen)
 
-    found = rate_curve(model, scores, split, rates=(0, 0.5), metric=metric)
-    assert found == RateCurve("index", (0, 0.5), (90.0, 80.0))
-    with switched_off(model, scores, {"blocks.0.attention": [0, 1], "blocks.1.attention": [0]}):
+    found = ratio_curve(model, scores, split, ratios=(0, 0.5), metric=metric)
+    assert found == RatioCurve("index", (0, 0.5), (90.0, 80.0))
+    with ablated(model, scores, {"blocks.0.attention": [0, 1], "blocks.1.attention": [0]}):
         torch.testing.assert_close(seen[1], model(split.images))
     torch.testing.assert_close(seen[0], model(split.images))
     for rates in ((), (0.1, 0.2), (0, 0.5, 0.5), (0, 1)):
         with pytest.raises(ValueError, match="rates must rise from 0 to below 1"):
-            rate_curve(model, scores, split, rates=rates)
+            ratio_curve(model, scores, split, ratios=rates)
 
 
 def test_a_pr_and_top_pr():
-    assert RATES[0] == 0
-    assert RATES[-1] == 0.95
-    assert len(RATES) == 20
-    found = RateCurve("any", (0, 0.3, 0.6, 0.9), (80.0, 77.0, 75.0, 76.0))
+    assert RATIOS[0] == 0
+    assert RATIOS[-1] == 0.95
+    assert len(RATIOS) == 20
+    found = RatioCurve("any", (0, 0.3, 0.6, 0.9), (80.0, 77.0, 75.0, 76.0))
     assert found.a_pr == 77
     assert found.top_pr == 0.9  # the highest rate, also where the curve has been below
-    assert RateCurve("any", (0, 0.5), (80.0, 75.9)).top_pr == 0
+    assert RatioCurve("any", (0, 0.5), (80.0, 75.9)).top_pr == 0
 
 
 @pytest.mark.parametrize("name", ["attention-entropy", "confidence"])
@@ -235,9 +242,9 @@ def test_the_attribute_halves_every_class_and_the_bias_thins_its_pairs():
 def test_entries_that_matter_to_the_attribute_alone_go():
     mine = {"a": torch.tensor([[[5.0, 1.0], [2.0, 3.0]]])}
     theirs = {"a": torch.tensor([[[9.0, 1.0], [7.0, 8.0]]])}
-    found = entry_masks(mine, theirs, protect=0.5, rate=0.5)  # 1 and 2 are free; of these 7 goes
+    found = entry_masks(mine, theirs, protect=0.5, ratio=0.5)  # 1 and 2 are free; of these 7 goes
     assert found["a"].tolist() == [[[True, True], [False, True]]]
-    assert entry_masks(mine, theirs, protect=0.5, rate=0)["a"].all()
+    assert entry_masks(mine, theirs, protect=0.5, ratio=0)["a"].all()
     with pytest.raises(ValueError, match=r"protect must be in \[0, 1\], got 80"):
         entry_masks(mine, theirs, protect=80)
     with pytest.raises(ValueError, match="different attention"):
@@ -273,9 +280,9 @@ def test_against_takes_ranks_off_ranks():
         "t", heads, {names[0]: torch.tensor([1.0, 2, 3]).double(), names[1]: torch.tensor([4.0, 5, 6])}
     )
     other = Scores("a", heads, {names[0]: torch.tensor([0.0, 0, 9]), names[1]: torch.tensor([1.0, 2, 3])})
-    found = against(task_scores, other, weight=1.0)
+    found = fair_scores(task_scores, other, weight=1.0)
     assert found[names[0]].tolist() == pytest.approx([0, 0, 0.4 - 1])
     assert found[names[1]].tolist() == pytest.approx([0.6 - 0.4, 0.8 - 0.6, 1 - 0.8])
-    assert against(task_scores, other, weight=0)[names[1]].tolist() == pytest.approx([0.6, 0.8, 1])
+    assert fair_scores(task_scores, other, weight=0)[names[1]].tolist() == pytest.approx([0.6, 0.8, 1])
     with pytest.raises(ValueError, match="different units"):
-        against(task_scores, other.only(names[0]))
+        fair_scores(task_scores, other.only(names[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import pytest
 import torch
@@ -41,24 +42,26 @@ def test_exactly_k_units_go_and_no_group_is_emptied(sizes, seed, scope, data):
 
 
 @settings(max_examples=150, deadline=None)
-@given(sizes=sizes, floor=st.integers(1, 3), round_to=st.integers(1, 4), k=st.integers(0, 30), seed=st.integers(0, 999))
-def test_floors_and_multiples_are_met_or_the_nearest_feasible_k_is_named(sizes, floor, round_to, k, seed):
+@given(
+    sizes=sizes, min_units=st.integers(1, 3), round_to=st.integers(1, 4), k=st.integers(0, 30), seed=st.integers(0, 999)
+)
+def test_floors_and_multiples_are_met_or_the_nearest_feasible_k_is_named(sizes, min_units, round_to, k, seed):
     """Feasible numbers by brute force over what may stay in each group."""
-    options = [{s} | {n for n in range(1, s) if n >= floor and n % round_to == 0} for s in sizes]
+    options = [{s} | {n for n in range(1, s) if n >= min_units and n % round_to == 0} for s in sizes]
     feasible = {sum(sizes) - sum(stay) for stay in itertools.product(*options)}
     generator = torch.Generator().manual_seed(seed)
     scores = scores_of(*[torch.rand(size, generator=generator).tolist() for size in sizes])
     if round_to > min(sizes):
         with pytest.raises(ValueError, match=rf"round_to = {round_to} is larger than group '\w' of \d units"):
-            plan(scores, k=k, floor=floor, round_to=round_to)
+            plan(scores, k=k, min_units=min_units, round_to=round_to)
     elif k in feasible:
-        chosen = plan(scores, k=k, floor=floor, round_to=round_to)
+        chosen = plan(scores, k=k, min_units=min_units, round_to=round_to)
         assert len(chosen) == k
         assert all(n in option for n, option in zip(chosen.kept.values(), options))
     else:
         nearest = min(feasible, key=lambda n: (abs(n - k), n))
         with pytest.raises(ValueError, match=f"the nearest feasible k is {nearest}"):
-            plan(scores, k=k, floor=floor, round_to=round_to)
+            plan(scores, k=k, min_units=min_units, round_to=round_to)
 
 
 def test_a_global_plan_takes_the_lowest_scores_first():
@@ -94,7 +97,7 @@ def test_coefficients_take_the_rounded_share_and_leave_one():
         ({}, "give exactly one of"),
         ({"k": 1, "ratio": 0.1}, "give exactly one of"),
         ({"k": 1, "scope": "layer"}, "scope must be one of global, uniform, got 'layer'"),
-        ({"k": 1, "floor": 0}, "floor must be a whole number of at least 1, got 0"),
+        ({"k": 1, "min_units": 0}, "min_units must be a whole number of at least 1, got 0"),
         ({"k": 1, "round_to": 1.5}, "round_to must be a whole number"),
         ({"coefficients": {"a": 1.2}}, r"coefficients must lie in \[0, 1\], got 1.2 for group 'a'"),
         ({"coefficients": {"a": 40}}, "did you mean 0.4"),
@@ -105,6 +108,77 @@ def test_coefficients_take_the_rounded_share_and_leave_one():
 def test_unclear_requests_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         plan(scores_of([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "rest"),
+    [("convv1", r"; did you mean 'conv1'\?$"), ("zzz", r"; there are conv1, fc2\.$")],
+)
+def test_an_unknown_group_is_answered_with_the_nearest_name_or_with_all(given, rest):
+    groups = tuple(UnitGroup(name, 3, (), "channels") for name in ("conv1", "fc2"))
+    scores = Scores("test", groups, {group.name: torch.rand(3).double() for group in groups})
+    for request in ({"coefficients": {given: 0.5}}, {"threshold": {given: 0.5}}):
+        with pytest.raises(ValueError, match=f"names group '{given}', which does not exist{rest}"):
+            plan(scores, **request)
+    with pytest.raises(ValueError, match=f"counts names group '{given}', which does not exist{rest}"):
+        lowest(scores, {given: 1})
+
+
+def test_where_there_is_no_group_that_is_said():
+    with pytest.raises(ValueError, match="counts names group 'a', which does not exist; there is none"):
+        lowest(Scores("test", (), {}), {"a": 1})
+    with pytest.raises(ValueError, match="names must be among a, got none"):
+        scores_of([1.0, 2.0]).only()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=sizes,
+    min_units=st.integers(1, 3),
+    round_to=st.integers(1, 4),
+    ratio=st.floats(0, 0.99),
+    seed=st.integers(0, 9),
+)
+def test_a_ratio_is_met_by_the_nearest_number_that_can_go(sizes, min_units, round_to, ratio, seed):
+    """Feasible numbers by brute force over what may stay in each group."""
+    options = [{s} | {n for n in range(1, s) if n >= min_units and n % round_to == 0} for s in sizes]
+    feasible = {sum(sizes) - sum(stay) for stay in itertools.product(*options)}
+    generator = torch.Generator().manual_seed(seed)
+    scores = scores_of(*[torch.rand(size, generator=generator).tolist() for size in sizes])
+    if round_to > min(sizes):
+        return
+    asked = int(ratio * sum(sizes) + 0.5)
+    nearest = min(feasible, key=lambda n: (abs(n - asked), n))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        chosen = plan(scores, ratio=ratio, min_units=min_units, round_to=round_to)
+    assert len(chosen) == nearest
+    assert bool(told) == (nearest != asked or (nearest == 0 and ratio > 0))
+
+
+def test_a_ratio_that_cannot_be_met_or_removes_nothing_is_told():
+    scores = scores_of(list(range(64)), list(range(32)))
+    with pytest.warns(
+        UserWarning, match=r"ratio=0\.1 of 96 units is 10, which cannot go: 8 go, .* \(min_units=1, round_to=8"
+    ):
+        assert len(plan(scores, ratio=0.1, round_to=8)) == 8
+    with pytest.raises(ValueError, match=r"k = 10 units cannot go .* the nearest feasible k is 8"):
+        plan(scores, k=10, round_to=8)
+    few = scores_of(list(range(16)))
+    with pytest.warns(UserWarning, match=r"ratio=0\.01 of 16 units is less than half a unit: none goes"):
+        assert len(plan(few, ratio=0.01)) == 0
+    with pytest.warns(UserWarning, match=r"ratio=0\.97 of 16 units is 16, which cannot go: 15 go"):
+        assert plan(few, ratio=0.97).kept == {"a": 1}
+    with pytest.warns(UserWarning, match="coefficients remove nothing: none is half a unit"):
+        assert len(plan(few, coefficients={"a": 0.02})) == 0
+
+
+def test_a_plan_that_does_what_was_asked_says_nothing():
+    few = scores_of(list(range(16)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        requests = ({"ratio": 0.5}, {"ratio": 0}, {"k": 0}, {"ratio": 0.3}, {"coefficients": {"a": 0}})
+        assert [len(plan(few, **request)) for request in requests] == [8, 0, 0, 5, 0]
 
 
 def test_something_else_than_scores_is_refused():

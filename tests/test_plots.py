@@ -45,16 +45,14 @@ LEDGER = [
     {"layer": "fc", "rule": "epsilon", "bias": 1.0, "kept": 0.5, "left": 2.5},
     {"layer": "input", "rule": "", "bias": 0.0, "kept": 0.0, "left": 2.5},
 ]
-ENDS = {
-    f"{key}{end}": value for key in ("rank", "overlap") for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.7))
-}
+ENDS = {f"{key}{end}": value for key in ("drift", "top") for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.7))}
 DRIFT = [{"class": name, "images": 9, **ENDS} for name in ("0", "3", "all")]
 DRAWS = [
     {"criterion": c, "per_class": n, "values": [90.0, 91.0], "overlap": 0.9, "least": 0.8}
     for c in ("relevance", "taylor")
     for n in (1, 5)
 ]
-WATCHED = [{"level": n, "accuracy": 90.0, "heatmaps": 0.8, "scores": 0.9} for n in (0, 10)]
+WATCHED = [{"level": n, "accuracy": 90.0, "drift": 0.2, "scores": 0.1} for n in (0, 10)]
 
 
 def drawn():
@@ -106,10 +104,10 @@ def test_every_picture_has_a_title_and_says_what_is_on_its_axes(name):
 
 def test_heatmaps_share_one_range_whatever_their_units():
     maps = np.random.default_rng(0).standard_normal((3, 8, 8)) * np.array([1e-6, 1, 1e6])[:, None, None]
-    scaled = plots.scaled(maps)
+    scaled = plots.scale_heatmaps(maps)
     assert np.abs(scaled).max(axis=(1, 2)).tolist() == [1, 1, 1]
     assert (np.sign(scaled) == np.sign(maps)).all()
-    assert plots.scaled(np.zeros((1, 8, 8))).max() == 0
+    assert plots.scale_heatmaps(np.zeros((1, 8, 8))).max() == 0
 
 
 def test_a_waterfall_ends_where_the_ledger_ends():

@@ -214,7 +214,7 @@ def test_percentiles_are_onnx_runtimes_to_one_bin(seed, symmetric):
         counts, edges = counts[512:] + counts[:512][::-1], edges[512:]
     theirs.histogram_dict["x"] = (counts, edges, np.float64(seen.low), np.float64(seen.high))
     low, high, *_ = theirs.compute_percentile()["x"]
-    mine = percentile(seen, 8, "symmetric" if symmetric else "affine", share=99.9)
+    mine = percentile(seen, 8, "symmetric" if symmetric else "affine", percent=99.9)
     width = 2 * seen.limit / 1024
     assert abs(mine[1] - high) <= 1.01 * width
     assert abs(mine[0] - max(low, seen.low)) <= 1.01 * width
@@ -260,10 +260,10 @@ def test_every_calibrator_stays_within_the_extremes(name):
     assert high > 0
 
 
-@pytest.mark.parametrize("share", [0, -1, 100.1])
-def test_a_percentile_is_a_percentage(share):
-    with pytest.raises(ValueError, match=r"share must be a percentage in \(0, 100\]"):
-        percentile(skewed(0), share=share)
+@pytest.mark.parametrize("percent", [0, -1, 100.1])
+def test_a_percentile_is_a_percentage(percent):
+    with pytest.raises(ValueError, match=r"percent must be a percentage in \(0, 100\]"):
+        percentile(skewed(0), percent=percent)
 
 
 def test_calibrating_watches_and_leaves_no_trace():
@@ -434,7 +434,7 @@ def test_ranges_do_not_depend_on_how_images_come_in_batches():
     for batch in values.split(64_000):
         thinned.update(batch)
     assert thinned.counts.sum() == pytest.approx(65_000)
-    assert percentile(thinned, share=99)[1] == pytest.approx(percentile(whole, share=99)[1], rel=0.1)
+    assert percentile(thinned, percent=99)[1] == pytest.approx(percentile(whole, percent=99)[1], rel=0.1)
 
 
 def test_zeros_that_come_first_are_counted():

@@ -10,7 +10,19 @@ from torch import nn
 from tests.test_costs import separable
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY
-from xaiprune.prune import Budget, Costs, Plan, Scores, cut, find_units, mac_costs, recalibrate, score, shrink, within
+from xaiprune.prune import (
+    Costs,
+    ExplanationBudget,
+    Plan,
+    Scores,
+    cut,
+    find_units,
+    mac_costs,
+    prune_within_budget,
+    recalibrate,
+    score,
+    shrink,
+)
 from xaiprune.training import classification_loss, fit, tune
 
 
@@ -101,7 +113,7 @@ def ranked(model, splits):
 
 
 def test_a_budget_says_what_is_spent(model, splits):
-    budget = Budget(model, splits["calibration"], max_drift=0.2, max_lost=1.0)
+    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.2, max_drop=1.0)
     spent = budget.spent(model)
     assert spent["drift"] == pytest.approx(0, abs=1e-6)
     assert spent["lost"] == 0
@@ -115,14 +127,14 @@ def test_a_budget_says_what_is_spent(model, splits):
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        ({}, "give max_drift, max_lost or both"),
+        ({}, "give max_drift, max_drop or both"),
         ({"max_drift": 2.5}, r"max_drift must be in \(0, 2\)"),
-        ({"max_lost": -1.0}, "max_lost must be at least 0"),
+        ({"max_drop": -1.0}, "max_drop must be at least 0"),
     ],
 )
 def test_a_budget_needs_bounds(model, splits, bounds, message):
     with pytest.raises(ValueError, match=message):
-        Budget(model, splits["calibration"], **bounds)
+        ExplanationBudget(model, splits["calibration"], **bounds)
 
 
 def test_a_model_without_any_evidence_has_spent_everything(model, splits):
@@ -130,21 +142,21 @@ def test_a_model_without_any_evidence_has_spent_everything(model, splits):
     with torch.no_grad():
         for parameter in dead.parameters():
             parameter.zero_()
-    spent = Budget(model, splits["calibration"], max_drift=0.5).spent(dead)
+    spent = ExplanationBudget(model, splits["calibration"], max_drift=0.5).spent(dead)
     assert spent["drift"] == 1
     assert not spent["holds"]
 
 
 def test_a_walk_within_a_budget_never_leaves_it(model, splits):
     scores, costs = ranked(model, splits)
-    budget = Budget(model, splits["calibration"], max_drift=0.1)
-    done = within(model, scores, costs, 0.3, budget)
+    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.1)
+    done = prune_within_budget(model, scores, costs, 0.3, budget)
     assert budget.spent(cut(model, done.plan))["holds"]
     closed = [row["closed"] for row in done.rows]
     assert closed[0] == ()
     assert closed[1] == (max(done.prices, key=done.prices.get),)
     assert all(not done.plan.removed.get(name, ()) for name in closed[-1])
-    stopped = within(model, scores, costs, 0.3, budget, trade=False)
+    stopped = prune_within_budget(model, scores, costs, 0.3, budget, trade=False)
     assert not stopped.reached
     assert not stopped.prices
     assert budget.spent(cut(model, stopped.plan))["holds"]
@@ -154,11 +166,13 @@ def test_a_walk_within_a_budget_never_leaves_it(model, splits):
 
 def test_a_wide_budget_is_the_plain_plan(model, splits):
     scores, costs = ranked(model, splits)
-    done = within(model, scores, costs, 0.5, Budget(model, splits["calibration"], max_drift=1.99))
+    done = prune_within_budget(
+        model, scores, costs, 0.5, ExplanationBudget(model, splits["calibration"], max_drift=1.99)
+    )
     assert done.reached
     assert costs.share(done.plan) <= 0.5
     with pytest.raises(ValueError, match="out of reach"):
-        within(model, scores, costs, 0.001, Budget(model, splits["calibration"], max_drift=1.9))
+        prune_within_budget(model, scores, costs, 0.001, ExplanationBudget(model, splits["calibration"], max_drift=1.9))
 
 
 def test_a_group_whose_cut_saves_nothing_is_the_dearest(model, splits):
@@ -166,14 +180,16 @@ def test_a_group_whose_cut_saves_nothing_is_the_dearest(model, splits):
     flat = dict.fromkeys(costs.curves, lambda read, made: 1.0)
     last = next(reversed(costs.curves))
     priced = Costs(costs.groups, costs.layers.values(), flat | {last: costs.curves[last]})
-    done = within(model, scores, priced, 0.5, Budget(model, splits["calibration"], max_drift=1e-4))
+    done = prune_within_budget(
+        model, scores, priced, 0.5, ExplanationBudget(model, splits["calibration"], max_drift=1e-4)
+    )
     assert math.inf in done.prices.values()
     assert not done.reached
 
 
 def test_an_error_of_the_judge_is_not_taken_for_the_end_of_the_groups(model, splits):
     scores, costs = ranked(model, splits)
-    budget, calls = Budget(model, splits["calibration"], max_drift=1e-4), []
+    budget, calls = ExplanationBudget(model, splits["calibration"], max_drift=1e-4), []
 
     def breaks_in_the_end(smaller):
         calls.append(smaller)
@@ -182,11 +198,11 @@ def test_an_error_of_the_judge_is_not_taken_for_the_end_of_the_groups(model, spl
         return smaller
 
     with pytest.raises(ValueError, match="no statistics"):
-        within(model, scores, costs, 0.3, budget, recover=breaks_in_the_end)
+        prune_within_budget(model, scores, costs, 0.3, budget, recover=breaks_in_the_end)
 
 
 def options(splits, **more):
-    small = {"target": 0.4, "calibration": splits["calibration"], "steps": 2, "lr": 5e-3, "progress": False}
+    small = {"cost_target": 0.4, "calibration": splits["calibration"], "steps": 2, "lr": 5e-3, "progress": False}
     return (splits["train"], splits["validation"]), small | more
 
 
@@ -208,7 +224,7 @@ def test_shrinking_gives_one_plan_for_all_its_steps(model, splits):
 
 def test_shrinking_stops_at_a_budget_and_gives_the_step_before_back(model, splits):
     data, more = options(splits, steps=3, epochs=0)
-    done = shrink(model, *data, **more, budget=Budget(model, splits["calibration"], max_drift=0.05))
+    done = shrink(model, *data, **more, budget=ExplanationBudget(model, splits["calibration"], max_drift=0.05))
     assert done.stopped
     assert not done.rows[-1]["holds"]
     assert all(row["holds"] for row in done.rows[:-1])
@@ -251,10 +267,14 @@ def test_shrinking_trades_before_it_stops(model, splits):
         return loss
 
     losses = [remembered("first"), remembered("second")]
-    wide = shrink(model, *data, **more, loss=losses, budget=Budget(model, splits["calibration"], max_drift=1.9))
+    wide = shrink(
+        model, *data, **more, loss=losses, budget=ExplanationBudget(model, splits["calibration"], max_drift=1.9)
+    )
     assert set(tried) == {"first"}
     assert wide.rows[-1]["loss"] == 0
-    tight = shrink(model, *data, **more, loss=losses, budget=Budget(model, splits["calibration"], max_drift=1e-6))
+    tight = shrink(
+        model, *data, **more, loss=losses, budget=ExplanationBudget(model, splits["calibration"], max_drift=1e-6)
+    )
     assert set(tried) == {"first", "second"}
     assert tight.stopped
     assert len(tight.plan) == 0
@@ -292,13 +312,13 @@ def test_shrinking_skips_a_step_that_is_reached_already_and_models_without_norms
 
 def test_what_comes_of_shrinking_is_never_the_model_itself(model, splits):
     data, more = options(splits, epochs=0)
-    done = shrink(model, *data, **more, budget=Budget(model, splits["calibration"], max_drift=1e-6))
+    done = shrink(model, *data, **more, budget=ExplanationBudget(model, splits["calibration"], max_drift=1e-6))
     assert done.stopped
     assert done.model is not model
     with pytest.raises(ValueError, match="loss is empty"):
         shrink(model, *data, **more, loss=[])
     with pytest.raises(ValueError, match=r"did you mean 0\.4"):
-        shrink(model, *data, **(more | {"target": 40}))
+        shrink(model, *data, **(more | {"cost_target": 40}))
 
 
 def test_another_run_may_not_go_on_with_an_unfinished_first_step(model, splits, tmp_path, interrupted):
@@ -311,14 +331,14 @@ def test_another_run_may_not_go_on_with_an_unfinished_first_step(model, splits, 
 
 def test_a_budget_on_the_loss_alone_follows_the_loss(model, splits, monkeypatch):
     scores, costs = ranked(model, splits)
-    budget, calls = Budget(model, splits["calibration"], max_lost=0.5), []
+    budget, calls = ExplanationBudget(model, splits["calibration"], max_drop=0.5), []
 
     def never(smaller):  # what is tried later loses less and drifts more
         calls.append(smaller)
         return {"drift": float(len(calls)), "value": 0.0, "lost": -float(len(calls)), "holds": False}
 
     monkeypatch.setattr(budget, "spent", never)
-    done = within(model, scores, costs, 0.9, budget)
+    done = prune_within_budget(model, scores, costs, 0.9, budget)
     assert not done.reached
     tried = [row for row in done.rows if row["share"] <= 0.9]
     assert len(tried) > 1
@@ -329,7 +349,11 @@ def test_the_only_group_that_a_plan_touches_can_be_closed(model, splits):
     scores, costs = ranked(model, splits)
     first = scores.groups[0]
     values = {group.name: scores[group.name] + 100 * (group != first) for group in scores.groups}
-    done = within(
-        model, Scores("mine", scores.groups, values), costs, 0.9, Budget(model, splits["calibration"], max_drift=1e-6)
+    done = prune_within_budget(
+        model,
+        Scores("mine", scores.groups, values),
+        costs,
+        0.9,
+        ExplanationBudget(model, splits["calibration"], max_drift=1e-6),
     )
     assert (first.name,) in [row["closed"] for row in done.rows]

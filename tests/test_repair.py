@@ -14,7 +14,7 @@ from tests.test_quantize import IMAGES, Small, small, state
 from xaiprune import quantize
 from xaiprune.curvature import exact_hessian
 from xaiprune.graph import fold_batch_norm
-from xaiprune.quantize import Config, Format, LearnedStep, Step, calibrate, grid_of, simulate
+from xaiprune.quantize import Config, Format, LayerComparison, LearnedStep, calibrate, grid_of, simulate
 from xaiprune.quantize.rounding import Squares
 from xaiprune.training import classification_loss, tune
 
@@ -22,7 +22,7 @@ WEIGHTS_4 = Config(Format(4), None)
 
 
 def test_only_layers_with_nothing_but_an_activation_between_them_are_pairs():
-    found = quantize.pairs(fold_batch_norm(small()))
+    found = quantize.equalizable_pairs(fold_batch_norm(small()))
     assert found == [("wide.0", "wide.2", "deep.0"), ("deep.0", "deep.1", "narrow")]
 
 
@@ -106,7 +106,7 @@ def test_corrected_biases_take_back_the_mean_error_of_every_layer():
     before = state(quantized)
     better = quantize.correct_bias(model, quantized, IMAGES)
     assert all(torch.equal(tensor, before[name]) for name, tensor in quantized.state_dict().items())
-    for step in quantize.walk(model, better, IMAGES):
+    for step in quantize.layerwise(model, better, IMAGES):
         axis = -1 if isinstance(step.layer, nn.Linear) else 1
         error = (step.layer(step.read) - step.wanted).transpose(axis, 0).flatten(1).mean(1)
         assert error.abs().max() < 1e-5
@@ -117,12 +117,12 @@ def test_corrected_biases_take_back_the_mean_error_of_every_layer():
 def test_a_walk_stops_at_every_layer_and_sees_changes_later():
     model = small()
     quantized = simulate(model, {}, WEIGHTS_4)
-    steps = list(quantize.walk(model, quantized, IMAGES, batch_size=7))
+    steps = list(quantize.layerwise(model, quantized, IMAGES, batch_size=7))
     assert [step.name for step in steps] == list(quantize.quantized_layers(model))
     folded = fold_batch_norm(model)
     assert torch.allclose(steps[0].wanted, folded.stem[0](IMAGES), atol=1e-6)
     assert torch.allclose(steps[-1].layer(steps[-1].read), quantized(IMAGES), atol=1e-5)
-    for step in quantize.walk(model, quantized, IMAGES):
+    for step in quantize.layerwise(model, quantized, IMAGES):
         if step.name == "stem.0":
             step.layer.bias.data += 1
         if step.name == "wide.0":
@@ -145,7 +145,7 @@ def test_the_quadratic_form_is_the_layers_squared_error(layer):
     x = torch.randn(9, 3, 7) if isinstance(layer, nn.Linear) else torch.randn(9, 4, 8, 8)
     with torch.no_grad():
         wanted = layer(x) + 0.1
-    squares = Squares(Step("layer", layer, x, wanted))
+    squares = Squares(LayerComparison("layer", layer, x, wanted))
     weight = torch.randn_like(layer.weight, requires_grad=True)
     inputs = {"Linear": lambda: nn.functional.linear(x, weight, layer.bias)}
     convolved = lambda: nn.functional.conv2d(x, weight, layer.bias, layer.stride, layer.padding, 1, layer.groups)  # noqa: E731
@@ -201,18 +201,18 @@ def test_allocated_bits_are_the_best_of_all():
     names, sizes = "abcd", dict(zip("abcd", (10, 300, 50, 120)))
     losses = {n: {b: torch.rand(1, generator=generator).item() * 4.0**-b for b in (2, 4, 8)} for n in names}
     for average in (2.5, 4.0, 6.0):
-        found = quantize.allocate(losses, sizes, average)
+        found = quantize.allocate_bits(losses, sizes, average)
         total = sum(sizes.values())
         rows = [dict(zip(names, row)) for row in itertools.product((2, 4, 8), repeat=4)]
         fit = [row for row in rows if sum(sizes[n] * row[n] for n in names) <= average * total]
         best = min(sum(losses[n][row[n]] for n in names) for row in fit)
         assert found in fit
         assert sum(losses[n][found[n]] for n in names) == pytest.approx(best)
-    assert set(quantize.allocate(losses, sizes, 8).values()) == {8}
+    assert set(quantize.allocate_bits(losses, sizes, 8).values()) == {8}
     with pytest.raises(ValueError, match="average must be at least 2"):
-        quantize.allocate(losses, sizes, 1.5)
+        quantize.allocate_bits(losses, sizes, 1.5)
     with pytest.raises(ValueError, match="must name the same layers"):
-        quantize.allocate(losses, {"a": 1}, 4)
+        quantize.allocate_bits(losses, {"a": 1}, 4)
 
 
 def test_traces_of_layers_are_those_of_the_exact_hessian():
@@ -238,7 +238,7 @@ def test_relevance_of_a_chain_passes_whole_through_every_layer():
 
 def test_noise_and_losses_are_what_their_equations_say():
     model = small()
-    noise = quantize.noise(model, choices=(2, 4))
+    noise = quantize.weight_errors(model, choices=(2, 4))
     weight = fold_batch_norm(model).narrow.weight.detach()
     step = weight.abs().max() / 7
     direct = (torch.round(weight / step) * step - weight).double().square().sum().item()
@@ -365,12 +365,12 @@ class Odd(nn.Module):
 def test_a_walk_follows_constants_and_keywords_and_keeps_the_images():
     model, x = Odd().eval(), torch.rand(6, 4)
     kept = x.clone()
-    quantized = quantize.on_numbers(model, {"f": grid_of(-1.0, 1.0)}, {})
-    [step] = quantize.walk(model, quantized, x)
+    quantized = quantize.simulate_on_grids(model, {"f": grid_of(-1.0, 1.0)}, {})
+    [step] = quantize.layerwise(model, quantized, x)
     assert torch.equal(x, kept)
     assert torch.allclose(step.read, 2 * kept - 0.5)
     twice = Reused("layer").eval()
-    steps = quantize.walk(twice, simulate(twice, {}, WEIGHTS_4), torch.rand(3, 5))
+    steps = quantize.layerwise(twice, simulate(twice, {}, WEIGHTS_4), torch.rand(3, 5))
     with pytest.raises(ValueError, match="layer 'b' runs more than once"):
         list(steps)
 
@@ -399,7 +399,7 @@ def test_allocation_is_exact_over_five_decades():
         losses = {n: {b: s.item() * 4.0**-b for b in (2, 4, 8)} for n, s in zip("abcde", scales)}
         sizes = {n: int(size) for n, size in zip("abcde", torch.randint(10, 1000, (5,), generator=generator))}
         total = sum(sizes.values())
-        found = quantize.allocate(losses, sizes, 4.0)
+        found = quantize.allocate_bits(losses, sizes, 4.0)
         rows = [dict(zip("abcde", row)) for row in itertools.product((2, 4, 8), repeat=5)]
         fit = [row for row in rows if sum(sizes[n] * row[n] for n in sizes) <= 4.0 * total]
         best = min(sum(losses[n][row[n]] for n in sizes) for row in fit)

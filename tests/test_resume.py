@@ -16,9 +16,9 @@ from xaiprune.core import Checkpoint, checkpoint, fingerprint
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY, Metric
 from xaiprune.prune import (
-    Budget,
     Criterion,
     Cutting,
+    ExplanationBudget,
     find_units,
     learn_masks,
     mac_costs,
@@ -48,8 +48,8 @@ def doubled(model, images, labels):
     return 2 * classification_loss(model, images, labels)
 
 
-def steep(t: float, final: float) -> float:
-    return final * t**2
+def steep(t: float, ratio: float) -> float:
+    return ratio * t**2
 
 
 def darker(images, generator):
@@ -108,6 +108,10 @@ def shrunk(**arguments):
     return done.model, done.rows
 
 
+def taught(*arguments, **options):
+    return distill.distillation_loss(*arguments, **options)
+
+
 def in_place(function, changed: str = "model"):
     """A function that changes a model, so that it gives the model back with what it returns."""
 
@@ -163,7 +167,7 @@ CASES = {
             "model": network(),
             "train": SPLITS["train"],
             "validation": SPLITS["validation"],
-            "final": 0.6,
+            "ratio": 0.6,
             "steps": 4,
             "criterion": OWN,
             **LEARN,
@@ -172,7 +176,7 @@ CASES = {
             "model": network(1),
             "train": pictures(4),
             "validation": pictures(4),
-            "final": 0.5,
+            "ratio": 0.5,
             "schedule": steep,
             "steps": 3,
             "last_epochs": 2,
@@ -186,13 +190,13 @@ CASES = {
     "shrink": (
         shrink,
         shrunk,
-        lambda: {"model": network(), **SPLITS, "target": 0.6, "steps": 2, "criterion": OWN, **LEARN},
+        lambda: {"model": network(), **SPLITS, "cost_target": 0.6, "steps": 2, "criterion": OWN, **LEARN},
         {
             "model": network(1),
             "train": pictures(4),
             "validation": pictures(4),
             "calibration": pictures(4),
-            "target": 0.5,
+            "cost_target": 0.5,
             "steps": 3,
             "schedule": steep,
             "criterion": "l1",
@@ -200,7 +204,7 @@ CASES = {
             "last_epochs": 1,
             "loss": doubled,
             "metric": CARELESS,
-            "budget": Budget(network(), SPLITS["validation"], max_lost=100.0, method="saliency"),
+            "budget": ExplanationBudget(network(), SPLITS["validation"], max_drop=100.0, method="saliency"),
         },
     ),
     "learn_masks": (
@@ -211,7 +215,7 @@ CASES = {
             "units": units(),
             "train": SPLITS["train"],
             "costs": costs(network()),
-            "target": 0.5,
+            "cost_target": 0.5,
             **LEARN,
         },
         {
@@ -219,7 +223,7 @@ CASES = {
             "units": units()[:1],
             "train": pictures(4),
             "costs": mac_costs(network(), units()[:1], SPLITS["train"][:1][0]),
-            "target": 0.6,
+            "cost_target": 0.6,
             "sparsity": 0.1,
             "smoothness": 0.1,
             "penalty": 10.0,
@@ -385,9 +389,21 @@ def made(number):
         (own(1), own(1), own(2)),
         ([1, (2, 3)], [1, (2, 3)], [1, (2, 4)]),
         ({"a": 1}, {"a": 1}, {"b": 1}),
-        (distill.towards(teacher()), distill.towards(teacher()), distill.towards(teacher(6))),
-        (distill.towards(teacher()), distill.towards(teacher()), distill.towards(teacher(), alpha=0.5)),
-        (distill.towards(teacher()), distill.towards(teacher()), distill.towards(teacher(), temperature=2.0)),
+        (
+            taught(teacher()),
+            taught(teacher()),
+            taught(teacher(6)),
+        ),
+        (
+            taught(teacher()),
+            taught(teacher()),
+            taught(teacher(), alpha=0.5),
+        ),
+        (
+            taught(teacher()),
+            taught(teacher()),
+            taught(teacher(), temperature=2.0),
+        ),
         (CARELESS, dataclasses.replace(CARELESS), ACCURACY),
         (torch.Generator(), torch.Generator(), torch.Generator().manual_seed(1)),
         (torch.float16, torch.float16, torch.float32),

@@ -193,10 +193,10 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         fit(
             model,
             data.mnist("train", 66),
-            distributed.shared(Two(), model, classification_loss),
+            distributed.distributed_loss(Two(), model, classification_loss),
             epochs=1,
             lr=1e-3,
             batch_size=33,
         )
     with pytest.warns(UserWarning, match="batch normalisation counts each process's share"):
-        distributed.shared(Two(), zoo.mobilenet(width=0.1), classification_loss)
+        distributed.distributed_loss(Two(), zoo.mobilenet(width=0.1), classification_loss)

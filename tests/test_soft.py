@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY, PSNR, Metric, psnr
-from xaiprune.prune import ParameterCount, cut, difference, find_units, plan, score, soft
+from xaiprune.prune import ParameterCount, cut, cut_error, find_units, plan, score, soft
 from xaiprune.training import classification_loss, fit, reconstruction_loss
 
 
@@ -23,7 +23,7 @@ def problem(tiny, digits):
     """A problem of the tiny autoencoder at half its parameters."""
     split = Split(digits, torch.zeros(16, dtype=torch.long))
     scores = score(tiny, find_units(tiny, digits[:1]), "fisher", split, loss=reconstruction_loss)
-    return soft.SoftProblem(tiny, scores, digits, rho=0.5, epsilon=0.03)
+    return soft.SoftProblem(tiny, scores, digits, target_sparsity=0.5, epsilon=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_combinations_are_all_that_meet_the_constraint(problem):
     expected = set()
     for alphas in itertools.product(levels, repeat=7):
         counts = problem.counts(alphas)
-        if abs(problem.sparsity(counts) - problem.rho) <= problem.epsilon:
+        if abs(problem.sparsity(counts) - problem.target_sparsity) <= problem.epsilon:
             expected.add(tuple(counts.tolist()))
     assert set(map(tuple, soft.combinations(problem, levels).tolist())) == expected
 
@@ -86,7 +86,9 @@ def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
         soft.grid_search(problem, 3, table=table, progress=False, chunk=5)
     assert table.exists()
     monkeypatch.setattr(soft.SoftProblem, "value_of_plan", measure)
-    fresh = soft.SoftProblem(problem.model, problem.scores, problem.data.images, problem.rho, problem.epsilon)
+    fresh = soft.SoftProblem(
+        problem.model, problem.scores, problem.data.images, problem.target_sparsity, problem.epsilon
+    )
     counted = []
     monkeypatch.setattr(
         soft.SoftProblem, "value_of_plan", lambda self, chosen: (counted.append(chosen), measure(self, chosen))[1]
@@ -94,7 +96,9 @@ def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
     resumed = soft.grid_search(fresh, 3, table=table, progress=False)
     total = len(soft.combinations(problem, 3))
     assert len(counted) <= total - 15 + 1  # three whole chunks were kept; one more identifies the table
-    clean = soft.SoftProblem(problem.model, problem.scores, problem.data.images, problem.rho, problem.epsilon)
+    clean = soft.SoftProblem(
+        problem.model, problem.scores, problem.data.images, problem.target_sparsity, problem.epsilon
+    )
     whole = soft.grid_search(clean, 3, progress=False)
     assert (resumed.value, resumed.plan, resumed.evaluations) == (whole.value, whole.plan, whole.evaluations)
 
@@ -102,7 +106,7 @@ def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
 def test_a_table_of_another_problem_is_refused(problem, tiny, digits, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 2, table=table, progress=False)
-    other = soft.SoftProblem(tiny, problem.scores, digits[:8], problem.rho, problem.epsilon)
+    other = soft.SoftProblem(tiny, problem.scores, digits[:8], problem.target_sparsity, problem.epsilon)
     with pytest.raises(ValueError, match="belongs to another model, other data or another ranking"):
         soft.grid_search(other, 2, table=table, progress=False)
 
@@ -130,7 +134,7 @@ def test_a_result_can_be_checked_from_its_plan(real, autoencoder):
     total = sum(p.numel() for p in autoencoder.parameters())
     assert result.sparsity == pytest.approx(1 - sum(p.numel() for p in smaller.parameters()) / total)
     assert result.evaluations == 10 * 3 + 1
-    assert difference(autoencoder, result.plan, problem.data.images) <= 1e-5
+    assert cut_error(autoencoder, result.plan, problem.data.images) <= 1e-5
     assert str(result).startswith(f"relax: {result.value:.2f} dB at S = ")
 
 
@@ -279,7 +283,7 @@ def test_a_table_of_another_ranking_or_of_nonsense_is_refused(problem, tmp_path)
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 2, table=table, progress=False)
     turned = soft.SoftProblem(
-        problem.model, problem.scores.reversed(), problem.data.images, problem.rho, problem.epsilon
+        problem.model, problem.scores.reversed(), problem.data.images, problem.target_sparsity, problem.epsilon
     )
     with pytest.raises(ValueError, match="another ranking"):
         soft.grid_search(turned, 2, table=table, progress=False)
@@ -292,7 +296,9 @@ def test_another_grid_in_the_same_table_keeps_what_was_there(problem, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 3, table=table, progress=False)
     before = {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}
-    fresh = soft.SoftProblem(problem.model, problem.scores, problem.data.images, problem.rho, problem.epsilon)
+    fresh = soft.SoftProblem(
+        problem.model, problem.scores, problem.data.images, problem.target_sparsity, problem.epsilon
+    )
     soft.grid_search(fresh, 2, table=table, progress=False)
     assert before <= {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from xaiprune import distill, prune, quantize
 from xaiprune.data import Split
-from xaiprune.distill import LOSSES, Loss, freeze, soft_targets, towards
+from xaiprune.distill import LOSSES, Loss, distillation_loss, freeze, soft_targets
 from xaiprune.measure import PSNR
 from xaiprune.pipeline import Distill, Prune, Quantize, Tune
 from xaiprune.prune import Criterion, Cutting, prune_and_tune, ratios, shrink
@@ -107,7 +107,7 @@ def test_options_that_make_no_sense_are_refused_before_anything_changes(options,
 
 def test_no_epoch_leaves_the_model_as_it_is():
     assert same(trained(**LEARN | {"epochs": 0}), network())
-    assert prune_and_tune(network(), SPLITS["train"], SPLITS["validation"], final=0.5, steps=1, epochs=0).plan
+    assert prune_and_tune(network(), SPLITS["train"], SPLITS["validation"], ratio=0.5, steps=1, epochs=0).plan
 
 
 def test_a_loop_of_ones_own_knows_where_it_is():
@@ -127,7 +127,7 @@ def test_an_autoencoder_can_be_shrunk():
     model = ConvAutoencoder(channels=(4, 6), hidden=10, latent=5).eval()
     images = torch.rand(16, 1, 28, 28)
     splits = dict.fromkeys(("train", "validation", "calibration"), Split(images, torch.zeros(16)))
-    done = shrink(model, **splits, target=0.7, steps=1, loss=reconstruction_loss, metric=PSNR, **LEARN)
+    done = shrink(model, **splits, cost_target=0.7, steps=1, loss=reconstruction_loss, metric=PSNR, **LEARN)
     assert done.rows[-1]["share"] <= 0.7
     assert done.model(images).shape == images.shape
 
@@ -143,10 +143,10 @@ def test_loss_and_seed_reach_the_scores(function):
     criterion = Criterion("remembered", {"channels": remembered, "weights": remembered})
     usual = {"criterion": criterion, "loss": doubled, "seed": 4, "steps": 2, **LEARN}
     if function == "shrink":
-        shrink(network(), **SPLITS, target=0.7, **usual)
+        shrink(network(), **SPLITS, cost_target=0.7, **usual)
         assert seen == [(doubled, 4), (doubled, 5)]
     else:
-        prune_and_tune(network(), SPLITS["train"], SPLITS["validation"], final=0.5, **usual)
+        prune_and_tune(network(), SPLITS["train"], SPLITS["validation"], ratio=0.5, **usual)
         assert seen == [(doubled, 4), (doubled, 5)]
 
 
@@ -156,7 +156,7 @@ def test_another_seed_draws_another_random_plan():
             network(),
             SPLITS["train"],
             SPLITS["validation"],
-            final=0.5,
+            ratio=0.5,
             steps=1,
             criterion="random",
             epochs=0,
@@ -168,31 +168,31 @@ def test_another_seed_draws_another_random_plan():
 
 
 def test_what_a_teacher_teaches_is_scored_by_labels():
-    objective = towards(freeze(network()), alpha=1.0)
+    objective = distillation_loss(freeze(network()), alpha=1.0)
     assert scoring_loss(objective) is classification_loss
     assert scoring_loss([doubled, objective]) is doubled
-    by_labels = shrink(network(), **SPLITS, target=0.7, steps=1, criterion="taylor", epochs=0)
-    by_teacher = shrink(network(), **SPLITS, target=0.7, steps=1, criterion="taylor", epochs=0, loss=objective)
+    by_labels = shrink(network(), **SPLITS, cost_target=0.7, steps=1, criterion="taylor", epochs=0)
+    by_teacher = shrink(network(), **SPLITS, cost_target=0.7, steps=1, criterion="taylor", epochs=0, loss=objective)
     assert by_teacher.plan == by_labels.plan
 
 
 def test_a_schedule_can_be_a_function():
-    assert ratios(lambda t, final: final * t**2, 0.8, 2) == pytest.approx([0.2, 0.8])
+    assert ratios(lambda t, ratio: ratio * t**2, 0.8, 2) == pytest.approx([0.2, 0.8])
     usual = {"final": 0.6, "steps": 2, "epochs": 0}
     done = prune_and_tune(
-        network(), SPLITS["train"], SPLITS["validation"], schedule=lambda t, final: final * t**2, **usual
+        network(), SPLITS["train"], SPLITS["validation"], schedule=lambda t, ratio: ratio * t**2, **usual
     )
     assert [row["ratio"] for row in done.rows] == pytest.approx([0.15, 0.6], abs=0.01)
 
 
 def test_distillation_losses_can_be_objects_and_functions():
     student, teacher, split = network(), freeze(network(1)), SPLITS["train"].tensors
-    by_name = towards(teacher, "soft targets")(student, *split)
-    assert torch.equal(towards(teacher, LOSSES["soft targets"])(student, *split), by_name)
+    by_name = distillation_loss(teacher, "soft targets")(student, *split)
+    assert torch.equal(distillation_loss(teacher, LOSSES["soft targets"])(student, *split), by_name)
     assert torch.equal(
-        towards(teacher, {Loss(soft_targets, "logits", ("temperature",)): 1.0})(student, *split), by_name
+        distillation_loss(teacher, {Loss(soft_targets, "logits", ("temperature",)): 1.0})(student, *split), by_name
     )
-    squared = towards(teacher, nn.functional.mse_loss, alpha=1.0)(student, *split)
+    squared = distillation_loss(teacher, nn.functional.mse_loss, alpha=1.0)(student, *split)
     assert squared.item() == pytest.approx(nn.functional.mse_loss(student(split[0]), teacher(split[0])).item())
     rows = distill.distill(teacher, student, split, None, loss=nn.functional.mse_loss, **LEARN)
     assert len(rows) == 2
@@ -200,7 +200,7 @@ def test_distillation_losses_can_be_objects_and_functions():
 
 def test_attention_is_compared_as_it_is_where_hints_go_through_a_regressor():
     teacher, student, images = freeze(network(1, width=8)), network(), SPLITS["train"].tensors[0]
-    objective = towards(teacher, {"attention": 1.0, "hints": 0.0}, alpha=1.0, layers=["0"])
+    objective = distillation_loss(teacher, {"attention": 1.0, "hints": 0.0}, alpha=1.0, layers=["0"])
     regressor = {"0": nn.Conv2d(6, 8, 1)}
     value = objective.value(student, images, None, objective.ask(images), regressors=regressor)
     assert value.item() == pytest.approx(distill.attention(student[0](images), teacher[0](images)).item(), rel=1e-5)
@@ -237,15 +237,15 @@ def test_a_teacher_is_asked_in_every_part():
     teacher = freeze(network())
     teacher[4].train()
     with pytest.raises(ValueError, match="teacher has a part in training mode, '4'"):
-        towards(teacher)
+        distillation_loss(teacher)
     with pytest.raises(ValueError, match="teacher has a part in training mode, '4'"):
         distill.transfer(teacher, SPLITS["train"])
 
 
 def test_an_own_criterion_can_be_resumed(tmp_path):
     usual = {"criterion": OWN, "steps": 1, **LEARN, "resume": tmp_path / "run"}
-    assert prune_and_tune(network(), SPLITS["train"], SPLITS["validation"], final=0.5, **usual).plan
-    assert shrink(network(), **SPLITS, target=0.7, **usual, cutting=Cutting(round_to=2)).plan
+    assert prune_and_tune(network(), SPLITS["train"], SPLITS["validation"], ratio=0.5, **usual).plan
+    assert shrink(network(), **SPLITS, cost_target=0.7, **usual, cutting=Cutting(round_to=2)).plan
 
 
 def test_tuning_keeps_the_first_state_where_nothing_is_better():

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from xaiprune.prune import Plan, UnitGroup, cut, difference, find_units
+from xaiprune.prune import Plan, UnitGroup, cut, cut_error, find_units
 from xaiprune.prune.units import block_size
 from xaiprune.prune.units.layers import is_depthwise, layer_of
 
@@ -179,7 +179,7 @@ def test_groups_of_a_convolution_go_as_a_whole():
     assert group.size == 4
     assert group.members[1].index.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
     chosen = Plan((group,), {group.name: [0, 2]})
-    assert difference(model, chosen, torch.rand(2, 3, 8, 8)) <= 1e-6
+    assert cut_error(model, chosen, torch.rand(2, 3, 8, 8)) <= 1e-6
     assert cut(model, chosen)[1].groups == 2
 
 

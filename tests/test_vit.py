@@ -16,7 +16,7 @@ from xaiprune import measure, zoo
 from xaiprune.nn import vit
 from xaiprune.prune import (
     Plan,
-    difference,
+    cut_error,
     find_blocks,
     find_dimensions,
     find_heads,
@@ -112,7 +112,7 @@ def test_vit_b_16_converted_and_cut():
         ours, wanted = zoo.from_torchvision(theirs), theirs(images)
         assert (ours(images) - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
     units = xp.find_units(ours, images)
-    assert difference(ours, xp.plan(xp.score(ours, units, "l2"), ratio=0.3), images) <= 1e-5
+    assert cut_error(ours, xp.plan(xp.score(ours, units, "l2"), ratio=0.3), images) <= 1e-5
 
 
 def test_timms_model_converted_and_cut_if_installed():
@@ -123,7 +123,7 @@ def test_timms_model_converted_and_cut_if_installed():
         ours, wanted = zoo.from_timm(theirs), theirs(images)
         assert (ours(images) - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
     units = xp.find_units(ours, images[:1])
-    assert difference(ours, xp.plan(xp.score(ours, units, "l2"), ratio=0.3), images) <= 1e-5
+    assert cut_error(ours, xp.plan(xp.score(ours, units, "l2"), ratio=0.3), images) <= 1e-5
     with pytest.raises(ValueError, match="which this zoo's transformer lacks"):
         zoo.from_timm(timm.create_model("vit_tiny_patch16_224", num_classes=5, init_values=1e-5))
     with pytest.raises(ValueError, match="global_pool='avg'"):
@@ -212,7 +212,7 @@ def test_mask_equals_cut(kind, seed, ratio):
     scores = xp.score(model, groups, "random", seed=seed)
     total = sum(map(len, groups))
     chosen = xp.plan(scores, k=max(1, min(int(ratio * total), total - len(groups))))
-    assert difference(model, chosen, IMAGES) <= 1e-5
+    assert cut_error(model, chosen, IMAGES) <= 1e-5
     smaller = xp.cut(model, chosen)
     for name, left in chosen.kept.items():
         if name.endswith("attention"):
@@ -224,7 +224,7 @@ def test_blocks_can_go_and_all_heads_of_one_only_with_it(tmp_path):
     groups, blocks = xp.find_units(model, IMAGES[:1]), find_blocks(model, IMAGES[:1])
     assert blocks[0].blocks == ("blocks.0", "blocks.1")
     chosen = Plan((*groups, *blocks), {"blocks": [1], "blocks.0.attention": [2], "patches": [3, 4]})
-    assert difference(model, chosen, IMAGES) <= 1e-5
+    assert cut_error(model, chosen, IMAGES) <= 1e-5
     save_cut(xp.cut(model, chosen), chosen, tmp_path / "small")
     again = load_cut(small, tmp_path / "small")
     assert torch.equal(again(IMAGES), xp.cut(model, chosen)(IMAGES))

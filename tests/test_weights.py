@@ -23,16 +23,15 @@ from xaiprune.prune import (
     ParameterCount,
     Plan,
     Scores,
-    allocate,
+    allocate_ratios,
     break_even,
-    candidate,
     cliffs,
     cut,
-    difference,
+    cut_error,
     find_units,
     find_weights,
     gradient_flow,
-    held,
+    keep_zeros,
     load_cut,
     masked,
     plan,
@@ -43,6 +42,7 @@ from xaiprune.prune import (
     scan,
     score,
     sparse_latency,
+    suits_magnitude,
     to_sparse,
     weight_profile,
     write_masks,
@@ -182,7 +182,7 @@ def test_criteria_say_which_units_they_rank(net):
 def test_mask_and_cut_of_weights_compute_the_same_and_leave_no_trace(net, digits):
     chosen = plan(score(net, find_weights(net), "l1"), ratio=0.6)
     before = state(net)
-    assert difference(net, chosen, digits) == 0
+    assert cut_error(net, chosen, digits) == 0
     assert same(before, state(net))
     zeros = sum(int((p == 0).sum()) for p in cut(net, chosen).parameters())
     assert zeros == len(chosen)
@@ -298,13 +298,13 @@ def test_a_cliff_is_where_the_next_step_loses_too_much():
 def test_an_allocation_takes_from_the_flat_layer_and_meets_the_ratio():
     scores = weights_of(torch.rand(10, 10).tolist(), torch.rand(10, 10).tolist())
     rows = rows_of(a=[0, 0, 0, 0.1], b=[0, 10, 20, 30])
-    assert allocate(scores, rows, 0.3).kept == {"a": 40, "b": 100}
+    assert allocate_ratios(scores, rows, 0.3).kept == {"a": 40, "b": 100}
     for ratio in (0.1, 0.5, 0.9, 0.98):
-        chosen = allocate(scores, rows, ratio)
+        chosen = allocate_ratios(scores, rows, ratio)
         assert len(chosen) == round(200 * ratio)
         assert min(chosen.kept.values()) >= 1
     with pytest.raises(ValueError, match="rows hold no scan of group 'b'"):
-        allocate(scores, rows_of(a=[0, 0, 0, 0]), 0.3)
+        allocate_ratios(scores, rows_of(a=[0, 0, 0, 0]), 0.3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -335,7 +335,7 @@ def test_held_weights_stay_zero_through_training(net):
     train = data.mnist("train", 256)
     chosen = plan(score(net, find_weights(net), "l1"), ratio=0.8)
     before = state(net)
-    with held(net, chosen):
+    with keep_zeros(net, chosen):
         fit(net, train, classification_loss, epochs=2, lr=1e-2, batch_size=64, progress=False)
     for name, gone in chosen.removed.items():
         assert (net.state_dict()[name].flatten()[torch.tensor(gone)] == 0).all()
@@ -343,13 +343,13 @@ def test_held_weights_stay_zero_through_training(net):
         assert (net.state_dict()[name].flatten()[stays] != before[name].flatten()[stays]).any()
     assert not any(p._backward_hooks for p in net.parameters())
     channels = plan(score(net, find_units(net, torch.rand(1, 1, 28, 28)), "l1"), k=2)
-    with pytest.raises(ValueError, match="cut the model and train the smaller one"), held(net, channels):
+    with pytest.raises(ValueError, match="cut the model and train the smaller one"), keep_zeros(net, channels):
         pass
 
 
 def tuned(net, **options):
     train, validation = data.mnist("train", 640), data.mnist("validation", 200)
-    return prune_and_tune(net, train, validation, progress=False, **({"final": 0.8, "steps": 3, "lr": 5e-3} | options))
+    return prune_and_tune(net, train, validation, progress=False, **({"ratio": 0.8, "steps": 3, "lr": 5e-3} | options))
 
 
 def test_pruning_and_tuning_reaches_its_ratio_and_what_goes_stays_gone(net):
@@ -413,8 +413,8 @@ def test_the_profile_knows_normal_uniform_and_heavy_tails():
     assert uniform["half_energy"] == pytest.approx(0.125, abs=0.002)
     assert normal["near_zero"] == pytest.approx(0.0797, abs=0.003)
     assert whole["weights"] == 270_000
-    assert candidate([heavy])[0]
-    assert not candidate([uniform])[0]
+    assert suits_magnitude([heavy])[0]
+    assert not suits_magnitude([uniform])[0]
 
 
 def test_the_profile_counts_dead_units(net, digits):
@@ -426,7 +426,7 @@ def test_the_profile_counts_dead_units(net, digits):
     assert rows[1]["dead"] == 10 > before
     assert rows[1]["units"] == 12
     assert rows[2]["dead"] is None
-    dead, reason = candidate(rows)
+    dead, reason = suits_magnitude(rows)
     assert dead
     assert "units are dead" in reason
 

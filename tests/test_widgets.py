@@ -18,7 +18,7 @@ from torch import nn
 
 from xaiprune import curvature, data, measure, plots, zoo
 from xaiprune.core import Registry
-from xaiprune.dynamic import Branch, Dynamic, path_macs, split_at
+from xaiprune.dynamic import Branch, Dynamic, route_macs, split_at
 from xaiprune.explain import METHODS, Method
 from xaiprune.explain.relevance import gamma
 from xaiprune.measure import accuracy
@@ -414,14 +414,14 @@ def test_a_higher_ratio_costs_less_by_every_criterion_and_scope(structure_explor
             for view in views:
                 assert np.isfinite(view.heatmaps).all()
                 assert view.heatmaps.shape == (2, 28, 28)
-                assert -1 <= view.likeness <= 1
+                assert 0 <= view.drift <= 2
                 assert min(view.kept.values()) >= 1
     assert all(torch.equal(tensor, state[name]) for name, tensor in explorer.model.state_dict().items())
 
 
 def test_nothing_removed_is_the_original(structure_explorer):
     view = structure_explorer.set(0, image=3)
-    assert view.likeness > 0.99
+    assert view.drift < 0.01
     assert view.before == accuracy(structure_explorer.model, structure_explorer.split)
 
 
@@ -447,7 +447,7 @@ def test_the_structure_explorer_leaves_a_strip_and_refuses(structure_explorer):
     before = explorer.set(30)
     assert ["% of the MACs" in caption for caption in stored(explorer)] == [True, True]
     for wrong, message in (
-        ({"ratio": 33}, "ratio must go by steps of 5, got 33; did you mean 30?"),
+        ({"ratio": 33}, "ratio must go by steps of 5, got 33; did you mean 35?"),
         ({"ratio": 0.3}, "ratio must be a whole number from 0 to 90, per cent .*, got 0.3"),
         ({"ratio": 30, "criterion": "beauty"}, "criterion must be one of taylor, l1"),
         ({"ratio": 30, "scope": "local"}, "scope must be one of uniform, global"),
@@ -593,7 +593,7 @@ def test_every_layer_and_bit_of_the_calibration_explorer_is_finite(calibration_e
     explorer = calibration_explorer
     for place, layer in enumerate(explorer.controls["layer"].options):
         view = explorer.set(layer, 99.9, BITS[place % len(BITS)], image=place % 30)
-        assert np.isfinite([view.rounding, view.clipping, view.saturated, view.value, view.likeness]).all()
+        assert np.isfinite([view.rounding, view.clipping, view.saturated, view.value, view.drift]).all()
 
 
 def test_one_rule_for_all_layers_costs_more_than_for_one(calibration_explorer):
@@ -659,7 +659,7 @@ def test_models_that_are_one_agree_and_look_alike():
     digits, model = data.mnist("validation", 4), zoo.load("lenet-5")
     view = TemperatureExplorer(model, model, digits, data.MNIST_CLASSES).view
     assert view.agreement == 100
-    assert view.likeness == pytest.approx(1)
+    assert view.drift == pytest.approx(0)
     assert np.array_equal(*view.heatmaps)
 
 
@@ -703,7 +703,7 @@ def route_explorer():
 def test_routes_are_those_of_the_network(route_explorer, threshold):
     explorer, images = route_explorer, route_explorer.split.images
     network = Dynamic(*(getattr(explorer.model, name) for name in ("trunk", "branch", "tails", "sets")), threshold)
-    view, costs = explorer.compute(threshold), path_macs(network, images)
+    view, costs = explorer.compute(threshold), route_macs(network, images)
     total = measure.macs(explorer.whole, images[:1])
     assert view.shares == network.shares(images)
     assert view.accuracy == pytest.approx(accuracy(network, explorer.split))

@@ -81,7 +81,7 @@ def speed_figures(repeats: int) -> list[Figure]:
     for method in TOLD:
         way = routes.METHODS[method]
         model, others["static"] = routes.routed(way, 0), routes.smaller(0, way.mean)
-        ways, times = dynamic.path_latencies(model, test.images, others, repeats=repeats)
+        ways, times = dynamic.route_latencies(model, test.images, others, repeats=repeats)
         print(method)
         for name, took in times.items():
             print(f"  {name:<24}{took.median:7.3f} ms")

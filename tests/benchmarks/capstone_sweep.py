@@ -17,7 +17,18 @@ from xaiprune.core import files
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.experiments import tables
 from xaiprune.measure import ACCURACY, accuracy
-from xaiprune.pipeline import Budget, Distill, OutOfBudget, Prune, Quantize, Round, Step, Tune, compress, save_stage
+from xaiprune.pipeline import (
+    Budget,
+    Distill,
+    OutOfBudgetError,
+    Prune,
+    Quantize,
+    Round,
+    Step,
+    Tune,
+    compress,
+    save_stage,
+)
 from xaiprune.pipeline.store import KERNELS, WEIGHTS
 
 COMMAND, MODEL, SEEDS = "python -m tests.benchmarks.capstone --full", "mobilenet-fashion-mnist", (0, 1, 2)
@@ -63,7 +74,7 @@ TAUGHT = {"lr": 3e-3, "augment": "flip and shift", "temperature": 2.0}
 RECIPE = (
     Prune(k=9, units="blocks", criterion="ablation", ranks=False),
     Distill(epochs=2, **TAUGHT),
-    Prune(target=0.4, round_to=16),
+    Prune(cost_target=0.4, round_to=16),
     Distill(epochs=13, **TAUGHT),
     Quantize(first_in_float=1),
 )
@@ -103,7 +114,7 @@ def recipe(seed: int) -> list[dict]:
     start, model = time.perf_counter(), zoo.load(MODEL)
     try:
         done = compress(model, splits(), RECIPE, BUDGET, folder=folder("recipe", STAGE), seed=seed, progress=False)
-    except OutOfBudget as error:
+    except OutOfBudgetError as error:
         done = error.nearest
     place, test = files.data_dir() / "checkpoints" / STAGE, fashion_mnist("test")
     save_stage(done.stage, place)

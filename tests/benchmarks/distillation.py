@@ -195,7 +195,7 @@ def explorer_figures(moves: int) -> list[Figure]:
     """How quickly the explorer follows."""
     test, generator = mnist("validation", 60), torch.Generator().manual_seed(0)
     explorer = TemperatureExplorer(zoo.load(sweep.TEACHER), zoo.load("lenet-300-100"), test, MNIST_CLASSES)
-    stops = explorer.temperature.options
+    stops = explorer.controls["temperature"].options
     settings = [(stops[torch.randint(len(stops), (), generator=generator)], 0.9, n % 60) for n in range(moves)]
     value = percentile_95(explorer.set, settings)
     return [Figure("TemperatureExplorer, 95th percentile", 1000, value, "<=", "ms")]

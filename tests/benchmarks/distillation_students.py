@@ -15,8 +15,7 @@ from xaiprune import distill, explain, measure, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import SHIFTS
 from xaiprune.measure import accuracy, calibration_error, predict
-from xaiprune.training import flip_and_shift, seed_everything
-from xaiprune.training.augment import flip_shift_and_mix
+from xaiprune.training import flip_and_shift, flip_shift_and_mix, seed_everything
 
 COMMAND = "python -m tests.benchmarks.distillation --full"
 MODEL = "mobilenet-fashion-mnist"

@@ -133,7 +133,7 @@ def smaller(seed: int, mean: float = MEAN) -> nn.Module:
     """A static one, cut and not yet tuned."""
     model, calibration = pruned.load_pruned(seed), fashion_mnist("calibration")
     scores, costs = pruned.ranked(model, calibration)
-    chosen = prune.plan(scores, target=mean, costs=costs, round_to=ROUND_TO)
+    chosen = prune.plan(scores, cost_target=mean, costs=costs, round_to=ROUND_TO)
     return prune.recalibrate(prune.cut(model, chosen), calibration.images)
 
 
@@ -151,11 +151,11 @@ def routed(way: Way, seed: int) -> Dynamic:
     sets = dynamic.class_sets(logits, way.sets, surest=sure.quantile(staying).item())
     tails = [whole]
     if way.tail < 1:
-        units = dynamic.behind(model, prune.find_units(model, image), LAYER)
+        units = dynamic.groups_behind(model, prune.find_units(model, image), LAYER)
         scores = dynamic.class_scores(model, units, calibration, classes=CLASSES)
         if not way.by_class:
-            scores = [dynamic.scores_for(scores, range(CLASSES))] * CLASSES
-        tails = dynamic.tails_for(model, LAYER, sets, scores, calibration, target=way.tail, round_to=ROUND_TO)
+            scores = [dynamic.set_scores(scores, range(CLASSES))] * CLASSES
+        tails = dynamic.cut_tails(model, LAYER, sets, scores, calibration, cost_target=way.tail, round_to=ROUND_TO)
     done = Dynamic(trunk, early, tails, sets, 1.0)
     done.threshold = affordable(done, logits, [first + measure.macs(tail, features) for tail in tails], first, goal)
     return done
@@ -190,7 +190,7 @@ def row(method: str, seed: int) -> list[dict]:
         spent = dict.fromkeys(("mean", "worst"), measure.macs(model, image))
         found |= {"left": 0.0}
     else:
-        spent = dynamic.path_macs(model, test.images)
+        spent = dynamic.route_macs(model, test.images)
         found |= {"left": round(model.shares(test.images)[dynamic.EXIT], 4), "sets": [list(s) for s in model.sets]}
         found |= {"threshold": round(model.threshold, 5), "branch": early_accuracy(model, test)}
     found |= {"macs": round(spent["mean"] / whole, 4), "worst": round(spent["worst"] / whole, 4)}

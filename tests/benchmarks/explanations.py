@@ -28,7 +28,7 @@ from xaiprune.data import Split
 from xaiprune.experiments import tables
 from xaiprune.explain import relevance
 from xaiprune.measure import accuracy
-from xaiprune.prune import carriers, cut, find_units, plan
+from xaiprune.prune import contrast_scores, cut, find_units, plan
 from xaiprune.prune.scoring.criteria import yeom
 from xaiprune.training import classification_loss, fit, seed_everything
 from xaiprune.widgets import HeatmapExplorer, NoiseExplorer
@@ -205,21 +205,21 @@ def toy_figures(rows: list[dict]) -> list[Figure]:
 def wrong_reason_figures() -> list[Figure]:
     """A LeNet-5 that reads a tag, repaired by re-training on decoupled data, and by pruning alone."""
     tag, plain, test = explain.tag_mask(), data.mnist("train", 12_000), data.mnist("test", 5_000)
-    training = explain.tagged(plain, 8, "own")
+    training = explain.tag_class(plain, 8, "own")
     misled = trained(training)
-    suspect = explain.mass(explain.lrp(misled, *training, batch_size=500), tag) > 0.1
-    retrained = trained(explain.decoupled(training, suspect, tag))
+    suspect = explain.relevance_mass(explain.lrp(misled, *training, batch_size=500), tag) > 0.1
+    retrained = trained(explain.decorrelate(training, suspect, tag))
     calibration = data.mnist("calibration")
     others = Split(*(part[calibration.labels != 8] for part in calibration))
     absent = Split(others.images, torch.full_like(others.labels, 8))
-    present = absent._replace(images=explain.stamp(others.images, torch.ones(len(others.labels), dtype=torch.bool)))
+    present = absent._replace(images=explain.add_tag(others.images, torch.ones(len(others.labels), dtype=torch.bool)))
     units = find_units(misled, test.images[:1])
-    pruned = cut(misled, plan(carriers(misled, units, present, absent), k=4))
-    eights = Split(*(part[test.labels == 8][:200] for part in explain.tagged(test, 8, "own")))
+    pruned = cut(misled, plan(contrast_scores(misled, units, present, absent), k=4))
+    eights = Split(*(part[test.labels == 8][:200] for part in explain.tag_class(test, 8, "own")))
     rows = []
     for model in (misled, retrained, pruned):
-        row = {name: accuracy(model, explain.tagged(test, 8, where)) for name, where in explain.TESTS.items()}
-        rows.append(row | {"mass": explain.mass(explain.lrp(model, *eights), tag).mean().item()})
+        row = {name: accuracy(model, explain.tag_class(test, 8, where)) for name, where in explain.TESTS.items()}
+        rows.append(row | {"mass": explain.relevance_mass(explain.lrp(model, *eights), tag).mean().item()})
     was, now, less = rows
     swapped = "tag on the others"
     return [

@@ -25,7 +25,7 @@ from xaiprune import deploy, explain, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.experiments import tables
 from xaiprune.measure import accuracy, counting
-from xaiprune.prune import Plan, cut, difference, find_blocks, find_units, mac_costs, plan, recalibrate, score
+from xaiprune.prune import Plan, cut, cut_error, find_blocks, find_units, mac_costs, plan, recalibrate, score
 from xaiprune.widgets import StructureExplorer
 
 MODEL = sweep.MODEL
@@ -162,7 +162,7 @@ def architecture_figures(names: tuple[str, ...]) -> list[Figure]:
                 print(f"{name:<20} refused: {error}")
                 continue
         chosen = plan(score(model, units, "random"), ratio=0.3)
-        apart = difference(model, chosen, images)
+        apart = cut_error(model, chosen, images)
         left = counting.sizes(cut(model, chosen))["parameters"] / counting.sizes(model)["parameters"]
         touched = {tensor for group in units for member in group.members for tensor in member.axes}
         untouched = _layers(name for name, _ in model.named_parameters()) - _layers(touched)
@@ -223,11 +223,11 @@ def latency_figures(repeats: int) -> list[Figure]:
     costs = mac_costs(model, units, calibration.images)
     scores = score(model, units[:-1], "taylor", calibration)
     blocks = plan(score(model, units[-1:], "ablation", calibration), k=5)
-    narrow = plan(scores.normalised("rank"), target=0.3, costs=costs, round_to=16)
+    narrow = plan(scores.normalised("rank"), cost_target=0.3, costs=costs, round_to=16)
     plans = {
         "five blocks": blocks,
-        "half the MACs, any width": plan(scores, target=0.5, costs=costs, scope="uniform"),
-        "half the MACs, multiples of 16": plan(scores.normalised("rank"), target=0.5, costs=costs, round_to=16),
+        "half the MACs, any width": plan(scores, cost_target=0.5, costs=costs, scope="uniform"),
+        "half the MACs, multiples of 16": plan(scores.normalised("rank"), cost_target=0.5, costs=costs, round_to=16),
         "the same at 0.3, and five blocks": Plan(tuple(units), {**narrow.removed, **blocks.removed}),
     }
     models = {"original": model} | {name: cut(model, chosen) for name, chosen in plans.items()}

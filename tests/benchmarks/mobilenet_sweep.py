@@ -22,8 +22,9 @@ from xaiprune.experiments import tables
 from xaiprune.explain import drift_from
 from xaiprune.measure import accuracy
 from xaiprune.prune import (
-    Budget,
     Costs,
+    Cutting,
+    ExplanationBudget,
     Plan,
     Scores,
     cut,
@@ -32,11 +33,11 @@ from xaiprune.prune import (
     load_cut,
     mac_costs,
     plan,
+    prune_within_budget,
     recalibrate,
     save_cut,
     score,
     shrink,
-    within,
 )
 from xaiprune.training import classification_loss, flip_and_shift, tune
 
@@ -47,7 +48,7 @@ SUBSET = 10_000
 
 #: The shipped models: whole blocks first, then widths in steps.
 BLOCKS = 5
-HEADLINE = {"target": 0.45, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 16}
+HEADLINE = {"cost_target": 0.45, "steps": 2, "schedule": "iterative", "epochs": 1, "last_epochs": 16}
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
@@ -113,7 +114,7 @@ def pruned(seed: int) -> list[dict]:
     shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS)
     shallow = Plan(tuple(units + blocks), shallow.removed)
     shorter = recalibrate(cut(model, shallow), calibration.images)
-    budgeted = held_plan(shorter, HEADLINE["target"], calibration, validation)
+    budgeted = held_plan(shorter, HEADLINE["cost_target"], calibration, validation)
     closed = set(budgeted["rows"][-1]["closed"])
 
     def rescale(scores: Scores, costs: Costs) -> Scores:
@@ -125,8 +126,8 @@ def pruned(seed: int) -> list[dict]:
         validation,
         calibration=calibration,
         criterion="taylor",
-        rescale=rescale,
-        loss=distill.towards(deploy.Frozen(model, calibration.images)),
+        cutting=Cutting(rescale=rescale, round_to=16),
+        loss=distill.distillation_loss(deploy.Frozen(model, calibration.images)),
         lr=3e-3,
         augment=flip_and_shift,
         seed=seed,
@@ -144,11 +145,11 @@ def pruned(seed: int) -> list[dict]:
 def held_plan(model: nn.Module, target: float, calibration: Split, validation: Split) -> dict:
     """Taylor by ranks within a budget: half of the drift that the ranking's own plan spends before it is tuned."""
     scores, costs = ranked(model, calibration)
-    plain = plan(scores, target=target, costs=costs, round_to=16)
+    plain = plan(scores, cost_target=target, costs=costs, round_to=16)
     judged = Split(validation.images[:JUDGED], validation.labels[:JUDGED])
-    spent = Budget(model, judged, max_drift=1.0).spent(recalibrate(cut(model, plain), calibration.images))
-    budget = Budget(model, judged, max_drift=spent["drift"] / 2)
-    done = within(
+    spent = ExplanationBudget(model, judged, max_drift=1.0).spent(recalibrate(cut(model, plain), calibration.images))
+    budget = ExplanationBudget(model, judged, max_drift=spent["drift"] / 2)
+    done = prune_within_budget(
         model,
         scores,
         costs,
@@ -220,7 +221,7 @@ def ours_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
     how = OURS[method]
     scope = "uniform" if how is None else "global"
     scores = scores if how is None else scores.normalised(how)
-    return cut(model, plan(scores, target=PEERS_AT, costs=mac_costs(model, units, evidence.images), scope=scope))
+    return cut(model, plan(scores, cost_target=PEERS_AT, costs=mac_costs(model, units, evidence.images), scope=scope))
 
 
 def peer_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
@@ -276,11 +277,11 @@ def budget_row(method: str, target: float, seed: int) -> list[dict]:
         row |= {key: found[key] for key in ("bound", "reached", "rows", "prices")}
     else:
         scores, costs = ranked(model, calibration)
-        chosen = plan(scores, target=target, costs=costs, round_to=16)
+        chosen = plan(scores, cost_target=target, costs=costs, round_to=16)
     smaller = recalibrate(cut(model, chosen), calibration.images)
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": round(accuracy(smaller, test), 3)}
     teacher = deploy.Frozen(model, calibration.images)
-    loss = classification_loss if method == "labels" else distill.towards(teacher)
+    loss = classification_loss if method == "labels" else distill.distillation_loss(teacher)
     tune(smaller, subset(), validation, loss=loss, seed=seed, **TUNING)
     drift = 1 - drift_from(model, test.images[:1000])(smaller).rank
     save_cut(smaller, chosen, _frontier_file(method, target, seed))

@@ -196,7 +196,7 @@ def explorer_figures(moves: int) -> list[Figure]:
     explorer = CalibrationExplorer(
         zoo.load(MODEL), fashion_mnist("calibration", 256).images, fashion_mnist("validation", 100), stops=()
     )
-    layers = explorer.layers
+    layers = explorer.controls["layer"].options
     settings = (
         (layers[move % len(layers)], 99.9, 2 + move % 7, "affine", bool(move % 2), move) for move in range(moves)
     )

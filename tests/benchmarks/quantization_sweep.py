@@ -113,7 +113,7 @@ def bits(per_channel: bool, average: int) -> list[dict]:
     model, test, (traces, shares) = zoo.load(MODEL), fashion_mnist("test"), measured()
     sizes = {name: layer.weight.numel() for name, layer in quantize.quantized_layers(model).items()}
     form = Format(8, per_channel=per_channel)
-    noise = quantize.noise(model, form)
+    noise = quantize.weight_errors(model, form)
     losses = {
         "hessian": quantize.losses_by_trace(traces, noise),
         "relevance": quantize.losses_by_relevance(shares, noise, model),
@@ -124,7 +124,7 @@ def bits(per_channel: bool, average: int) -> list[dict]:
     uniform = quantize.simulate(model, {}, weights_only(average, per_channel))
     rows = [row | {"by": "uniform", "test": round(accuracy(uniform, test), 3)}]
     for name, loss in losses.items():
-        chosen = quantize.allocate(loss, sizes, average)
+        chosen = quantize.allocate_bits(loss, sizes, average)
         mixed = quantize.simulate(model, {}, quantize.with_bits(Config(form, None), chosen))
         spent = sum(sizes[layer] * chosen[layer] for layer in sizes) / sum(sizes.values())
         found = {"by": name, "test": round(accuracy(mixed, test), 3), "spent": round(spent, 4)}

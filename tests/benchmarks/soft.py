@@ -25,7 +25,7 @@ from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import data, zoo
 from xaiprune.experiments import tables
 from xaiprune.measure import predict
-from xaiprune.prune import cut, difference, find_units, plan, score
+from xaiprune.prune import cut, cut_error, find_units, plan, score
 from xaiprune.training import reconstruction_loss
 from xaiprune.widgets import CoefficientExplorer
 
@@ -127,7 +127,7 @@ def agreement_figures(plans: int) -> list[Figure]:
     model, digits = zoo.load(soft_sweep.MODEL), data.mnist("validation", 8).images
     scores = score(model, find_units(model, digits[:1]), "l2")
     worst = max(
-        difference(model, plan(scores, coefficients={g.name: generator.random() for g in scores.groups}), digits)
+        cut_error(model, plan(scores, coefficients={g.name: generator.random() for g in scores.groups}), digits)
         for _ in range(plans)
     )
     figures = [Figure(f"mask against cut, {plans} random plans", 1e-5, worst, "<=")]
@@ -136,7 +136,7 @@ def agreement_figures(plans: int) -> list[Figure]:
         network, images = getattr(torchvision.models, name)(), torch.rand(16, 3, 64, 64)
         settle_statistics(network, images)
         chosen = plan(score(network, find_units(network, images[:1]), "l2"), ratio=0.2, scope="uniform")
-        worst, signal = difference(network, chosen, images), predict(cut(network, chosen), images).std(0).mean().item()
+        worst, signal = cut_error(network, chosen, images), predict(cut(network, chosen), images).std(0).mean().item()
         if signal < 1000 * worst:
             raise RuntimeError(f"the cut {name} answers all images alike, so that its agreement says nothing")
         figures.append(Figure(f"mask against cut, {name}", 1e-5, worst, "<="))
@@ -172,7 +172,7 @@ def explorer_milliseconds(moves: int) -> float:
     scores = score(model, units, "fisher", data.mnist("calibration"), loss=reconstruction_loss)
     frontier = [{"method": "descend", "sparsity": rho, "psnr": 20 - 10 * rho} for rho in soft_sweep.CURVE]
     explorer = CoefficientExplorer(model, scores, validation.images, frontier)
-    generator, sliders = np.random.default_rng(0), list(explorer.sliders.values())
+    generator, sliders = np.random.default_rng(0), list(explorer.controls["coefficients"].controls.values())
     settings = [(sliders[move % len(sliders)], "value", round(generator.random(), 2)) for move in range(moves)]
     return percentile_95(setattr, settings)
 

@@ -26,10 +26,10 @@ from xaiprune.experiments import tables
 from xaiprune.explain.relevance import propagate
 from xaiprune.measure import accuracy, fairness, predict
 from xaiprune.prune import (
-    against,
-    difference,
+    cut_error,
     entry_masks,
     entry_relevance,
+    fair_scores,
     find_heads,
     masked,
     masked_entries,
@@ -149,7 +149,7 @@ def fairness_figures() -> list[Figure]:
     bright, model, attribute = fairness.brighter(test), zoo.load(sweep.BIASED), zoo.load("vit-brightness")
     split = Split(some.images, fairness.brighter(some))
     entries = entry_masks(entry_relevance(model, some), entry_relevance(attribute, split))
-    heads = against(
+    heads = fair_scores(
         score(model, find_heads(model), "attnlrp", some), score(attribute, find_heads(model), "attnlrp", split)
     )
     tried = {"original": [nullcontext()], "entries, XTranPrune's rule": [masked_entries(model, entries)]}
@@ -182,7 +182,7 @@ def large_figures(repeats: int) -> list[Figure]:
         wanted = theirs(images[:2])
         apart = (ours(images[:2]) - wanted).abs().max() / wanted.abs().max().clamp(min=1)
     units = xp.find_units(ours, images[:1])
-    cut = difference(ours, xp.plan(xp.score(ours, units, "random"), ratio=0.3), images[:1])
+    cut = cut_error(ours, xp.plan(xp.score(ours, units, "random"), ratio=0.3), images[:1])
     figures = [
         Figure("vit_b_16 converted: outputs, relative", 1e-5, apart.item(), "<="),
         Figure("vit_b_16 converted: mask against cut, relative", 1e-5, cut, "<="),
@@ -192,7 +192,7 @@ def large_figures(repeats: int) -> list[Figure]:
 
         tiny = zoo.from_timm(timm.create_model("vit_tiny_patch16_224").eval())
         chosen = xp.plan(xp.score(tiny, xp.find_units(tiny, images[:1]), "random"), ratio=0.3)
-        apart = difference(tiny, chosen, images[:2])
+        apart = cut_error(tiny, chosen, images[:2])
         figures.append(Figure("timm's vit_tiny: mask against cut, relative", 1e-5, apart, "<="))
     else:
         print("timm is not installed: its vit_tiny was not converted\n")

@@ -30,7 +30,7 @@ from xaiprune.prune import (
     mac_costs,
     masked,
     plan,
-    rate_curve,
+    ratio_curve,
     save_cut,
     score,
 )
@@ -80,11 +80,11 @@ def planned(method: str, seed: int) -> Plan:
     units, costs = units_and_costs(model)
     if method == "masks":
         masks = learn_masks(
-            model, units, fashion_mnist("train", LEARNED_ON), costs, target=TARGET, seed=seed, progress=False
+            model, units, fashion_mnist("train", LEARNED_ON), costs, cost_target=TARGET, seed=seed, progress=False
         )
-        return plan(masks.scores, target=TARGET, costs=costs)
+        return plan(masks.scores, cost_target=TARGET, costs=costs)
     scores = score(model, units, "attnlrp", fashion_mnist("calibration", SCORED_ON))
-    return plan(scores.normalised("mean"), target=TARGET, costs=costs)
+    return plan(scores.normalised("mean"), cost_target=TARGET, costs=costs)
 
 
 def pruned(method: str, seed: int) -> list[dict]:
@@ -99,7 +99,7 @@ def pruned(method: str, seed: int) -> list[dict]:
         smaller,
         fashion_mnist("train"),
         validation,
-        loss=distill.towards(distill.freeze(model)),
+        loss=distill.distillation_loss(distill.freeze(model)),
         seed=seed,
         resume=state_file(f"vit-pruned-{method}-{seed}"),
         **TUNING,
@@ -128,7 +128,7 @@ def curve(kind: str, criterion: str, seed: int) -> list[dict]:
     """Validation accuracy without tuning, at 20 pruning rates."""
     model = zoo.load(MODEL)
     scores = score(model, KINDS[kind](model), criterion, fashion_mnist("calibration", SCORED_ON), seed=seed)
-    found = rate_curve(model, scores, fashion_mnist("validation", JUDGED))
+    found = ratio_curve(model, scores, fashion_mnist("validation", JUDGED))
     row = {"kind": kind, "criterion": criterion, "seed": seed, "a_pr": round(found.a_pr, 3), "top_pr": found.top_pr}
     return [row | {"values": [round(value, 2) for value in found.values]}]
 
@@ -143,12 +143,12 @@ def even_masks(weight: float, seed: int) -> list[dict]:
         units,
         fairness.paired(known, fairness.brighter(known)),
         costs,
-        target=EVEN_TARGET,
+        cost_target=EVEN_TARGET,
         loss=fairness.even_loss(weight),
         seed=seed,
         **LEARNING,
     )
-    chosen = plan(masks.scores, target=EVEN_TARGET, costs=costs)
+    chosen = plan(masks.scores, cost_target=EVEN_TARGET, costs=costs)
     with masked(model, chosen):
         found = fairness.fairness_of(model, validation, fairness.brighter(validation))
     row = {"weight": weight, "seed": seed, "macs": round(costs.share(chosen), 4)}

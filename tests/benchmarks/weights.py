@@ -32,8 +32,8 @@ from xaiprune.prune import (
     plan,
     scan,
     score,
+    semi_structured_support,
     sparse_latency,
-    two_of_four,
 )
 from xaiprune.training import classification_loss, fit, seed_everything
 from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
@@ -225,8 +225,9 @@ def threshold_milliseconds(moves: int) -> float:
     model, split = zoo.load(sweep.MODEL), data.mnist("validation", 1000)
     rows = scan(model, score(model, find_weights(model), "l1"), split, progress=False)
     explorer = ThresholdExplorer(model, split, rows)
-    places = np.random.default_rng(0).random(moves) * explorer.slider.max
-    return percentile_95(setattr, [(explorer.slider, "value", place) for place in places.tolist()])
+    slider = explorer.controls["threshold"]
+    places = np.random.default_rng(0).random(moves) * slider.max
+    return percentile_95(setattr, [(slider, "value", place) for place in places.tolist()])
 
 
 def curvature_milliseconds(moves: int) -> float:
@@ -236,7 +237,7 @@ def curvature_milliseconds(moves: int) -> float:
     diagonal = curvature.hessian_diagonal(model, split, classification_loss, probes=30)
     explorer = CurvatureExplorer(model, split, diagonal, "2.weight")
     places = np.random.default_rng(0).permutation(784)[:moves].tolist()
-    return percentile_95(setattr, [(explorer.sliders[0], "value", place) for place in places])
+    return percentile_95(setattr, [(explorer.controls["first"], "value", place) for place in places])
 
 
 def scan_seconds() -> float:
@@ -263,7 +264,7 @@ def ledger() -> str:
     pruned = plan(score(model, find_weights(model), "l1"), pattern=(2, 4))
     with masked(model, pruned):
         lines.append(f"  2:4 by magnitude: {accuracy(model, data.mnist('validation')):.2f} % on validation")
-    return "\n".join([*lines, f"  {two_of_four()}"])
+    return "\n".join([*lines, f"  {semi_structured_support()}"])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import xaiprune as xp
-from xaiprune.prune import difference
+from xaiprune.prune import cut_error
 
 IMAGES = (2, 3, 16, 16)
 #: How far mask and cut may lie apart, as a share of the largest output.
@@ -31,7 +31,7 @@ def apart(model: nn.Module, *x: torch.Tensor, find=xp.find_units, **how) -> floa
     units = find(model, x if len(x) > 1 else x[0])
     plan = xp.plan(xp.score(model, units, "l1"), **(how or {"ratio": 0.4, "scope": "uniform"}))
     assert sum(map(len, plan.removed.values())) > 0, "the plan removes nothing"
-    return difference(model, plan, *x)
+    return cut_error(model, plan, *x)
 
 
 def right_or_refused(question: Callable[[], float], words: str = "ignore") -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import xaiprune as xp
 from tests.cases.nets import LAW, apart, images, net, right_or_refused, todo
-from xaiprune.prune import difference, find_memory
+from xaiprune.prune import cut_error, find_memory
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -346,7 +346,7 @@ def test_attention_of_ones_own(kind, kept):
     def question():
         units = xp.find_units(model, x)
         wanted = {group.name: 1 - kept / 16 for group in units}
-        return difference(model, xp.plan(xp.score(model, units, "l1"), coefficients=wanted), x)
+        return cut_error(model, xp.plan(xp.score(model, units, "l1"), coefficients=wanted), x)
 
     right_or_refused(question)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import xaiprune as xp
 from tests.cases.nets import images, net, todo
-from xaiprune.distill import distill, freeze, soft_targets, towards
+from xaiprune.distill import distill, distillation_loss, freeze, soft_targets
 from xaiprune.quantize import calibrate
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -63,7 +63,7 @@ def partly_training() -> nn.Module:
 
 X, Y = images(16, 3, 16, 16), torch.arange(16) % 5
 CALLS = {
-    "teach": lambda m: towards(m.requires_grad_(False))(partly_training().eval(), X, Y),
+    "teach": lambda m: distillation_loss(m.requires_grad_(False))(partly_training().eval(), X, Y),
     "calibrate": lambda m: calibrate(m, X),
     "score": lambda m: xp.score(m, xp.find_units(m, X[:1]), "taylor", xp.data.Split(X, Y)),
     "explain": lambda m: xp.explain.saliency(m, X),

@@ -10,7 +10,7 @@ from .hessian import (
     hessian_trace,
     top_eigenvalue,
 )
-from .per_sample import batches, check_request, check_scalar, fisher_diagonal, gradients, moments
+from .per_sample import batches, check_request, check_scalar, fisher_diagonal, gradient_moments, per_sample_gradients
 
 __all__ = [
     "Estimate",
@@ -22,10 +22,10 @@ __all__ = [
     "check_scalar",
     "exact_hessian",
     "fisher_diagonal",
-    "gradients",
+    "gradient_moments",
     "hessian_diagonal",
     "hessian_trace",
     "measured_rises",
-    "moments",
+    "per_sample_gradients",
     "top_eigenvalue",
 ]

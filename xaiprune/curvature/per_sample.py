@@ -55,10 +55,10 @@ def fisher_diagonal(
         If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, or a gradient
         is not finite (the parameter is named).
     """
-    return moments(model, data, loss, power=2, names=names, batch_size=batch_size)
+    return gradient_moments(model, data, loss, power=2, names=names, batch_size=batch_size)
 
 
-def moments(
+def gradient_moments(
     model: nn.Module,
     data: Split,
     loss: Callable,
@@ -79,7 +79,7 @@ def moments(
     return {name: total / len(data.images) for name, total in totals.items()}
 
 
-def gradients(
+def per_sample_gradients(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: Callable, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
     """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``."""

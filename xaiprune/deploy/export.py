@@ -1,6 +1,6 @@
 """A model as a file that runs without the code that made it.
 
-A form is a row of data: ``FORMS["mine"] = Form(suffix, runtime, write, read)``.
+A form is a row of data: ``FORMS["mine"] = Form("mine", suffix, runtime, write, read)``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Form:
 
     Attributes
     ----------
+    name : str
     suffix : str
         Of the file, with its dot.
     runtime : str
@@ -38,6 +39,7 @@ class Form:
         That it takes.
     """
 
+    name: str
     suffix: str
     runtime: str
     write: Callable[[nn.Module, torch.Tensor], bytes]
@@ -51,19 +53,18 @@ class Exported(Shipped):
     Attributes
     ----------
     path : Path
-    form : str
-        Key of ``FORMS``.
+    form : Form
     difference : float
         Largest difference of an output from the model's own on the example, over the largest output or 1.
     """
 
-    def __init__(self, model: nn.Module, path: Path, form: str, difference: float):
-        super().__init__(model, path.read_bytes(), FORMS[form].runtime, lambda: FORMS[form].read(path))
+    def __init__(self, model: nn.Module, path: Path, form: Form, difference: float):
+        super().__init__(model, path.read_bytes(), form.runtime, lambda: form.read(path))
         self.path, self.form, self.difference = path, form, difference
 
 
 def export(
-    model: nn.Module, example: torch.Tensor, path: Path | str, form: str = "onnx", *, tolerance: float = 1e-4
+    model: nn.Module, example: torch.Tensor, path: Path | str, form: str | Form = "onnx", *, tolerance: float = 1e-4
 ) -> Exported:
     """Write a model, run the file, and keep it only if it says what the model says.
 
@@ -75,8 +76,8 @@ def export(
         A batch of any size; its outputs are compared.
     path : Path or str
         A file that is there is replaced at the end.
-    form : str
-        Key of ``FORMS``: "onnx", "torch.export" or "executorch".
+    form : str or Form
+        Key of ``FORMS``: "onnx", "torch.export" or "executorch"; or a row of one's own.
     tolerance : float
         Largest difference that is allowed, over the largest output or 1.
 
@@ -95,20 +96,22 @@ def export(
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}.")
-    path, row = Path(path), FORMS[form]
-    if path.suffix != row.suffix:
-        raise ValueError(f"path must end in {row.suffix} for the form {form!r}, got {path.name!r}.")
-    if isinstance(model, Shipped) and form != "onnx":
-        raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {form!r}.")
-    needs.need(f"the form {form!r}", needs.lacks_packages(*row.packages))
+    if not isinstance(form, Form):
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, or a Form, got {form!r}.")
+        form = FORMS[form]
+    path = Path(path)
+    if path.suffix != form.suffix:
+        raise ValueError(f"path must end in {form.suffix} for the form {form.name!r}, got {path.name!r}.")
+    if isinstance(model, Shipped) and form.name != "onnx":
+        raise ValueError(f"form must be 'onnx' for a model that is run from its file, got {form.name!r}.")
+    needs.need(f"the form {form.name!r}", needs.lacks_packages(*form.packages))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.stem}.part{row.suffix}")
+    temporary = path.with_name(f".{os.getpid()}-{path.stem}.part{form.suffix}")
     try:
-        temporary.write_bytes(row.write(model, example))
+        temporary.write_bytes(form.write(model, example))
         with torch.no_grad():
-            wanted, found = model(example), row.read(temporary)(example.contiguous())
+            wanted, found = model(example), form.read(temporary)(example.contiguous())
         difference = ((wanted - found).abs().max() / wanted.abs().max().clamp(min=1)).item()
         if not difference <= tolerance:
             raise ValueError(f"the file's outputs differ from the model's by {difference:.2g}, over {tolerance:g}.")
@@ -153,7 +156,10 @@ def _read_executorch(path: Path) -> Callable:
 
 
 FORMS: dict[str, Form] = {
-    "onnx": Form(".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
-    "torch.export": Form(".pt2", "torch.export", _write_program, _read_program),
-    "executorch": Form(".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
+    row.name: row
+    for row in (
+        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
+        Form("torch.export", ".pt2", "torch.export", _write_program, _read_program),
+        Form("executorch", ".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
+    )
 }

@@ -17,12 +17,12 @@ from .losses import (
     size_against_limit,
     soft_targets,
 )
-from .objective import Objective, freeze, towards
-from .seen import Seen, look
+from .objective import Objective, distillation_loss, freeze
+from .seen import ModelOutputs, model_outputs
 
 __all__ = [
-    *("LOSSES", "Loss", "Objective", "Seen", "Transfer", "attention", "correlation", "decoupled", "distill"),
+    *("LOSSES", "Loss", "Objective", "ModelOutputs", "Transfer", "attention", "correlation", "decoupled", "distill"),
     *("draw_patches", "find_loss", "hide"),
-    *("freeze", "hard_targets", "hints", "look", "relevance", "size_against_limit", "soft_targets"),
-    *("towards", "transfer"),
+    *("freeze", "hard_targets", "hints", "model_outputs", "relevance", "size_against_limit", "soft_targets"),
+    *("distillation_loss", "transfer"),
 ]

@@ -16,7 +16,7 @@ from ..training import Moment, TrainOptions, iterate
 from .hidden import draw_patches
 from .losses import Loss
 from .objective import Objective, check_teacher
-from .seen import Seen, look
+from .seen import ModelOutputs, model_outputs
 
 
 class Transfer(NamedTuple):
@@ -87,7 +87,7 @@ def transfer(
     shape, every = images.shape[:2], images.flatten(0, 1)
     patches = draw_patches(len(every), generator) if evidence else None
     hidden = itertools.repeat(None) if patches is None else patches.split(batch_size)
-    seen = [look(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
+    seen = [model_outputs(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
     logits = torch.cat([part.logits for part in seen]).unflatten(0, shape)
     if not evidence:
         return Transfer(images, split.labels, logits)
@@ -126,11 +126,12 @@ def distill(
     options : TrainOptions, optional
         As for ``training.fit``.
     loss
-        As for :func:`towards`.
+        As for :func:`distillation_loss`.
     temperature : float, or callable
         Or a schedule: from the share of training done, in [0, 1), to the temperature.
     alpha, layers
-        As for :func:`towards`. Between features of different widths a 1x1 convolution is learned along ("hints").
+        As for :func:`distillation_loss`. Between features of different widths a 1x1 convolution is learned along
+        ("hints").
     metric : Metric
     **changes
         Options by keyword, such as ``epochs=3, lr=1e-3``; ``epochs`` is needed.
@@ -143,8 +144,8 @@ def distill(
     Raises
     ------
     ValueError, TypeError
-        As :func:`towards` and ``training.fit``; if labels are needed and missing, a transfer set lacks evidence or is
-        augmented once more, or the student's features cannot be compared.
+        As :func:`distillation_loss` and ``training.fit``; if labels are needed and missing, a transfer set lacks
+        evidence or is augmented once more, or the student's features cannot be compared.
     """
     options = TrainOptions.of(options, changes)
     objective = Objective(teacher, loss, temperature, alpha, layers)
@@ -187,12 +188,12 @@ def distill(
 
 def _recalled(
     objective: Objective, images: torch.Tensor, logits: torch.Tensor, patches, evidence
-) -> tuple[Seen, torch.Tensor | None]:
+) -> tuple[ModelOutputs, torch.Tensor | None]:
     """What a teacher said of images, and the patches that were hidden then; of its features it is asked again."""
     patches = patches if objective.hides else None
     if objective.layers:
         return objective.ask(images, patches), patches
-    return Seen(logits, logits, {}, evidence if objective.hides else None), patches
+    return ModelOutputs(logits, logits, {}, evidence if objective.hides else None), patches
 
 
 class _Told:
@@ -243,7 +244,7 @@ def _regressors(student: nn.Module, objective: Objective, example: torch.Tensor,
     """By layers of the student, where hints are compared between features of different widths (FitNets, eq. 3)."""
     if not any(row.regressed for row, _ in objective.rows):
         return {}
-    mine, told, found = look(student, example, objective.layers), objective.ask(example), {}
+    mine, told, found = model_outputs(student, example, objective.layers), objective.ask(example), {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for one, other in objective.layers.items():

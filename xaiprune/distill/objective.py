@@ -13,7 +13,7 @@ from ..core import arguments, fingerprint
 from ..training import Moment, classification_loss
 from .hidden import draw_patches
 from .losses import LOSSES, Loss, find_loss
-from .seen import Seen, look
+from .seen import ModelOutputs, model_outputs
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -21,7 +21,7 @@ def freeze(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def towards(
+def distillation_loss(
     teacher: nn.Module,
     loss: str | Loss | Callable | Mapping = "soft targets",
     *,
@@ -63,7 +63,7 @@ def towards(
 
 
 class Objective:
-    """What :func:`towards` returns: ``(student, inputs, targets) -> scalar``.
+    """What :func:`distillation_loss` returns: ``(student, inputs, targets) -> scalar``.
 
     Attributes
     ----------
@@ -127,16 +127,16 @@ class Objective:
         """Patches to hide in a batch, where a loss compares what the models lose by it."""
         return draw_patches(len(images), self.generator) if self.hides else None
 
-    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> Seen:
+    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
         """What the teacher gives for a batch, without a graph."""
-        return look(self.teacher, images, self.layers.values(), patches=patches)
+        return model_outputs(self.teacher, images, self.layers.values(), patches=patches)
 
     def value(
         self,
         student: nn.Module,
         images: torch.Tensor,
         labels: torch.Tensor | None,
-        told: Seen,
+        told: ModelOutputs,
         patches: torch.Tensor | None = None,
         regressors: Mapping[str, nn.Module] | None = None,
     ) -> torch.Tensor:
@@ -147,7 +147,7 @@ class Objective:
         student : nn.Module
         images, labels : torch.Tensor
             Shapes ``(N, ...)`` and ``(N,)``; labels may be None where none are read.
-        told : Seen
+        told : ModelOutputs
             From :meth:`ask`.
         patches : torch.Tensor, optional
         regressors : mapping of str to nn.Module, optional
@@ -158,7 +158,7 @@ class Objective:
         torch.Tensor
             A scalar.
         """
-        mine = look(student, images, self.layers, patches=patches, graph=True)
+        mine = model_outputs(student, images, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
             shapes = tuple(mine.heard.shape), tuple(told.logits.shape)
             raise ValueError(
@@ -172,7 +172,9 @@ class Objective:
                 total = total + self.alpha * weight * row.function(*pair, **given)
         return total
 
-    def _pairs(self, row: Loss, mine: Seen, told: Seen, regressors: Mapping) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _pairs(
+        self, row: Loss, mine: ModelOutputs, told: ModelOutputs, regressors: Mapping
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What a loss compares: one pair of tensors, or one for every layer."""
         if row.reads == "logits":
             return [(mine.heard, told.logits)]

@@ -12,7 +12,7 @@ from ..graph import outputs
 from .hidden import hide
 
 
-class Seen(NamedTuple):
+class ModelOutputs(NamedTuple):
     """What a model gives for a batch.
 
     Attributes
@@ -33,14 +33,14 @@ class Seen(NamedTuple):
     evidence: torch.Tensor | None
 
 
-def look(
+def model_outputs(
     model: nn.Module,
     images: torch.Tensor,
     layers: Iterable[str] = (),
     *,
     patches: torch.Tensor | None = None,
     graph: bool = False,
-) -> Seen:
+) -> ModelOutputs:
     """Run a model once.
 
     Parameters
@@ -58,7 +58,7 @@ def look(
 
     Returns
     -------
-    Seen
+    ModelOutputs
 
     Raises
     ------
@@ -72,4 +72,4 @@ def look(
     logits, heard = found if isinstance(found, tuple) else (found, found)
     features = {name: values[:count] for name, values in features.items()}
     evidence = None if patches is None else heard[:count] - heard[count:]
-    return Seen(logits[:count], heard[:count], features, evidence)
+    return ModelOutputs(logits[:count], heard[:count], features, evidence)

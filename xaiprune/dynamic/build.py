@@ -22,7 +22,7 @@ from ..data import Split, as_split
 from ..measure import macs, predict
 from ..prune import Criterion, Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
 from ..training import TrainOptions, classification_loss, iterate
-from .halves import behind, split_at
+from .halves import groups_behind, split_at
 from .routing import Branch, Dynamic
 
 
@@ -124,7 +124,7 @@ def class_scores(
     data: Split,
     *,
     classes: int,
-    criterion: Criterion | str = "relevance",
+    criterion: Criterion | str = "taylor",
     loss: Callable = classification_loss,
     seed: int = 0,
 ) -> list[Scores]:
@@ -164,7 +164,7 @@ def class_scores(
     return found
 
 
-def scores_for(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
+def set_scores(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
     """Scores for a set of classes: a unit matters as much as it does for the class that needs it most.
 
     Parameters
@@ -178,14 +178,14 @@ def scores_for(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
     return Scores(f"{by_class[0].criterion} for {tuple(some)}", by_class[0].groups, values)
 
 
-def tails_for(
+def cut_tails(
     model: nn.Module,
     layer: str,
     sets: Sequence[Sequence[int]],
     by_class: Sequence[Scores],
     data: Split,
     *,
-    target: float,
+    cost_target: float,
     round_to: int = 1,
 ) -> list[nn.Module]:
     """The part behind a layer, cut for each set of classes.
@@ -201,7 +201,7 @@ def tails_for(
         Of units that lie behind the layer.
     data : Split, or data of another form
         By which the statistics of batch normalisation are counted anew: for each tail, on images of its classes.
-    target : float
+    cost_target : float
         Share of the tail's operations that is left, in (0, 1).
     round_to : int
 
@@ -216,14 +216,14 @@ def tails_for(
     """
     data = as_split(data)
     groups, example = list(by_class[0].groups), data.images[:1]
-    names = {group.name for group in behind(model, groups, layer)}
+    names = {group.name for group in groups_behind(model, groups, layer)}
     if before := [group.name for group in groups if group.name not in names]:
         raise ValueError(f"by_class holds group {before[0]!r}, which does not lie behind {layer!r}.")
     costs, trunk = mac_costs(model, groups, example), split_at(model, layer).trunk
-    share = target + (1 - target) * macs(trunk, example) / costs.total
+    share = cost_target + (1 - cost_target) * macs(trunk, example) / costs.total
     tails = []
     for some in sets:
-        smaller = cut(model, plan(scores_for(by_class, some), target=share, costs=costs, round_to=round_to))
+        smaller = cut(model, plan(set_scores(by_class, some), cost_target=share, costs=costs, round_to=round_to))
         tail = split_at(smaller, layer).tail
         if running_norms(tail):
             recalibrate(tail, predict(trunk, data.images[torch.isin(data.labels, torch.tensor(some))]))

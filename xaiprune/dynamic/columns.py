@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..measure import Column, Shipped, macs
-from .routing import Dynamic, path_macs
+from .routing import Dynamic, route_macs
 
 MEAN = Column("MACs per image, mean over images", -1, lambda value: f"{value:,.0f}")
 WORST = Column("MACs per image, costliest way", -1, lambda value: f"{value:,.0f}")
@@ -35,7 +35,7 @@ def cost_columns(images: torch.Tensor) -> dict[Column, Callable[[nn.Module], flo
     def told(name: str) -> Callable[[nn.Module], float]:
         def own(model: nn.Module) -> float:
             model = model.made_from if isinstance(model, Shipped) else model
-            return path_macs(model, images)[name] if isinstance(model, Dynamic) else float(macs(model, images[:1]))
+            return route_macs(model, images)[name] if isinstance(model, Dynamic) else float(macs(model, images[:1]))
 
         return own
 

@@ -77,7 +77,7 @@ def split_at(model: nn.Module, layer: str) -> Halves:
     return Halves(*(torch.fx.GraphModule(model, part).eval() for part in (trunk, tail)))
 
 
-def behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> list[UnitGroup]:
+def groups_behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> list[UnitGroup]:
     """The groups of units of which every part runs behind a layer.
 
     Parameters

@@ -123,7 +123,7 @@ class Dynamic(nn.Module):
         counts = {EXIT: (ways == -1)} | {str(some): ways == place for place, some in enumerate(self.sets)}
         return {name: rows.double().mean().item() for name, rows in counts.items()}
 
-    def path(self, way: str) -> Path:
+    def path(self, way: str) -> Route:
         """What an image runs on one way, as a model of its own."""
         return path_of(way, self.first, self.tails, self.sets)
 
@@ -155,10 +155,10 @@ class First(nn.Module):
         """The way from what the branch says."""
         sure = logits.softmax(1)
         likeliest = (sure[:, None] * self.member).sum(2).argmax(1) if len(self.sets) > 1 else 0
-        return torch.where(leaving(sure.amax(1), self.threshold), -1, likeliest)
+        return torch.where(exits_early(sure.amax(1), self.threshold), -1, likeliest)
 
 
-class Path(nn.Module):
+class Route(nn.Module):
     """One way, for every image, whatever the branch says of it.
 
     Parameters
@@ -180,14 +180,14 @@ class Path(nn.Module):
         return logits if self.tail is None else self.tail(features)
 
 
-def path_of(way: str, first: nn.Module, tails: Sequence[nn.Module], sets: Sequence[Sequence[int]]) -> Path:
+def path_of(way: str, first: nn.Module, tails: Sequence[nn.Module], sets: Sequence[Sequence[int]]) -> Route:
     """A way by its name: ``exit``, or a set as text.
 
     Parameters
     ----------
     way : str
     first, tails, sets
-        As for :class:`Path` and :class:`Dynamic`.
+        As for :class:`Route` and :class:`Dynamic`.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def path_of(way: str, first: nn.Module, tails: Sequence[nn.Module], sets: Sequen
     ways = {EXIT: None} | dict(zip(map(str, sets), tails))
     if way not in ways:
         raise ValueError(f"way must be one of {', '.join(ways)}, got {way!r}.")
-    return Path(first, ways[way])
+    return Route(first, ways[way])
 
 
 def send_on(
@@ -227,7 +227,7 @@ def _checked(threshold: float) -> float:
     return threshold
 
 
-def leaving(sure: torch.Tensor, threshold: float) -> torch.Tensor:
+def exits_early(sure: torch.Tensor, threshold: float) -> torch.Tensor:
     """Which images leave: at least as sure as the threshold; at 1 none, though a probability may be rounded to 1.
 
     Parameters
@@ -239,7 +239,7 @@ def leaving(sure: torch.Tensor, threshold: float) -> torch.Tensor:
     return sure >= (threshold if threshold < 1 else float("inf"))
 
 
-def path_macs(model: Dynamic, images: torch.Tensor) -> dict[str, float]:
+def route_macs(model: Dynamic, images: torch.Tensor) -> dict[str, float]:
     """Multiply-accumulates per image by way, their ``mean`` over the images, and the ``worst``.
 
     Parameters

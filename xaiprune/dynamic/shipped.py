@@ -9,10 +9,10 @@ from torch import nn
 
 from ..deploy import Frozen
 from ..measure import Latency, Shipped, latencies
-from .routing import Dynamic, Path, over_images, path_of, send_on
+from .routing import Dynamic, Route, over_images, path_of, send_on
 
 
-class InParts(Shipped):
+class OnnxDynamic(Shipped):
     """A dynamic network whose parts are files that ONNX Runtime runs; which of them run is asked for each image.
 
     Trunk, branch and the question which way to go are one file: called apart, an image that stays takes longer (lesson
@@ -41,7 +41,7 @@ class InParts(Shipped):
         super().__init__(model, content, "ONNX Runtime, part by part", lambda: self._answers)
         self._parts = first, tails  # in a tuple, and so no parts of this module
 
-    def path(self, way: str) -> Path:
+    def path(self, way: str) -> Route:
         """What an image runs on one way, as ``Dynamic.path`` gives it, from the same files."""
         return path_of(way, *self._parts, self.made_from.sets)
 
@@ -51,7 +51,7 @@ class InParts(Shipped):
         return send_on(*first(images), tails)
 
 
-def path_latencies(
+def route_latencies(
     model: Dynamic, images: torch.Tensor, others: Mapping[str, nn.Module] | None = None, *, repeats: int = 40
 ) -> tuple[dict[str, float], dict[str, Latency]]:
     """Milliseconds at batch 1 by way, as ONNX Runtime runs the parts; all timed in turn with other models.
@@ -72,7 +72,7 @@ def path_latencies(
     times : dict of str to Latency
         Of every way and of the other models.
     """
-    shares, quick = model.shares(images), InParts(model, images[:1])
+    shares, quick = model.shares(images), OnnxDynamic(model, images[:1])
     timed = {way: quick.path(way) for way in shares}
     timed |= {name: Frozen(other, images[:1]) for name, other in (others or {}).items()}
     times = latencies(timed, images[:1], repeats=repeats, runtime="ONNX Runtime")

@@ -1,9 +1,20 @@
 """Explanations: where the evidence is, whether a heatmap deserves trust, and how far it drifts under compression."""
 
 from . import relevance
-from .attention import attention_weights, gradient_rollout, rollout, watching
-from .clever_hans import TESTS, decoupled, mass, stamp, tag_mask, tagged
-from .drift import Drift, NoEvidence, drift, drift_columns, drift_from, likeness, rank_correlation, top_overlap
+from .attention import attention_weights, gradient_rollout, rollout, watching_attention
+from .clever_hans import TESTS, add_tag, decorrelate, relevance_mass, tag_class, tag_mask
+from .drift import (
+    Drift,
+    NoEvidenceError,
+    drift,
+    drift_column,
+    drift_columns,
+    drift_from,
+    drift_value,
+    heatmap_drift,
+    rank_correlation,
+    top_overlap,
+)
 from .faithful import Curves, curves
 from .gradients import completeness, gradient_x_input, integrated_gradients, saliency, smoothgrad
 from .methods import IMAGE, METHODS, Method, heatmaps
@@ -11,8 +22,8 @@ from .perturbation import occlusion, shapley
 from .relevance import lrp
 from .resampling import bootstrap
 from .sanity import CONTROLS, Verdict, gate, reinitialised
-from .shifts import SHIFTS, Shift, answers, class_means, watch
-from .target import explained
+from .shifts import SHIFTS, Shift, accuracy_and_confidence, class_means, watch
+from .target import explained_output
 
 __all__ = [
     "CONTROLS",
@@ -23,40 +34,42 @@ __all__ = [
     "Curves",
     "Drift",
     "Method",
-    "NoEvidence",
+    "NoEvidenceError",
     "Shift",
     "Verdict",
-    "answers",
+    "accuracy_and_confidence",
+    "add_tag",
     "attention_weights",
     "bootstrap",
     "class_means",
     "completeness",
     "curves",
-    "decoupled",
+    "decorrelate",
     "drift",
+    "drift_column",
     "drift_columns",
     "drift_from",
-    "explained",
+    "drift_value",
+    "explained_output",
     "gate",
     "gradient_rollout",
     "gradient_x_input",
+    "heatmap_drift",
     "heatmaps",
     "integrated_gradients",
-    "likeness",
     "lrp",
-    "mass",
     "occlusion",
     "rank_correlation",
     "reinitialised",
     "relevance",
+    "relevance_mass",
     "rollout",
     "saliency",
     "shapley",
     "smoothgrad",
-    "stamp",
+    "tag_class",
     "tag_mask",
-    "tagged",
     "top_overlap",
     "watch",
-    "watching",
+    "watching_attention",
 ]

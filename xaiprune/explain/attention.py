@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from .relevance import modified_gradients
-from .target import check_request, explained
+from .target import check_request, explained_output
 
 
 @contextmanager
-def watching(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+def watching_attention(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
     """Inside the ``with`` every forward pass leaves its attention here.
 
     Parameters
@@ -69,7 +69,7 @@ def attention_weights(model: nn.Module, images: torch.Tensor) -> dict[str, torch
         If the model shows no attention.
     """
     check_request(model, images)
-    with torch.no_grad(), watching(model) as seen:
+    with torch.no_grad(), watching_attention(model) as seen:
         model(images)
     return _shown(model, seen)
 
@@ -109,7 +109,7 @@ def rollout(
     images, targets = check_request(model, images, targets)
     found = []
     for some in images.split(batch_size):
-        with torch.no_grad(), watching(model) as seen:
+        with torch.no_grad(), watching_attention(model) as seen:
             model(some)
         steps = [weights.mean(1) for weights in _shown(model, seen).values()]
         found.append(_to_pixels(_multiplied([(step + torch.eye(step.shape[-1])) / 2 for step in steps]), some))
@@ -166,10 +166,10 @@ def gradient_rollout(
 
 def _gradients(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> list[tuple]:
     """The attention of every block, and the gradient of the targets' logits there."""
-    with torch.enable_grad(), watching(model) as seen:
+    with torch.enable_grad(), watching_attention(model) as seen:
         outputs = model(images.detach().clone().requires_grad_())
         weights = list(_shown(model, seen).values())
-        found = torch.autograd.grad(explained(outputs, targets).sum(), weights)
+        found = torch.autograd.grad(explained_output(outputs, targets).sum(), weights)
     return [(value.detach(), gradient) for value, gradient in zip(weights, found)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from tqdm.auto import tqdm
 
-from .target import check_request, explained
+from .target import check_request, explained_output
 
 
 def summed(values: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def in_batches(
     images, targets = check_request(model, images, targets)
 
     def forward(some, targets):
-        return explained(model(some), targets)
+        return explained_output(model(some), targets)
 
     size = max(1, size)
     bar = tqdm(total=len(images), disable=not progress, desc="explaining")

@@ -29,7 +29,7 @@ def tag_mask(height: int = 28, width: int = 28, size: int = 4, margin: int = 1) 
     return mask
 
 
-def stamp(images: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+def add_tag(images: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """A copy of the images in which some carry the tag, as white pixels.
 
     Parameters
@@ -45,7 +45,7 @@ def stamp(images: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor | None = 
     return torch.where(rows[:, None, None, None] & mask, 1.0, images)
 
 
-def tagged(split: Split, label: int, placement: str, share: float = 1.0, seed: int = 0) -> Split:
+def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed: int = 0) -> Split:
     """A split in which a class, or all the others, carry the tag.
 
     Parameters
@@ -76,10 +76,10 @@ def tagged(split: Split, label: int, placement: str, share: float = 1.0, seed: i
         raise ValueError(f"share must be from 0 to 1, got {share}.")
     drawn = torch.rand(len(split.labels), generator=torch.Generator().manual_seed(seed)) < share
     chosen = {"none": drawn & False, "own": split.labels == label, "others": split.labels != label}[placement]
-    return Split(stamp(split.images, chosen & drawn), split.labels)
+    return Split(add_tag(split.images, chosen & drawn), split.labels)
 
 
-def decoupled(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int = 0) -> Split:
+def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int = 0) -> Split:
     """A copy of a split in which what lies on a spot no longer goes with the suspect images.
 
     Half of the suspect images, drawn at random, lose what is on the spot: it becomes what the other images have there
@@ -115,7 +115,7 @@ def decoupled(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int
     return Split(images, split.labels)
 
 
-def mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def relevance_mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The part of a heatmap, in absolute values, that lies on some pixels.
 
     Parameters

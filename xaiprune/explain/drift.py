@@ -18,7 +18,7 @@ from .resampling import bootstrap
 from .target import check_request
 
 
-class NoEvidence(ValueError):
+class NoEvidenceError(ValueError):
     """All heatmaps of a model are constant: nothing in the images speaks for its answers."""
 
 
@@ -70,7 +70,7 @@ def top_overlap(one: torch.Tensor, other: torch.Tensor, share: float = 0.1) -> t
     -------
     torch.Tensor
         Shape ``(N,)``, float64, from 0 to 1: shared pixels over those of the map that has more. Two random maps share
-        ``share`` of them; a map without any highest pixel shares none.
+        ``share`` of them. Two maps of which neither has a highest pixel share all, one such map shares none.
 
     Raises
     ------
@@ -86,57 +86,67 @@ def top_overlap(one: torch.Tensor, other: torch.Tensor, share: float = 0.1) -> t
     for values in (one.flatten(1), other.flatten(1)):
         cut = values.sort(dim=1, descending=True).values[:, min(count, pixels - 1), None]
         chosen.append(values > cut if count < pixels else values >= cut)
-    most = torch.maximum(*(each.sum(1) for each in chosen)).clamp(min=1)
-    return (chosen[0] & chosen[1]).sum(1).double() / most
+    most = torch.maximum(*(each.sum(1) for each in chosen))
+    return torch.where(most == 0, 1.0, (chosen[0] & chosen[1]).sum(1).double() / most.clamp(min=1))
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """How alike two models' heatmaps of the same images are.
+    """How far a model's heatmaps are from the original's, for the same images and answers: 0 for equal models.
 
     Attributes
     ----------
     method : str
-    rank : torch.Tensor
-        Shape ``(N,)``: rank correlation of each image.
-    overlap : torch.Tensor
-        Shape ``(N,)``: overlap of the highest pixels.
+    values : torch.Tensor
+        Shape ``(N,)``, from 0 to 2: 1 less the rank correlation of each image's two heatmaps.
+    top : torch.Tensor
+        Shape ``(N,)``, from 0 to 1: the share of the highest pixels that are others now.
     classes : torch.Tensor
         Shape ``(N,)``: the class of each image.
     silent : torch.Tensor
         Shape ``(N,)``, bool: where the compressed model's heatmap is constant, because nothing in the image speaks for
-        the answer any more. Rank correlation is not defined there; in ``rank`` it counts as 0.
+        the answer any more. Rank correlation is not defined there; the drift counts as 1.
     """
 
     method: str
-    rank: torch.Tensor
-    overlap: torch.Tensor
+    values: torch.Tensor
+    top: torch.Tensor
     classes: torch.Tensor
     silent: torch.Tensor
 
+    @property
+    def value(self) -> float:
+        """The drift of the typical image, the median: images whose answer turned have a drift near 2."""
+        return self.values.quantile(0.5).item()
+
     def rows(self) -> list[dict]:
-        """A row per class and one for all: ``class``, ``images``, and both measures with ``low`` and ``high`` ends."""
+        """A row per class and one for all.
+
+        Returns
+        -------
+        list of dict
+            ``class``, ``images``, and the medians ``drift`` and ``top``, each with the ``_low`` and ``_high`` end of
+            its 95 % bootstrap interval.
+        """
         groups = {str(int(c)): self.classes == c for c in self.classes.unique()}
         groups["all"] = torch.ones_like(self.classes, dtype=torch.bool)
         rows = []
         for name, mine in groups.items():
             row = {"class": name, "images": int(mine.sum())}
-            for measure in ("rank", "overlap"):
-                mean, low, high = bootstrap(getattr(self, measure)[mine])
-                row |= {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+            for measure, values in (("drift", self.values), ("top", self.top)):
+                middle, low, high = bootstrap(values[mine], statistic="median")
+                row |= {measure: middle, f"{measure}_low": low, f"{measure}_high": high}
             rows.append(row)
         return rows
 
     def __repr__(self) -> str:
-        lines = [f"Drift by {self.method}; means over images with 95 % bootstrap intervals"]
-        lines.append(f"{'class':<6}{'images':>7}  {'rank correlation ↑':<22}overlap of the highest ↑")
+        lines = [f"Drift by {self.method}; medians over images with 95 % bootstrap intervals"]
+        lines.append(f"{'class':<6}{'images':>7}  {'drift ↓':<22}changed among the highest pixels ↓")
         for row in self.rows():
-            cells = [f"{row[m]:.3f} [{row[f'{m}_low']:.3f}, {row[f'{m}_high']:.3f}]" for m in ("rank", "overlap")]
+            cells = [f"{row[m]:.3f} [{row[f'{m}_low']:.3f}, {row[f'{m}_high']:.3f}]" for m in ("drift", "top")]
             lines.append(f"{row['class']:<6}{row['images']:>7}  {cells[0]:<22}{cells[1]}")
         if count := int(self.silent.sum()):
-            lines.append(
-                f"{count} of {len(self.silent)} images have a constant heatmap: their rank correlation counts as 0"
-            )
+            lines.append(f"{count} of {len(self.silent)} images have a constant heatmap: their drift counts as 1")
         return "\n".join(lines)
 
 
@@ -147,7 +157,7 @@ def drift(
     targets: torch.Tensor | None = None,
     *,
     classes: torch.Tensor | None = None,
-    method: Method | str = "lrp",
+    method: Method | str = "integrated gradients",
     share: float = 0.1,
 ) -> Drift:
     """Compare the heatmaps of two models on the same images, for the same answers.
@@ -170,7 +180,7 @@ def drift(
     Returns
     -------
     Drift
-        1 means that nothing moved.
+        0 means that nothing moved.
 
     Raises
     ------
@@ -187,7 +197,7 @@ def drift_from(
     targets: torch.Tensor | None = None,
     *,
     classes: torch.Tensor | None = None,
-    method: Method | str = "lrp",
+    method: Method | str = "integrated gradients",
     share: float = 0.1,
 ) -> Callable[[nn.Module], Drift]:
     """Compare many models with one: the original's heatmaps are made once.
@@ -202,8 +212,8 @@ def drift_from(
 
     def compared(model: nn.Module) -> Drift:
         found = method(model, images, targets)
-        rank, silent = likeness(reference, found, "the original's heatmap")
-        return Drift(method.name, rank, top_overlap(reference, found, share), classes, silent)
+        values, silent = heatmap_drift(reference, found, "the original's heatmap")
+        return Drift(method.name, values, 1 - top_overlap(reference, found, share), classes, silent)
 
     return compared
 
@@ -213,7 +223,7 @@ def drift_columns(
     images: torch.Tensor,
     targets: torch.Tensor | None = None,
     *,
-    method: Method | str = "lrp",
+    method: Method | str = "integrated gradients",
     share: float = 0.1,
     seed: int = 0,
 ) -> dict[Column, Callable[[nn.Module], float]]:
@@ -252,20 +262,56 @@ def drift_columns(
     def own(model: nn.Module) -> float:
         return faithfulness(model, images, targets, method(model, images, targets), seed=seed).mean().item()
 
-    def three(value: float) -> str:
-        return f"{value:.3f}"
+    def changed(model: nn.Module) -> float:
+        return compared(model).top.quantile(0.5).item()
 
     return {
-        Column(f"rank correlation of heatmaps ({label})", 1, three): lambda model: compared(model).rank.mean().item(),
-        Column(f"overlap of the top {share:.0%} of pixels ({label})", 1, three): lambda model: (
-            compared(model).overlap.mean().item()
-        ),
-        Column(f"faithfulness: insertion less deletion ({label})", 1, three): own,
+        drift_column(label): lambda model: drift_value(compared, model),
+        Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
+        Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
 
 
-def likeness(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rank correlation in which a constant map, that has no evidence left, counts as 0; and which maps these are.
+def drift_column(method: str = "") -> Column:
+    """The scorecard's column for :attr:`Drift.value`.
+
+    Parameters
+    ----------
+    method : str
+        What stands in the title, in brackets.
+
+    Returns
+    -------
+    Column
+    """
+    return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def drift_value(compared: Callable[[nn.Module], Drift], model: nn.Module) -> float:
+    """The drift of a model's typical image; 1 for a model that no longer answers to its input.
+
+    Parameters
+    ----------
+    compared : callable
+        From :func:`drift_from`.
+    model : nn.Module
+
+    Returns
+    -------
+    float
+    """
+    try:
+        return compared(model).value
+    except NoEvidenceError:
+        return 1.0
+
+
+def heatmap_drift(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """1 less the rank correlation of each pair of heatmaps; 1 where the second has no evidence left.
 
     Parameters
     ----------
@@ -276,23 +322,26 @@ def likeness(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[t
 
     Returns
     -------
-    rank, silent : torch.Tensor
-        Shape ``(N,)``, float64 and bool.
+    values, silent : torch.Tensor
+        Shape ``(N,)``: float64 from 0 to 2; and bool, where the second map is constant.
 
     Raises
     ------
     ValueError
-        If a map of the reference is constant, or all those found are.
+        If a map of the reference is constant.
+    NoEvidenceError
+        If all maps found are constant.
     """
     _check_pair(reference, found)
     if len(constant := _constant(reference).nonzero()):
         raise ValueError(f"{name} of image {constant[0].item()} is constant: it ranks no pixel above another.")
     silent = _constant(found)
     if silent.all():
-        raise NoEvidence("all heatmaps found are constant: does the model still answer to its input?")
-    rank = torch.zeros(len(found), dtype=torch.float64)
-    rank[~silent] = rank_correlation(reference[~silent], found[~silent])
-    return rank, silent
+        raise NoEvidenceError("all heatmaps found are constant: does the model still answer to its input?")
+    values = torch.ones(len(found), dtype=torch.float64)
+    values[~silent] = 1 - rank_correlation(reference[~silent], found[~silent])
+    values[(reference == found).flatten(1).all(1)] = 0  # not 1e-16
+    return values, silent
 
 
 def _constant(heatmaps: torch.Tensor) -> torch.Tensor:

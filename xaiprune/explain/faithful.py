@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..measure import predict
-from .target import check_request, explained
+from .target import check_request, explained_output
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,4 +114,4 @@ def _ranks(heatmaps: torch.Tensor, seed: int) -> torch.Tensor:
 
 def _answer(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batch_size: int) -> torch.Tensor:
     outputs = predict(model, images, batch_size)
-    return explained(outputs if targets.is_floating_point() else outputs.softmax(1), targets)
+    return explained_output(outputs if targets.is_floating_point() else outputs.softmax(1), targets)

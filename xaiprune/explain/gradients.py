@@ -13,7 +13,7 @@ from torch import nn
 
 from ..measure import predict
 from .batches import check_count, in_batches, largest
-from .target import check_request, explained
+from .target import check_request, explained_output
 
 
 def saliency(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
@@ -66,7 +66,7 @@ def smoothgrad(
     images,
     targets=None,
     *,
-    sigma: float = 15.0,
+    noise_level: float = 0.15,
     samples: int = 25,
     seed: int = 0,
     batch_size: int = 64,
@@ -82,8 +82,8 @@ def smoothgrad(
         Shape ``(N, C, H, W)``.
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
-    sigma : float
-        Standard deviation of the noise in per cent of each image's own range, as in the paper: 15 is 15 %.
+    noise_level : float
+        Standard deviation of the noise as a share of each image's own range, as in the paper.
     samples : int
         Noisy copies of each image.
     seed : int
@@ -101,10 +101,10 @@ def smoothgrad(
     Raises
     ------
     TypeError, ValueError
-        As ``check_request`` raises them; also for a negative ``sigma`` and for no samples.
+        As ``check_request`` raises them; also for a negative ``noise_level`` and for no samples.
     """
-    if not sigma >= 0:
-        raise ValueError(f"sigma must be 0 or more, in per cent of the images' range, got {sigma}.")
+    if not noise_level >= 0:
+        raise ValueError(f"noise_level must be 0 or more, a share of the images' range, got {noise_level}.")
     check_count("samples", samples)
 
     def attribute(forward, some, targets):
@@ -116,7 +116,7 @@ def smoothgrad(
             nt_type="smoothgrad",
             nt_samples=samples,
             nt_samples_batch_size=max(1, batch_size // len(some)),
-            stdevs=sigma / 100 * spans[0].item(),
+            stdevs=noise_level * spans[0].item(),
             additional_forward_args=targets,
             abs=False,
         )
@@ -213,6 +213,6 @@ def completeness(
     images, targets = check_request(model, images, targets)
     if len(heatmaps) != len(images):
         raise ValueError(f"heatmaps must be one per image, got {len(heatmaps)} for {len(images)} images.")
-    difference = explained(predict(model, images), targets)
-    difference = difference - explained(predict(model, torch.full_like(images, baseline)), targets)
+    difference = explained_output(predict(model, images), targets)
+    difference = difference - explained_output(predict(model, torch.full_like(images, baseline)), targets)
     return (heatmaps.flatten(1).sum(1) - difference).abs() / difference.abs()

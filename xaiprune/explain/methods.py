@@ -77,7 +77,7 @@ def heatmaps(
     model: nn.Module,
     images: torch.Tensor,
     targets: torch.Tensor | None = None,
-    method: Method | str = "lrp",
+    method: Method | str = "integrated gradients",
     **options,
 ) -> torch.Tensor:
     """Heatmaps by any method of the kit.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..core import choice
+
 
 def bootstrap(
-    values: torch.Tensor, level: float = 0.95, draws: int = 1000, seed: int = 0
+    values: torch.Tensor, level: float = 0.95, draws: int = 1000, seed: int = 0, *, statistic: str = "mean"
 ) -> tuple[float, float, float]:
-    """Mean over images and its percentile bootstrap interval.
+    """Mean or median over images, and its percentile bootstrap interval.
 
     Parameters
     ----------
@@ -20,14 +22,16 @@ def bootstrap(
     draws : int
         How often N images are drawn again, with replacement.
     seed : int
+    statistic : {"mean", "median"}
 
     Returns
     -------
-    mean, low, high : float
+    value, low, high : float
     """
     values = values.detach().double().numpy()
     if len(values) == 0:
         raise ValueError("values is empty: at least one image is needed.")
+    of = {"mean": np.mean, "median": np.median}[choice(statistic, "statistic", ("mean", "median"))]
     drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
+    low, high = np.quantile(of(values[drawn], axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(of(values)), float(low), float(high)

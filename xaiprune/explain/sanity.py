@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .drift import likeness
+from .drift import heatmap_drift
 from .faithful import Curves, curves
 from .methods import METHODS, Method
 from .resampling import bootstrap
@@ -60,7 +60,7 @@ def gate(
     model: nn.Module,
     images: torch.Tensor,
     targets: torch.Tensor | None = None,
-    methods: Sequence[Method | str] = ("lrp",),
+    methods: Sequence[Method | str] = ("integrated gradients",),
     *,
     steps: int = 20,
     baseline: float = 0.0,
@@ -108,7 +108,7 @@ def gate(
         rows["re-initialised model"] = curves(model, images, targets, blind, **options)
         mine = rows[method.name].faithfulness
         leads = {control: bootstrap(mine - rows[control].faithfulness) for control in CONTROLS}
-        alike = likeness(own, blind, f"{method.name}: the heatmap")[0].mean().item()
+        alike = 1 - heatmap_drift(own, blind, f"{method.name}: the heatmap")[0].mean().item()
         found[method.name] = Verdict(method.name, rows, leads, alike)
     return found
 

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from ..data import Split
 from ..measure import predict
-from .drift import likeness, rank_correlation
+from .drift import heatmap_drift, rank_correlation
 from .methods import METHODS, Method
 
 
@@ -66,7 +66,7 @@ def watch(
     shift: Shift | str,
     levels: Sequence[float],
     *,
-    method: Method | str = "lrp",
+    method: Method | str = "integrated gradients",
     scores: Callable[[Split], torch.Tensor] | None = None,
 ) -> list[dict]:
     """What a model answers and why, as its inputs shift.
@@ -89,8 +89,8 @@ def watch(
     -------
     list of dict
         One row per level: ``shift``, ``level``, ``accuracy`` in per cent, ``confidence`` (mean probability of the
-        answer), ``heatmaps`` (mean rank correlation with the unshifted images' heatmaps, moved along) and, with
-        ``scores``, ``scores`` (rank correlation with those of the unshifted images). ``images`` is the control: the
+        answer), ``drift`` (the median, from the unshifted images' heatmaps, moved along) and, with ``scores``,
+        ``scores`` (1 less the rank correlation with those of the unshifted images). ``images`` is the control: the
         same measure for the images themselves in place of heatmaps, which no model has seen.
 
     Raises
@@ -106,13 +106,13 @@ def watch(
     for level in levels:
         moved = Split(shift.images(split.images, level), split.labels)
         found = method(model, *moved)
-        row = {"shift": shift.name, "level": level, **answers(model, moved)}
-        row["heatmaps"] = likeness(shift.heatmaps(before, level), found, "the unshifted heatmap")[0].mean().item()
-        row["images"] = (
-            likeness(shift.heatmaps(_ink(split), level), _ink(moved), "the unshifted image")[0].mean().item()
-        )
+        row = {"shift": shift.name, "level": level, **accuracy_and_confidence(model, moved)}
+        pairs = {"drift": (before, found, "the unshifted heatmap")}
+        pairs["images"] = _ink(split), _ink(moved), "the unshifted image"
+        for name, (still, shifted, told) in pairs.items():
+            row[name] = heatmap_drift(shift.heatmaps(still, level), shifted, told)[0].quantile(0.5).item()
         if scores is not None:
-            row["scores"] = rank_correlation(known, scores(moved).flatten()[None, None]).item()
+            row["scores"] = 1 - rank_correlation(known, scores(moved).flatten()[None, None]).item()
         rows.append(row)
     return rows
 
@@ -121,7 +121,7 @@ def _ink(split: Split) -> torch.Tensor:
     return split.images.sum(1)
 
 
-def answers(model: nn.Module, split: Split) -> dict[str, float]:
+def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given."""
     probabilities = predict(model, split.images).softmax(1)
     top, classes = probabilities.max(1)

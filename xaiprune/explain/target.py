@@ -83,7 +83,7 @@ def check_request(
     return images, targets.long()
 
 
-def explained(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def explained_output(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The number that is explained, for each image.
 
     Parameters

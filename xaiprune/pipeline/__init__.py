@@ -1,16 +1,16 @@
 """One call from a model to a smaller one, within a budget, and a search over recipes."""
 
-from .board import enter
+from .board import submit
 from .budget import COSTS, DRIFT, Budget
 from .report import report
-from .run import Compressed, OutOfBudget, compress
-from .search import Found, one_of, orders, search
+from .run import CompressionResult, OutOfBudgetError, compress
+from .search import SearchResult, choices, orders, search
 from .step import Stage, Step, Work
 from .steps import Distill, Prune, Quantize, Round, Tune
 from .store import load_stage, save_stage
 
 __all__ = [
-    *("COSTS", "DRIFT", "Budget", "Compressed", "Distill", "Found", "OutOfBudget", "Prune"),
-    *("Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "enter", "load_stage"),
-    *("one_of", "orders", "report", "save_stage", "search"),
+    *("COSTS", "DRIFT", "Budget", "CompressionResult", "Distill", "SearchResult", "OutOfBudgetError", "Prune"),
+    *("Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "submit", "load_stage"),
+    *("choices", "orders", "report", "save_stage", "search"),
 ]

@@ -9,10 +9,10 @@ from filelock import FileLock
 
 from ..core import save_atomically
 from .budget import COSTS
-from .run import Compressed
+from .run import CompressionResult
 
 
-def enter(name: str, done: Compressed, path: Path | str, *, by: str = "size") -> list[dict]:
+def submit(name: str, done: CompressionResult, path: Path | str, *, by: str = "size") -> list[dict]:
     """Put a result on a leaderboard, which is a file that a class can share, and give all of it back in order.
 
     Parameters
@@ -20,7 +20,7 @@ def enter(name: str, done: Compressed, path: Path | str, *, by: str = "size") ->
     name : str
         Whose it is; a later result of the same name takes the earlier one's place.
     done : Compressed
-        From ``compress``, or the ``nearest`` of an ``OutOfBudget``.
+        From ``compress``, or the ``nearest`` of an ``OutOfBudgetError``.
     path : Path or str
         JSON; is made where it is missing.
     by : str

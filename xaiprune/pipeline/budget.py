@@ -6,21 +6,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from ..measure import Column, Scorecard
-from .step import Step, written
+from ..explain import drift_column
+from ..measure import Scorecard
+from .step import Step, as_code
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
 #: Bounds on what is lost may be 0; how far one is broken is a share of this then.
 SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
-DRIFT = Column("drift: 1 less the median rank correlation of heatmaps", -1, lambda value: f"{value:.3f}")
+DRIFT = drift_column()
 
 
 @dataclass(frozen=True, repr=False)
 class Budget:
     """Bounds; None bounds nothing.
 
-    ``prune.Budget`` judges single plans by accuracy and drift; this one judges a whole recipe by its scorecards.
+    ``prune.ExplanationBudget`` judges single plans by accuracy and drift; this one judges a whole recipe by its
+    scorecards.
 
     Attributes
     ----------
@@ -64,7 +66,7 @@ class Budget:
             )
 
     def __repr__(self) -> str:
-        return written(self)
+        return as_code(self)
 
     @property
     def bounds(self) -> dict[str, float]:

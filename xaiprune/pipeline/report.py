@@ -17,7 +17,7 @@ from ..data import Split
 from ..explain import METHODS
 from ..measure import ACCURACY
 from ..training import classification_loss
-from .run import Compressed
+from .run import CompressionResult
 from .store import told
 
 STYLE = """
@@ -27,13 +27,13 @@ pre { background: #f5f5f5; padding: .8rem; white-space: pre-wrap } img { max-wid
 """
 
 
-def report(done: Compressed, data: dict[str, Split], path: Path | str, *, explained: int = 6) -> Path:
+def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *, explained: int = 6) -> Path:
     """Write what a recipe did as one HTML file that needs nothing else.
 
     Parameters
     ----------
     done : Compressed
-        From ``compress``, or the ``nearest`` of an ``OutOfBudget``.
+        From ``compress``, or the ``nearest`` of an ``OutOfBudgetError``.
     data : mapping of str to Split
         "validation", whose first images are explained; of a "test" split the metric is told, for the original and for
         the last model.

@@ -15,7 +15,7 @@ from torch import nn
 from ..core import evaluating
 from ..data import Split, as_split
 from ..deploy import RUNTIMES, Frozen, need
-from ..explain import METHODS, NoEvidence, drift_from
+from ..explain import METHODS, drift_from, drift_value
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..training import classification_loss
 from .budget import DRIFT, Budget, spent_by
@@ -29,7 +29,7 @@ METHOD = "occlusion"
 
 
 @dataclass(frozen=True)
-class Compressed:
+class CompressionResult:
     """What :func:`compress` leaves.
 
     Attributes
@@ -79,14 +79,14 @@ class Compressed:
         return compare(self.cards)
 
 
-class OutOfBudget(ValueError):
+class OutOfBudgetError(ValueError):
     """No model within the budget was found; ``nearest`` is the nearest one.
 
     In another process than the one that found it ``nearest`` is None, for a running model cannot be sent; the message
     names the folder in which it was kept.
     """
 
-    def __init__(self, message: str, nearest: Compressed | None):
+    def __init__(self, message: str, nearest: CompressionResult | None):
         super().__init__(message)
         self.nearest = nearest
 
@@ -108,7 +108,7 @@ def compress(
     seed: int = 0,
     repeats: int = 40,
     progress: bool = True,
-) -> Compressed:
+) -> CompressionResult:
     """Carry out a recipe, and say after each step what it cost and what it saved.
 
     Every step is kept in ``folder`` when it is done. A call with the same model, data, steps and settings goes on where
@@ -143,14 +143,14 @@ def compress(
 
     Returns
     -------
-    Compressed
+    CompressionResult
 
     Raises
     ------
     ValueError
         Before anything runs: if the model is in training mode, a split is missing, the steps cannot follow one another,
         no strength of theirs could meet the budget, or the method of heatmaps needs more than answers.
-    OutOfBudget
+    OutOfBudgetError
         At the end: if the budget does not hold. The message says which bound binds most, and what was reached;
         ``nearest`` is what would otherwise be given back.
     OSError
@@ -186,10 +186,10 @@ def compress(
         cards = [*(cards or [before]), card]
         rows.append({"step": repr(step), **spent_by(card, before)})
     facts = {**identity, **judge.timed, "sha256": store.hashes}
-    result = Compressed(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
+    result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
     if over := result.over:
         words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
-        raise OutOfBudget(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
+        raise OutOfBudgetError(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
     return result
 
 
@@ -241,13 +241,8 @@ class _Judge:
         return drift_from(self.original, self.images, method=self.method)
 
     def drift(self, model: nn.Module) -> float:
-        """1 less the median rank correlation; 1 for a model that no longer answers to its input."""
-        if model is self.before:
-            return 0.0
-        try:
-            return 1 - self.compared(model).rank.median().item()
-        except NoEvidence:
-            return 1.0
+        """As :func:`explain.drift_value` has it; the original is not asked twice."""
+        return 0.0 if model is self.before else drift_value(self.compared, model)
 
     def measure(self, name: str, model: nn.Module) -> dict:
         """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""

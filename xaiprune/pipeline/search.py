@@ -15,12 +15,12 @@ from torch import nn
 from ..core import fingerprint
 from ..data import Split, as_split
 from .budget import Budget
-from .run import METHOD, Compressed, OutOfBudget, check_given, compress
+from .run import METHOD, CompressionResult, OutOfBudgetError, check_given, compress
 from .step import Step, check_steps
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What :func:`search` leaves.
 
     Attributes
@@ -33,7 +33,7 @@ class Found:
     why : str
     """
 
-    best: Compressed
+    best: CompressionResult
     rows: list[dict]
     why: str
 
@@ -71,7 +71,7 @@ class _OneOf:
         return f"one_of{self.places!r}"
 
 
-def one_of(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
+def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     """A space for :func:`search`: at every place of a recipe one of some steps.
 
     Parameters
@@ -112,7 +112,7 @@ def search(
     prefer: str = "accuracy",
     seed: int = 0,
     **options,
-) -> Found:
+) -> SearchResult:
     """Try recipes, drawn by Optuna's tree-structured Parzen estimator with the budget as constraints.
 
     Trials are kept in ``folder``, with all stages: recipes that begin alike share them, and a call that finds earlier
@@ -124,7 +124,7 @@ def search(
     model, data
         As for :func:`compress`.
     space : callable
-        ``trial -> steps``, from an ``optuna.Trial``: :func:`one_of`, or your own, such as
+        ``trial -> steps``, from an ``optuna.Trial``: :func:`choices`, or your own, such as
         ``lambda trial: [Prune(target=trial.suggest_float("target", 0.2, 0.8)), Tune(epochs=1)]``.
     budget : Budget
     folder : Path or str
@@ -141,14 +141,14 @@ def search(
 
     Returns
     -------
-    Found
+    SearchResult
 
     Raises
     ------
     ValueError
         If ``trials`` is less than 1, a name is none of a budget, ``compress`` would refuse what is given, no recipe
         could be carried out, or the folder's trials were drawn from another space.
-    OutOfBudget
+    OutOfBudgetError
         If no trial holds the budget: which bound binds in how many, and the nearest one.
     """
     import optuna
@@ -160,7 +160,7 @@ def search(
         raise ValueError(f"objectives and prefer must be of {', '.join(names)}, got {unknown[0]!r}.")
     check_given(model, data, options.get("method", METHOD))
 
-    def run(steps: Sequence[Step], budget: Budget) -> Compressed:
+    def run(steps: Sequence[Step], budget: Budget) -> CompressionResult:
         return compress(model, data, steps, budget, folder=folder, seed=seed, **options)
 
     data = {name: as_split(split, name=f"data[{name!r}]") for name, split in data.items()}
@@ -206,12 +206,12 @@ def search(
         spent = ", ".join(f"{name} {chosen[name]:.3g}" for name in budget.bounds)
         nearest = f"The nearest is {chosen['steps']}, with {spent}."
         message = f"none of {len(rows)} recipes holds {budget}: broken is {words}. {nearest}"
-        raise OutOfBudget(message, run(recipes[chosen["steps"]], Budget()))
+        raise OutOfBudgetError(message, run(recipes[chosen["steps"]], Budget()))
     why = (
         f"{len(holding)} of {len(rows)} recipes hold {budget}; of these it spends least {prefer} "
         f"({chosen[prefer]:.3g}). Bounds broken by others: {words}."
     )
-    return Found(run(recipes[chosen["steps"]], budget), rows, why)
+    return SearchResult(run(recipes[chosen["steps"]], budget), rows, why)
 
 
 def _beats(one: dict, other: dict, objectives: Sequence[str]) -> bool:

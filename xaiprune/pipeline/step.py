@@ -64,7 +64,7 @@ class Work:
     progress: bool = True
 
 
-def written(value) -> str:
+def as_code(value) -> str:
     """A dataclass as it is written in code, without what is as by default; rows of your own by their names."""
     told = ((f.name, getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) != f.default)
     return f"{type(value).__name__}({', '.join(f'{name}={_name(held)}' for name, held in told)})"
@@ -98,7 +98,7 @@ class Step:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return written(self)
+        return as_code(self)
 
 
 def changed(original: nn.Module, changes: tuple) -> nn.Module:
@@ -121,7 +121,7 @@ def check_steps(steps: Sequence) -> tuple:
     """
     steps = tuple(steps)
     if not steps:
-        raise ValueError("steps is empty: give at least one, such as Prune(target=0.5).")
+        raise ValueError("steps is empty: give at least one, such as Prune(cost_target=0.5).")
     has, by = FLOAT, None
     for place, step in enumerate(steps, 1):
         if not isinstance(step, Step):

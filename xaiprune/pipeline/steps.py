@@ -40,7 +40,7 @@ class Prune(Step):
 
     Attributes
     ----------
-    target : float, optional
+    cost_target : float, optional
         Share of the costs that is left of the model that comes in, in (0, 1).
     ratio, k : float or int, optional
         In its place: the share of all units that goes, or their number.
@@ -57,7 +57,7 @@ class Prune(Step):
     round_to : int
     """
 
-    target: float | None = None
+    cost_target: float | None = None
     ratio: float | None = None
     k: int | None = None
     criterion: str | prune.Criterion = "taylor"
@@ -70,9 +70,9 @@ class Prune(Step):
     least: ClassVar[Mapping[str, float]] = {"size": 0.0, "latency": 0.0, "memory": 0.0}
 
     def __post_init__(self):
-        if sum(value is not None for value in (self.target, self.ratio, self.k)) != 1:
-            raise ValueError(f"Prune takes exactly one of target, ratio and k, got {self}.")
-        for name in ("target", "ratio"):
+        if sum(value is not None for value in (self.cost_target, self.ratio, self.k)) != 1:
+            raise ValueError(f"Prune takes exactly one of cost_target, ratio and k, got {self}.")
+        for name in ("cost_target", "ratio"):
             value = getattr(self, name)
             if value is not None:
                 arguments.share(value, name)
@@ -88,9 +88,9 @@ class Prune(Step):
         groups = UNITS.find(self.units, "units")(stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
-        asked = {name: getattr(self, name) for name in ("target", "ratio", "k")}
+        asked = {name: getattr(self, name) for name in ("cost_target", "ratio", "k")}
         asked = {name: value for name, value in asked.items() if value is not None}
-        if self.target is not None:
+        if self.cost_target is not None:
             asked["costs"] = COSTS.find(self.costs, "costs")(stage.model, groups, example)
         plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)

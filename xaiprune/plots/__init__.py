@@ -13,7 +13,7 @@ from .explain import (
     faithfulness_curves,
     heatmap_rows,
     letters,
-    scaled,
+    scale_heatmaps,
     watch_lines,
     waterfall,
 )
@@ -38,6 +38,6 @@ __all__ = [
     *("frontier", "head_grid", "head_maps", "heatmap_rows", "histogram", "histories", "image_rows"),
     *("letters", "lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "montage"),
     *("number_grid", "psnr_against_sparsity", "recipe", "reliability_diagrams", "runtime_bars"),
-    *("scaled", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),
+    *("scale_heatmaps", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),
     *("waterfall", "weight_histograms"),
 ]

@@ -17,7 +17,7 @@ EVIDENCE = "RdBu_r"
 CONTROL_STYLES = {"random": ("#999999", ":"), "reversed": (BLACK, "--"), "re-initialised model": (RED, "-.")}
 
 
-def scaled(heatmaps: np.ndarray) -> np.ndarray:
+def scale_heatmaps(heatmaps: np.ndarray) -> np.ndarray:
     """Each heatmap over the 99.5th percentile of its sizes, so that maps of any unit share one range, -1 to 1.
 
     Parameters
@@ -48,7 +48,7 @@ def heatmap_rows(
     rows = len(heatmaps) + 1
     ax = ax or plt.figure(figsize=(0.85 * len(images) + 1.8, 0.85 * rows + 0.5)).subplots()
     grey = -np.asarray(images).reshape(len(images), *np.shape(images)[-2:])
-    cells = montage([0 * grey, *(scaled(maps) for maps in heatmaps.values())], fill=0)
+    cells = montage([0 * grey, *(scale_heatmaps(maps) for maps in heatmaps.values())], fill=0)
     ax.imshow(cells, cmap=EVIDENCE, vmin=-1, vmax=1)
     pictures = montage([grey], fill=0)
     ax.imshow(pictures, cmap="gray", vmin=-1, vmax=0, extent=(-0.5, pictures.shape[1] - 0.5, size - 2.5, -0.5))
@@ -149,7 +149,7 @@ def faithfulness_curves(
 
 
 def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | None = None, ax=None) -> Figure:
-    """Rank correlation and overlap per class, with their bootstrap intervals.
+    """Drift, and what changed among the highest pixels, per class, with their bootstrap intervals.
 
     Parameters
     ----------
@@ -163,8 +163,8 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
     ax = ax or plt.figure(figsize=(8, 3.2)).subplots()
     places = np.arange(len(rows))
     for offset, colour, key, label in (
-        (-0.2, BLUE, "rank", "rank correlation"),
-        (0.2, SKY, "overlap", "overlap of the top 10 % of pixels"),
+        (-0.2, BLUE, "drift", "drift"),
+        (0.2, SKY, "top", "changed among the highest pixels"),
     ):
         values = np.array([row[key] for row in rows])
         ends = np.array([[row[f"{key}_low"] for row in rows], [row[f"{key}_high"] for row in rows]])
@@ -174,7 +174,7 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
     slanted = {} if names is None else {"rotation": 30, "ha": "right"}
     ax.set_xticks(places, labels, **slanted)
     ax.axhline(0, color=BLACK, lw=0.8)
-    ax.set(title=title, xlabel="class", ylabel="likeness to the original (↑ better)", ylim=(None, 1.02))
+    ax.set(title=title, xlabel="class", ylabel="drift from the original (↓ better)", ylim=(0, None))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax.figure
 
@@ -214,18 +214,18 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
     Parameters
     ----------
     rows : sequence of dict
-        From ``watch``, of one shift; or others with ``level``, ``accuracy`` in per cent and ``heatmaps``.
+        From ``watch``, of one shift; or others with ``level``, ``accuracy`` in per cent and ``drift``.
     title, xlabel : str
     ax : Axes, optional
     """
     ax = ax or plt.figure(figsize=(7, 3.4)).subplots()
     levels = [row["level"] for row in rows]
     ax.plot(levels, [row["accuracy"] / 100 for row in rows], "o-", color=BLUE, label="accuracy (share)")
-    ax.plot(levels, [row["heatmaps"] for row in rows], "s--", color=RED, label="heatmaps: rank correlation")
+    ax.plot(levels, [row["drift"] for row in rows], "s--", color=RED, label="drift of the heatmaps")
     if "images" in rows[0]:
         ax.plot(levels, [row["images"] for row in rows], "x-.", color="#999999", label="control: the bare images")
     if "scores" in rows[0]:
-        ax.plot(levels, [row["scores"] for row in rows], "^:", color=GREEN, label="unit scores: rank correlation")
-    ax.set(title=title, xlabel=xlabel, ylabel="accuracy, rank correlation (↑ better)", ylim=(0, 1.03))
+        ax.plot(levels, [row["scores"] for row in rows], "^:", color=GREEN, label="drift of the unit scores")
+    ax.set(title=title, xlabel=xlabel, ylabel="accuracy (↑ better), drift (↓ better)", ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax.figure

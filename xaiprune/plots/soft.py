@@ -125,7 +125,7 @@ def search_path(
     axes: tuple[Sequence[float], Sequence[float]],
     landscape: np.ndarray,
     sparsity: np.ndarray,
-    rho: float,
+    target_sparsity: float,
     paths: Mapping[str, Sequence[Sequence[float]]],
     labels: tuple[str, str],
     title: str,
@@ -140,7 +140,7 @@ def search_path(
         Coefficients along x and y.
     landscape, sparsity : array
         Shape ``(len(y), len(x))``.
-    rho : float
+    target_sparsity : float
     paths : mapping of str to sequence of (x, y)
     labels : tuple of str
         Names of the two groups.
@@ -150,12 +150,12 @@ def search_path(
     ax = ax or plt.figure(figsize=(6.2, 4.6)).subplots()
     filled = ax.contourf(*axes, landscape, levels=14, cmap="viridis")
     ax.figure.colorbar(filled, ax=ax, label="PSNR [dB]  (↑ better)")
-    ax.contour(*axes, sparsity, levels=[rho], colors="white", linewidths=2)
+    ax.contour(*axes, sparsity, levels=[target_sparsity], colors="white", linewidths=2)
     for (name, points), colour in zip(paths.items(), (RED, ORANGE, PINK)):
         points = np.asarray(points)
         ax.plot(*points.T, "-o", color=colour, markersize=4, label=name)
         ax.plot(*points[-1], "*", color=colour, markersize=15, markeredgecolor="white")
-    ax.plot([], [], color="white", lw=2, label=f"S = {rho:g}")
+    ax.plot([], [], color="white", lw=2, label=f"S = {target_sparsity:g}")
     ax.set(title=title, xlabel=f"alpha of {labels[0]}", ylabel=f"alpha of {labels[1]}")
     ax.legend(loc="lower left", facecolor="#555555", labelcolor="white", frameon=True)
     return ax.figure

@@ -11,8 +11,8 @@ from torch import nn
 
 from ..graph import fold_batch_norm
 from .calibrate import check_float
-from .equalize import channel_clamp, pairs
-from .walk import by_channel, walk
+from .equalize import channel_clamp, equalizable_pairs
+from .walk import by_channel, layerwise
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
     check_float(model)
     better = fold_batch_norm(model)
     layer, treated = better.get_submodule, []
-    for first, between, second in pairs(better):
+    for first, between, second in equalizable_pairs(better):
         if layer(first).bias is not None and not any(getattr(layer(second), "padding", ())):
             treated.append((layer(first), between, layer(second)))
     moments = _moments(better, [one for one, *_ in treated], images)
@@ -105,7 +105,7 @@ def correct_bias(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
         Of the same class.
     """
     better = copy.deepcopy(quantized)
-    for step in walk(model, better, images):
+    for step in layerwise(model, better, images):
         shift = by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
         if not torch.isfinite(shift).all():
             raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")

@@ -55,25 +55,25 @@ def moving_average(seen: Statistics, bits: int = 8, scheme: str = "affine") -> R
     return seen.average
 
 
-def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", share: float = 99.99) -> Range:
-    """The range that holds ``share`` per cent of the values, to one bin: half of the rest is cut at either side.
+def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", percent: float = 99.99) -> Range:
+    """The range that holds ``percent`` per cent of the values, to one bin: half of the rest is cut at either side.
 
     For a symmetric grid the share is that of the absolute values.
 
     Raises
     ------
     ValueError
-        If ``share`` is not in (0, 100].
+        If ``percent`` is not in (0, 100].
     """
-    if not 0 < share <= 100:
-        raise ValueError(f"share must be a percentage in (0, 100], got {share:g}.")
+    if not 0 < percent <= 100:
+        raise ValueError(f"percent must be a percentage in (0, 100], got {percent:g}.")
     counts, edges = seen.shares().numpy(), seen.edges.numpy()
     if scheme == "symmetric":
         half = len(counts) // 2
         counts, edges = counts[half:] + counts[:half][::-1], edges[half:]
-        reach = edges[1 + np.searchsorted(np.cumsum(counts), share / 100 - 1e-12)]
+        reach = edges[1 + np.searchsorted(np.cumsum(counts), percent / 100 - 1e-12)]
         return max(-reach, seen.low), min(reach, seen.high)
-    below, rest = np.cumsum(counts), (1 - share / 100) / 2
+    below, rest = np.cumsum(counts), (1 - percent / 100) / 2
     low = edges[np.searchsorted(below, rest, side="right")]
     high = edges[1 + np.searchsorted(below, 1 - rest - 1e-12)]
     return max(low, seen.low), min(high, seen.high)

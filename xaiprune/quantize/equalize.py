@@ -123,7 +123,7 @@ def rescale_channels(model: nn.Module, spread: float, seed: int = 0) -> nn.Modul
 
 
 def _some_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
-    if found := pairs(model):
+    if found := equalizable_pairs(model):
         return found
     raise ValueError(
         "no two layers of the model follow each other with nothing but an activation between them: activations must be "
@@ -131,7 +131,7 @@ def _some_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
     )
 
 
-def pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
+def equalizable_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
     """Layers that follow each other: the first one's name, that of the activation between them if any, the second's.
 
     Only the second reads what the first gives; both are convolutions, or both linear; both run once, share no tensor

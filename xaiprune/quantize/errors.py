@@ -16,7 +16,7 @@ from .formats import Config, quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer, simulate
 from .statistics import Statistics
-from .walk import walk
+from .walk import layerwise
 
 
 def sqnr(signal: torch.Tensor, quantized: torch.Tensor) -> float:
@@ -58,7 +58,7 @@ def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
     """
     weights = {name: layer.weight for name, layer in quantized_layers(fold_batch_norm(model)).items()}
     rows = []
-    for step in walk(model, quantized, images):
+    for step in layerwise(model, quantized, images):
         quantizer = getattr(step.layer, "input_quantizer", None)
         row = {"layer": step.name, "weights": sqnr(weights[step.name], step.layer.weight)}
         row["inputs"] = sqnr(step.read, quantizer(step.read)) if quantizer else float("inf")

@@ -88,10 +88,12 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
     check_images(images)
     _check(config)
     bins = BINS if config.activations.ranges.histogram else 0
-    return _quantized(content, observed(content, images, bins=bins, batch_size=batch_size), config)
+    return _quantized(content, observe_onnx(content, images, bins=bins, batch_size=batch_size), config)
 
 
-def observed(content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 32) -> dict[str, Statistics]:
+def observe_onnx(
+    content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 32
+) -> dict[str, Statistics]:
     """Statistics of every tensor that flows through an ONNX model.
 
     Parameters

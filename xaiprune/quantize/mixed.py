@@ -1,6 +1,7 @@
 """Mixed precision: more bits where they matter, at the size of uniform bits.
 
-A *sensitivity* says what a layer loses at a number of bits; :func:`allocate` then chooses bits for all layers at once.
+A *sensitivity* says what a layer loses at a number of bits; :func:`allocate_bits` then chooses bits for all
+layers at once.
 """
 
 # In stored tables: mixed precision
@@ -17,7 +18,7 @@ from torch import nn
 
 from ..curvature import HessianProduct
 from ..data import Split
-from ..explain import explained
+from ..explain import explained_output
 from ..explain.relevance import modified_gradients
 from ..graph import fold_batch_norm
 from ..training import classification_loss
@@ -29,7 +30,11 @@ from .simulate import weight_numbers
 CHOICES = (2, 3, 4, 5, 6, 8)
 
 
-def noise(model: nn.Module, form: Format = Format(), choices: Sequence[int] = CHOICES) -> dict[str, dict[int, float]]:  # noqa: B008
+def weight_errors(
+    model: nn.Module,
+    form: Format = Format(),  # noqa: B008
+    choices: Sequence[int] = CHOICES,
+) -> dict[str, dict[int, float]]:
     """``|Q(W) - W|^2`` of every layer at every number of bits, batch normalisation folded."""
     found = {}
     for name, layer in quantized_layers(fold_batch_norm(model)).items():
@@ -94,7 +99,7 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     with modified_gradients(folded, "epsilon 1e-06"), torch.enable_grad():
         for weight in weights:
             weight.requires_grad_()
-        total = explained(folded(data.images), data.labels).sum()
+        total = explained_output(folded(data.images), data.labels).sum()
         gradients = torch.autograd.grad(total, weights)
     scale = abs(total.item())
     return {
@@ -117,7 +122,9 @@ def losses_by_relevance(
     return {name: {bits: shares[name] * v / power[name] for bits, v in noise[name].items()} for name in noise}
 
 
-def allocate(losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], average: float) -> dict[str, int]:
+def allocate_bits(
+    losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], average: float
+) -> dict[str, int]:
     """Bits for every layer with the least sum of losses, at no more than an average number of bits for a weight.
 
     An integer programme, solved exactly by HiGHS.

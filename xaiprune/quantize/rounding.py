@@ -15,7 +15,7 @@ from .calibrate import weight_quantizer
 from .formats import quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer
-from .walk import Step, by_channel, walk
+from .walk import LayerComparison, by_channel, layerwise
 
 #: Stretch of the rectified sigmoid (eq. 23), and from where to where its sharpness goes.
 ZETA, GAMMA = 1.1, -0.1
@@ -46,7 +46,7 @@ class Squares:
         Its layer holds w0.
     """
 
-    def __init__(self, step: Step):
+    def __init__(self, step: LayerComparison):
         layer = step.layer
         groups = getattr(layer, "groups", 1)
         self.start, self.shape = layer.weight.detach().clone(), layer.weight.shape
@@ -93,15 +93,16 @@ def adaround(
     *,
     iterations: int = 500,
     lr: float = 1e-2,
-    pull: float = 1.0,
+    regularization: float = 1.0,
     progress: bool = True,
 ) -> nn.Module:
     """A copy of a quantized model whose weights are rounded so that its layers give what the float model's give.
 
-    Layer by layer, with all layers before it rounded: ``min over V of |W x - W_q(V) x_q|^2 + pull sum (1 - |2 h(V) -
-    1|^b)`` (eq. 21, 24 and 25), where ``h`` is the rectified sigmoid of eq. 23 that says how far up each weight goes,
-    and b falls from 20 to 2. The squared error is held as a quadratic form of the weights, so that each step sees all
-    images; both terms are taken relative to rounding to nearest. Activation functions are left out of the error.
+    Layer by layer, with all layers before it rounded: ``min over V of |W x - W_q(V) x_q|^2 + r sum (1 - |2 h(V) -
+    1|^b)`` (eq. 21, 24 and 25), with ``r`` the regularization. ``h`` is the rectified sigmoid of eq. 23, which says
+    how far up each weight goes, and b falls from 20 to 2. The squared error is held as a quadratic form of the
+    weights, so that each step sees all images; both terms are taken relative to rounding to nearest. Activation
+    functions are left out of the error.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def adaround(
     iterations : int
         Steps of Adam for each layer.
     lr : float
-    pull : float
+    regularization : float
         Weight of the term that makes ``h`` 0 or 1.
     progress : bool
 
@@ -138,9 +139,9 @@ def adaround(
         if not plain and not isinstance(layer, nn.Linear):
             raise ValueError(f"layer {name!r} cannot be rounded: it must be nn.Linear, or nn.Conv2d padded with zeros.")
     bar = tqdm(total=len(chosen), disable=not progress, desc="layers")
-    for step in walk(model, better, images):
+    for step in layerwise(model, better, images):
         if step.name in chosen:
-            up = _learned(step, iterations, lr, pull)
+            up = _learned(step, iterations, lr, regularization)
             step.layer.parametrizations["weight"][0] = Rounded(_grid(step.layer), up)
             bar.update()
     bar.close()
@@ -152,7 +153,7 @@ def _grid(layer: nn.Module) -> Grid | None:
     return quantizer.numbers if quantizer is not None and isinstance(quantizer.numbers, Grid) else None
 
 
-def _learned(step: Step, iterations: int, lr: float, pull: float) -> torch.Tensor:
+def _learned(step: LayerComparison, iterations: int, lr: float, regularization: float) -> torch.Tensor:
     """1.0 for every weight that goes up, 0.0 for those that go down."""
     weight, grid = step.layer.parametrizations["weight"].original.detach(), _grid(step.layer)
     squares, floor = Squares(step), grid.floor(weight)
@@ -171,7 +172,7 @@ def _learned(step: Step, iterations: int, lr: float, pull: float) -> torch.Tenso
         if part > 0.2:
             sharp = SHARPNESS[1] + (SHARPNESS[0] - SHARPNESS[1]) * (1 - (part - 0.2) / 0.8)
             off = 2 * h - 1
-            fit = fit - pull / weight.numel() * 2 * sharp * off.abs() ** (sharp - 1) * off.sign()
+            fit = fit - regularization / weight.numel() * 2 * sharp * off.abs() ** (sharp - 1) * off.sign()
         raw.grad = fit * slope
         optimizer.step()
     up = (raw.sigmoid() * (ZETA - GAMMA) + GAMMA >= 0.5).float()

@@ -104,7 +104,7 @@ def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = 
     )
 
 
-def on_numbers(
+def simulate_on_grids(
     model: nn.Module, weights: Mapping[str, Grid | Cast | None], inputs: Mapping[str, Grid | Cast | None]
 ) -> nn.Module:
     """A copy of a model whose layers compute on the numbers given, as :func:`simulate` chooses them.

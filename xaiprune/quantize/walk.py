@@ -16,7 +16,7 @@ from .formats import quantized_layers
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class LayerComparison:
     """One layer of a walk.
 
     Attributes
@@ -41,7 +41,9 @@ class Step:
             return torch.cat([self.layer(some) for some in self.read.split(256)])
 
 
-def walk(model: nn.Module, quantized: nn.Module, images: torch.Tensor, batch_size: int = 256) -> Iterator[Step]:
+def layerwise(
+    model: nn.Module, quantized: nn.Module, images: torch.Tensor, batch_size: int = 256
+) -> Iterator[LayerComparison]:
     """Run a float model and its quantized copy side by side, one layer after another, and stop at every layer.
 
     The whole walk costs one pass of each. A change that is made to a layer while the walk stops at it is seen by all
@@ -92,7 +94,7 @@ def walk(model: nn.Module, quantized: nn.Module, images: torch.Tensor, batch_siz
                         )
                     [source] = (*node.args, *node.kwargs.values())
                     layer, read = quantized.get_submodule(node.target), torch.cat(values[source][1])
-                    yield Step(node.target, layer, read, torch.cat(plain))
+                    yield LayerComparison(node.target, layer, read, torch.cat(plain))
                 values[node] = plain, _run(node, quantized, model, values, 1, count)
             for before in node.all_input_nodes:
                 uses[before] -= 1

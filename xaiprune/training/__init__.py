@@ -5,12 +5,12 @@ from .augment import (
     flip_and_shift,
     flip_shift_and_mix,
     random_flip,
-    random_mix,
+    random_mixup,
+    random_rotation,
     random_shift,
-    random_turn,
-    turn_and_shift,
+    rotate_and_shift,
 )
-from .distributed import shared
+from .distributed import distributed_loss
 from .fit import fit, seed_everything
 from .loop import Moment, by_loss, iterate
 from .losses import classification_loss, reconstruction_loss, scoring_loss
@@ -23,19 +23,19 @@ __all__ = [
     "TrainOptions",
     "by_loss",
     "classification_loss",
+    "distributed_loss",
     "fit",
     "flip_and_shift",
     "flip_shift_and_mix",
     "iterate",
     "one_cycle",
     "random_flip",
-    "random_mix",
+    "random_mixup",
+    "random_rotation",
     "random_shift",
-    "random_turn",
     "reconstruction_loss",
+    "rotate_and_shift",
     "scoring_loss",
     "seed_everything",
-    "shared",
     "tune",
-    "turn_and_shift",
 ]

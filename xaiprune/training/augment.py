@@ -30,7 +30,7 @@ def flip_and_shift(images: torch.Tensor, generator: torch.Generator, pixels: int
     return random_shift(random_flip(images, generator), generator, pixels)
 
 
-def random_turn(images: torch.Tensor, generator: torch.Generator, degrees: float = 10.0) -> torch.Tensor:
+def random_rotation(images: torch.Tensor, generator: torch.Generator, degrees: float = 10.0) -> torch.Tensor:
     """Each image (N, C, H, W) turned about its centre by its own angle, at most ``degrees`` either way."""
     angles = torch.deg2rad(degrees * (2 * torch.rand(len(images), generator=generator) - 1))
     cosine, sine, zero = angles.cos(), angles.sin(), torch.zeros(len(images))
@@ -39,12 +39,12 @@ def random_turn(images: torch.Tensor, generator: torch.Generator, degrees: float
     return functional.grid_sample(images, grid, align_corners=False)
 
 
-def turn_and_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
+def rotate_and_shift(images: torch.Tensor, generator: torch.Generator, pixels: int = 2) -> torch.Tensor:
     """Turned by up to 10 degrees and moved by up to ``pixels``: for digits, which a mirror would change."""
-    return random_shift(random_turn(images, generator), generator, pixels)
+    return random_shift(random_rotation(images, generator), generator, pixels)
 
 
-def random_mix(images: torch.Tensor, generator: torch.Generator, share: float = 0.5) -> torch.Tensor:
+def random_mixup(images: torch.Tensor, generator: torch.Generator, share: float = 0.5) -> torch.Tensor:
     """About a share of the images (N, C, H, W) blended with another of the batch, by a weight drawn from 0 to 1.
 
     It is mixup (Zhang et al. 2018, arXiv 1710.09412) without its labels: a teacher answers what no label says.
@@ -56,7 +56,7 @@ def random_mix(images: torch.Tensor, generator: torch.Generator, share: float = 
 
 def flip_shift_and_mix(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mirrored and moved, and half of the images blended with another: for answers that are asked of a teacher."""
-    return random_mix(flip_and_shift(images, generator), generator)
+    return random_mixup(flip_and_shift(images, generator), generator)
 
 
 #: Those that leave the class as it is, by name.
@@ -67,7 +67,7 @@ AUGMENTATIONS: Registry[Callable] = Registry(
         ("shift", random_shift),
         ("flip", random_flip),
         ("flip and shift", flip_and_shift),
-        ("turn", random_turn),
-        ("turn and shift", turn_and_shift),
+        ("turn", random_rotation),
+        ("turn and shift", rotate_and_shift),
     ],
 )

@@ -11,7 +11,7 @@ from torch import nn
 from ..graph import BATCH_NORMS
 
 
-def shared(
+def distributed_loss(
     fabric, model: nn.Module, loss: Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 ) -> Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]:
     """A loss for ``fit`` of which every process computes its part of the batch.

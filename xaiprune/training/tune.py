@@ -35,7 +35,7 @@ def tune(
         To train on, and to choose by.
     options : TrainOptions, optional
     loss : callable
-        As for :func:`fit`: ``distill.towards(teacher)`` distils.
+        As for :func:`fit`: ``distill.distillation_loss(teacher)`` distils.
     metric : Metric
     **changes
         Options by name, as for :func:`fit`.

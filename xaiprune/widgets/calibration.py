@@ -24,9 +24,9 @@ from ..quantize import (
     Statistics,
     calibrate,
     grid_of,
-    on_numbers,
     percentile,
     rounding_and_clipping,
+    simulate_on_grids,
 )
 from .canvas import LiveFigure, Panels
 from .controls import Menu, Stops, Tick, Whole, image_slider, rows_of
@@ -56,7 +56,7 @@ class View:
     image : int
     heatmaps : numpy.ndarray
         Of the image for the float model's answer, by it and by the quantized model: shape ``(2, H, W)``.
-    likeness : float
+    drift : float
         Rank correlation of the two.
     text : str
         The numbers in one line.
@@ -70,7 +70,7 @@ class View:
     value: float
     image: int
     heatmaps: np.ndarray
-    likeness: float
+    drift: float
     text: str
 
 
@@ -86,7 +86,7 @@ def compute(
     everywhere: bool,
     calibrator: Calibrator | str = "percentile",
     metric: Metric = ACCURACY,
-    method: Method | str = "lrp",
+    method: Method | str = "gradient x input",
 ) -> View:
     """Quantize what one layer reads, or all of them, and measure.
 
@@ -119,21 +119,21 @@ def compute(
     View
     """
     row = Registry("a calibrator", Calibrator, CALIBRATORS.items()).find(calibrator, "calibrator")
-    options = {"share": share} if row.function is percentile else {}
+    options = {"percent": share} if row.function is percentile else {}
     ranges = {name: row.function(seen[name], bits, scheme, **options) for name in (seen if everywhere else [layer])}
     chosen = {name: grid_of(*bounds, bits=bits, scheme=scheme) for name, bounds in ranges.items()}
-    quantized, grid = on_numbers(model, {}, chosen), chosen[layer]
+    quantized, grid = simulate_on_grids(model, {}, chosen), chosen[layer]
     rounding, clipping = rounding_and_clipping(seen[layer], grid)
     saturated = seen[layer].shares()[grid.saturated(seen[layer].middles)].sum().item()
     value = metric(quantized, split)
-    maps, alike = compared(model, quantized, split.images[image : image + 1], method)
+    maps, drift = compared(model, quantized, split.images[image : image + 1], method)
     where = "all layers" if everywhere else "this layer alone"
     text = (
         f"{where}: {metric.name} {value:.1f}; step {grid.scale:.3g}; error {rounding + clipping:.2g} = rounding "
-        f"{rounding:.2g} + clipping {clipping:.2g}; {100 * saturated:.2g} % saturated; this image's evidence: rank "
-        f"correlation {alike:.2f} ↑"
+        f"{rounding:.2g} + clipping {clipping:.2g}; {100 * saturated:.2g} % saturated; this image's evidence: "
+        f"drift {drift:.2f} ↓"
     )
-    return View(layer, grid, rounding, clipping, saturated, value, image, maps, alike, text)
+    return View(layer, grid, rounding, clipping, saturated, value, image, maps, drift, text)
 
 
 class Picture:
@@ -219,7 +219,7 @@ class CalibrationExplorer(Explorer[View]):
         *,
         calibrators: Sequence[Calibrator | str] = ("percentile", *CALIBRATORS),
         metric: Metric = ACCURACY,
-        method: Method | str = "lrp",
+        method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
         image = image_slider(split)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from ipywidgets import DOMWidget
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -76,7 +77,17 @@ class Panels:
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
-    """Pixels (H, W, 3 or 4), bytes, as PNG: lightly compressed, since a browser on this machine reads it."""
+    """Pixels as PNG: lightly compressed, since a browser on this machine reads it.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        Shape ``(H, W, 3 or 4)``, bytes.
+
+    Returns
+    -------
+    bytes
+    """
     stream = io.BytesIO()
     Image.fromarray(pixels[..., :3]).save(stream, "png", compress_level=1)
     return stream.getvalue()
@@ -114,6 +125,19 @@ def _written(text: str, width: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def bundle(widget, png: bytes, text: str) -> dict:
-    """What a notebook shows: the widget where it runs, the strip of pictures where it does not."""
+def bundle(widget: DOMWidget, png: bytes, text: str) -> dict:
+    """What a notebook shows: the widget where it runs, the strip of pictures where it does not.
+
+    Parameters
+    ----------
+    widget : DOMWidget
+    png : bytes
+    text : str
+        For readers without pictures.
+
+    Returns
+    -------
+    dict
+        MIME type to content.
+    """
     return {**widget._repr_mimebundle_(), "image/png": base64.b64encode(png).decode(), "text/plain": text}

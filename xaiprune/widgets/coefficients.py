@@ -77,6 +77,10 @@ def compute(
         Images that are drawn, the first ones.
     count : ParameterCount, optional
         To save making it again.
+
+    Returns
+    -------
+    View
     """
     chosen = lowest(scores, counts_from(scores.groups, coefficients))
     smaller = cut(model, chosen)
@@ -186,7 +190,7 @@ class CoefficientExplorer(Explorer[View]):
         units = find_units(model, calibration.images[:1])
         scores = score(model, units, "fisher", calibration, loss=reconstruction_loss)
         methods = ("grid", "descend", "relax", "uniform")
-        frontier = [row for row in tables.read("soft") if row["method"] in methods]
+        frontier = [row for row in tables.where(tables.read("soft"), seed=0) if row["method"] in methods]
         return cls(model, scores, data.mnist("validation", 500).images, frontier)
 
     def compute(self, coefficients: Mapping[str, float]) -> View:

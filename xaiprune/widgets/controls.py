@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import ipywidgets as widgets
+import traitlets
 
 from ..core import Registry, choice, nonempty, real, whole
 from ..data import Split
@@ -38,30 +39,49 @@ class _Labelled:
         return f"{word} {value} {unit.rstrip(']')}".rstrip()
 
 
-class Whole(_Labelled, widgets.IntSlider):
-    """A slider of whole numbers: ``Whole(label, about, value=, min=, max=, step=)``."""
+class _Stepped(_Labelled):
+    """A slider of numbers: ``(label, about, value=, min=, max=, step=)``.
+
+    A browser moves a value that lies between two steps and reports its own back, so none is kept there.
+    """
+
+    def nearest(self, value: float) -> float:
+        """The nearest step, or the end; by the browser's own arithmetic in per cent, so to the last bit."""
+        span = self.max - self.min
+        if value == self.max or not span:
+            return value
+        step = 100 * self.step / span
+        place = math.floor(100 * (value - self.min) / span / step + 0.5) * step
+        return self.max if place >= 100 else place * span / 100 + self.min
+
+    @traitlets.validate("value")
+    def _validate_value(self, proposal):
+        return self.nearest(super()._validate_value(proposal))
+
+
+class Whole(_Stepped, widgets.IntSlider):
+    """A slider of whole numbers."""
+
+    def nearest(self, value: int) -> int:
+        """The nearest step, or the end."""
+        return round(super().nearest(value))
 
     def check(self, value: int, name: str) -> int:
-        """A whole number in range, on one of the steps: a browser would move any other."""
+        """A whole number in range, on one of the steps."""
         value = whole(value, name, self.min, self.max, self.tooltip)
-        past = (value - self.min) % self.step
-        if past and value != self.max:
-            raise ValueError(f"{name} must go by steps of {self.step}, got {value}; did you mean {value - past}?")
+        if value != (near := self.nearest(value)):
+            raise ValueError(f"{name} must go by steps of {self.step}, got {value}; did you mean {near}?")
         return value
 
 
-class Number(_Labelled, widgets.FloatSlider):
-    """A slider of numbers: ``Number(label, about, value=, min=, max=, step=)``.
-
-    What is set goes to the nearest step, since a browser would move it there.
-    """
+class Number(_Stepped, widgets.FloatSlider):
+    """A slider of numbers with a fraction; what is set goes to the nearest step."""
 
     def check(self, value: float, name: str) -> float:
         """A number in range, on the nearest step."""
         if not self.min <= real(value, name) <= self.max:
             raise ValueError(f"{name} must be from {self.min:g} to {self.max:g}, {self.tooltip}, got {value:g}.")
-        steps = math.floor((float(value) - self.min) / self.step + 0.5)
-        return min(self.min + steps * self.step, self.max)
+        return self.nearest(float(value))
 
 
 class Stops(_Labelled, widgets.SelectionSlider):

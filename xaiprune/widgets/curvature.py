@@ -94,6 +94,10 @@ def compute(
         Their entries in the flattened tensor.
     loss : callable
         ``(model, images, labels) -> scalar``.
+
+    Returns
+    -------
+    View
     """
     parameter = dict(model.named_parameters())[name]
     entries, original = torch.tensor(pair), parameter.detach().clone()
@@ -214,7 +218,7 @@ class CurvatureExplorer(Explorer[View]):
     @classmethod
     def example(cls) -> CurvatureExplorer:
         """LeNet-300-100's last layer."""
-        model, split = zoo.load("lenet-300-100"), data.mnist("calibration", 500)
+        model, split = zoo.load("lenet-300-100"), data.mnist("calibration", 150)
         diagonal = fisher_diagonal(model, split, classification_loss, names=["fc3.weight"])
         return cls(model, split, diagonal, "fc3.weight")
 

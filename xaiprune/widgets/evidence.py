@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..explain import Method, NoEvidence, heatmaps, likeness
-from ..plots import scaled
+from ..explain import Method, NoEvidenceError, heatmap_drift, heatmaps
+from ..plots import scale_heatmaps
 
 
 def compared(
-    before: nn.Module, after: nn.Module, image: torch.Tensor, method: Method | str = "lrp"
+    before: nn.Module, after: nn.Module, image: torch.Tensor, method: Method | str = "gradient x input"
 ) -> tuple[np.ndarray, float]:
     """Heatmaps of one image for the answer of the first model.
 
@@ -27,14 +27,14 @@ def compared(
     -------
     heatmaps : numpy.ndarray
         Shape ``(2, H, W)``, each on its own scale.
-    likeness : float
-        Their rank correlation; 0 if the second has no evidence left.
+    drift : float
+        1 less their rank correlation; 1 if the second has no evidence left.
     """
     with torch.no_grad():
         answer = before(image).argmax(1)
     maps = [heatmaps(model, image, answer, method) for model in (before, after)]
     try:
-        alike = likeness(*maps, "the first model's heatmap")[0].item()
-    except NoEvidence:
-        alike = 0.0
-    return scaled(torch.cat(maps).numpy()), alike
+        drift = heatmap_drift(*maps, "the first model's heatmap")[0].item()
+    except NoEvidenceError:
+        drift = 1.0
+    return scale_heatmaps(torch.cat(maps).numpy()), drift

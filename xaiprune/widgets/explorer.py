@@ -142,7 +142,7 @@ class Explorer(ABC, Generic[View]):
 
     def _stop(self, stop: object, label: str = "") -> tuple[str, dict[str, object]]:
         """A stored picture's label, by default what it sets, and its setting."""
-        values = stop if isinstance(stop, tuple) else (stop,)
+        values = stop if isinstance(stop, tuple | list) else (stop,)
         setting = self._checked(values, {})
         said = [control.say(setting[name]) for (name, control), _ in zip(self.controls.items(), values)]
         return label or ", ".join(filter(None, said)), setting
@@ -179,17 +179,24 @@ class Explorer(ABC, Generic[View]):
             self._busy = False
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        settings = {label: self.settle(setting, None) for label, setting in self._stored.items()} or {
-            "now": self.setting
-        }
-        views = {label: self.compute(**setting) for label, setting in settings.items()}
+        settings = {label: self.settle(setting, None) for label, setting in self._stored.items()}
+        views = {label: self.compute(**setting) for label, setting in (settings or {"now": self.setting}).items()}
         lines = [f"{label}: {view.text}" for label, view in views.items()]
         return bundle(self.box, strip([self.draw(view) for view in views.values()], lines), "\n".join(lines))
 
 
 def wrapped(parts: Iterable[widgets.Widget]) -> widgets.Box:
-    """Widgets side by side, in as many lines as they need."""
-    return widgets.Box(list(parts), layout={"display": "flex", "flex_flow": "row wrap"})
+    """Widgets side by side, in as many lines as they need.
+
+    Parameters
+    ----------
+    parts : iterable of widget
+
+    Returns
+    -------
+    widgets.Box
+    """
+    return widgets.Box(list(parts), layout={"flex_flow": "row wrap", "grid_gap": "0 16px"})
 
 
 def _button(label: str, action: Callable[[], object]) -> widgets.Button:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import ipywidgets as widgets
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -18,19 +17,19 @@ from ..data import Split
 from ..explain import Method, heatmaps
 from ..measure import accuracy
 from ..nn import VisionTransformer
-from ..plots import scaled
+from ..plots import scale_heatmaps
 from ..prune import (
     CRITERIA,
     Costs,
     Criterion,
     Scores,
     UnitGroup,
+    ablated,
     find_heads,
     find_neurons,
     lowest_units,
     mac_costs,
     score,
-    switched_off,
 )
 from .canvas import LiveFigure, Panels
 from .controls import Bank, Menu, Whole, image_slider, rows_of
@@ -83,7 +82,7 @@ def compute(
     image: int,
     costs: Costs,
     classes: Sequence[str] | None = None,
-    method: Method | str = "attnlrp",
+    method: Method | str = "gradient x input",
 ) -> View:
     """Switch heads and the lowest neurons off, and measure.
 
@@ -120,7 +119,7 @@ def compute(
     with torch.no_grad():
         first = model(one).argmax(1)
     before = heatmaps(model, one, first, method)
-    with switched_off(model, both, gone):
+    with ablated(model, both, gone):
         value = accuracy(model, split)
         with torch.no_grad():
             chance = model(one).softmax(1)[0]
@@ -132,7 +131,7 @@ def compute(
         f"accuracy {value:.1f} %, {100 * share:.0f} % of the MACs, {lost} of {all_heads} heads off, "
         f"{kept} of {total} neurons on; this image: {name}, {100 * chance[answer]:.0f} %"
     )
-    shares, maps = _grid(heads), scaled(torch.cat([before, after]).numpy())
+    shares, maps = _grid(heads), scale_heatmaps(torch.cat([before, after]).numpy())
     return View(shares, off, kept, value, share, answer, chance[answer].item(), image, maps, text)
 
 
@@ -246,9 +245,9 @@ class HeadExplorer(Explorer[View]):
         calibration: Split,
         split: Split,
         *,
-        criteria: Sequence[Criterion | str] = ("attnlrp", "taylor", "l2", "random"),
+        criteria: Sequence[Criterion | str] = ("taylor", "l2", "random"),
         classes: Sequence[str] | None = None,
-        method: Method | str = "attnlrp",
+        method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
         image = image_slider(split)
@@ -269,10 +268,12 @@ class HeadExplorer(Explorer[View]):
             "image": image,
             "off": Bank(blocks, flex_flow="column"),
         }
-        sliders = widgets.VBox([controls[name] for name in ("criterion", "heads", "neurons", "image")])
+        column = [controls[name] for name in ("criterion", "heads", "neurons", "image")]
+        for control in column:
+            control.style.description_width = "70px"
         self.picture = Picture(split.images, self.units["heads"])
         stops = ((heads, neurons), (heads // 2, neurons)) if stops is None else stops
-        super().__init__(controls, stops, [wrapped([controls["off"], sliders])])
+        super().__init__(controls, stops, [wrapped([controls["off"], widgets.VBox(column)])])
 
     @classmethod
     def example(cls) -> HeadExplorer:
@@ -293,12 +294,10 @@ class HeadExplorer(Explorer[View]):
         return compute(self.model, *scores, off, neurons, self.split, image, self.costs, self.classes, self.method)
 
     def _show(self, setting: dict) -> View:
-        view, colours = super()._show(setting), mpl.colormaps[SHARES]
+        view = super()._show(setting)
         for row, block in zip(view.shares, self.controls["off"].controls.values()):
             for share, button in zip(row, block.buttons):
                 button.description = f"{share:.1f} %" if button.value else "off"
-                light = colours(0.6 * share / np.nanmax(view.shares))
-                button.style.button_color = mpl.colors.to_hex(light) if button.value else "#DDDDDD"
         return view
 
     def off_at(self, heads: int, criterion: str) -> dict[str, list[int]]:

@@ -13,9 +13,9 @@ from torch import nn
 from .. import data, zoo
 from ..core import Registry
 from ..data import Split
-from ..explain import METHODS, Curves, Method, curves, heatmaps
+from ..explain import METHODS, Curves, Method, curves, heatmaps, lrp
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
-from ..plots import RED, scaled
+from ..plots import RED, scale_heatmaps
 from .canvas import LiveFigure, Panels
 from .controls import Menu, Number, image_slider, rows_of
 from .explorer import Explorer
@@ -58,7 +58,16 @@ class View:
 
 
 def composite(rule: Rule) -> Composite:
-    """The rule in all layers but the last, which divides by epsilon."""
+    """The rule in all layers but the last, which divides by epsilon.
+
+    Parameters
+    ----------
+    rule : Rule
+
+    Returns
+    -------
+    Composite
+    """
     return Composite(rule.name, ((Where(depth=(1.0, 1.0)), epsilon()), *uniform(rule).rows))
 
 
@@ -103,7 +112,11 @@ def compute(
     order = curves(model, images, targets, heat, steps=14)
     deletion, insertion = (area.item() for area in order.areas)
     text = f"label {targets.item()}: {said}; faithfulness {insertion - deletion:.2f} ↑"
-    return View(image, scaled(heat.numpy())[0], rows, order, text)
+    return View(image, scale_heatmaps(heat.numpy())[0], rows, order, text)
+
+
+#: Methods that no patent is known to bear on: layer-wise relevance propagation runs only where it is named.
+FREE = tuple(name for name, method in METHODS.items() if method.function is not lrp)
 
 
 class Picture:
@@ -143,7 +156,7 @@ class Picture:
         self.panels.show(view.image, view.heatmap)
         blank = {"left": 0.0, "bias": 0.0, "kept": 0.0}
         rows = view.ledger or [blank] * len(self.layers)
-        whole = abs(rows[0]["left"]) or 1.0
+        whole = max((abs(row["left"]) for row in rows[:1]), default=0.0) or 1.0
         for place, row in enumerate(rows):
             self.left[place].set_height(np.clip(row["left"] / whole, -1, 2))
             self.took[place].set_y(np.clip(row["left"] / whole, -1, 2))
@@ -165,7 +178,7 @@ class HeatmapExplorer(Explorer[View]):
     stops : mapping of str to tuple, or sequence of tuple, optional
         ``(image, method, rule, parameter)`` of the stored pictures.
     methods : sequence of Method or str
-        For the menu; the first is its default.
+        For the menu; the first is its default. With ``"lrp"`` among them the rules and the ledger are used.
 
     Raises
     ------
@@ -181,7 +194,7 @@ class HeatmapExplorer(Explorer[View]):
         split: Split,
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
         *,
-        methods: Sequence[Method | str] = ("lrp", *METHODS),
+        methods: Sequence[Method | str] = FREE,
     ):
         self.methods = rows_of("a method", Method, METHODS, methods, "methods")
         self.rules = rows_of(RULES.what, RULES.fits, RULES)
@@ -192,8 +205,8 @@ class HeatmapExplorer(Explorer[View]):
             "parameter": Number("parameter", "epsilon, gamma or beta of the rule", value=0.25, min=0, max=1, step=0.05),
         }
         self.model, self.split = model, split
-        layers = [row["layer"] for row in compute(model, split, 0, "lrp").ledger]
-        self.picture = Picture(split.images, layers)
+        rows = compute(model, split, 0, "lrp").ledger if "lrp" in self.methods else ()
+        self.picture = Picture(split.images, [row["layer"] for row in rows])
         super().__init__(controls, ((0, next(iter(self.methods)), "gamma", 0.25),) if stops is None else stops)
 
     @classmethod

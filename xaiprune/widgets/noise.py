@@ -13,7 +13,7 @@ from torch import nn
 from .. import data, zoo
 from ..data import Split
 from ..explain import curves, rank_correlation, saliency, smoothgrad
-from ..plots import scaled
+from ..plots import scale_heatmaps
 from .canvas import LiveFigure, Panels
 from .controls import Whole, image_slider
 from .explorer import Explorer
@@ -60,9 +60,13 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
         Noise in per cent of the image's range.
     samples : int
         Noisy copies.
+
+    Returns
+    -------
+    View
     """
     images, targets = split.images[image : image + 1], split.labels[image : image + 1]
-    options = {"sigma": sigma, "samples": samples, "batch_size": samples}
+    options = {"noise_level": sigma / 100, "samples": samples, "batch_size": samples}
     pair = torch.cat([smoothgrad(model, images, targets, seed=seed, **options) for seed in (0, 1)])
     likeness = rank_correlation(pair[:1], pair[1:]).item()
     found = curves(model, images, targets, pair[:1], steps=14).faithfulness.item()
@@ -70,7 +74,7 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     noisy = (images + sigma / 100 * span * noise).clamp(0, 1)[0, 0]
     text = f"two draws agree to {likeness:.2f} ↑ (rank correlation); faithfulness {found:.2f} ↑"
-    return View(image, noisy.numpy(), scaled(pair.numpy()), likeness, found, text)
+    return View(image, noisy.numpy(), scale_heatmaps(pair.numpy()), likeness, found, text)
 
 
 class Picture:
@@ -85,7 +89,7 @@ class Picture:
     """
 
     def __init__(self, images: torch.Tensor, plain: torch.Tensor):
-        self.plain = scaled(plain.numpy())
+        self.plain = scale_heatmaps(plain.numpy())
         figure = Figure(figsize=(11, 2.7), dpi=90, layout="constrained")
         titles = ("Image", "One noisy copy", "Gradient, no noise", "SmoothGrad", "again, other noise")
         self.panels = Panels(figure.subplots(1, 5), titles, images, grey=2)

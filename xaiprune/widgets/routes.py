@@ -14,7 +14,7 @@ from torch import nn
 from .. import data, zoo
 from ..core import nonempty
 from ..data import Split
-from ..dynamic import EXIT, Dynamic, fit_branch, leaving, path_macs, split_at
+from ..dynamic import EXIT, Dynamic, exits_early, fit_branch, route_macs, split_at
 from ..measure import accuracy, macs, predict
 from ..plots import BLUE, RED
 from .canvas import LiveFigure
@@ -87,7 +87,7 @@ def compute(
     -------
     View
     """
-    leaves = leaving(sure, threshold)
+    leaves = exits_early(sure, threshold)
     correct = torch.where(leaves, *right)
     masks = dict(zip(costs, [leaves, *(~leaves & (ways == tail) for tail in range(len(costs) - 1))]))
     shares = {way: mask.double().mean().item() for way, mask in masks.items()}
@@ -199,7 +199,7 @@ class RouteExplorer(Explorer[View]):
         self.right = early.argmax(1) == split.labels, late.argmax(1) == split.labels
         total = macs(whole, split.images[:1])
         names = (EXIT, *map(str, model.sets))
-        self.costs = {way: cost / total for way, cost in path_macs(model, split.images).items() if way in names}
+        self.costs = {way: cost / total for way, cost in route_macs(model, split.images).items() if way in names}
         about = "how sure the branch must be of an image that leaves"
         controls = {"threshold": Stops("threshold", about, options=THRESHOLDS, layout={"width": "480px"})}
         self.picture = Picture(split.images, [self.compute(stop) for stop in THRESHOLDS], accuracy(whole, split))

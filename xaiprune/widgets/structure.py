@@ -56,7 +56,7 @@ class View:
     image : int
     heatmaps : numpy.ndarray
         Of the image for the original's answer, by the original and by the cut model: shape ``(2, H, W)``.
-    likeness : float
+    drift : float
         Rank correlation of the two.
     text : str
         The numbers in one line.
@@ -69,7 +69,7 @@ class View:
     latency: float | None
     image: int
     heatmaps: np.ndarray
-    likeness: float
+    drift: float
     text: str
 
 
@@ -82,7 +82,7 @@ def compute(
     macs: Costs,
     latency: Costs | None = None,
     metric: Metric = ACCURACY,
-    method: Method | str = "lrp",
+    method: Method | str = "gradient x input",
 ) -> View:
     """Cut a model to some widths, re-calibrate it, and measure.
 
@@ -116,15 +116,15 @@ def compute(
     if running_norms(smaller):
         recalibrate(smaller, split.images)
     value = metric(smaller, split)
-    maps, alike = compared(model, smaller, split.images[image : image + 1], method)
+    maps, drift = compared(model, smaller, split.images[image : image + 1], method)
     share = macs.share(chosen)
     text = f"{metric.name} {value:.1f} ({before:.1f} before re-calibration), {100 * share:.0f} % of the MACs"
     predicted = None
     if latency is not None:
         predicted = latency.of(chosen) / 1000
         text += f", predicted {predicted:.2f} of {latency.total / 1000:.2f} ms"
-    text += f"; this image's evidence: rank correlation {alike:.2f} ↑"
-    return View(kept, value, before, share, predicted, image, maps, alike, text)
+    text += f"; this image's evidence: drift {drift:.2f} ↓"
+    return View(kept, value, before, share, predicted, image, maps, drift, text)
 
 
 class Picture:
@@ -200,9 +200,9 @@ class StructureExplorer(Explorer[View]):
         split: Split,
         *,
         latency: Costs | None = None,
-        criteria: Sequence[Criterion | str] = ("taylor", "relevance", "l1", "random"),
+        criteria: Sequence[Criterion | str] = ("taylor", "l1", "random"),
         metric: Metric = ACCURACY,
-        method: Method | str = "lrp",
+        method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
         image = image_slider(split)

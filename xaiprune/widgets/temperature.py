@@ -47,8 +47,8 @@ class View:
         Share of the explorer's images that both answer alike, in per cent.
     heatmaps : numpy.ndarray
         Of the teacher and the student for the teacher's answer, shape ``(2, H, W)``.
-    likeness : float
-        Their rank correlation.
+    drift : float
+        1 less their rank correlation.
     text : str
         The numbers in one line.
     """
@@ -63,12 +63,23 @@ class View:
     others: tuple[int, ...]
     agreement: float
     heatmaps: np.ndarray
-    likeness: float
+    drift: float
     text: str
 
 
 def entropy(probabilities: torch.Tensor) -> torch.Tensor:
-    """Of distributions ``(..., classes)``, in bits: 0 where one class has all, log2(classes) where all are alike."""
+    """Entropy in bits: 0 where one class has all, log2(classes) where all are alike.
+
+    Parameters
+    ----------
+    probabilities : torch.Tensor
+        Shape ``(..., classes)``.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(...)``.
+    """
     return torch.special.entr(probabilities).sum(-1) / math.log(2)
 
 
@@ -93,7 +104,7 @@ def compute(
     temperature, alpha : float
     image : int
     evidence : tuple
-        Both heatmaps of the image and their likeness, from ``compared``.
+        Both heatmaps of the image and the drift, from ``compared``.
 
     Returns
     -------
@@ -111,7 +122,7 @@ def compute(
     text = (
         f"T = {temperature:g}: {bits:.2f} of {math.log2(len(classes)):.2f} bits; {classes[label]} "
         f"{teacher[label]:.3f}, then {ranking}; both models agree on {agreement:.1f} % of the images; evidence: "
-        f"rank correlation {evidence[1]:.2f} ↑"
+        f"drift {evidence[1]:.2f} ↓"
     )
     numbers = (values.numpy() for values in (teacher, student, heard))
     return View(image, temperature, alpha, *numbers, bits, others, agreement, *evidence, text)
@@ -203,7 +214,7 @@ class TemperatureExplorer(Explorer[View]):
         split: Split,
         classes: Sequence[str],
         *,
-        method: Method | str = "lrp",
+        method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] = ((1.0, 0.9, 0), (4.0, 0.9, 0)),
     ):
         controls = {

@@ -21,8 +21,8 @@ from ..training import (
     flip_and_shift,
     random_shift,
     reconstruction_loss,
+    rotate_and_shift,
     seed_everything,
-    turn_and_shift,
 )
 from .autoencoder import ConvAutoencoder
 from .checkpoints import load_weights, save_card, save_weights
@@ -102,7 +102,7 @@ MODELS: dict[str, Recipe] = {
         metric=ACCURACY,
         epochs=120,
         lr=1e-3,
-        augment=turn_and_shift,
+        augment=rotate_and_shift,
         batch_size=256,
         stored=torch.float16,
     ),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..target import check_request, explained
+from ..target import check_request, explained_output
 from .composites import Composite
 from .ledger import Ledger
 from .trace import Trace, modified_gradients
@@ -154,4 +154,4 @@ def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trac
             f"composite {trace.composite.name!r} has a rule for pixels, but no layer reads the pixels themselves; "
             "normalise the images before they enter the model."
         )
-    return explained(outputs, targets).sum(), explained(outputs.detach(), targets)
+    return explained_output(outputs, targets).sum(), explained_output(outputs.detach(), targets)

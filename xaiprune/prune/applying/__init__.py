@@ -1,8 +1,8 @@
 """Masks and cuts: trying a plan, and carrying it out."""
 
-from .apply import cut, difference, held, load_cut, masked, save_cut
+from .apply import cut, cut_error, keep_zeros, load_cut, masked, save_cut
 from .gates import alike, gated_by, per_image
-from .sparse import SparseLinear, break_even, csr_latency, sparse_latency, to_sparse, two_of_four
+from .sparse import SparseLinear, break_even, csr_latency, semi_structured_support, sparse_latency, to_sparse
 from .torch_masks import read_masks, write_masks
 
 __all__ = [
@@ -11,16 +11,16 @@ __all__ = [
     "break_even",
     "csr_latency",
     "cut",
-    "difference",
+    "cut_error",
     "gated_by",
-    "held",
+    "keep_zeros",
     "load_cut",
     "masked",
     "per_image",
     "read_masks",
     "save_cut",
+    "semi_structured_support",
     "sparse_latency",
     "to_sparse",
-    "two_of_four",
     "write_masks",
 ]

@@ -139,7 +139,7 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def held(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+def keep_zeros(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """Train under a plan of single weights: its zeros are written and stay zero, whatever the optimiser does.
 
     Unlike :func:`masked` the weights are *not* put back on the way out: what was trained stays, and so do the zeros.
@@ -224,7 +224,7 @@ def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
     return smaller.eval()
 
 
-def difference(model: nn.Module, plan: Plan, *inputs: torch.Tensor) -> float:
+def cut_error(model: nn.Module, plan: Plan, *inputs: torch.Tensor) -> float:
     """How far mask and cut are apart: ``max|a - b| / max(1, max|a|)`` of their outputs on ``inputs``.
 
     The law of the kit is that this stays at or below 1e-5 in float32.

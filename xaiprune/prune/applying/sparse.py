@@ -114,7 +114,7 @@ def break_even(rows: Sequence[dict]) -> float | None:
     return float(np.interp(0, np.log(gains[pair]), [row["sparsity"] for row in rows[pair]]))
 
 
-def two_of_four() -> str:
+def semi_structured_support() -> str:
     """Whether 2:4 sparsity can be run here, and what it would take, in one sentence.
 
     Where a device supports it, a dense layer is timed there both ways.

@@ -1,24 +1,24 @@
 """Pruning and tuning in turn, under a budget, with masks that are learned."""
 
-from .budget import Budget, Budgeted, within
+from .budget import BudgetResult, ExplanationBudget, prune_within_budget
 from .masks import Masks, learn_masks
 from .recalibrate import recalibrate, running_norms
-from .schedules import SCHEDULES, Tuned, prune_and_tune, ratios
-from .shrink import Cutting, Shrunk, shrink
+from .schedules import SCHEDULES, TuneResult, prune_and_tune, ratios
+from .shrink import Cutting, ShrinkResult, shrink
 
 __all__ = [
     "SCHEDULES",
-    "Budget",
-    "Budgeted",
+    "BudgetResult",
     "Cutting",
+    "ExplanationBudget",
     "Masks",
-    "Shrunk",
-    "Tuned",
+    "ShrinkResult",
+    "TuneResult",
     "learn_masks",
     "prune_and_tune",
+    "prune_within_budget",
     "ratios",
     "recalibrate",
     "running_norms",
     "shrink",
-    "within",
 ]

@@ -12,11 +12,11 @@ from torch import nn
 
 from ...core import fingerprint
 from ...data import Split, as_split
-from ...explain import NoEvidence, drift_from
+from ...explain import drift_from, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
 from ..costs import Costs
-from ..planning import walk
+from ..planning import plans_by_cost
 from ..scoring import Scores
 from ..units import Plan
 
@@ -24,11 +24,11 @@ from ..units import Plan
 STOPS = 6
 
 
-class Budget:
+class ExplanationBudget:
     """Bounds on what a smaller model may lose, with the original to measure against.
 
     The drift is that of the typical image: the median. A few images whose answer turns round have a drift near 2 each
-    and would decide a mean alone; they are the matter of ``max_lost``.
+    and would decide a mean alone; they are the matter of ``max_drop``.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Budget:
         Inputs and targets to measure on: validation or calibration, never test.
     max_drift : float, optional
         Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
-    max_lost : float, optional
+    max_drop : float, optional
         Largest loss of the metric, in its own unit.
     method : str
         Of explanation; a key of ``explain.METHODS``.
@@ -56,34 +56,31 @@ class Budget:
         split: Split,
         *,
         max_drift: float | None = None,
-        max_lost: float | None = None,
-        method: str = "lrp",
+        max_drop: float | None = None,
+        method: str = "integrated gradients",
         metric: Metric = ACCURACY,
     ):
-        if max_drift is None and max_lost is None:
-            raise ValueError("give max_drift, max_lost or both: a budget without a bound allows everything.")
+        if max_drift is None and max_drop is None:
+            raise ValueError("give max_drift, max_drop or both: a budget without a bound allows everything.")
         if max_drift is not None and not 0 < max_drift < 2:
             raise ValueError(f"max_drift must be in (0, 2): it is 1 less a rank correlation, got {max_drift:g}.")
-        if max_lost is not None and not max_lost >= 0:
-            raise ValueError(f"max_lost must be at least 0, in the metric's unit, got {max_lost:g}.")
+        if max_drop is not None and not max_drop >= 0:
+            raise ValueError(f"max_drop must be at least 0, in the metric's unit, got {max_drop:g}.")
         split = as_split(split, name="split")
-        self.split, self.metric, self.max_drift, self.max_lost = split, metric, max_drift, max_lost
+        self.split, self.metric, self.max_drift, self.max_drop = split, metric, max_drift, max_drop
         self.intact = metric(original, split)
         self._compared = drift_from(original, split.images, method=method)
-        self._given = (original, split, max_drift, max_lost, method, metric)
+        self._given = (original, split, max_drift, max_drop, method, metric)
 
     def spent(self, model: nn.Module) -> dict[str, float | bool]:
         """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``.
 
         A model that no longer answers to its input has a drift of 1.
         """
-        try:
-            drift = 1 - self._compared(model).rank.median().item()
-        except NoEvidence:
-            drift = 1.0
+        drift = drift_value(self._compared, model)
         value = self.metric(model, self.split)
         lost = self.metric.better * (self.intact - value)
-        holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_lost is None or lost <= self.max_lost)
+        holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_drop is None or lost <= self.max_drop)
         return {"drift": drift, "value": value, "lost": lost, "holds": holds}
 
     def fingerprint(self) -> str:
@@ -97,13 +94,13 @@ class Budget:
 
     def __repr__(self) -> str:
         bounds = [f"drift <= {self.max_drift:g}"] if self.max_drift is not None else []
-        bounds += [f"{self.metric.name} lost <= {self.max_lost:g}"] if self.max_lost is not None else []
+        bounds += [f"{self.metric.name} lost <= {self.max_drop:g}"] if self.max_drop is not None else []
         return f"Budget: {' and '.join(bounds)}, on {len(self.split.images)} images"
 
 
 @dataclass(frozen=True)
-class Budgeted:
-    """What :func:`within` leaves.
+class BudgetResult:
+    """What :func:`prune_within_budget` leaves.
 
     Attributes
     ----------
@@ -124,18 +121,18 @@ class Budgeted:
     reached: bool = False
 
 
-def within(
+def prune_within_budget(
     model: nn.Module,
     scores: Scores,
     costs: Costs,
-    target: float,
-    budget: Budget,
+    cost_target: float,
+    budget: ExplanationBudget,
     *,
     recover: Callable[[nn.Module], nn.Module] = lambda model: model,
-    floor: int = 1,
+    min_units: int = 1,
     round_to: int = 1,
     trade: bool = True,
-) -> Budgeted:
+) -> BudgetResult:
     """Find a plan for a cost that holds a budget: trade where the ranking's own does not, and stop where none does.
 
     The ranking's plan for the target comes first. If it overspends, every group is priced: cut alone, as that plan cuts
@@ -150,19 +147,19 @@ def within(
     scores : Scores
     costs : Costs
         Of the same groups.
-    target : float
+    cost_target : float
         Share of the cost that may be left, in (0, 1).
-    budget : Budget
+    budget : ExplanationBudget
     recover : callable
         ``cut model -> model`` before it is judged, such as a re-calibration of its batch normalisation.
-    floor, round_to
+    min_units, round_to
         As for :func:`plan`.
     trade : bool
         Whether groups are closed; without, the ranking is followed as far as it holds.
 
     Returns
     -------
-    Budgeted
+    BudgetResult
     """
     rows: list[dict] = []
 
@@ -171,15 +168,18 @@ def within(
 
     def planned(share: float, closed: Sequence[str]) -> Plan:
         names = [group.name for group in scores.groups if group.name not in closed]
-        return Plan(scores.groups, walk(scores.only(*names), costs, floor=floor, round_to=round_to)(share).removed)
+        return Plan(
+            scores.groups,
+            plans_by_cost(scores.only(*names), costs, min_units=min_units, round_to=round_to)(share).removed,
+        )
 
     def holds(found: Plan, closed: Sequence[str]) -> bool:
         rows.append({**judge(found), "closed": tuple(closed)})
         return rows[-1]["holds"]
 
-    goal = planned(target, ())
+    goal = planned(cost_target, ())
     if holds(goal, ()):
-        return Budgeted(goal, rows, reached=True)
+        return BudgetResult(goal, rows, reached=True)
     prices, key = {}, "lost" if budget.max_drift is None else "drift"
     if trade:
         for name in goal.removed:
@@ -189,15 +189,15 @@ def within(
         dearest = sorted(prices, key=prices.get, reverse=True)
         for count in range(1, min(len(dearest) + 1, len(scores.groups))):
             try:
-                found = planned(target, dearest[:count])
+                found = planned(cost_target, dearest[:count])
             except ValueError:  # the groups that are left cannot pay for the target
                 break
             if holds(found, dearest[:count]):
-                return Budgeted(found, rows, prices, reached=True)
+                return BudgetResult(found, rows, prices, reached=True)
     cheapest = min(rows, key=lambda row: (row[key], row["drift"], row["lost"]))["closed"]
-    best, low, high = Plan(scores.groups, {}), target, 1.0
+    best, low, high = Plan(scores.groups, {}), cost_target, 1.0
     for _ in range(STOPS):
         middle = (low + high) / 2
         found = planned(middle, cheapest)
         best, low, high = (found, low, middle) if holds(found, cheapest) else (best, middle, high)
-    return Budgeted(best, rows, prices)
+    return BudgetResult(best, rows, prices)

@@ -100,7 +100,7 @@ def learn_masks(
     costs: Costs,
     options: TrainOptions | None = None,
     *,
-    target: float,
+    cost_target: float,
     sparsity: float = 0.01,
     smoothness: float = 0.01,
     penalty: float = 20.0,
@@ -111,8 +111,8 @@ def learn_masks(
     """Learn which units can close, with the model's own weights as they are.
 
     What is minimised is the loss, ``sparsity mean(m) + smoothness mean((m - mean of its group)^2)``, and
-    ``p/2 max(0, c + l/p)^2``, where c is the share of the cost that is open, less the target: the augmented Lagrangian
-    of ``c <= 0``, whose multiplier l becomes ``max(0, l + p c)`` after every epoch. A unit's gate is
+    ``p/2 max(0, c + l/p)^2``, where c is the share of the cost that is open, less ``cost_target``: the augmented
+    Lagrangian of ``c <= 0``, whose multiplier l becomes ``max(0, l + p c)`` after every epoch. A unit's gate is
     ``sigmoid((m - threshold) / T)``; T falls from 0.2 to 0.02, so that gates end open or closed.
 
     Parameters
@@ -128,7 +128,7 @@ def learn_masks(
     options : TrainOptions, optional
         As for ``training.fit``; by default 3 epochs in batches of 64, the incomplete one included, with ``lr=0.1``, for
         masks and thresholds before their sigmoid, which stays as it is.
-    target : float
+    cost_target : float
         Share of the cost that is to be left, in (0, 1).
     sparsity, smoothness, penalty : float
         Weights of the terms; ``penalty`` is p.
@@ -146,16 +146,16 @@ def learn_masks(
     Raises
     ------
     ValueError, TypeError
-        For a model in training mode, a target outside (0, 1), units that are single weights or blocks, or options that
-        are none.
+        For a model in training mode, a cost target outside (0, 1), units that are single weights or blocks, or options
+        that are none.
     """
     usual = {"epochs": 3, "lr": 0.1, "batch_size": 64, "drop_last": False, "lr_schedule": None}
     options = TrainOptions.of(options, changes, **usual)
-    _check(model, units, target)
+    _check(model, units, cost_target)
     source = options.batches(train)
     weights = (sparsity, smoothness, penalty)
-    descent = _Descent(model, units, costs, loss, target, weights, per_class, len(source)).to(device_of(model))
-    identity = {"model": model, "units": units, "train": source, "costs": costs, "target": target}
+    descent = _Descent(model, units, costs, loss, cost_target, weights, per_class, len(source)).to(device_of(model))
+    identity = {"model": model, "units": units, "train": source, "costs": costs, "cost_target": cost_target}
     identity |= {"sparsity": sparsity, "smoothness": smoothness, "penalty": penalty, "per_class": per_class}
     wanted = [parameter.requires_grad for parameter in model.parameters()]
     try:
@@ -216,9 +216,9 @@ class _Descent(nn.Module):
         return row
 
 
-def _check(model: nn.Module, units: list[UnitGroup], target: float) -> None:
+def _check(model: nn.Module, units: list[UnitGroup], cost_target: float) -> None:
     evaluating(model)
-    share(target, "target", what="the share of the cost that is to be left")
+    share(cost_target, "cost_target", what="the share of the cost that is to be left")
     for group in units:
         if not (group.kind.gives("replaced") and group.kind.counted):
             raise ValueError(f"units must be channels, neurons or heads; {group.name!r} holds {group.kind.words}.")

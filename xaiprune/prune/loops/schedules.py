@@ -15,33 +15,33 @@ from ...core import Checkpoint, InPlace, Registry, arguments
 from ...data import Split, as_split, batches
 from ...measure import ACCURACY, Metric
 from ...training import TrainOptions, classification_loss, fit, scoring_loss
-from ..applying import held
+from ..applying import keep_zeros
 from ..planning import plan
 from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, find_weights
 
-#: A schedule is a function ``(t, final) -> ratio`` of the progress t in [0, 1], from 0 up to ``final``.
+#: A schedule is a function ``(t, ratio) -> ratio`` of the progress t in [0, 1], from 0 up to ``ratio``.
 Schedule = Callable[[float, float], float]
 
 
-def one_shot(t: float, final: float) -> float:
+def one_shot(t: float, ratio: float) -> float:
     """Everything in the first step."""
-    return final if t > 0 else 0.0
+    return ratio if t > 0 else 0.0
 
 
-def linear(t: float, final: float) -> float:
+def linear(t: float, ratio: float) -> float:
     """The same share of the whole in every step."""
-    return final * t
+    return ratio * t
 
 
-def iterative(t: float, final: float) -> float:
+def iterative(t: float, ratio: float) -> float:
     """The same share of *what is left* in every step, as Han et al. 2015 (arXiv 1506.02626) prune and tune in turn."""
-    return 1 - (1 - final) ** t
+    return 1 - (1 - ratio) ** t
 
 
-def gradual(t: float, final: float) -> float:
+def gradual(t: float, ratio: float) -> float:
     """Fast at first, slow at the end: ``s_f - s_f (1 - t)^3``, the cubic of Zhu and Gupta 2017 (arXiv 1710.01878)."""
-    return final - final * (1 - t) ** 3
+    return ratio - ratio * (1 - t) ** 3
 
 
 SCHEDULES: Registry[Schedule] = Registry(
@@ -51,26 +51,26 @@ SCHEDULES: Registry[Schedule] = Registry(
 )
 
 
-def ratios(schedule: str | Schedule, final: float, steps: int) -> list[float]:
-    """The ratio after each of ``steps`` steps; the last one is ``final``.
+def ratios(schedule: str | Schedule, ratio: float, steps: int) -> list[float]:
+    """The ratio after each of ``steps`` steps; the last one is ``ratio``.
 
     Parameters
     ----------
     schedule : str or callable
-        A key of ``SCHEDULES``, or a function ``(t, final) -> ratio`` of one's own.
-    final : float
+        A key of ``SCHEDULES``, or a function ``(t, ratio) -> ratio`` of one's own.
+    ratio : float
         In (0, 1).
     steps : int
         At least 1.
     """
     rises = SCHEDULES.find(schedule, "schedule")
-    arguments.share(final, "final")
+    arguments.share(ratio, "ratio")
     arguments.whole(steps, "steps")
-    return [rises(step / steps, final) for step in range(1, steps + 1)]
+    return [rises(step / steps, ratio) for step in range(1, steps + 1)]
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuneResult:
     """What :func:`prune_and_tune` leaves.
 
     Attributes
@@ -95,7 +95,7 @@ def prune_and_tune(
     validation: Split,
     options: TrainOptions | None = None,
     *,
-    final: float,
+    ratio: float,
     schedule: str | Schedule = "gradual",
     steps: int = 8,
     last_epochs: int | None = None,
@@ -105,7 +105,7 @@ def prune_and_tune(
     metric: Metric = ACCURACY,
     tolerance: float | None = None,
     **changes,
-) -> Tuned:
+) -> TuneResult:
     """Prune single weights step by step and tune what is left after each step, in place.
 
     What has gone stays gone. In every step the weights are ranked anew, the plan rises to the schedule's ratio, and the
@@ -121,7 +121,7 @@ def prune_and_tune(
     options : TrainOptions, optional
         Of the tuning after each step; by default one epoch, and 0 epochs prune without tuning. Step number k, from 0,
         is scored and trained with the seed ``seed + k``.
-    final : float
+    ratio : float
         Share of all weights that has gone at the end.
     schedule, steps
         As for :func:`ratios`.
@@ -140,7 +140,7 @@ def prune_and_tune(
 
     Returns
     -------
-    Tuned
+    TuneResult
 
     Raises
     ------
@@ -148,12 +148,12 @@ def prune_and_tune(
         If an argument is outside its range, the model has no prunable weight, or ``resume`` holds the state of a call
         with another argument; nothing has been changed then.
     """
-    options, goals = TrainOptions.of(options, changes, epochs=1), ratios(schedule, final, steps)
+    options, goals = TrainOptions.of(options, changes, epochs=1), ratios(schedule, ratio, steps)
     groups = find_weights(arguments.evaluating(model))
     total = sum(group.size for group in groups)
     criterion = CRITERIA.find(criterion, "criterion")
     validation, source = as_split(validation, name="validation"), batches(train, name="train")
-    identity = {"train": source, "validation": validation, "final": final, "schedule": schedule, "steps": steps}
+    identity = {"train": source, "validation": validation, "ratio": ratio, "schedule": schedule, "steps": steps}
     identity |= {"last_epochs": last_epochs, "criterion": criterion, "scope": scope, "loss": loss, "metric": metric}
     identity |= {"tolerance": tolerance, "model": InPlace(model), **options.identity}
     checkpoint = Checkpoint(options.resume, identity)
@@ -167,7 +167,7 @@ def prune_and_tune(
             scores = score(model, groups, criterion, train, loss=scoring_loss(loss), seed=seed)
             chosen = plan(_with_gone_first(scores, reached), ratio=goals[step], scope=scope)
             rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
-            with held(model, chosen):
+            with keep_zeros(model, chosen):
                 before = metric(model, validation)
                 if rounds:
                     fit(model, train, loss, options, epochs=rounds, seed=seed, resume=None)
@@ -182,7 +182,7 @@ def prune_and_tune(
                 model.load_state_dict(good)
             checkpoint.save(**state | {"plan": reached and reached.to_json()})
     checkpoint.finish()
-    return Tuned(reached, state["rows"], state["stopped"])
+    return TuneResult(reached, state["rows"], state["stopped"])
 
 
 def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:

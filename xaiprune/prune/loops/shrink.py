@@ -20,7 +20,7 @@ from ..costs import Costs, mac_costs
 from ..planning import plan
 from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, UnitGroup, find_units
-from .budget import Budget
+from .budget import ExplanationBudget
 from .recalibrate import recalibrate, running_norms
 from .schedules import Schedule, ratios
 
@@ -37,17 +37,17 @@ class Cutting:
         ``(model, units, example) -> Costs``: what counts.
     rescale : callable, optional
         ``(scores, costs) -> Scores`` before they are ranked, such as ``lambda s, c: s.per(c.per_unit())``.
-    floor, round_to : int
+    min_units, round_to : int
         As for :func:`plan`.
     """
 
     units: Callable[[nn.Module, torch.Tensor], list[UnitGroup]] = find_units
     costs: Callable[[nn.Module, list[UnitGroup], torch.Tensor], Costs] = mac_costs
     rescale: Callable[[Scores, Costs], Scores] | None = None
-    floor: int = 1
+    min_units: int = 1
     round_to: int = 1
 
-    def plan(self, scores: Scores, costs: Costs, target: float) -> Plan:
+    def plan(self, scores: Scores, costs: Costs, cost_target: float) -> Plan:
         """The plan that leaves a share of the costs.
 
         Parameters
@@ -55,21 +55,21 @@ class Cutting:
         scores : Scores
         costs : Costs
             Of the same groups.
-        target : float
+        cost_target : float
             From 1 on nothing has to go, and nothing goes.
 
         Returns
         -------
         Plan
         """
-        if target >= 1:
+        if cost_target >= 1:
             return Plan(scores.groups, {})
         scores = scores if self.rescale is None else self.rescale(scores, costs)
-        return plan(scores, target=target, costs=costs, floor=self.floor, round_to=self.round_to)
+        return plan(scores, cost_target=cost_target, costs=costs, min_units=self.min_units, round_to=self.round_to)
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class ShrinkResult:
     """What :func:`shrink` leaves.
 
     Attributes
@@ -98,7 +98,7 @@ def shrink(
     validation: Split,
     options: TrainOptions | None = None,
     *,
-    target: float,
+    cost_target: float,
     calibration: Split,
     steps: int = 4,
     schedule: str | Schedule = "linear",
@@ -107,9 +107,9 @@ def shrink(
     last_epochs: int | None = None,
     loss: Callable | Sequence[Callable] = classification_loss,
     metric: Metric = ACCURACY,
-    budget: Budget | None = None,
+    budget: ExplanationBudget | None = None,
     **changes,
-) -> Shrunk:
+) -> ShrinkResult:
     """Cut, re-calibrate and tune in turn, until a share of the cost is left.
 
     Every step scores the units of the model as it is by then. The model that came in is not changed.
@@ -123,7 +123,7 @@ def shrink(
     options : TrainOptions, optional
         Of the tuning after each step; by default one epoch, and 0 epochs are no tuning. Step number k, from 0, is
         scored and tuned with the seed ``seed + k``.
-    target : float
+    cost_target : float
         Share of the cost that is left at the end, in (0, 1).
     calibration : Split, or data of another form
         To score on, and to re-calibrate with.
@@ -136,12 +136,12 @@ def shrink(
     last_epochs : int, optional
         Of tuning after the last step; by default ``epochs``.
     loss : callable or sequence of callable
-        To tune and to score with: ``distill.towards(freeze(model))`` distils from the model that came in, and scores by
-        the targets (see ``training.scoring_loss``). Several losses are a trade: where a step overspends the budget it
-        is tuned again with the next one, such as one that asks for the model's attention too, with a rising weight; the
-        first one scores.
+        To tune and to score with: ``distill.distillation_loss(freeze(model))`` distils from the model that came in, and
+        scores by the targets (see ``training.scoring_loss``). Several losses are a trade: where a step overspends the
+        budget it is tuned again with the next one, such as one that asks for the model's attention too, with a rising
+        weight; the first one scores.
     metric : Metric
-    budget : Budget, optional
+    budget : ExplanationBudget, optional
         A step that overspends it with every loss ends the run, and the step before is given back.
     **changes
         Options by name, as for ``training.fit``. ``resume`` keeps the state after each step, and beside it that of the
@@ -149,7 +149,7 @@ def shrink(
 
     Returns
     -------
-    Shrunk
+    ShrinkResult
 
     Raises
     ------
@@ -158,18 +158,19 @@ def shrink(
     """
     options, cutting = TrainOptions.of(options, changes, epochs=1), Cutting() if cutting is None else cutting
     arguments.evaluating(model)
-    arguments.share(target, "target", what="the share of the cost that is left")
-    goals = [1 - ratio for ratio in ratios(schedule, 1 - target, steps)]
+    arguments.share(cost_target, "cost_target", what="the share of the cost that is left")
+    goals = [1 - ratio for ratio in ratios(schedule, 1 - cost_target, steps)]
     losses = (loss,) if callable(loss) else tuple(loss)
     if not losses:
         raise ValueError("loss is empty: give one loss, or several in the order in which they are tried.")
     criterion = CRITERIA.find(criterion, "criterion")
     validation = as_split(validation, name="validation")
     calibration = as_split(calibration, name="calibration")
-    identity = {"model": model, "train": batches(train, name="train"), "validation": validation, "target": target}
-    identity |= {"calibration": calibration, "steps": steps, "schedule": schedule, "criterion": criterion}
-    identity |= {"cutting": cutting, "last_epochs": last_epochs, "loss": losses, "metric": metric, "budget": budget}
-    checkpoint = Checkpoint(options.resume, identity | options.identity)
+    identity = {"model": model, "train": batches(train, name="train"), "validation": validation}
+    identity |= {"calibration": calibration, "cost_target": cost_target, "steps": steps, "schedule": schedule}
+    identity |= {"criterion": criterion, "cutting": cutting, "last_epochs": last_epochs, "loss": losses}
+    identity |= {"metric": metric, "budget": budget, **options.identity}
+    checkpoint = Checkpoint(options.resume, identity)
     example = validation[0][:1]
     groups = cutting.units(model, example)
     whole = cutting.costs(model, groups, example).total
@@ -208,4 +209,4 @@ def shrink(
             break
         smaller, done = candidate, done.then(chosen)
     checkpoint.finish()
-    return Shrunk(smaller, done, rows, stopped)
+    return ShrinkResult(smaller, done, rows, stopped)

@@ -10,7 +10,7 @@ from ..scoring import Scores
 from ..units import UnitGroup
 
 
-def chunks_of(group: UnitGroup, floor: int, round_to: int) -> np.ndarray:
+def chunks_of(group: UnitGroup, min_units: int, round_to: int) -> np.ndarray:
     """Numbers of units that can go from a group one after another: what stays is a multiple of round_to.
 
     Units that are no layer's width, such as blocks, go one by one. ValueError if the group is smaller than round_to.
@@ -21,7 +21,7 @@ def chunks_of(group: UnitGroup, floor: int, round_to: int) -> np.ndarray:
             f"round_to = {round_to} is larger than group {group.name!r} of {group.size} units, which could lose "
             "nothing: take a smaller one, or leave the group out with scores.only(...)."
         )
-    stays = np.arange((group.size - 1) // round_to * round_to, floor - 1, -round_to)
+    stays = np.arange((group.size - 1) // round_to * round_to, min_units - 1, -round_to)
     return -np.diff(np.concatenate([[group.size], stays]))
 
 
@@ -36,13 +36,13 @@ def ranked(scores: Scores, chunks: list[np.ndarray], scope: str) -> tuple[np.nda
     return places, steps, np.argsort(np.concatenate(ranks), kind="stable")  # ties: by group, then by index
 
 
-def ranked_chunks(scores: Scores, scope: str, floor: int, round_to: int) -> tuple[np.ndarray, np.ndarray]:
+def ranked_chunks(scores: Scores, scope: str, min_units: int, round_to: int) -> tuple[np.ndarray, np.ndarray]:
     """Chunks of units in the order in which they go: the place of each one's group, and its size.
 
     A group whose chunks do not rise in rank gives them up in its own order all the same.
     """
-    check_limits(scope, floor, round_to)
-    chunks = [chunks_of(group, floor, round_to) for group in scores.groups]
+    check_limits(scope, min_units, round_to)
+    chunks = [chunks_of(group, min_units, round_to) for group in scores.groups]
     places, _, order = ranked(scores, chunks, scope)
     seen, sizes = [0] * len(chunks), []
     for place in places[order]:
@@ -51,9 +51,9 @@ def ranked_chunks(scores: Scores, scope: str, floor: int, round_to: int) -> tupl
     return places[order], np.array(sizes, int)
 
 
-def check_limits(scope: str, floor: int, round_to: int) -> None:
+def check_limits(scope: str, min_units: int, round_to: int) -> None:
     """Raise ValueError for a scope that does not exist, or limits that are not whole numbers of at least 1."""
-    whole(floor, "floor")
+    whole(min_units, "min_units")
     whole(round_to, "round_to")
     choice(scope, "scope", ("global", "uniform"))
 

@@ -25,15 +25,15 @@ def plan(
     coefficients: Mapping[str, float] | None = None,
     threshold: float | Mapping[str, float] | None = None,
     pattern: tuple[int, int] | None = None,
-    target: float | None = None,
+    cost_target: float | None = None,
     costs: Costs | None = None,
     scope: str = "global",
-    floor: int = 1,
+    min_units: int = 1,
     round_to: int = 1,
 ) -> Plan:
     """Decide which units go: the lowest-scored ones, exactly as many as asked for.
 
-    Exactly one of ``ratio``, ``k``, ``coefficients``, ``threshold``, ``pattern`` and ``target`` says how many.
+    Exactly one of ``ratio``, ``k``, ``coefficients``, ``threshold``, ``pattern`` and ``cost_target`` says how many.
 
     Parameters
     ----------
@@ -45,20 +45,20 @@ def plan(
         Number of units that go, exactly.
     coefficients : mapping of str to float, optional
         Group name to the share of its units that goes, in [0, 1]; groups not named lose nothing. At least
-        ``floor`` units stay, also at 1. A warning says where none goes at all.
+        ``min_units`` units stay, also at 1. A warning says where none goes at all.
     threshold : float or mapping of str to float, optional
-        Units with a score below it go, but for the ``floor`` best of a group; one number for all groups, or one for
+        Units with a score below it go, but for the ``min_units`` best of a group; one number for all groups, or one for
         each of some groups.
     pattern : tuple of int, optional
         ``(n, m)``, such as (2, 4), for single weights: of every m neighbouring inputs of an output, the n with the
         highest scores stay.
-    target : float, optional
+    cost_target : float, optional
         Share of ``costs`` that may be left, in (0, 1): as few units go as it takes.
     costs : Costs, optional
-        What ``target`` is a share of: ``mac_costs(...)`` or ``latency_costs(...)`` of the same groups.
+        What ``cost_target`` is a share of: ``mac_costs(...)`` or ``latency_costs(...)`` of the same groups.
     scope : {"global", "uniform"}
-        For ``ratio``, ``k`` and ``target``: rank all units together, or take the same share from every group.
-    floor : int
+        For ``ratio``, ``k`` and ``cost_target``: rank all units together, or take the same share from every group.
+    min_units : int
         Units that stay in every group, at least 1.
     round_to : int
         The number of units that stay in a group that loses any is a multiple of this.
@@ -77,30 +77,30 @@ def plan(
     """
     if not isinstance(scores, Scores):
         raise TypeError(f"scores must be a Scores, as score() returns it, got {type(scores).__name__}.")
-    if sum(value is not None for value in (ratio, k, coefficients, threshold, pattern, target)) != 1:
+    if sum(value is not None for value in (ratio, k, coefficients, threshold, pattern, cost_target)) != 1:
         raise ValueError("give exactly one of ratio, k, coefficients, threshold, pattern and target.")
-    if (target is None) != (costs is None):
+    if (cost_target is None) != (costs is None):
         raise ValueError("target and costs go together: target is the share of costs that may be left.")
-    check_limits(scope, floor, round_to)
+    check_limits(scope, min_units, round_to)
     if round_to != 1 and (threshold is not None or pattern is not None):
         raise ValueError("round_to does not go with threshold and pattern: these say by themselves what stays.")
     if coefficients is not None:
-        chosen = lowest(scores, counts_from(scores.groups, coefficients, floor, round_to))
+        chosen = lowest(scores, counts_from(scores.groups, coefficients, min_units, round_to))
         if not len(chosen) and any(coefficients.values()):
-            told = "coefficients remove nothing: none is half a unit of its group, or floor and round_to keep all"
-            warnings.warn(f"{told} (floor={floor}, round_to={round_to}).", stacklevel=2)
+            told = "coefficients remove nothing: none is half a unit of its group, or min_units and round_to keep all"
+            warnings.warn(f"{told} (min_units={min_units}, round_to={round_to}).", stacklevel=2)
         return chosen
     if threshold is not None:
-        return _below(scores, threshold, floor)
-    if target is not None:
-        return to_target(scores, costs, target, scope=scope, floor=floor, round_to=round_to)
+        return _below(scores, threshold, min_units)
+    if cost_target is not None:
+        return to_target(scores, costs, cost_target, scope=scope, min_units=min_units, round_to=round_to)
     if pattern is not None:
         return n_of_m(scores, *pattern)
-    chunks = [chunks_of(group, floor, round_to) for group in scores.groups]
+    chunks = [chunks_of(group, min_units, round_to) for group in scores.groups]
     if ratio is not None:
         k, told = _near(share(ratio, "ratio", zero=True), sum(group.size for group in scores.groups), chunks)
         if told:
-            warnings.warn(f"{told} (floor={floor}, round_to={round_to}).", stacklevel=2)
+            warnings.warn(f"{told} (min_units={min_units}, round_to={round_to}).", stacklevel=2)
     else:
         k = whole(k, "k", 0)
         if (possible := _nearest_feasible(k, chunks)) != k:
@@ -127,9 +127,9 @@ def lowest(scores: Scores, counts: Mapping[str, int]) -> Plan:
 
 
 def counts_from(
-    groups: Sequence[UnitGroup], coefficients: Mapping[str, float], floor: int = 1, round_to: int = 1
+    groups: Sequence[UnitGroup], coefficients: Mapping[str, float], min_units: int = 1, round_to: int = 1
 ) -> dict[str, int]:
-    """Units to remove from each group for soft coefficients: ``round(alpha_g n_g)``, at least ``floor`` stay.
+    """Units to remove from each group for soft coefficients: ``round(alpha_g n_g)``, at least ``min_units`` stay.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def counts_from(
     counts = {}
     for group in groups:
         wanted = int(coefficients.get(group.name, 0) * group.size + 0.5)
-        possible = np.cumsum([0, *chunks_of(group, floor, round_to)])
+        possible = np.cumsum([0, *chunks_of(group, min_units, round_to)])
         counts[group.name] = int(possible[possible <= wanted].max())
     return counts
 
@@ -159,7 +159,7 @@ def check_names(given: Iterable[str], known: Iterable[str], argument: str) -> No
             raise ValueError(f"{argument} names group {name!r}, which does not exist{rest}")
 
 
-def _below(scores: Scores, threshold: float | Mapping[str, float], floor: int) -> Plan:
+def _below(scores: Scores, threshold: float | Mapping[str, float], min_units: int) -> Plan:
     """The plan of a threshold."""
     if not isinstance(threshold, Mapping):
         threshold = {group.name: threshold for group in scores.groups}
@@ -169,8 +169,8 @@ def _below(scores: Scores, threshold: float | Mapping[str, float], floor: int) -
         if not isinstance(value, int | float) or math.isnan(value):
             raise ValueError(f"threshold must be a number, got {value!r} for group {name!r}.")
         below = np.flatnonzero(scores[name].numpy() < value)
-        if len(below) > len(scores[name]) - floor:
-            below = scores.order(name)[: max(0, len(scores[name]) - floor)].numpy()
+        if len(below) > len(scores[name]) - min_units:
+            below = scores.order(name)[: max(0, len(scores[name]) - min_units)].numpy()
         removed[name] = below
     if not any(map(len, removed.values())):
         lowest_score = min(scores[name].min().item() for name in threshold)

@@ -1,7 +1,7 @@
 """Scores: how much each unit matters, by one criterion."""
 
 from .criteria import CRITERIA, YEOM, Criterion, Evidence
-from .fairness import against, entry_masks, entry_relevance, masked_entries
+from .fairness import entry_masks, entry_relevance, fair_scores, masked_entries
 from .obd_obs import Damage, InverseFisher, inverse_fisher, obd, obs, obs_in_turn, surgery, with_gradient
 from .scores import NORMALISATIONS, Scores, score
 
@@ -14,9 +14,9 @@ __all__ = [
     "Evidence",
     "InverseFisher",
     "Scores",
-    "against",
     "entry_masks",
     "entry_relevance",
+    "fair_scores",
     "inverse_fisher",
     "masked_entries",
     "obd",

@@ -1,7 +1,7 @@
 """Prune what matters to a sensitive attribute and not to the task, as a second model's relevance tells.
 
 After XTranPrune (Ghadiri et al., MICCAI 2024), which masks single entries of attention; the rule here is that of its
-published code. The structural version, :func:`against`, ranks heads, neurons or dimensions, which can be cut.
+published code. The structural version, :func:`fair_scores`, ranks heads, neurons or dimensions, which can be cut.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import nn
 
 from ...core import evaluating, nonempty, share
 from ...data import Split
-from ...explain import explained, watching
+from ...explain import explained_output, watching_attention
 from ...explain.relevance import modified_gradients
 from ...graph import changing
 from .scores import Scores
@@ -50,12 +50,12 @@ def entry_relevance(
     evaluating(model)
     nonempty(split, "split")
     for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
-        with torch.enable_grad(), modified_gradients(model, composite) as trace, watching(model) as seen:
+        with torch.enable_grad(), modified_gradients(model, composite) as trace, watching_attention(model) as seen:
             outputs = model(trace.watch(images))
             shown = dict(seen)
             if not shown or not all(weights.requires_grad for weights in shown.values()):
                 raise ValueError(f"composite {composite!r} gives the entries of this model's attention no relevance.")
-            found = torch.autograd.grad(explained(outputs, labels).sum(), list(shown.values()))
+            found = torch.autograd.grad(explained_output(outputs, labels).sum(), list(shown.values()))
         for (name, weights), gradient in zip(shown.items(), found):
             mine = (weights.detach() * gradient).abs().sum(0, dtype=torch.float64)
             total[name] = total.get(name, 0) + mine
@@ -63,7 +63,7 @@ def entry_relevance(
 
 
 def entry_masks(
-    task: Mapping[str, torch.Tensor], attribute: Mapping[str, torch.Tensor], *, protect: float = 0.8, rate: float = 0.3
+    task: Mapping[str, torch.Tensor], attribute: Mapping[str, torch.Tensor], *, protect: float = 0.8, ratio: float = 0.3
 ) -> dict[str, torch.Tensor]:
     """Which entries stay: in every head, those that matter to the task, and of the others all but a share.
 
@@ -73,7 +73,7 @@ def entry_masks(
         Of :func:`entry_relevance`, from a model for the task and from one for the attribute: shape ``(heads, T, T)``.
     protect : float
         Share of a head's entries that stays, those of most relevance to the task.
-    rate : float
+    ratio : float
         Share of the others that goes, those of most relevance to the attribute.
 
     Returns
@@ -87,7 +87,7 @@ def entry_masks(
         If the two models do not have the same attention, or a share is outside [0, 1].
     """
     share(protect, "protect", zero=True, one=True)
-    share(rate, "rate", zero=True, one=True)
+    share(ratio, "ratio", zero=True, one=True)
     if {k: v.shape for k, v in task.items()} != {k: v.shape for k, v in attribute.items()}:
         raise ValueError("task and attribute come from models with different attention.")
     found = {}
@@ -96,7 +96,7 @@ def entry_masks(
         free = mine.shape[1] - round(protect * mine.shape[1])
         open_to = mine.argsort(dim=1, stable=True)[:, :free]
         order = theirs.gather(1, open_to).argsort(dim=1, descending=True, stable=True)
-        gone = open_to.gather(1, order[:, : round(rate * free)])
+        gone = open_to.gather(1, order[:, : round(ratio * free)])
         found[name] = torch.ones_like(mine, dtype=torch.bool).scatter(1, gone, False).view(values.shape)
     return found
 
@@ -128,7 +128,7 @@ def masked_entries(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> Itera
         yield model
 
 
-def against(task: Scores, attribute: Scores, weight: float = 1.0) -> Scores:
+def fair_scores(task: Scores, attribute: Scores, weight: float = 1.0) -> Scores:
     """A ranking in which those units go first that matter to the attribute and not to the task.
 
     Both scores become ranks over all units, from 0 to 1, and ``weight`` times the attribute's is taken off the task's.

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...curvature import batches, check_request, gradients
+from ...curvature import batches, check_request, per_sample_gradients
 from ...data import Split
 from ..units import Plan
 
@@ -116,7 +116,7 @@ def inverse_fisher(
         raise ValueError(f"damping must be positive, got {damping:g}: without it the Fisher has no inverse.")
     fisher: dict[str, torch.Tensor] = {}
     for images, labels in batches(data, batch_size):
-        for name, values in gradients(model, images, labels, loss, names).items():
+        for name, values in per_sample_gradients(model, images, labels, loss, names).items():
             if not torch.isfinite(values).all():
                 raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite?")
             rows = in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)

@@ -47,12 +47,12 @@ def global_ranking(problem: SoftProblem, scores: Scores) -> SoftResult | None:
     low, high = 0, int((problem.sizes - 1).sum())
     while low < high:  # the fewest units that reach the least sparsity allowed
         middle = (low + high) // 2
-        if _sparsity(problem, plan(scores, k=middle)) >= problem.rho - problem.epsilon:
+        if _sparsity(problem, plan(scores, k=middle)) >= problem.target_sparsity - problem.epsilon:
             high = middle
         else:
             low = middle + 1
     chosen = plan(scores, k=low)
-    if abs(_sparsity(problem, chosen) - problem.rho) > problem.epsilon:
+    if abs(_sparsity(problem, chosen) - problem.target_sparsity) > problem.epsilon:
         return None
     return watch.result(f"global {scores.criterion}", chosen, problem.value_of_plan(chosen), [])
 

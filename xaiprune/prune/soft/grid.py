@@ -75,7 +75,8 @@ def grid_search(
     counts = combinations(problem, levels)
     if not len(counts):
         raise ValueError(
-            f"no combination of {levels} levels has |S - {problem.rho:g}| <= {problem.epsilon:g}: take more levels."
+            f"no combination of {levels} levels has |S - {problem.target_sparsity:g}| <= {problem.epsilon:g}: "
+            "take more levels."
         )
     keys = [tuple(map(int, row)) for row in counts]
     problem.remember(

@@ -37,8 +37,8 @@ class SoftProblem:
         They rank the units inside each group.
     data : Split or torch.Tensor
         What the metric is measured on; a tensor is inputs without labels.
-    rho : float
-        Wanted share of the parameters that goes, in (0, 1).
+    target_sparsity : float
+        Wanted share of the parameters that goes, in (0, 1): rho.
     epsilon : float
         How far the measured sparsity may be from ``rho``.
     metric : Metric
@@ -62,13 +62,13 @@ class SoftProblem:
         model: nn.Module,
         scores: Scores,
         data: Split | torch.Tensor,
-        rho: float,
+        target_sparsity: float,
         epsilon: float = 0.01,
         *,
         metric: Metric = PSNR,
     ):
         self.model = arguments.evaluating(model)
-        self.rho = arguments.share(rho, "rho")
+        self.target_sparsity = arguments.share(target_sparsity, "target_sparsity")
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive, got {epsilon:g}.")
         self.data = Split(data, None) if isinstance(data, torch.Tensor) else data
@@ -116,12 +116,12 @@ class SoftProblem:
 
     def meets(self, counts) -> np.ndarray:
         """Whether ``|S - rho| <= epsilon``, for counts of shape ``(..., groups)``."""
-        return np.abs(self.sparsity(counts) - self.rho) <= self.epsilon
+        return np.abs(self.sparsity(counts) - self.target_sparsity) <= self.epsilon
 
     @property
     def target(self) -> float:
         """The sparsity to aim at: the least that is allowed, with a fifth of epsilon to spare."""
-        return self.rho - 0.8 * self.epsilon
+        return self.target_sparsity - 0.8 * self.epsilon
 
     @property
     def intact(self) -> float:
@@ -163,9 +163,9 @@ class SoftProblem:
 
     def check(self, sparsity: float) -> None:
         """Raise ValueError, with the sparsity that was found, if it is outside the allowed band."""
-        if abs(sparsity - self.rho) > self.epsilon:
+        if abs(sparsity - self.target_sparsity) > self.epsilon:
             raise ValueError(
-                f"the method ended at S = {sparsity:.4f}, outside |S - {self.rho:g}| <= {self.epsilon:g}: "
+                f"the method ended at S = {sparsity:.4f}, outside |S - {self.target_sparsity:g}| <= {self.epsilon:g}: "
                 "whole units allow no closer plan on its way. Take a larger epsilon, or that sparsity as rho."
             )
 
@@ -180,10 +180,10 @@ class SoftProblem:
 
     def _check_reachable(self) -> None:
         most = float(self.sparsity(self.sizes - 1))
-        if self.rho > most + self.epsilon:
+        if self.target_sparsity > most + self.epsilon:
             raise ValueError(
-                f"rho = {self.rho:g} cannot be reached: with one unit left in every group the sparsity is {most:.4f}, "
-                f"so the nearest reachable is {most:.4f}."
+                f"target_sparsity = {self.target_sparsity:g} cannot be reached: with one unit left in every group "
+                f"the sparsity is {most:.4f}, so the nearest reachable is {most:.4f}."
             )
 
 

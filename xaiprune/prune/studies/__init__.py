@@ -1,26 +1,26 @@
 """Studies of a network before it is pruned: sensitivity, rates, reference draws, profiles."""
 
-from .rates import RATES, RateCurve, lowest_units, rate_curve, switched_off
-from .reference import carriers, overlaps, reference_draws, unit_scores
-from .sensitivity import WHOLE, allocate, cliffs, scan
-from .weight_profile import FlowRecorder, candidate, gradient_flow, weight_profile
+from .ratio_curve import RATIOS, RatioCurve, ablated, lowest_units, ratio_curve
+from .reference import contrast_scores, overlaps, reference_draws, unit_scores
+from .sensitivity import WHOLE, allocate_ratios, cliffs, scan
+from .weight_profile import FlowRecorder, gradient_flow, suits_magnitude, weight_profile
 
 __all__ = [
-    "RATES",
+    "RATIOS",
     "WHOLE",
     "FlowRecorder",
-    "RateCurve",
-    "allocate",
-    "candidate",
-    "carriers",
+    "RatioCurve",
+    "ablated",
+    "allocate_ratios",
     "cliffs",
+    "contrast_scores",
     "gradient_flow",
     "lowest_units",
     "overlaps",
-    "rate_curve",
+    "ratio_curve",
     "reference_draws",
     "scan",
-    "switched_off",
+    "suits_magnitude",
     "unit_scores",
     "weight_profile",
 ]

@@ -97,7 +97,7 @@ def reference_draws(
 def unit_scores(
     model: nn.Module,
     units: list[UnitGroup],
-    criterion: Criterion | str = "relevance",
+    criterion: Criterion | str = "taylor",
     *,
     loss: Callable = classification_loss,
     seed: int = 0,
@@ -130,12 +130,12 @@ def unit_scores(
     return function
 
 
-def carriers(
+def contrast_scores(
     model: nn.Module,
     units: list[UnitGroup],
     present: Split,
     absent: Split,
-    criterion: Criterion | str = "relevance",
+    criterion: Criterion | str = "taylor",
     *,
     loss: Callable = classification_loss,
     seed: int = 0,

@@ -127,7 +127,7 @@ def cliffs(rows: Iterable[dict], points: float = 2.0) -> dict[str, float | None]
     return edges
 
 
-def allocate(scores: Scores, rows: Iterable[dict], ratio: float, step: float = 0.005) -> Plan:
+def allocate_ratios(scores: Scores, rows: Iterable[dict], ratio: float, step: float = 0.005) -> Plan:
     """Spend a global budget where the scan says that it costs least.
 
     The losses of the groups are taken to add up. From nothing, the step that costs least per unit is taken again and

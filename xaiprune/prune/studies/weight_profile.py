@@ -51,7 +51,7 @@ def weight_profile(model: nn.Module, split: Split | None = None) -> list[dict]:
     return [*rows, _row("whole model", torch.cat(list(values.values()))) | whole]
 
 
-def candidate(rows: list[dict]) -> tuple[bool, str]:
+def suits_magnitude(rows: list[dict]) -> tuple[bool, str]:
     """Whether a profile speaks for pruning by magnitude, and why.
 
     Two signs count: the smaller half of the weights holds clearly less of the squared norm than a normal distribution's

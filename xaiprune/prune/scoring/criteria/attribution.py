@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ....curvature import per_sample
-from ....explain import explained
+from ....explain import explained_output
 from ....explain.relevance import Composite, modified_gradients
 from ...applying import gated_by
 from .evidence import Evidence
@@ -125,7 +125,7 @@ def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
 def weight_gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of the loss's gradient with respect to the weight."""
     names = [group.name for group in evidence.groups]
-    found = per_sample.moments(evidence.model, evidence.data, evidence.loss, power=1, names=names)
+    found = per_sample.gradient_moments(evidence.model, evidence.data, evidence.loss, power=1, names=names)
     return {name: found[name].flatten() for name in names}
 
 
@@ -137,7 +137,7 @@ def logits(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torc
             f"this criterion explains a class's logit, but the model's outputs have shape {tuple(outputs.shape)}; "
             "take taylor or fisher with a loss instead."
         )
-    return explained(outputs, labels)
+    return explained_output(outputs, labels)
 
 
 def _answers(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,7 @@ class Evidence:
 Rule = Callable[[Evidence], dict[str, torch.Tensor]]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Criterion:
     """A named way to score units.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from ....explain import watching
+from ....explain import watching_attention
 from .evidence import Evidence
 
 
@@ -31,7 +31,7 @@ def confidence(evidence: Evidence) -> dict[str, torch.Tensor]:
 def _of_heads(evidence: Evidence, measure: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
     """Mean over images of a measure of each head's attention ``(N, heads, T, T) -> (N, heads)``."""
     total = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in evidence.groups}
-    with torch.no_grad(), watching(evidence.model) as seen:
+    with torch.no_grad(), watching_attention(evidence.model) as seen:
         for images in evidence.data.images.split(100):
             evidence.model(images)
             for group in evidence.groups:

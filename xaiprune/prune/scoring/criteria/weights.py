@@ -37,7 +37,7 @@ def obs(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 def _scaled(evidence: Evidence, power: int, factor: float) -> dict[str, torch.Tensor]:
     names, weights = _names(evidence), _weights(evidence)
-    moments = per_sample.moments(evidence.model, evidence.data, evidence.loss, power=power, names=names)
+    moments = per_sample.gradient_moments(evidence.model, evidence.data, evidence.loss, power=power, names=names)
     return {name: factor * weights[name].abs().pow(power) * moments[name].flatten() for name in names}
 
 

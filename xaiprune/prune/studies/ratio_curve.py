@@ -18,39 +18,39 @@ from ..applying import gated_by
 from ..planning import check_names
 from ..scoring import Scores
 
-#: The pruning rates of Hatefi et al. 2024 (arXiv 2408.12568): 0 to 95 % in 20 steps.
-RATES = tuple(round(0.05 * step, 2) for step in range(20))
+#: The pruning ratios of Hatefi et al. 2024 (arXiv 2408.12568): 0 to 95 % in 20 steps.
+RATIOS = tuple(round(0.05 * step, 2) for step in range(20))
 
 
 @dataclass(frozen=True)
-class RateCurve:
-    """A metric at rising pruning rates.
+class RatioCurve:
+    """A metric at rising pruning ratios.
 
     Attributes
     ----------
     criterion : str
-    rates, values : tuple of float
+    ratios, values : tuple of float
         Shares of all units that are gone, and the metric there.
     """
 
     criterion: str
-    rates: tuple[float, ...]
+    ratios: tuple[float, ...]
     values: tuple[float, ...]
 
     @property
     def a_pr(self) -> float:
-        """Mean of the metric over the rates: the area under the curve."""
+        """Mean of the metric over the ratios: the area under the curve."""
         return sum(self.values) / len(self.values)
 
     @property
     def top_pr(self) -> float:
-        """The highest rate at which at least 95 % of the first value is left."""
-        return max(rate for rate, value in zip(self.rates, self.values) if value >= 0.95 * self.values[0])
+        """The highest ratio at which at least 95 % of the first value is left."""
+        return max(ratio for ratio, value in zip(self.ratios, self.values) if value >= 0.95 * self.values[0])
 
 
-def rate_curve(
-    model: nn.Module, scores: Scores, split: Split, *, rates: Sequence[float] = RATES, metric: Metric = ACCURACY
-) -> RateCurve:
+def ratio_curve(
+    model: nn.Module, scores: Scores, split: Split, *, ratios: Sequence[float] = RATIOS, metric: Metric = ACCURACY
+) -> RatioCurve:
     """Close the lowest-scored units, all groups ranked together, and measure at every rate.
 
     Units are closed by gates and not by a plan, so that a group may lose all of its units.
@@ -63,44 +63,44 @@ def rate_curve(
         Of channels, neurons, heads or whole blocks: units that a gate can close.
     split : Split
         Validation images: never the ones that were scored on.
-    rates : sequence of float
+    ratios : sequence of float
         Rising shares from 0, each below 1; the first is what Top-PR compares with.
     metric : Metric
 
     Returns
     -------
-    RateCurve
+    RatioCurve
 
     Raises
     ------
     ValueError
-        If the rates do not rise from 0 to below 1, the model is in training mode, split is empty, or the units are of
+        If the ratios do not rise from 0 to below 1, the model is in training mode, split is empty, or the units are of
         a kind that no gate can close.
     """
     evaluating(model)
     nonempty(split, "split")
-    rates = tuple(rates)
-    if not rates or rates[0] != 0 or not all(low < high < 1 for low, high in itertools.pairwise(rates)):
-        raise ValueError(f"rates must rise from 0 to below 1, got {rates}.")
+    ratios = tuple(ratios)
+    if not ratios or ratios[0] != 0 or not all(low < high < 1 for low, high in itertools.pairwise(ratios)):
+        raise ValueError(f"ratios must rise from 0 to below 1, got {ratios}.")
     values = []
-    for rate in rates:
-        with switched_off(model, scores, lowest_units(scores, rate)):
+    for ratio in ratios:
+        with ablated(model, scores, lowest_units(scores, ratio)):
             values.append(metric(model, split))
-    return RateCurve(scores.criterion, rates, tuple(values))
+    return RatioCurve(scores.criterion, ratios, tuple(values))
 
 
-def lowest_units(scores: Scores, rate: float) -> dict[str, list[int]]:
+def lowest_units(scores: Scores, ratio: float) -> dict[str, list[int]]:
     """The lowest-scored share of all units, ties by group and index: group name to units."""
     places = [(name, unit) for name, values in scores.values.items() for unit in range(len(values))]
     order = torch.argsort(torch.cat(list(scores.values.values())), stable=True)
     gone: dict[str, list[int]] = {}
-    for place in order[: round(rate * len(places))].tolist():
+    for place in order[: round(ratio * len(places))].tolist():
         name, unit = places[place]
         gone.setdefault(name, []).append(unit)
     return gone
 
 
-def switched_off(model: nn.Module, scores: Scores, gone: Mapping[str, Iterable[int]]):
+def ablated(model: nn.Module, scores: Scores, gone: Mapping[str, Iterable[int]]):
     """A context manager in which some units give nothing: all of a group's, if wanted.
 
     Parameters
