@@ -155,7 +155,7 @@ def test_a_frozen_model_stays_frozen(net, few):
 def test_criteria_work_on_channels():
     model, split = zoo.load("lenet-5"), data.mnist("calibration", 50)
     units = find_units(model, split.images[:1])
-    for name in ("relevance", "gradient", "integrated-gradients", "magnitude", "taylor", "activation", "random"):
+    for name in ("relevance", "gradient", "integrated gradients", "magnitude", "taylor", "activation", "random"):
         scores = score(model, units, name, split)
         assert all(torch.isfinite(values).all() for values in scores.values.values())
 

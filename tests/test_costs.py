@@ -190,7 +190,7 @@ def test_a_block_costs_what_its_layers_cost():
 def test_costs_take_any_curve(images):
     units = find_units(separable(), images[:1])
     layers = [Layer("0", 1, 12, False, 0, (1, 6, 6))]
-    costs = Costs(units, layers, {"0": lambda reads, makes: reads + makes**2}, fixed=5.0, unit="fees")
+    costs = Costs(units, layers, {"0": lambda reads, makes: reads + makes**2}, fixed=5.0, measured_in="fees")
     assert costs.total == 5 + 1 + 144
     assert costs.of({units[0].name: [0, 1]}) == 5 + 1 + 100
 

@@ -256,7 +256,7 @@ def test_plans_follow_each_other():
 
 
 def test_shrinking_trades_before_it_stops(model, splits):
-    data, more = options(splits, steps=1, target=0.5)
+    data, more = options(splits, steps=1, cost_target=0.5)
     tried = []
 
     def remembered(name):
@@ -303,7 +303,7 @@ def test_recalibration_weighs_all_images_alike(model, splits):
 
 def test_shrinking_skips_a_step_that_is_reached_already_and_models_without_norms(splits):
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 3)).eval()
-    data, more = options(splits, target=0.5, steps=3, schedule="one-shot", epochs=0)
+    data, more = options(splits, cost_target=0.5, steps=3, schedule="one-shot", epochs=0)
     done = shrink(model, *data, **more)
     assert [row["share"] <= 0.5 for row in done.rows] == [True] * 3
     assert done.rows[1]["cut"] == done.rows[0]["tuned"]

@@ -363,7 +363,7 @@ def test_pruning_and_tuning_reaches_its_ratio_and_what_goes_stays_gone(net):
 
 def test_it_stops_where_the_metric_no_longer_recovers_and_goes_back(net):
     fit(net, data.mnist("train", 2560), classification_loss, epochs=3, lr=5e-3, progress=False)
-    result = tuned(net, final=0.995, steps=6, tolerance=3.0)
+    result = tuned(net, ratio=0.995, steps=6, tolerance=3.0)
     assert result.stopped
     assert [row["recovered"] for row in result.rows] == [True] * (len(result.rows) - 1) + [False]
     assert len(result.plan) == pytest.approx(result.rows[-2]["ratio"] * 1948)
@@ -389,8 +389,8 @@ def test_an_interrupted_run_resumes_to_the_same_end(net, tmp_path, monkeypatch):
     file = tmp_path / "run.pt"
     with pytest.raises(KeyboardInterrupt):
         tuned(net, resume=file)
-    with pytest.raises(ValueError, match="written by a call with another final"):
-        tuned(net, resume=file, final=0.5)
+    with pytest.raises(ValueError, match="written by a call with another ratio"):
+        tuned(net, resume=file, ratio=0.5)
     result = tuned(net, resume=file)
     assert result.rows == expected.rows
     assert result.plan == expected.plan

@@ -120,7 +120,7 @@ def test_criteria_of_a_memory_against_the_definition(lstm):
         assert sizes[unit].item() == pytest.approx(float(total))
 
 
-@pytest.mark.parametrize("criterion", ["activation", "fisher", "relevance", "integrated-gradients", "bn-scale"])
+@pytest.mark.parametrize("criterion", ["activation", "fisher", "relevance", "integrated gradients", "bn-scale"])
 def test_criteria_made_for_channels_are_refused_for_a_memory(lstm, criterion):
     with pytest.raises(ValueError, match=f"criterion '{criterion}' does not rank units of a memory, such as 'memory'"):
         prune.score(lstm, prune.find_memory(lstm), criterion, words.words("calibration", 10))

@@ -52,13 +52,13 @@ HEADLINE = {"cost_target": 0.45, "steps": 2, "schedule": "iterative", "epochs": 
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
-    *("activation", "variance", "relevance", "integrated-gradients", "random"),
+    *("activation", "variance", "relevance", "integrated gradients", "random"),
 )
 RATIOS, DRAWS = (0.1, 0.2, 0.3, 0.5), 20
 
 #: Share of the operations that is left, for the comparison with the peers.
 PEERS_AT = 0.5
-OURS = {"integrated-gradients": None, "taylor": None, "taylor, ranks": "rank", "fisher": None, "relevance": None}
+OURS = {"integrated gradients": None, "taylor": None, "taylor, ranks": "rank", "fisher": None, "relevance": None}
 #: How many of the calibration images a seed draws to score on: the net has hardly any gradient left on its own training
 #: images.
 EVIDENCE = 500

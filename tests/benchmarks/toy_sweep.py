@@ -18,7 +18,7 @@ from xaiprune.training import classification_loss, fit, seed_everything
 COMMAND = "python -m tests.benchmarks.explanations --full"
 SETS, SEEDS, DRAWS, PER_CLASS = ("moons", "circles"), (0, 1, 2, 3, 4), 50, 10
 #: The authors' four by the names of their paper, and five of the kit.
-KIT = ("gradient", "taylor", "fisher", "relevance", "integrated-gradients")
+KIT = ("gradient", "taylor", "fisher", "relevance", "integrated gradients")
 ROWS = {**YEOM, **{f"{name}, this kit": CRITERIA[name] for name in KIT}}
 MODULES = (
     *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "yeom")),

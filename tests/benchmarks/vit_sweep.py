@@ -46,7 +46,7 @@ TUNING = {"epochs": 5, "lr": 1e-3, "augment": partial(flip_and_shift, pixels=1),
 
 #: Rankings whose curves are stored; those of one group of units alone are in the second row.
 CRITERIA = (
-    *("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus", "integrated-gradients", "taylor", "fisher"),
+    *("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus", "integrated gradients", "taylor", "fisher"),
     *("l2", "activation", "random"),
 )
 OF_HEADS = ("attention-entropy", "confidence")

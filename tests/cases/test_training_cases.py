@@ -80,7 +80,7 @@ def test_a_model_of_which_a_part_is_in_training_mode_is_refused(call):
     assert torch.equal(before, model[1].running_mean)
 
 
-GRADIENTS = ("activation", "gradient", "taylor", "fisher", "relevance", "integrated-gradients")
+GRADIENTS = ("activation", "gradient", "taylor", "fisher", "relevance", "integrated gradients")
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def latency_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.
         if key not in known:
             known[key] = _measured(module, layer, len(example), repeats)
         curves[layer.name] = known[key]
-    return Costs(groups, layers, curves, unit="us")
+    return Costs(groups, layers, curves, measured_in="us")
 
 
 def _measured(module: nn.Module, layer: Layer, batch: int, repeats: int) -> Callable[[float, float], float]:

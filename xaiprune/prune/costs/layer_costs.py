@@ -53,7 +53,7 @@ class Costs:
         Layer's name to ``(channels read, channels made) -> cost``.
     fixed : float
         Of everything else.
-    unit : str
+    measured_in : str
         As printed: ``MACs``, ``us``.
 
     Attributes
@@ -69,11 +69,11 @@ class Costs:
         curves: Mapping[str, Callable[[float, float], float]],
         *,
         fixed: float = 0.0,
-        unit: str = "MACs",
+        measured_in: str = "MACs",
     ):
         self.groups = tuple(check_groups(groups).values())
         self.layers = {layer.name: layer for layer in layers}
-        self.curves, self.fixed, self.unit = curves, fixed, unit
+        self.curves, self.fixed, self.measured_in = curves, fixed, measured_in
         self._touched: dict[str, dict[str, dict[str, int]]] = {}  # layer to role to group to slices per unit
         self._of_group: dict[str, set[str]] = {group.name: set() for group in self.groups}
         for group in self.groups:
@@ -171,7 +171,7 @@ class Costs:
         return np.full(group.size, max(saved / count, 0.01 * whole / group.size))
 
     def __repr__(self) -> str:
-        return f"Costs: {self.total:,.0f} {self.unit} in {len(self.layers)} layers"
+        return f"Costs: {self.total:,.0f} {self.measured_in} in {len(self.layers)} layers"
 
     def _check_known(self, names: Iterable[str]) -> None:
         if unknown := [name for name in names if name not in self._of_group]:

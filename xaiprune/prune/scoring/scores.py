@@ -106,14 +106,14 @@ class Scores:
         values = {group: scale(v).double() if v.any() else v for group, v in self.values.items()}
         return Scores(f"{self.criterion} by {name}", self.groups, values)
 
-    def per(self, costs: Mapping[str, np.ndarray], unit: str = "cost") -> Scores:
+    def per(self, costs: Mapping[str, np.ndarray], measured_in: str = "cost") -> Scores:
         """Scores divided by what a unit costs, so that those go first whose removal saves most for what it loses.
 
         Parameters
         ----------
         costs : mapping of str to numpy.ndarray
             Group name to positive numbers of shape ``(units,)``, such as ``latency_costs(...).per_unit()``.
-        unit : str
+        measured_in : str
             For the name: ``"us"``.
 
         Raises
@@ -131,7 +131,7 @@ class Scores:
             if (self[group.name] < 0).any():
                 raise ValueError(f"scores of {group.name!r} are partly negative: a cost would turn their order round.")
             values[group.name] = self[group.name] / divisor
-        return Scores(f"{self.criterion} per {unit}", self.groups, values)
+        return Scores(f"{self.criterion} per {measured_in}", self.groups, values)
 
     def __repr__(self) -> str:
         lines = [f"Scores by {self.criterion}:"]

@@ -53,7 +53,7 @@ for _row in (
     Criterion("attention-entropy", {HEADS: heads.entropy}, "log T less the entropy of a row, in nats", reads="data"),
     Criterion("confidence", {HEADS: heads.confidence}, "largest weight of a row", reads="data"),
     Criterion(
-        "integrated-gradients",
+        "integrated gradients",
         {CHANNELS: attribution.integrated_gradients},
         f"mean over images of |integral| {_READ}, in logits",
         reads="gradients",
