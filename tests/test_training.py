@@ -178,7 +178,7 @@ def test_what_a_teacher_teaches_is_scored_by_labels():
 
 def test_a_schedule_can_be_a_function():
     assert ratios(lambda t, ratio: ratio * t**2, 0.8, 2) == pytest.approx([0.2, 0.8])
-    usual = {"final": 0.6, "steps": 2, "epochs": 0}
+    usual = {"ratio": 0.6, "steps": 2, "epochs": 0}
     done = prune_and_tune(
         network(), SPLITS["train"], SPLITS["validation"], schedule=lambda t, ratio: ratio * t**2, **usual
     )
