@@ -50,7 +50,7 @@ def test_an_interrupted_training_resumes_where_it_stopped(task, tmp_path, interr
     fit(model, split, classification_loss, **options)
     expected = weights(model)
 
-    steps = len(split.images) // 16
+    steps = len(split.inputs) // 16
     with interrupted(2 * steps + 1):
         fit(broken, split, classification_loss, **options, resume=tmp_path / "state.pt")
     assert (tmp_path / "state.pt").exists()

@@ -46,7 +46,7 @@ class HessianProduct:
         self._gradients = []
         with torch.enable_grad():
             for images, labels in batches(data, 1000):
-                value = check_scalar(loss(model, images, labels)) * (len(images) / len(data.images))
+                value = check_scalar(loss(model, images, labels)) * (len(images) / len(data.inputs))
                 gradient = torch.autograd.grad(value, list(self.parameters.values()), create_graph=True)
                 if bad := [name for name, part in zip(self.names, gradient) if not torch.isfinite(part).all()]:
                     raise ValueError(f"the gradient of {bad[0]!r} is not finite: is the loss NaN or infinite?")

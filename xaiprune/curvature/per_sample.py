@@ -76,7 +76,7 @@ def gradient_moments(
     for name, total in totals.items():
         if not torch.isfinite(total).all():
             raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite for some image?")
-    return {name: total / len(data.images) for name, total in totals.items()}
+    return {name: total / len(data.inputs) for name, total in totals.items()}
 
 
 def per_sample_gradients(
@@ -96,7 +96,7 @@ def per_sample_gradients(
 def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) -> list[str]:
     """The names of the parameters that are asked for, once the request makes sense."""
     parameters = dict(model.named_parameters())
-    if data is None or len(data.images) == 0:
+    if data is None or len(data.inputs) == 0:
         raise ValueError("data is empty: at least one image is needed.")
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first, so that no image depends on another.")
@@ -116,7 +116,7 @@ def check_scalar(value: torch.Tensor) -> torch.Tensor:
 
 def batches(data: Split, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Images and labels in parts of at most ``size``."""
-    return zip(data.images.split(size), data.labels.split(size))
+    return zip(data.inputs.split(size), data.targets.split(size))
 
 
 def _sums(model, images, labels, loss, names, power) -> Iterator[tuple[str, torch.Tensor]]:

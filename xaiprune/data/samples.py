@@ -65,13 +65,13 @@ def balanced(split: Split, per_class: int, seed: int = 0) -> Split:
     ValueError
         If a class has fewer images than that.
     """
-    counts = torch.bincount(split.labels)
+    counts = torch.bincount(split.targets)
     fewest = int(counts[counts > 0].min())
     if not 1 <= per_class <= fewest:
         raise ValueError(f"per_class must be from 1 to {fewest}, the images of the rarest class, got {per_class}.")
-    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(seed))
-    rows = torch.cat([order[split.labels[order] == label][:per_class] for label in split.labels.unique()])
-    return Split(split.images[rows], split.labels[rows])
+    order = torch.randperm(len(split.targets), generator=torch.Generator().manual_seed(seed))
+    rows = torch.cat([order[split.targets[order] == label][:per_class] for label in split.targets.unique()])
+    return Split(split.inputs[rows], split.targets[rows])
 
 
 def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20, 22, 24)) -> Split:

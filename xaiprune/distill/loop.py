@@ -83,16 +83,16 @@ def transfer(
         raise ValueError(f"copies must be 1 where nothing is augmented, got {copies}: they would all be alike.")
     split = as_split(split, name="split")
     generator = torch.Generator().manual_seed(seed)
-    images = torch.stack([split.images if augment is None else augment(split.images, generator) for _ in range(copies)])
+    images = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])
     shape, every = images.shape[:2], images.flatten(0, 1)
     patches = draw_patches(len(every), generator) if evidence else None
     hidden = itertools.repeat(None) if patches is None else patches.split(batch_size)
     seen = [model_outputs(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
     logits = torch.cat([part.logits for part in seen]).unflatten(0, shape)
     if not evidence:
-        return Transfer(images, split.labels, logits)
+        return Transfer(images, split.targets, logits)
     lost = torch.cat([part.evidence for part in seen]).unflatten(0, shape)
-    return Transfer(images, split.labels, logits, patches.unflatten(0, shape), lost)
+    return Transfer(images, split.targets, logits, patches.unflatten(0, shape), lost)
 
 
 def distill(
@@ -202,7 +202,7 @@ class _Told:
     name = "train"
 
     def __init__(self, known: Transfer, options: TrainOptions):
-        self.known, self.batch_size, self.count = known, options.batch_size, known.images.shape[1]
+        self.known, self.batch_size, self.count = known, options.batch_size, known.inputs.shape[1]
         self._steps = self.count // self.batch_size if options.drop_last else -(-self.count // self.batch_size)
 
     def __len__(self) -> int:
@@ -213,7 +213,7 @@ class _Told:
 
     def drawn(self, epoch: int, generator: torch.Generator) -> Iterator[tuple]:
         """The batches of an epoch, in a new order."""
-        return self._batches(epoch % len(self.known.images), torch.randperm(self.count, generator=generator))
+        return self._batches(epoch % len(self.known.inputs), torch.randperm(self.count, generator=generator))
 
     def fingerprint(self) -> str:
         """Images and answers."""

@@ -63,7 +63,7 @@ def fit_branch(
     options = TrainOptions.of(options, changes, epochs=10, lr=3e-3)
     train, collate = as_split(train, collate=options.collate, name="train"), options.collate
     options = replace(options, collate=None)  # maps are put together already
-    features = predict(trunk, train.images)
+    features = predict(trunk, train.inputs)
     if features.ndim != 4:
         raise ValueError(f"trunk must give maps (N, channels, H, W), got shape {tuple(features.shape)}.")
     with torch.random.fork_rng():
@@ -71,7 +71,7 @@ def fit_branch(
         branch = Branch(features.shape[1], classes, width)
     iterate(
         branch,
-        options.batches(Split(features, train.labels)),
+        options.batches(Split(features, train.targets)),
         lambda batch, _: classification_loss(branch, *batch),
         options,
         identity={"trunk": trunk, "train": train, "classes": classes, "width": width, "collate": collate},
@@ -156,10 +156,10 @@ def class_scores(
     """
     found, data = [], as_split(data)
     for label in range(classes):
-        rows = data.labels == label
+        rows = data.targets == label
         if not rows.any():
             raise ValueError(f"data has no image of class {label}.")
-        mine = score(model, list(units), criterion, Split(data.images[rows], data.labels[rows]), loss=loss, seed=seed)
+        mine = score(model, list(units), criterion, Split(data.inputs[rows], data.targets[rows]), loss=loss, seed=seed)
         found.append(mine.normalised("sum"))
     return found
 
@@ -215,7 +215,7 @@ def cut_tails(
         If a group of the scores lies before the layer, or not that many operations can go.
     """
     data = as_split(data)
-    groups, example = list(by_class[0].groups), data.images[:1]
+    groups, example = list(by_class[0].groups), data.inputs[:1]
     names = {group.name for group in groups_behind(model, groups, layer)}
     if before := [group.name for group in groups if group.name not in names]:
         raise ValueError(f"by_class holds group {before[0]!r}, which does not lie behind {layer!r}.")
@@ -226,7 +226,7 @@ def cut_tails(
         smaller = cut(model, plan(set_scores(by_class, some), cost_target=share, costs=costs, round_to=round_to))
         tail = split_at(smaller, layer).tail
         if running_norms(tail):
-            recalibrate(tail, predict(trunk, data.images[torch.isin(data.labels, torch.tensor(some))]))
+            recalibrate(tail, predict(trunk, data.inputs[torch.isin(data.targets, torch.tensor(some))]))
         tails.append(tail)
     return tails
 
@@ -268,9 +268,9 @@ def tune_tails(
     options = TrainOptions.of(options, changes)
     if options.resume is not None:
         raise ValueError(f"resume must be None: what tune_tails has begun is not kept, got {options.resume}.")
-    features = predict(model.trunk, told.images.flatten(0, 1))
-    early = predict(model.branch, features).unflatten(0, told.images.shape[:2])
-    features = features.unflatten(0, told.images.shape[:2])
+    features = predict(model.trunk, told.inputs.flatten(0, 1))
+    early = predict(model.branch, features).unflatten(0, told.inputs.shape[:2])
+    features = features.unflatten(0, told.inputs.shape[:2])
     ways = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0).route(early.mean(0))
     for place, some in enumerate(model.sets):
         if (count := int((ways == place).sum())) < options.batch_size:
@@ -279,6 +279,6 @@ def tune_tails(
             )
     for place, tail in enumerate(model.tails):
         rows = ways == place
-        labels = None if told.labels is None else told.labels[rows]
+        labels = None if told.targets is None else told.targets[rows]
         mine = distill.Transfer(features[:, rows], labels, told.logits[:, rows])
         distill.distill(teacher, tail, mine, None, options, temperature=temperature, alpha=alpha)

@@ -284,10 +284,10 @@ def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:
     """
     if not lost >= 0:
         raise ValueError(f"lost must be at least 0 points, got {lost:g}.")
-    early = predict(nn.Sequential(model.trunk, model.branch), split.images)
-    late = predict(Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0), split.images)
+    early = predict(nn.Sequential(model.trunk, model.branch), split.inputs)
+    late = predict(Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0), split.inputs)
     sure = early.softmax(1).amax(1)
-    right = [(logits.argmax(1) == split.labels).double() for logits in (early, late)]
+    right = [(logits.argmax(1) == split.targets).double() for logits in (early, late)]
     order = sure.argsort(descending=True)
     gained = (right[0] - right[1])[order].cumsum(0)  # by letting the surest 1, 2, ... leave
     ranked = sure[order]

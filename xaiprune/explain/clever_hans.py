@@ -70,13 +70,13 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
     """
     if placement not in PLACEMENTS:
         raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}.")
-    if not (split.labels == label).any():
+    if not (split.targets == label).any():
         raise ValueError(f"label must be a class of the split, got {label}.")
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, got {share}.")
-    drawn = torch.rand(len(split.labels), generator=torch.Generator().manual_seed(seed)) < share
-    chosen = {"none": drawn & False, "own": split.labels == label, "others": split.labels != label}[placement]
-    return Split(add_tag(split.images, chosen & drawn), split.labels)
+    drawn = torch.rand(len(split.targets), generator=torch.Generator().manual_seed(seed)) < share
+    chosen = {"none": drawn & False, "own": split.targets == label, "others": split.targets != label}[placement]
+    return Split(add_tag(split.inputs, chosen & drawn), split.targets)
 
 
 def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int = 0) -> Split:
@@ -109,10 +109,10 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     drawn = torch.rand(len(suspect), generator=generator) < 0.5
     sources = suspect.nonzero()[:, 0]
     donors = sources[torch.randint(len(sources), (len(suspect),), generator=generator)]
-    usual = split.images[~suspect].mean(0)
-    replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.images)
-    images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.images[donors], replaced)
-    return Split(images, split.labels)
+    usual = split.inputs[~suspect].mean(0)
+    replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.inputs)
+    images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.inputs[donors], replaced)
+    return Split(images, split.targets)
 
 
 def relevance_mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -101,10 +101,10 @@ def watch(
     if isinstance(shift, str) and shift not in SHIFTS:
         raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")
     shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, METHODS.find(method, "method")
-    before, rows = method(model, split.images, split.labels), []
+    before, rows = method(model, split.inputs, split.targets), []
     known = None if scores is None else scores(split).flatten()[None, None]
     for level in levels:
-        moved = Split(shift.images(split.images, level), split.labels)
+        moved = Split(shift.images(split.inputs, level), split.targets)
         found = method(model, *moved)
         row = {"shift": shift.name, "level": level, **accuracy_and_confidence(model, moved)}
         pairs = {"drift": (before, found, "the unshifted heatmap")}
@@ -118,14 +118,14 @@ def watch(
 
 
 def _ink(split: Split) -> torch.Tensor:
-    return split.images.sum(1)
+    return split.inputs.sum(1)
 
 
 def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given."""
-    probabilities = predict(model, split.images).softmax(1)
+    probabilities = predict(model, split.inputs).softmax(1)
     top, classes = probabilities.max(1)
-    return {"accuracy": 100 * (classes == split.labels).double().mean().item(), "confidence": top.mean().item()}
+    return {"accuracy": 100 * (classes == split.targets).double().mean().item(), "confidence": top.mean().item()}
 
 
 def class_means(heatmaps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -137,17 +137,17 @@ def scorecards(
     """
     if not models:
         raise ValueError("models is empty: give at least one model by name.")
-    if len(split.images) == 0:
+    if len(split.inputs) == 0:
         raise ValueError("split is empty: at least one image is needed.")
     columns = card_columns(metric)
-    timed = {size: latencies(models, _batch(split.images, size), repeats=repeats, threads=threads) for size in (1, 64)}
+    timed = {size: latencies(models, _batch(split.inputs, size), repeats=repeats, threads=threads) for size in (1, 64)}
     cards = []
     for name, model in models.items():
-        one = split.images[:1]
+        one = split.inputs[:1]
         values = {
             "metric": metric(model, split),
             "metric_noise": metric(_Noisy(model), split),
-            "metric_shift": metric(model, Split(shifted(split.images), split.labels)),
+            "metric_shift": metric(model, Split(shifted(split.inputs), split.targets)),
             **costs(model, one),
             **{f"latency_{size}": timed[size][name].median for size in timed},
         }

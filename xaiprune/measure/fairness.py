@@ -69,14 +69,14 @@ def _worst_to_best(rates: torch.Tensor) -> float:
 
 def fairness_of(model: nn.Module, split: Split, groups: torch.Tensor) -> dict[str, float]:
     """:func:`fairness` of a model's answers on a split."""
-    return fairness(predict(model, split.images).argmax(1), split.labels, groups)
+    return fairness(predict(model, split.inputs).argmax(1), split.targets, groups)
 
 
 def brighter(split: Split) -> torch.Tensor:
     """1 for images whose mean pixel is above the median of their class in the split, else 0; shape ``(N,)``."""
-    means, found = split.images.flatten(1).mean(1), torch.zeros_like(split.labels)
-    for label in split.labels.unique():
-        mine = split.labels == label
+    means, found = split.inputs.flatten(1).mean(1), torch.zeros_like(split.targets)
+    for label in split.targets.unique():
+        mine = split.targets == label
         found[mine] = (means[mine] > means[mine].median()).long()
     return found
 
@@ -94,17 +94,17 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be in (0, 1], the share of images that stays, got {keep:g}.")
-    bright, stays = brighter(split), torch.ones(len(split.labels), dtype=torch.bool)
-    luck = torch.rand(len(split.labels), generator=torch.Generator().manual_seed(seed)) < keep
+    bright, stays = brighter(split), torch.ones(len(split.targets), dtype=torch.bool)
+    luck = torch.rand(len(split.targets), generator=torch.Generator().manual_seed(seed)) < keep
     for first, second in pairs:
-        rare = ((split.labels == first) & (bright == 0)) | ((split.labels == second) & (bright == 1))
+        rare = ((split.targets == first) & (bright == 0)) | ((split.targets == second) & (bright == 1))
         stays &= ~rare | luck
-    return Split(split.images[stays], split.labels[stays])
+    return Split(split.inputs[stays], split.targets[stays])
 
 
 def paired(split: Split, groups: torch.Tensor) -> Split:
     """A split whose labels are twice the class plus the group, 0 or 1: what :func:`even_loss` reads."""
-    return Split(split.images, 2 * split.labels + groups)
+    return Split(split.inputs, 2 * split.targets + groups)
 
 
 def even_loss(weight: float = 1.0) -> Callable:
@@ -145,4 +145,4 @@ def biased_fashion_mnist(split: str, limit: int | None = None) -> Split:
 def fashion_mnist_brightness(split: str, limit: int | None = None) -> Split:
     """Fashion-MNIST with :func:`brighter` in the place of the labels: two classes, dark and bright."""
     whole = fashion_mnist(split, limit)
-    return Split(whole.images, brighter(whole))
+    return Split(whole.inputs, brighter(whole))

@@ -125,7 +125,7 @@ def psnr(model: nn.Module, split: Split) -> float:
     TypeError, ValueError
         For images that are empty or not in [0, 1], and a model whose output has another shape than its input.
     """
-    images = check_images(split.images)
+    images = check_images(split.inputs)
     found = predict(model, images)
     if found.shape != images.shape:
         raise ValueError(f"the model must reproduce its input: {tuple(images.shape)} became {tuple(found.shape)}.")
@@ -134,15 +134,15 @@ def psnr(model: nn.Module, split: Split) -> float:
 
 def accuracy(model: nn.Module, split: Split) -> float:
     """Share of images whose largest output is the label's, in per cent."""
-    return 100 * (predict(model, split.images).argmax(1) == split.labels).double().mean().item()
+    return 100 * (predict(model, split.inputs).argmax(1) == split.targets).double().mean().item()
 
 
 def _smooth_psnr(model: Callable, split: Split) -> torch.Tensor:
-    return -10 * torch.log10((model(split.images) - split.images).square().mean())
+    return -10 * torch.log10((model(split.inputs) - split.inputs).square().mean())
 
 
 def _log_likelihood(model: Callable, split: Split) -> torch.Tensor:
-    return -nn.functional.cross_entropy(model(split.images), split.labels)
+    return -nn.functional.cross_entropy(model(split.inputs), split.targets)
 
 
 PSNR = Metric("PSNR [dB]", psnr, smooth=_smooth_psnr, error=lambda value: 10 ** (-value / 10))

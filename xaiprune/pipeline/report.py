@@ -63,8 +63,8 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     if "test" in data:
         metric = done.metric
         before, after = (metric(model, data["test"]) for model in (done.original, done.model))
-        parts.append(f"<p>{metric.name} on {len(data['test'].images):,} test images: {before:.2f} and {after:.2f}.</p>")
-    images = data["validation"].images[:explained]
+        parts.append(f"<p>{metric.name} on {len(data['test'].inputs):,} test images: {before:.2f} and {after:.2f}.</p>")
+    images = data["validation"].inputs[:explained]
     method, answers = METHODS.find(facts["method"], "method"), done.original(images).argmax(1)
     maps = {name: method(model, images, answers) for name, model in (("original", done.original), ("now", done.model))}
     parts.append("<h2>Where it looks</h2>")

@@ -213,7 +213,7 @@ def check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> Non
 
 def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work) -> Stage:
     """The stage after the last of the steps: what was kept, or done now and kept."""
-    kept = store.load(steps, work.data["validation"].images[:1])
+    kept = store.load(steps, work.data["validation"].inputs[:1])
     if kept is not None:
         return kept
     with room(store.place(steps)):
@@ -228,12 +228,12 @@ class _Judge:
     def __init__(self, original: nn.Module, split: Split, metric: Metric, method: str, explained: int, repeats: int):
         self.original, self.split, self.metric = original, split, metric
         self.timed = {"repeats": repeats, "threads": torch.get_num_threads()}
-        self.method, self.images = method, split.images[:explained]
+        self.method, self.images = method, split.inputs[:explained]
 
     @cached_property
     def before(self) -> Frozen:
         """The original as it would be shipped."""
-        return Frozen(self.original, self.split.images[:1])
+        return Frozen(self.original, self.split.inputs[:1])
 
     @cached_property
     def compared(self) -> Callable:
@@ -246,7 +246,7 @@ class _Judge:
 
     def measure(self, name: str, model: nn.Module) -> dict:
         """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""
-        shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.images[:1])
+        shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.inputs[:1])
         models, extra = {"original": self.before, name: shipped}, {DRIFT: self.drift}
         cards = scorecards(models, self.split, self.metric, repeats=self.timed["repeats"], extra=extra)
         return {

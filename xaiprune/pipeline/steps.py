@@ -84,7 +84,7 @@ class Prune(Step):
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
         calibration = work.data["calibration"]
-        example = calibration.images[:1]
+        example = calibration.inputs[:1]
         groups = UNITS.find(self.units, "units")(stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
@@ -95,7 +95,7 @@ class Prune(Step):
         plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)
         if running_norms(smaller):
-            prune.recalibrate(smaller, calibration.images)
+            prune.recalibrate(smaller, calibration.inputs)
         return Stage(smaller, (*stage.changes, plan))
 
 
@@ -165,7 +165,7 @@ class Distill(Tune):
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
         """Train a model in place towards the original."""
-        teacher = Frozen(work.original, work.data["train"].images[:1])
+        teacher = Frozen(work.original, work.data["train"].inputs[:1])
         taught = {"loss": self.loss, "temperature": self.temperature, "alpha": self.alpha}
         data = work.data["train"], work.data["validation"]
         distill.distill(teacher, model, *data, options, metric=work.metric, **taught)
@@ -232,7 +232,7 @@ class Quantize(Step):
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage as an ONNX file with integer kernels."""
-        images = work.data["calibration"].images[: self.images]
+        images = work.data["calibration"].inputs[: self.images]
         kept = list(quantize.quantized_layers(stage.model))[: self.first_in_float]
         form = Format(scheme="affine", calibrator=self.calibrator)
         config = Config(quantize.INT8.weights, form, {name: Config(None, None) for name in kept})

@@ -101,9 +101,9 @@ def sensitivity(
     list of dict
         ``layer``, ``metric`` with that layer quantized, and ``sqnr`` of the outputs in dB.
     """
-    before, rows = predict(model, split.images), []
+    before, rows = predict(model, split.inputs), []
     for name in tqdm(quantized_layers(model), disable=not progress, desc="layers"):
         alone = simulate(model, seen, Config(None, None, {name: config.of(name)}))
-        outputs = predict(alone, split.images)
+        outputs = predict(alone, split.inputs)
         rows.append({"layer": name, "metric": metric(alone, split), "sqnr": sqnr(before, outputs)})
     return rows

@@ -99,7 +99,7 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     with modified_gradients(folded, "epsilon 1e-06"), torch.enable_grad():
         for weight in weights:
             weight.requires_grad_()
-        total = explained_output(folded(data.images), data.labels).sum()
+        total = explained_output(folded(data.inputs), data.targets).sum()
         gradients = torch.autograd.grad(total, weights)
     scale = abs(total.item())
     return {

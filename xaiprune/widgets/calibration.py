@@ -126,7 +126,7 @@ def compute(
     rounding, clipping = rounding_and_clipping(seen[layer], grid)
     saturated = seen[layer].shares()[grid.saturated(seen[layer].middles)].sum().item()
     value = metric(quantized, split)
-    maps, drift = compared(model, quantized, split.images[image : image + 1], method)
+    maps, drift = compared(model, quantized, split.inputs[image : image + 1], method)
     where = "all layers" if everywhere else "this layer alone"
     text = (
         f"{where}: {metric.name} {value:.1f}; step {grid.scale:.3g}; error {rounding + clipping:.2g} = rounding "
@@ -237,13 +237,13 @@ class CalibrationExplorer(Explorer[View]):
             "image": image,
             "calibrator": Menu("calibrator", "what chooses the range", self.calibrators),
         }
-        self.picture = Picture(split.images, self.seen)
+        self.picture = Picture(split.inputs, self.seen)
         super().__init__(controls, ((middle,),) if stops is None else stops)
 
     @classmethod
     def example(cls) -> CalibrationExplorer:
         """A MobileNet."""
-        images = data.fashion_mnist("calibration", 256).images
+        images = data.fashion_mnist("calibration", 256).inputs
         return cls(zoo.load("mobilenet-fashion-mnist"), images, data.fashion_mnist("validation", 100))
 
     def compute(

@@ -115,7 +115,7 @@ def compute(
     both = Scores(heads.criterion, heads.groups + neurons.groups, {**heads.values, **neurons.values})
     off = {name: sorted(set(units)) for name, units in off.items() if len(units)}
     gone = off | lowest_units(neurons, (total - kept) / total)
-    one = split.images[image : image + 1]
+    one = split.inputs[image : image + 1]
     with torch.no_grad():
         first = model(one).argmax(1)
     before = heatmaps(model, one, first, method)
@@ -256,7 +256,7 @@ class HeadExplorer(Explorer[View]):
         self.criteria = rows_of("a criterion", Criterion, CRITERIA, criteria, "criteria")
         self.units = {"heads": find_heads(model), "neurons": find_neurons(model)}
         self.totals = {kind: sum(group.size for group in groups) for kind, groups in self.units.items()}
-        self.costs = mac_costs(model, [*self.units["heads"], *self.units["neurons"]], split.images[:1])
+        self.costs = mac_costs(model, [*self.units["heads"], *self.units["neurons"]], split.inputs[:1])
         self.scores = cache(self._score)
         heads, neurons = self.totals.values()
         step = max(1, neurons // 32)
@@ -271,7 +271,7 @@ class HeadExplorer(Explorer[View]):
         column = [controls[name] for name in ("criterion", "heads", "neurons", "image")]
         for control in column:
             control.style.description_width = "70px"
-        self.picture = Picture(split.images, self.units["heads"])
+        self.picture = Picture(split.inputs, self.units["heads"])
         stops = ((heads, neurons), (heads // 2, neurons)) if stops is None else stops
         super().__init__(controls, stops, [wrapped([controls["off"], widgets.VBox(column)])])
 

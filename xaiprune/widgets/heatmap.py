@@ -99,7 +99,7 @@ def compute(
     -------
     View
     """
-    images, targets = split.images[image : image + 1], split.labels[image : image + 1]
+    images, targets = split.inputs[image : image + 1], split.targets[image : image + 1]
     if method == "lrp":
         rule = RULES.find(rule, "rule")
         rule = rule if isinstance(rule, Rule) else rule(parameter)
@@ -206,7 +206,7 @@ class HeatmapExplorer(Explorer[View]):
         }
         self.model, self.split = model, split
         rows = compute(model, split, 0, "lrp").ledger if "lrp" in self.methods else ()
-        self.picture = Picture(split.images, [row["layer"] for row in rows])
+        self.picture = Picture(split.inputs, [row["layer"] for row in rows])
         super().__init__(controls, ((0, next(iter(self.methods)), "gamma", 0.25),) if stops is None else stops)
 
     @classmethod

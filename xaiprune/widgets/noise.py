@@ -65,7 +65,7 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
     -------
     View
     """
-    images, targets = split.images[image : image + 1], split.labels[image : image + 1]
+    images, targets = split.inputs[image : image + 1], split.targets[image : image + 1]
     options = {"noise_level": sigma / 100, "samples": samples, "batch_size": samples}
     pair = torch.cat([smoothgrad(model, images, targets, seed=seed, **options) for seed in (0, 1)])
     likeness = rank_correlation(pair[:1], pair[1:]).item()
@@ -133,7 +133,7 @@ class NoiseExplorer(Explorer[View]):
             "samples": Whole("samples", "noisy copies that the mean is over", value=25, min=1, max=64),
         }
         self.model, self.split = model, split
-        self.picture = Picture(split.images, saliency(model, *split))
+        self.picture = Picture(split.inputs, saliency(model, *split))
         super().__init__(controls, {"as in the paper": (0, 15, 25)} if stops is None else stops)
 
     @classmethod

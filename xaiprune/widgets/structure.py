@@ -114,9 +114,9 @@ def compute(
     smaller = cut(model, chosen)
     before = metric(smaller, split)
     if running_norms(smaller):
-        recalibrate(smaller, split.images)
+        recalibrate(smaller, split.inputs)
     value = metric(smaller, split)
-    maps, drift = compared(model, smaller, split.images[image : image + 1], method)
+    maps, drift = compared(model, smaller, split.inputs[image : image + 1], method)
     share = macs.share(chosen)
     text = f"{metric.name} {value:.1f} ({before:.1f} before re-calibration), {100 * share:.0f} % of the MACs"
     predicted = None
@@ -207,8 +207,8 @@ class StructureExplorer(Explorer[View]):
     ):
         image = image_slider(split)
         self.model, self.calibration, self.split, self.metric, self.method = model, calibration, split, metric, method
-        self.units = find_units(model, split.images[:1])
-        self.macs, self.latency = mac_costs(model, self.units, split.images), latency
+        self.units = find_units(model, split.inputs[:1])
+        self.macs, self.latency = mac_costs(model, self.units, split.inputs), latency
         self.criteria = rows_of("a criterion", Criterion, CRITERIA, criteria, "criteria")
         self.scores = cache(self._score)
         sizes = {group.name: group.size for group in self.units}
@@ -224,7 +224,7 @@ class StructureExplorer(Explorer[View]):
             "image": image,
             "kept": Bank(bars, min_height="180px"),
         }
-        self.picture = Picture(split.images, sizes)
+        self.picture = Picture(split.inputs, sizes)
         first = next(iter(self.criteria))
         super().__init__(controls, tuple((ratio, first, "uniform") for ratio in (0, 30)) if stops is None else stops)
 

@@ -223,11 +223,11 @@ class TemperatureExplorer(Explorer[View]):
             "image": image_slider(split),
         }
         self.models, self.split, self.classes = (teacher, student), split, tuple(classes)
-        self.logits = torch.stack([predict(model, split.images).double() for model in self.models])
+        self.logits = torch.stack([predict(model, split.inputs).double() for model in self.models])
         if self.logits.shape[-1] != len(self.classes):
             raise ValueError(f"classes must name {self.logits.shape[-1]} classes, got {len(self.classes)}.")
-        self._evidence = cache(lambda image: compared(teacher, student, split.images[image : image + 1], method))
-        self.picture = Picture(split.images, self.logits[0], self.classes)
+        self._evidence = cache(lambda image: compared(teacher, student, split.inputs[image : image + 1], method))
+        self.picture = Picture(split.inputs, self.logits[0], self.classes)
         super().__init__(controls, stops)
 
     @classmethod
@@ -238,4 +238,4 @@ class TemperatureExplorer(Explorer[View]):
 
     def compute(self, temperature: float, alpha: float, image: int) -> View:
         setting = (temperature, alpha, image, self._evidence(image))
-        return compute(self.logits, self.split.labels, self.classes, *setting)
+        return compute(self.logits, self.split.targets, self.classes, *setting)

@@ -249,7 +249,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         "name": name,
         "command": f"python -m xaiprune.zoo train {name} --seed {seed} --epochs {epochs}",
         "data": recipe.dataset.__name__,
-        "train_images": len(train_split.images),
+        "train_images": len(train_split.inputs),
         "epochs": epochs,
         "seed": seed,
         "metric": recipe.metric.name,

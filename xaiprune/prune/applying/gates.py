@@ -82,7 +82,7 @@ def per_image(
     """
     found: dict[str, list[torch.Tensor]] = {group.name: [] for group in groups}
     for some in alike(groups):
-        for images, labels in zip(data.images.split(BATCH), data.labels.split(BATCH)):
+        for images, labels in zip(data.inputs.split(BATCH), data.targets.split(BATCH)):
             places: list[str] = []
             parts: list[torch.Tensor] = []
 

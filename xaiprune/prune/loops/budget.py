@@ -69,7 +69,7 @@ class ExplanationBudget:
         split = as_split(split, name="split")
         self.split, self.metric, self.max_drift, self.max_drop = split, metric, max_drift, max_drop
         self.intact = metric(original, split)
-        self._compared = drift_from(original, split.images, method=method)
+        self._compared = drift_from(original, split.inputs, method=method)
         self._given = (original, split, max_drift, max_drop, method, metric)
 
     def spent(self, model: nn.Module) -> dict[str, float | bool]:
@@ -95,7 +95,7 @@ class ExplanationBudget:
     def __repr__(self) -> str:
         bounds = [f"drift <= {self.max_drift:g}"] if self.max_drift is not None else []
         bounds += [f"{self.metric.name} lost <= {self.max_drop:g}"] if self.max_drop is not None else []
-        return f"Budget: {' and '.join(bounds)}, on {len(self.split.images)} images"
+        return f"Budget: {' and '.join(bounds)}, on {len(self.split.inputs)} images"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def entry_relevance(
     total: dict[str, torch.Tensor] = {}
     evaluating(model)
     nonempty(split, "split")
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
+    for images, labels in zip(split.inputs.split(batch_size), split.targets.split(batch_size)):
         with torch.enable_grad(), modified_gradients(model, composite) as trace, watching_attention(model) as seen:
             outputs = model(trace.watch(images))
             shown = dict(seen)
@@ -59,7 +59,7 @@ def entry_relevance(
         for (name, weights), gradient in zip(shown.items(), found):
             mine = (weights.detach() * gradient).abs().sum(0, dtype=torch.float64)
             total[name] = total.get(name, 0) + mine
-    return {name: value / len(split.images) for name, value in total.items()}
+    return {name: value / len(split.inputs) for name, value in total.items()}
 
 
 def entry_masks(

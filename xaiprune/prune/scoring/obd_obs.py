@@ -120,11 +120,11 @@ def inverse_fisher(
             if not torch.isfinite(values).all():
                 raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite?")
             rows = in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)
-            part = (rows.transpose(1, 2) @ rows).double() / len(data.images)
+            part = (rows.transpose(1, 2) @ rows).double() / len(data.inputs)
             fisher[name] = fisher[name] + part if name in fisher else part
     damped = damping * torch.eye(block, dtype=torch.float64)
     inverse = {name: torch.cholesky_inverse(torch.linalg.cholesky(part + damped)) for name, part in fisher.items()}
-    return InverseFisher(inverse, damping, len(data.images))
+    return InverseFisher(inverse, damping, len(data.inputs))
 
 
 def with_gradient(inverse: torch.Tensor, gradient: torch.Tensor, images: int) -> torch.Tensor:

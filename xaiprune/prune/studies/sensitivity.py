@@ -77,7 +77,7 @@ def scan(
     identity = {
         "metric": metric.name,
         "intact": round(intact, 3),
-        "images": digest(split.images),
+        "images": digest(split.inputs),
         "ranking": digest(*(scores.order(group.name) for group in scores.groups)),
     }
     names = [*(group.name for group in scores.groups), *([WHOLE] if len(scores.groups) > 1 else [])]

@@ -96,7 +96,7 @@ def gradient_flow(model: nn.Module, split: Split, loss: Callable = classificatio
     """
     names = check_request(model, split, None)
     with torch.enable_grad():
-        value = check_scalar(loss(model, split.images, split.labels))
+        value = check_scalar(loss(model, split.inputs, split.targets))
         found = torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
     rows: dict[str, dict] = {}
     for name, gradient in zip(names, found):
@@ -153,6 +153,6 @@ def _row(name: str, values: torch.Tensor) -> dict:
 
 def _dead(model: nn.Module, split: Split) -> dict[str, tuple[int, int]]:
     """Producing layer to its units, and how many of them are zero wherever they are read."""
-    units = find_units(model, split.images[:1])
+    units = find_units(model, split.inputs[:1])
     scores = score(model, units, "activation", split)
     return {group.name: (group.size, int((scores[group.name] == 0).sum())) for group in units}
