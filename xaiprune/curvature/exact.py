@@ -52,7 +52,7 @@ def measured_rises(model: nn.Module, data: Split, loss: Callable, name: str) -> 
         In evaluation mode; its weights are put back.
     data : Split
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     name : str
         The parameter.
 

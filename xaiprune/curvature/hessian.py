@@ -28,7 +28,7 @@ class HessianProduct:
     data : Split
         The loss is the mean over all these images. The graph of their gradient stays in memory.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str, optional
         Parameters to take; default all.
 
@@ -45,8 +45,8 @@ class HessianProduct:
         self.parameters = {name: parameters[name] for name in self.names}
         self._gradients = []
         with torch.enable_grad():
-            for images, labels in batches(data, 1000):
-                value = check_scalar(loss(model, images, labels)) * (len(images) / len(data.inputs))
+            for inputs, targets in batches(data, 1000):
+                value = check_scalar(loss(model, inputs, targets)) * (len(inputs) / len(data.inputs))
                 gradient = torch.autograd.grad(value, list(self.parameters.values()), create_graph=True)
                 if bad := [name for name, part in zip(self.names, gradient) if not torch.isfinite(part).all()]:
                     raise ValueError(f"the gradient of {bad[0]!r} is not finite: is the loss NaN or infinite?")

@@ -38,7 +38,7 @@ def fisher_diagonal(
         In evaluation mode, so that no image depends on another.
     data : Split
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str, optional
         Parameters to take; default all.
     batch_size : int
@@ -70,8 +70,8 @@ def gradient_moments(
     """Mean over images of ``|gradient of the image's own loss| ** power``; arguments as :func:`fisher_diagonal`."""
     names = check_request(model, data, names)
     totals = {name: torch.zeros_like(dict(model.named_parameters())[name], dtype=torch.float64) for name in names}
-    for images, labels in batches(data, batch_size):
-        for name, part in _sums(model, images, labels, loss, names, power):
+    for inputs, targets in batches(data, batch_size):
+        for name, part in _sums(model, inputs, targets, loss, names, power):
             totals[name] += part.detach()
     for name, total in totals.items():
         if not torch.isfinite(total).all():
@@ -80,17 +80,17 @@ def gradient_moments(
 
 
 def per_sample_gradients(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: Callable, names: Iterable[str]
+    model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, loss: Callable, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
     """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``."""
     parameters, found = dict(model.named_parameters()), {}
     names = list(names)
-    records = _record(model, images, labels, loss, names)
+    records = _record(model, inputs, targets, loss, names)
     for name in names:
         if name in records:
-            found[name] = _outer(*records[name]).reshape(len(images), *parameters[name].shape)
+            found[name] = _outer(*records[name]).reshape(len(inputs), *parameters[name].shape)
     rest = [name for name in names if name not in found]
-    return found | (_by_vmap(model, images, labels, loss, rest) if rest else {})
+    return found | (_by_vmap(model, inputs, targets, loss, rest) if rest else {})
 
 
 def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) -> list[str]:
@@ -119,10 +119,10 @@ def batches(data: Split, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor
     return zip(data.inputs.split(size), data.targets.split(size))
 
 
-def _sums(model, images, labels, loss, names, power) -> Iterator[tuple[str, torch.Tensor]]:
+def _sums(model, inputs, targets, loss, names, power) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameter name and the sum over images of ``|gradient| ** power``, in its parameter's shape or a part of it."""
     parameters = dict(model.named_parameters())
-    records = _record(model, images, labels, loss, names)
+    records = _record(model, inputs, targets, loss, names)
     for name, (delta, inputs) in records.items():
         shape = parameters[name].shape
         if delta.shape[2] == 1:  # one place: the power of a product is the product of the powers
@@ -134,8 +134,8 @@ def _sums(model, images, labels, loss, names, power) -> Iterator[tuple[str, torc
             yield name, _power(_outer(some_deltas, some_inputs), power).sum(0).reshape(shape)
     if rest := [name for name in names if name not in records]:
         size = max(1, _CHUNK // sum(parameters[name].numel() for name in rest))
-        for some_images, some_labels in zip(images.split(size), labels.split(size)):
-            for name, values in _by_vmap(model, some_images, some_labels, loss, rest).items():
+        for some_inputs, some_targets in zip(inputs.split(size), targets.split(size)):
+            for name, values in _by_vmap(model, some_inputs, some_targets, loss, rest).items():
                 yield name, _power(values, power).sum(0)
 
 
@@ -154,7 +154,7 @@ def _outer(delta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     return torch.bmm(delta, inputs.transpose(1, 2))
 
 
-def _record(model, images, labels, loss, names) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _record(model, inputs, targets, loss, names) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Output derivatives (N, O, P) and inputs (N, I, P), P places each, of the parameters that have a closed form.
 
     A bias has the input 1. A layer that runs several times has the places of all its runs.
@@ -166,8 +166,8 @@ def _record(model, images, labels, loss, names) -> dict[str, tuple[torch.Tensor,
         for name in wanted:
             hook = partial(_keep, calls.setdefault(name, []))
             stack.callback(layers[name].register_forward_hook(hook).remove)
-        inputs = images.detach().requires_grad_()
-        value = check_scalar(loss(model, inputs, labels)) * len(images)
+        inputs = inputs.detach().requires_grad_()
+        value = check_scalar(loss(model, inputs, targets)) * len(inputs)
         outputs = [output for several in calls.values() for _, output in several]
         derivatives = iter(torch.autograd.grad(value, outputs)) if outputs else iter(())
     found = {}
@@ -212,7 +212,7 @@ def _unfold_of(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | No
     return None
 
 
-def _by_vmap(model, images, labels, loss, names) -> dict[str, torch.Tensor]:
+def _by_vmap(model, inputs, targets, loss, names) -> dict[str, torch.Tensor]:
     """Per-image gradients of any parameters, by vectorising the gradient of one image's loss."""
     everything = {name: tensor.detach() for name, tensor in model.named_parameters()}
     everything |= dict(model.named_buffers())
@@ -221,7 +221,7 @@ def _by_vmap(model, images, labels, loss, names) -> dict[str, torch.Tensor]:
         return check_scalar(loss(_Called(model, everything | chosen), image[None], label[None]))
 
     chosen = {name: everything[name] for name in names}
-    return vmap(grad(value), in_dims=(None, 0, 0))(chosen, images, labels)
+    return vmap(grad(value), in_dims=(None, 0, 0))(chosen, inputs, targets)
 
 
 class _Called(nn.Module):

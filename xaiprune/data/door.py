@@ -13,21 +13,21 @@ from ..core import fingerprint, whole
 
 
 class Split(NamedTuple):
-    """Images and labels of one split.
+    """Inputs and targets of one split.
 
     Attributes
     ----------
-    images : torch.Tensor
-        Shape ``(N, 1, 28, 28)``, float32, values in [0, 1].
-    labels : torch.Tensor
-        Shape ``(N,)``, int64.
+    inputs : torch.Tensor
+        Shape ``(N, ...)``; pictures have ``(N, 1, 28, 28)``, float32, values in [0, 1].
+    targets : torch.Tensor, optional
+        Shape ``(N,)``, int64, for classes; None where there are none.
     """
 
-    images: torch.Tensor
-    labels: torch.Tensor
+    inputs: torch.Tensor
+    targets: torch.Tensor | None
 
     def first(self, count: int) -> Split:
-        """The first images and labels of the split, as ``limit`` gives them when it is loaded.
+        """The first inputs and targets of the split, as ``limit`` gives them when it is loaded.
 
         Parameters
         ----------
@@ -40,10 +40,10 @@ class Split(NamedTuple):
         Raises
         ------
         ValueError
-            If ``count`` is no whole number from 1 to the number of images.
+            If ``count`` is no whole number from 1 to the number of inputs.
         """
-        count = whole(count, "count", 1, len(self.images), "the inputs of the split")
-        return Split(self.images[:count], None if self.labels is None else self.labels[:count])
+        count = whole(count, "count", 1, len(self.inputs), "the inputs of the split")
+        return Split(self.inputs[:count], None if self.targets is None else self.targets[:count])
 
 
 class Batches:

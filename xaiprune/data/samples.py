@@ -30,7 +30,7 @@ def toy(name: str, points: int = 2000, seed: int = 0) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (points, 2), float32, and ``labels`` of shape (points,), int64.
+        ``inputs`` of shape (points, 2), float32, and ``targets`` of shape (points,), int64.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20,
     Returns
     -------
     Split
-        ``images`` of shape (10 x fonts x sizes, 1, 28, 28), float32 in [0, 1], and ``labels``.
+        ``inputs`` of shape (10 x fonts x sizes, 1, 28, 28), float32 in [0, 1], and ``targets``.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def pneumonia_mnist(split: str, file: Path | str | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``labels`` of shape (N,), int64.
+        ``inputs`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``targets`` of shape (N,), int64.
 
     Raises
     ------

@@ -62,7 +62,7 @@ def mnist(split: str, limit: int | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``labels`` of shape (N,), int64.
+        ``inputs`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``targets`` of shape (N,), int64.
 
     Raises
     ------

@@ -38,8 +38,8 @@ def words(split: str, limit: int | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 12, letters), float32: a row for each place of a letter, and in it a 1 in the
-        letter's column; rows of zeros before the word. ``labels`` of shape (N,), int64: places in ``LANGUAGES``.
+        ``inputs`` of shape (N, 1, 12, letters), float32: a row for each place of a letter, and in it a 1 in the
+        letter's column; rows of zeros before the word. ``targets`` of shape (N,), int64: places in ``LANGUAGES``.
 
     Raises
     ------

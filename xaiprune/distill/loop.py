@@ -24,9 +24,9 @@ class Transfer(NamedTuple):
 
     Attributes
     ----------
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape ``(copies, N, ...)``.
-    labels : torch.Tensor, optional
+    targets : torch.Tensor, optional
         Shape ``(N,)``.
     logits : torch.Tensor
         Shape ``(copies, N, classes)``.
@@ -36,8 +36,8 @@ class Transfer(NamedTuple):
         What the logits lost by it, shape ``(copies, N, classes)``.
     """
 
-    images: torch.Tensor
-    labels: torch.Tensor | None
+    inputs: torch.Tensor
+    targets: torch.Tensor | None
     logits: torch.Tensor
     patches: torch.Tensor | None = None
     evidence: torch.Tensor | None = None
@@ -83,16 +83,16 @@ def transfer(
         raise ValueError(f"copies must be 1 where nothing is augmented, got {copies}: they would all be alike.")
     split = as_split(split, name="split")
     generator = torch.Generator().manual_seed(seed)
-    images = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])
-    shape, every = images.shape[:2], images.flatten(0, 1)
+    inputs = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])
+    shape, every = inputs.shape[:2], inputs.flatten(0, 1)
     patches = draw_patches(len(every), generator) if evidence else None
     hidden = itertools.repeat(None) if patches is None else patches.split(batch_size)
     seen = [model_outputs(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
     logits = torch.cat([part.logits for part in seen]).unflatten(0, shape)
     if not evidence:
-        return Transfer(images, split.targets, logits)
+        return Transfer(inputs, split.targets, logits)
     lost = torch.cat([part.evidence for part in seen]).unflatten(0, shape)
-    return Transfer(images, split.targets, logits, patches.unflatten(0, shape), lost)
+    return Transfer(inputs, split.targets, logits, patches.unflatten(0, shape), lost)
 
 
 def distill(
@@ -156,20 +156,20 @@ def distill(
         if objective.hides and train.evidence is None:
             raise ValueError("train has no evidence: make it with transfer(..., evidence=True).")
     with torch.random.fork_rng(devices=[]):  # a loader draws
-        example, labels, *_ = to_device(next(iter(source)), device_of(student))
-    if objective.needs_labels and labels is None:
+        example, targets, *_ = to_device(next(iter(source)), device_of(student))
+    if objective.needs_labels and targets is None:
         raise ValueError(f"train has no labels: take alpha=1 (got {alpha:g}) and a loss that reads none.")
     taught = _Taught(student, _regressors(student, objective, example[:2], options.seed))
 
     def value(batch: tuple, moment: Moment) -> torch.Tensor:
         objective.at(moment)
-        images, labels, *told = batch
+        inputs, targets, *told = batch
         if told:
-            seen, patches = _recalled(objective, images, *told)
+            seen, patches = _recalled(objective, inputs, *told)
         else:
-            patches = objective.draw(images)
-            seen = objective.ask(images, patches)
-        return objective.value(student, images, labels, seen, patches, taught.by_layer)
+            patches = objective.draw(inputs)
+            seen = objective.ask(inputs, patches)
+        return objective.value(student, inputs, targets, seen, patches, taught.by_layer)
 
     judged = None if validation is None else as_split(validation, name="validation")
     identity = {"teacher": teacher, "train": source, "validation": judged, "loss": loss, "temperature": temperature}
@@ -187,12 +187,12 @@ def distill(
 
 
 def _recalled(
-    objective: Objective, images: torch.Tensor, logits: torch.Tensor, patches, evidence
+    objective: Objective, inputs: torch.Tensor, logits: torch.Tensor, patches, evidence
 ) -> tuple[ModelOutputs, torch.Tensor | None]:
     """What a teacher said of images, and the patches that were hidden then; of its features it is asked again."""
     patches = patches if objective.hides else None
     if objective.layers:
-        return objective.ask(images, patches), patches
+        return objective.ask(inputs, patches), patches
     return ModelOutputs(logits, logits, {}, evidence if objective.hides else None), patches
 
 
@@ -220,10 +220,10 @@ class _Told:
         return fingerprint(self.known)
 
     def _batches(self, copy: int, order: torch.Tensor) -> Iterator[tuple]:
-        images, labels, *told = self.known
+        inputs, targets, *told = self.known
         for rows in order[: self._steps * self.batch_size].split(self.batch_size):
             said = (None if tensor is None else tensor[copy, rows] for tensor in told)
-            yield images[copy, rows], None if labels is None else labels[rows], *said
+            yield inputs[copy, rows], None if targets is None else targets[rows], *said
 
 
 class _Taught(nn.Module):

@@ -51,7 +51,7 @@ def distillation_loss(
     Returns
     -------
     Objective
-        ``(student, images, labels) -> scalar``.
+        ``(student, inputs, targets) -> scalar``.
 
     Raises
     ------
@@ -94,9 +94,9 @@ class Objective:
         if unknown := set(self.layers.values()) - set(dict(teacher.named_modules())):
             raise ValueError(f"layers must name modules of the teacher, got {sorted(unknown)}.")
 
-    def __call__(self, student: nn.Module, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        patches = self.draw(images)
-        return self.value(student, images, labels, self.ask(images, patches), patches)
+    def __call__(self, student: nn.Module, inputs: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
+        patches = self.draw(inputs)
+        return self.value(student, inputs, targets, self.ask(inputs, patches), patches)
 
     def at(self, moment: Moment) -> None:
         """Set what changes on the way: the temperature, and the patches that are hidden next.
@@ -123,19 +123,19 @@ class Objective:
         """Whether labels are read."""
         return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
 
-    def draw(self, images: torch.Tensor) -> torch.Tensor | None:
+    def draw(self, inputs: torch.Tensor) -> torch.Tensor | None:
         """Patches to hide in a batch, where a loss compares what the models lose by it."""
-        return draw_patches(len(images), self.generator) if self.hides else None
+        return draw_patches(len(inputs), self.generator) if self.hides else None
 
-    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
+    def ask(self, inputs: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
         """What the teacher gives for a batch, without a graph."""
-        return model_outputs(self.teacher, images, self.layers.values(), patches=patches)
+        return model_outputs(self.teacher, inputs, self.layers.values(), patches=patches)
 
     def value(
         self,
         student: nn.Module,
-        images: torch.Tensor,
-        labels: torch.Tensor | None,
+        inputs: torch.Tensor,
+        targets: torch.Tensor | None,
         told: ModelOutputs,
         patches: torch.Tensor | None = None,
         regressors: Mapping[str, nn.Module] | None = None,
@@ -145,7 +145,7 @@ class Objective:
         Parameters
         ----------
         student : nn.Module
-        images, labels : torch.Tensor
+        inputs, targets : torch.Tensor
             Shapes ``(N, ...)`` and ``(N,)``; labels may be None where none are read.
         told : ModelOutputs
             From :meth:`ask`.
@@ -158,14 +158,14 @@ class Objective:
         torch.Tensor
             A scalar.
         """
-        mine = model_outputs(student, images, self.layers, patches=patches, graph=True)
+        mine = model_outputs(student, inputs, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
             shapes = tuple(mine.heard.shape), tuple(told.logits.shape)
             raise ValueError(
                 f"student and teacher must have the same classes, their outputs are {shapes[0]}, {shapes[1]}."
             )
-        total = (1 - self.alpha) * cross_entropy(mine.logits, labels) if self.alpha < 1 else 0.0
-        context = {"labels": labels, "temperature": self.temperature}
+        total = (1 - self.alpha) * cross_entropy(mine.logits, targets) if self.alpha < 1 else 0.0
+        context = {"labels": targets, "temperature": self.temperature}
         for row, weight in self.rows if self.alpha else ():
             given = {need: context[need] for need in row.needs}
             for pair in self._pairs(row, mine, told, regressors or {}):

@@ -35,7 +35,7 @@ class ModelOutputs(NamedTuple):
 
 def model_outputs(
     model: nn.Module,
-    images: torch.Tensor,
+    inputs: torch.Tensor,
     layers: Iterable[str] = (),
     *,
     patches: torch.Tensor | None = None,
@@ -47,7 +47,7 @@ def model_outputs(
     ----------
     model : nn.Module
         As it is: its mode does not change.
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape ``(N, ...)``.
     layers : iterable of str
         Modules whose outputs are kept.
@@ -65,8 +65,8 @@ def model_outputs(
     ValueError
         If a layer is no module of the model.
     """
-    count = len(images)
-    given = images if patches is None else torch.cat([images, hide(images, patches)])
+    count = len(inputs)
+    given = inputs if patches is None else torch.cat([inputs, hide(inputs, patches)])
     with torch.set_grad_enabled(graph), outputs(model, layers) as features:
         found = model(given)
     logits, heard = found if isinstance(found, tuple) else (found, found)

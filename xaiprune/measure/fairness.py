@@ -118,7 +118,7 @@ def even_loss(weight: float = 1.0) -> Callable:
     Returns
     -------
     callable
-        ``(model, images, labels) -> scalar``, with the labels of :func:`paired`.
+        ``(model, inputs, targets) -> scalar``, with the labels of :func:`paired`.
 
     Raises
     ------

@@ -131,7 +131,7 @@ def compress(
         Is made where it is missing.
     metric : Metric
     loss : callable
-        ``(model, images, labels) -> scalar``, to score and tune with.
+        ``(model, inputs, targets) -> scalar``, to score and tune with.
     method : str
         Of the heatmaps whose drift is measured; a key of ``explain.METHODS`` that needs answers only (occlusion,
         shapley), for integer kernels have no gradient.

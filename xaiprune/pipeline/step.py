@@ -48,7 +48,7 @@ class Work:
         "train", "validation" and "calibration".
     metric : Metric
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     seed : int
     unfinished : Path
         File that a training keeps its state in.

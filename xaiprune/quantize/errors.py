@@ -37,7 +37,7 @@ def rounding_and_clipping(seen: Statistics, grid: Grid) -> tuple[float, float]:
     return errors[~outside].sum().item(), errors[outside].sum().item()
 
 
-def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> list[dict]:
+def layer_errors(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -> list[dict]:
     """Error of every layer of a quantized model, with all layers before it quantized too.
 
     Parameters
@@ -46,7 +46,7 @@ def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
         The float model.
     quantized : nn.Module
         From :func:`simulate`.
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape ``(N, C, H, W)``.
 
     Returns
@@ -58,7 +58,7 @@ def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
     """
     weights = {name: layer.weight for name, layer in quantized_layers(fold_batch_norm(model)).items()}
     rows = []
-    for step in layerwise(model, quantized, images):
+    for step in layerwise(model, quantized, inputs):
         quantizer = getattr(step.layer, "input_quantizer", None)
         row = {"layer": step.name, "weights": sqnr(weights[step.name], step.layer.weight)}
         row["inputs"] = sqnr(step.read, quantizer(step.read)) if quantizer else float("inf")

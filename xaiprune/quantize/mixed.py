@@ -59,7 +59,7 @@ def hessian_traces(
         Float, in evaluation mode; batch normalisation is folded first.
     data : Split
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     probes, seed : int
 
     Returns

@@ -93,7 +93,7 @@ def compute(
     pair : tuple of int
         Their entries in the flattened tensor.
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
 
     Returns
     -------

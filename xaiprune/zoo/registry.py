@@ -44,7 +44,7 @@ class Recipe:
     dataset : callable
         ``split -> Split``.
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     metric : Metric
         Reported on the validation split after each epoch and once on the test split.
     epochs : int

@@ -135,7 +135,7 @@ def learn_masks(
     per_class : int, optional
         Number of classes, for a mask per class that each image's label chooses.
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     **changes
         Options by keyword.
 
@@ -199,7 +199,7 @@ class _Descent(nn.Module):
         gates = {g.name: ((mask - edge) / heat).sigmoid() for g, mask, edge in zip(units, masks, edges)}
         chosen = {name: gate[labels] for name, gate in gates.items()} if self._per_class else gates
         with torch.enable_grad(), gated_by(model, units, chosen):
-            value = loss(model, images, labels)
+            value = loss(model, inputs, targets)
         removed = {g.name: g.size - gates[g.name].reshape(-1, g.size).mean(0).sum() for g in units}
         excess = costs.relaxed(removed) / costs.total - self._target
         every = torch.cat([mask.flatten() for mask in masks])

@@ -19,7 +19,7 @@ def running_norms(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, BATCH_NORMS) and module.track_running_stats]
 
 
-def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -> nn.Module:
+def recalibrate(model: nn.Module, inputs: torch.Tensor, batch_size: int = 200) -> nn.Module:
     """Measure the statistics of every batch normalisation anew, in place, without labels.
 
     After a cut the activations have other means and variances than those stored. Running statistics become plain means
@@ -28,7 +28,7 @@ def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -
     Parameters
     ----------
     model : nn.Module
-    images : torch.Tensor
+    inputs : torch.Tensor
         Training or calibration images, shape ``(N, ...)``; a thousand are enough.
     batch_size : int
         At most.
@@ -46,10 +46,10 @@ def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -
     norms = running_norms(model)
     if not norms:
         raise ValueError("model has no batch normalisation with running statistics: nothing can be re-calibrated.")
-    if len(images) == 0:
+    if len(inputs) == 0:
         raise ValueError("images is empty: at least one image is needed.")
     with _accumulating(model, norms), torch.no_grad():
-        for batch in images.tensor_split(math.ceil(len(images) / batch_size)):
+        for batch in inputs.tensor_split(math.ceil(len(inputs) / batch_size)):
             model(batch)
     return model
 

@@ -89,7 +89,7 @@ def inverse_fisher(
     data : Split
         Best images that the model was not trained on: those it fits have hardly any gradient left.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str, optional
         Parameters to take; default all.
     block : int

@@ -163,7 +163,7 @@ def score(
     data : Split, or data of another form, optional
         Inputs (N, ...) and targets (N,), for criteria that need them. Use the calibration split: never test.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images. The default is cross-entropy.
+        ``(model, inputs, targets) -> scalar``, a mean over images. The default is cross-entropy.
     seed : int
         For criteria that draw.
 

@@ -86,7 +86,7 @@ def gradient_flow(model: nn.Module, split: Split, loss: Callable = classificatio
     split : Split
         The batch, as a whole.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
 
     Returns
     -------

@@ -151,9 +151,9 @@ def losses(evidence: Evidence) -> Callable:
     Returns
     -------
     callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     """
-    return lambda model, images, labels: evidence.loss(model, images, labels) * len(images)
+    return lambda model, images, labels: evidence.loss(model, inputs, targets) * len(images)
 
 
 def products(parts: list[torch.Tensor], result: torch.Tensor) -> list[torch.Tensor]:
