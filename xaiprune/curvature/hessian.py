@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import Split
-from .per_sample import batches, check_request, check_scalar
+from ..data import Split, as_split, batches
+from .per_sample import check_request, check_scalar
 
 Tensors = dict[str, torch.Tensor]
 
@@ -25,7 +25,7 @@ class HessianProduct:
     ----------
     model : nn.Module
         In evaluation mode.
-    data : Split
+    data : Split, or data of another form
         The loss is the mean over all these images. The graph of their gradient stays in memory.
     loss : callable
         ``(model, inputs, targets) -> scalar``, a mean over images.
@@ -40,6 +40,7 @@ class HessianProduct:
     """
 
     def __init__(self, model: nn.Module, data: Split, loss: Callable, names: Iterable[str] | None = None):
+        data = as_split(data, on=model)
         self.names = check_request(model, data, names)
         parameters = dict(model.named_parameters())
         self.parameters = {name: parameters[name] for name in self.names}

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from ..data import Split
+from ..data import Split, as_split, batches
 
 #: Numbers that the per-image gradients of one layer may take at once: 128 MB in float32.
 _CHUNK = 2**25
@@ -36,7 +36,7 @@ def fisher_diagonal(
     ----------
     model : nn.Module
         In evaluation mode, so that no image depends on another.
-    data : Split
+    data : Split, or data of another form
     loss : callable
         ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str, optional
@@ -68,6 +68,7 @@ def gradient_moments(
     batch_size: int = 500,
 ) -> dict[str, torch.Tensor]:
     """Mean over images of ``|gradient of the image's own loss| ** power``; arguments as :func:`fisher_diagonal`."""
+    data = as_split(data, on=model)
     names = check_request(model, data, names)
     totals = {name: torch.zeros_like(dict(model.named_parameters())[name], dtype=torch.float64) for name in names}
     for inputs, targets in batches(data, batch_size):
@@ -112,11 +113,6 @@ def check_scalar(value: torch.Tensor) -> torch.Tensor:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(f"loss must return a scalar tensor, the mean over the images; it returned {shape}.")
     return value
-
-
-def batches(data: Split, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Images and labels in parts of at most ``size``."""
-    return zip(data.inputs.split(size), data.targets.split(size))
 
 
 def _sums(model, inputs, targets, loss, names, power) -> Iterator[tuple[str, torch.Tensor]]:

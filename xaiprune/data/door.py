@@ -205,7 +205,14 @@ def batches(
     return Batches(data, batch_size, device=device, collate=collate, drop_last=drop_last, name=name)
 
 
-def as_split(data: object, limit: int | None = None, *, collate: Callable | None = None, name: str = "data") -> Split:
+def as_split(
+    data: object,
+    limit: int | None = None,
+    *,
+    on: nn.Module | None = None,
+    collate: Callable | None = None,
+    name: str = "data",
+) -> Split:
     """Data of any form as one split, for what needs all of it at once.
 
     Parameters
@@ -214,6 +221,8 @@ def as_split(data: object, limit: int | None = None, *, collate: Callable | None
         As for :func:`batches`. A ``Split`` is given back as it is.
     limit : int, optional
         At most so many inputs, the first ones; no more batches are read than that takes.
+    on : nn.Module, optional
+        The tensors go to the device of this model; by default they stay where they are.
     collate, name
         As for :func:`batches`.
 
@@ -241,7 +250,8 @@ def as_split(data: object, limit: int | None = None, *, collate: Callable | None
         inputs, targets = zip(*found)
         tensors = (torch.cat(inputs), None if targets[0] is None else torch.cat(targets))
     split = data if isinstance(data, Split) else Split(*tensors)
-    return split if limit is None or limit >= len(split[0]) else split.first(limit)
+    split = split if limit is None or limit >= len(split.inputs) else split.first(limit)
+    return split if on is None or split.inputs.device == device_of(on) else Split(*to_device(split, device_of(on)))
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -81,7 +81,7 @@ def transfer(
     check_teacher(teacher)
     if whole(copies, "copies") > 1 and augment is None:
         raise ValueError(f"copies must be 1 where nothing is augmented, got {copies}: they would all be alike.")
-    split = as_split(split, name="split")
+    split = as_split(split, on=teacher, name="split")
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])
     shape, every = inputs.shape[:2], inputs.flatten(0, 1)

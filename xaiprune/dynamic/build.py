@@ -154,7 +154,7 @@ def class_scores(
     ValueError
         If a class has no image (it is named).
     """
-    found, data = [], as_split(data)
+    found, data = [], as_split(data, on=model)
     for label in range(classes):
         rows = data.targets == label
         if not rows.any():
@@ -214,7 +214,7 @@ def cut_tails(
     ValueError
         If a group of the scores lies before the layer, or not that many operations can go.
     """
-    data = as_split(data)
+    data = as_split(data, on=model)
     groups, example = list(by_class[0].groups), data.inputs[:1]
     names = {group.name for group in groups_behind(model, groups, layer)}
     if before := [group.name for group in groups if group.name not in names]:

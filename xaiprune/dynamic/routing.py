@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Split, as_split
 from ..measure import macs, predict
 
 #: The way of an image that leaves at the branch.
@@ -272,7 +272,7 @@ def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:
     ----------
     model : Dynamic
         Its own threshold does not matter.
-    split : Split
+    split : Split, or data of another form
         Validation images and labels.
     lost : float
         Points of accuracy.
@@ -282,6 +282,7 @@ def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:
     float
         In (0, 1]; 1 where every exit costs too much.
     """
+    split = as_split(split, name="split")
     if not lost >= 0:
         raise ValueError(f"lost must be at least 0 points, got {lost:g}.")
     early = predict(nn.Sequential(model.trunk, model.branch), split.inputs)

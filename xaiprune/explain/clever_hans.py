@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..data import Split
+from ..data import Split, as_split
 
 #: Which images of a split carry the tag.
 PLACEMENTS = ("none", "own", "others")
@@ -50,7 +50,7 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
 
     Parameters
     ----------
-    split : Split
+    split : Split, or data of another form
     label : int
         The class that the tag goes with.
     placement : {"none", "own", "others"}
@@ -68,6 +68,7 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
     ValueError
         For an unknown placement, a class that is not there, or a share out of range.
     """
+    split = as_split(split, name="split")
     if placement not in PLACEMENTS:
         raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}.")
     if not (split.targets == label).any():
@@ -87,7 +88,7 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
 
     Parameters
     ----------
-    split : Split
+    split : Split, or data of another form
     suspect : torch.Tensor
         Shape ``(N,)``, bool.
     mask : torch.Tensor
@@ -103,6 +104,7 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     ValueError
         If no image is suspect, or all are.
     """
+    split = as_split(split, name="split")
     if not 0 < int(suspect.sum()) < len(suspect):
         raise ValueError(f"suspect must be some of the {len(suspect)} images, got {int(suspect.sum())}.")
     generator = torch.Generator().manual_seed(seed)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from ..data import Split
+from ..data import Split, as_split
 from ..measure import predict
 from .drift import heatmap_drift, rank_correlation
 from .methods import METHODS, Method
@@ -75,7 +75,7 @@ def watch(
     ----------
     model : nn.Module
         In evaluation mode.
-    split : Split
+    split : Split, or data of another form
         Images and labels, not shifted; the labels are what is explained.
     shift : Shift or str
         Or a key of ``SHIFTS``.
@@ -98,6 +98,7 @@ def watch(
     ValueError
         For an unknown shift.
     """
+    split = as_split(split, on=model, name="split")
     if isinstance(shift, str) and shift not in SHIFTS:
         raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")
     shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, METHODS.find(method, "method")
@@ -123,6 +124,7 @@ def _ink(split: Split) -> torch.Tensor:
 
 def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given."""
+    split = as_split(split, name="split")
     probabilities = predict(model, split.inputs).softmax(1)
     top, classes = probabilities.max(1)
     return {"accuracy": 100 * (classes == split.targets).double().mean().item(), "confidence": top.mean().item()}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Split, as_split
 from .counting import Shipped, costs, csr_bytes, macs, sizes
 from .latency import Latency, latencies
 from .metrics import Metric
@@ -111,7 +111,7 @@ def scorecards(
     ----------
     models : mapping of str to nn.Module
         Name to model.
-    split : Split
+    split : Split, or data of another form
         Data for the metric; the images' shape is also the shape of the example.
     metric : Metric
         What the models are for. It is also measured with Gaussian noise of standard deviation 0.1 on the
@@ -135,6 +135,7 @@ def scorecards(
     ValueError
         If there is no model or no image.
     """
+    split = as_split(split, name="split")
     if not models:
         raise ValueError("models is empty: give at least one model by name.")
     if len(split.inputs) == 0:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ..data import Split, fashion_mnist
+from ..data import Split, as_split, fashion_mnist
 from .metrics import predict
 
 #: Classes of Fashion-MNIST that are easily mistaken for each other: in the planted bias the first of a pair is hardly
@@ -69,11 +69,13 @@ def _worst_to_best(rates: torch.Tensor) -> float:
 
 def fairness_of(model: nn.Module, split: Split, groups: torch.Tensor) -> dict[str, float]:
     """:func:`fairness` of a model's answers on a split."""
+    split = as_split(split, name="split")
     return fairness(predict(model, split.inputs).argmax(1), split.targets, groups)
 
 
 def brighter(split: Split) -> torch.Tensor:
     """1 for images whose mean pixel is above the median of their class in the split, else 0; shape ``(N,)``."""
+    split = as_split(split, name="split")
     means, found = split.inputs.flatten(1).mean(1), torch.zeros_like(split.targets)
     for label in split.targets.unique():
         mine = split.targets == label
@@ -86,12 +88,13 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
 
     Parameters
     ----------
-    split : Split
+    split : Split, or data of another form
     pairs : sequence of (int, int)
     keep : float
         Share of those images that stays.
     seed : int
     """
+    split = as_split(split, name="split")
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be in (0, 1], the share of images that stays, got {keep:g}.")
     bright, stays = brighter(split), torch.ones(len(split.targets), dtype=torch.bool)
@@ -104,6 +107,7 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
 
 def paired(split: Split, groups: torch.Tensor) -> Split:
     """A split whose labels are twice the class plus the group, 0 or 1: what :func:`even_loss` reads."""
+    split = as_split(split, name="split")
     return Split(split.inputs, 2 * split.targets + groups)
 
 

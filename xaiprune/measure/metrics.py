@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..data import Split, check_images
+from ..data import Split, as_split, check_images
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Metric:
     error: Callable[[float], float] | None = None
 
     def __call__(self, model: nn.Module, split: Split) -> float:
+        split = as_split(split, name="split")
         return self.function(model, split)
 
     @property
@@ -82,18 +83,18 @@ class Metric:
         return -self.better * value if self.error is None else self.error(value)
 
 
-def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
-    """Outputs for all ``images`` (N, ...), in evaluation mode and without gradients; the mode is restored.
+def predict(model: nn.Module, inputs: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
+    """Outputs for all ``inputs`` (N, ...), in evaluation mode and without gradients; the mode is restored.
 
-    Batches go to the device of the model's parameters, outputs come back to that of the images.
+    Batches go to the device of the model's parameters, outputs come back to that of the inputs.
     """
-    device = next((parameter.device for parameter in model.parameters()), images.device)
+    device = next((parameter.device for parameter in model.parameters()), inputs.device)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            batches = images.split(batch_size)
-            return torch.cat([model(batch.to(device)).to(images.device) for batch in batches])
+            batches = inputs.split(batch_size)
+            return torch.cat([model(batch.to(device)).to(inputs.device) for batch in batches])
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -113,7 +114,7 @@ def psnr(model: nn.Module, split: Split) -> float:
     Parameters
     ----------
     model : nn.Module
-    split : Split
+    split : Split, or data of another form
         Images in [0, 1]; labels are not read.
 
     Returns
@@ -125,6 +126,7 @@ def psnr(model: nn.Module, split: Split) -> float:
     TypeError, ValueError
         For images that are empty or not in [0, 1], and a model whose output has another shape than its input.
     """
+    split = as_split(split, name="split")
     images = check_images(split.inputs)
     found = predict(model, images)
     if found.shape != images.shape:
@@ -134,6 +136,7 @@ def psnr(model: nn.Module, split: Split) -> float:
 
 def accuracy(model: nn.Module, split: Split) -> float:
     """Share of images whose largest output is the label's, in per cent."""
+    split = as_split(split, name="split")
     return 100 * (predict(model, split.inputs).argmax(1) == split.targets).double().mean().item()
 
 

@@ -44,7 +44,7 @@ class Work:
     Attributes
     ----------
     original : nn.Module
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
         "train", "validation" and "calibration".
     metric : Metric
     loss : callable

@@ -36,7 +36,7 @@ class Store:
     ----------
     folder : Path or str
     original : nn.Module
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
     identity : mapping
         What else the stages depend on.
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..data import Split
+from ..data import Split, as_split
 from ..graph import fold_batch_norm
 from ..measure import ACCURACY, Metric, predict
 from .formats import Config, quantized_layers
@@ -90,7 +90,7 @@ def sensitivity(
         In evaluation mode.
     seen : mapping of str to Statistics
         From :func:`calibrate`.
-    split : Split
+    split : Split, or data of another form
         Not the test split.
     config : Config
     metric : Metric
@@ -101,6 +101,7 @@ def sensitivity(
     list of dict
         ``layer``, ``metric`` with that layer quantized, and ``sqnr`` of the outputs in dB.
     """
+    split = as_split(split, name="split")
     before, rows = predict(model, split.inputs), []
     for name in tqdm(quantized_layers(model), disable=not progress, desc="layers"):
         alone = simulate(model, seen, Config(None, None, {name: config.of(name)}))

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..curvature import HessianProduct
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import explained_output
 from ..explain.relevance import modified_gradients
 from ..graph import fold_batch_norm
@@ -57,7 +57,7 @@ def hessian_traces(
     ----------
     model : nn.Module
         Float, in evaluation mode; batch normalisation is folded first.
-    data : Split
+    data : Split, or data of another form
     loss : callable
         ``(model, inputs, targets) -> scalar``.
     probes, seed : int
@@ -89,9 +89,10 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     ----------
     model : nn.Module
         Float, in evaluation mode; batch normalisation is folded first.
-    data : Split
+    data : Split, or data of another form
         Images and the labels whose logits are explained.
     """
+    data = as_split(data, on=model)
     check_float(model)
     folded = fold_batch_norm(model)
     layers = quantized_layers(folded)

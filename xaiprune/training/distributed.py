@@ -56,7 +56,7 @@ def distributed_loss(
 
     def value(_, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if len(inputs) % fabric.world_size:
-            raise ValueError(f"batch_size must be a multiple of {fabric.world_size} processes, got {len(images)}.")
+            raise ValueError(f"batch_size must be a multiple of {fabric.world_size} processes, got {len(inputs)}.")
         mine = slice(fabric.global_rank, None, fabric.world_size)
         own = loss(wrapped, *(fabric.to_device(tensor[mine]) for tensor in (inputs, targets)))
         return own + (fabric.all_reduce(own.detach(), reduce_op="mean") - own.detach())

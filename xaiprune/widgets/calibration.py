@@ -12,7 +12,7 @@ from torch import nn
 
 from .. import data, zoo
 from ..core import Registry
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method
 from ..measure import ACCURACY, Metric
 from ..plots import BLUE, RED
@@ -191,7 +191,7 @@ class CalibrationExplorer(Explorer[View]):
         A float classifier, in evaluation mode; not changed.
     calibration : torch.Tensor
         Images ``(N, C, H, W)`` whose activations are counted.
-    split : Split
+    split : Split, or data of another form
         A hundred validation images and labels: the fixed subset for the metric, and the images to choose from.
     calibrators : sequence of Calibrator or str
         For the menu, the first is its default. The share of values inside is for ``"percentile"``.
@@ -222,6 +222,7 @@ class CalibrationExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        split = as_split(split, name="split")
         image = image_slider(split)
         self.model, self.split, self.metric, self.method = model, split, metric, method
         self.calibrators = rows_of("a calibrator", Calibrator, CALIBRATORS, calibrators, "calibrators")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .. import data, zoo
 from ..core import whole
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method, heatmaps
 from ..measure import accuracy
 from ..nn import VisionTransformer
@@ -216,9 +216,9 @@ class HeadExplorer(Explorer[View]):
     ----------
     model : VisionTransformer
         In evaluation mode; not changed.
-    calibration : Split
+    calibration : Split, or data of another form
         To score on.
-    split : Split
+    split : Split, or data of another form
         A few hundred validation images and labels: the fixed subset for the accuracy, and the images to choose from.
     criteria : sequence of Criterion or str
         For the menu, the first is its default; each is scored when it is first chosen.
@@ -250,6 +250,8 @@ class HeadExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        calibration = as_split(calibration, name="calibration")
+        split = as_split(split, name="split")
         image = image_slider(split)
         self.model, self.calibration, self.split = model, calibration, split
         self.classes, self.method = classes, method

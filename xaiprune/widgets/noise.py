@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import curves, rank_correlation, saliency, smoothgrad
 from ..plots import scale_heatmaps
 from .canvas import LiveFigure, Panels
@@ -108,7 +108,7 @@ class NoiseExplorer(Explorer[View]):
     ----------
     model : nn.Module
         A classifier that is quick enough for a slider. In evaluation mode.
-    split : Split
+    split : Split, or data of another form
         The images to choose from, and their labels, which are explained.
     stops : mapping of str to tuple, or sequence of tuple, optional
         ``(image, sigma, samples)`` of the stored pictures.
@@ -127,6 +127,7 @@ class NoiseExplorer(Explorer[View]):
         split: Split,
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        split = as_split(split, name="split")
         controls = {
             "image": image_slider(split),
             "sigma": Whole("sigma [%]", "noise in per cent of the image's range", value=15, min=0, max=60),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method
 from ..measure import ACCURACY, Metric
 from ..plots import BLUE
@@ -170,9 +170,9 @@ class StructureExplorer(Explorer[View]):
     ----------
     model : nn.Module
         A classifier, in evaluation mode; not changed.
-    calibration : Split
+    calibration : Split, or data of another form
         To score on.
-    split : Split
+    split : Split, or data of another form
         A few hundred validation images and labels: the fixed subset for the metric, and the images to choose from.
     latency : Costs, optional
         From ``latency_costs``: adds the predicted latency.
@@ -205,6 +205,8 @@ class StructureExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        calibration = as_split(calibration, name="calibration")
+        split = as_split(split, name="split")
         image = image_slider(split)
         self.model, self.calibration, self.split, self.metric, self.method = model, calibration, split, metric, method
         self.units = find_units(model, split.inputs[:1])

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method
 from ..measure import predict
 from ..plots import BLUE, RED
@@ -190,7 +190,7 @@ class TemperatureExplorer(Explorer[View]):
     ----------
     teacher, student : nn.Module
         Classifiers, in evaluation mode; not changed.
-    split : Split
+    split : Split, or data of another form
         Images and labels to choose from.
     classes : sequence of str
     method : Method or str
@@ -217,6 +217,7 @@ class TemperatureExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] = ((1.0, 0.9, 0), (4.0, 0.9, 0)),
     ):
+        split = as_split(split, name="split")
         controls = {
             "temperature": Stops("T", "temperature of the soft labels", value=1.0, options=TEMPERATURES),
             "alpha": Stops("alpha", "weight of the teacher beside the label", value=0.9, options=ALPHAS),

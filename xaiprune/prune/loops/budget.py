@@ -66,7 +66,7 @@ class ExplanationBudget:
             raise ValueError(f"max_drift must be in (0, 2): it is 1 less a rank correlation, got {max_drift:g}.")
         if max_drop is not None and not max_drop >= 0:
             raise ValueError(f"max_drop must be at least 0, in the metric's unit, got {max_drop:g}.")
-        split = as_split(split, name="split")
+        split = as_split(split, on=original, name="split")
         self.split, self.metric, self.max_drift, self.max_drop = split, metric, max_drift, max_drop
         self.intact = metric(original, split)
         self._compared = drift_from(original, split.inputs, method=method)

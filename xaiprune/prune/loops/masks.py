@@ -191,13 +191,13 @@ class _Descent(nn.Module):
 
     def value(self, batch: tuple, moment: Moment) -> torch.Tensor:
         """The augmented Lagrangian of a batch."""
-        (images, labels), (model, units, costs, loss) = batch, self._fixed
+        (inputs, targets), (model, units, costs, loss) = batch, self._fixed
         sparsity, smoothness, penalty = self._weights
         self._multiplier = moment.rows[-1]["multiplier"] if moment.rows else 0.0
         heat = 0.2 * 0.1 ** (moment.step / max(1, moment.total - 1))
         masks, edges = [raw.sigmoid() for raw in self.raw], [edge.sigmoid() for edge in self.edges]
         gates = {g.name: ((mask - edge) / heat).sigmoid() for g, mask, edge in zip(units, masks, edges)}
-        chosen = {name: gate[labels] for name, gate in gates.items()} if self._per_class else gates
+        chosen = {name: gate[targets] for name, gate in gates.items()} if self._per_class else gates
         with torch.enable_grad(), gated_by(model, units, chosen):
             value = loss(model, inputs, targets)
         removed = {g.name: g.size - gates[g.name].reshape(-1, g.size).mean(0).sum() for g in units}

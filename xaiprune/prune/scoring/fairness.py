@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ...core import evaluating, nonempty, share
-from ...data import Split
+from ...data import Split, as_split
 from ...explain import explained_output, watching_attention
 from ...explain.relevance import modified_gradients
 from ...graph import changing
@@ -29,7 +29,7 @@ def entry_relevance(
     ----------
     model : nn.Module
         In evaluation mode, showing its attention.
-    split : Split
+    split : Split, or data of another form
         Images, and the classes whose logits are explained.
     composite : str
         One that explains attention: "attnlrp", or another with ``attention=True``.
@@ -46,6 +46,7 @@ def entry_relevance(
         If the composite takes attention as given, so that its entries have no relevance, no attention is shown, the
         model is in training mode, or split is empty.
     """
+    split = as_split(split, on=model, name="split")
     total: dict[str, torch.Tensor] = {}
     evaluating(model)
     nonempty(split, "split")

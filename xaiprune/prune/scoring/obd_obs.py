@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...curvature import batches, check_request, per_sample_gradients
-from ...data import Split
+from ...curvature import check_request, per_sample_gradients
+from ...data import Split, as_split, batches
 from ..units import Plan
 
 
@@ -86,7 +86,7 @@ def inverse_fisher(
     ----------
     model : nn.Module
         In evaluation mode.
-    data : Split
+    data : Split, or data of another form
         Best images that the model was not trained on: those it fits have hardly any gradient left.
     loss : callable
         ``(model, inputs, targets) -> scalar``, a mean over images.
@@ -109,6 +109,7 @@ def inverse_fisher(
         If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, a gradient is
         not finite, or block or damping is not positive.
     """
+    data = as_split(data, on=model)
     names = check_request(model, data, names)
     if not isinstance(block, int) or block < 1:
         raise ValueError(f"block must be a whole number of at least 1, got {block!r}.")

@@ -183,7 +183,7 @@ def score(
     criterion = CRITERIA.find(criterion, "criterion")
     evaluating(model, why=", so that scores are repeatable")
     if criterion.reads != "weights":
-        data = None if data is None else as_split(data)
+        data = None if data is None else as_split(data, on=model)
         if data is None or len(data[0]) == 0:
             raise ValueError(
                 f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."

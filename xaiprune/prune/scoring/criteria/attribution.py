@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ....curvature import per_sample
+from ....data import batches
 from ....explain import explained_output
 from ....explain.relevance import Composite, modified_gradients
 from ...applying import gated_by
@@ -112,7 +113,7 @@ def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
     parameters = dict(model.named_parameters())
     chosen = [parameters[name] for name in names]
     total = [torch.zeros(weight.shape, dtype=torch.float64) for weight in chosen]
-    for inputs, targets in per_sample.batches(evidence.data, 256):
+    for inputs, targets in batches(evidence.data, 256):
         with modified_gradients(model, "epsilon 1e-06"), torch.enable_grad():
             for weight in chosen:
                 weight.requires_grad_()

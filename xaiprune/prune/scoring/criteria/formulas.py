@@ -153,7 +153,7 @@ def losses(evidence: Evidence) -> Callable:
     callable
         ``(model, inputs, targets) -> scalar``.
     """
-    return lambda model, images, labels: evidence.loss(model, inputs, targets) * len(images)
+    return lambda model, inputs, targets: evidence.loss(model, inputs, targets) * len(inputs)
 
 
 def products(parts: list[torch.Tensor], result: torch.Tensor) -> list[torch.Tensor]:
