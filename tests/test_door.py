@@ -8,9 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from xaiprune.data import Split, as_split, batches, device_of
-from xaiprune.measure import ACCURACY
-from xaiprune.prune import find_units, mac_costs, prune_and_tune, recalibrate, shrink
-from xaiprune.training import classification_loss, fit, tune
+from xaiprune.training import classification_loss, fit
 
 INPUTS, TARGETS = torch.rand(11, 2, generator=torch.Generator().manual_seed(0)), torch.arange(11) % 3
 DATASET = TensorDataset(INPUTS, TARGETS)
@@ -149,16 +147,18 @@ def test_training_needs_to_know_how_many_batches_there_are(form):
         fit(network(), FORMS[form](), classification_loss, **LEARN)
 
 
-@pytest.mark.parametrize("form", [name for name in FORMS if name not in ("a generator", "a stream")])
-def test_what_takes_a_split_takes_every_form(form):
-    made = FORMS[form]
-    rows = tune(network(), made(), made(), **LEARN)
-    assert len(rows) == 3
-    assert recalibrate(network(), made())
-    done = prune_and_tune(network(), made(), made(), ratio=0.5, steps=2, criterion="taylor", **LEARN)
-    assert len(done.rows) == 2
-    splits = dict.fromkeys(("train", "validation", "calibration"), made())
-    small = shrink(network(), **splits, cost_target=0.5, steps=1, **LEARN)
-    groups = find_units(network(), INPUTS[:1])
-    assert mac_costs(network(), groups, INPUTS[:1]).share(small.plan) <= 0.5
-    assert small.rows[-1]["tuned"] == ACCURACY(small.model, Split(INPUTS, TARGETS))
+def test_a_loader_is_read_alike_each_time_and_leaves_its_own_generator():
+    own = torch.Generator().manual_seed(7)
+    loader, before = DataLoader(DATASET, batch_size=4, shuffle=True, generator=own), own.get_state()
+    assert torch.equal(as_split(loader).inputs, as_split(loader).inputs)
+    source = batches(loader)
+    drawn = [torch.cat([x for x, _ in source.drawn(0, torch.Generator().manual_seed(s))]) for s in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(own.get_state(), before)
+
+
+def test_a_split_goes_to_the_device_of_a_model():
+    split = as_split(DATASET, on=nn.Linear(2, 3, device="meta"))
+    assert (split.inputs.device.type, split.targets.device.type) == ("meta", "meta")
+    assert as_split(split, on=nn.Linear(2, 3, device="meta")) is split

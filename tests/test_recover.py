@@ -77,7 +77,7 @@ def test_recalibration_gives_the_plain_means_over_batches(splits):
 def test_recalibration_needs_something_to_do(splits):
     with pytest.raises(ValueError, match="no batch normalisation"):
         recalibrate(nn.Linear(2, 2), torch.rand(4, 2))
-    with pytest.raises(ValueError, match="images is empty"):
+    with pytest.raises(ValueError, match="inputs is empty"):
         recalibrate(separable(), splits["train"].inputs[:0])
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+from ..core import nonempty
 from ..data import Split, as_split, batches
 
 #: Numbers that the per-image gradients of one layer may take at once: 128 MB in float32.
@@ -97,8 +98,7 @@ def per_sample_gradients(
 def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) -> list[str]:
     """The names of the parameters that are asked for, once the request makes sense."""
     parameters = dict(model.named_parameters())
-    if data is None or len(data.inputs) == 0:
-        raise ValueError("data is empty: at least one image is needed.")
+    nonempty(as_split(data), "data")
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first, so that no image depends on another.")
     names = list(parameters) if names is None else [names] if isinstance(names, str) else list(names)
@@ -119,15 +119,15 @@ def _sums(model, inputs, targets, loss, names, power) -> Iterator[tuple[str, tor
     """Parameter name and the sum over images of ``|gradient| ** power``, in its parameter's shape or a part of it."""
     parameters = dict(model.named_parameters())
     records = _record(model, inputs, targets, loss, names)
-    for name, (delta, inputs) in records.items():
+    for name, (delta, entered) in records.items():
         shape = parameters[name].shape
         if delta.shape[2] == 1:  # one place: the power of a product is the product of the powers
-            delta, inputs = (_power(values[:, :, 0], power) for values in (delta, inputs))
-            yield name, (delta.T @ inputs).reshape(shape)
+            delta, entered = (_power(values[:, :, 0], power) for values in (delta, entered))
+            yield name, (delta.T @ entered).reshape(shape)
             continue
-        size = max(1, _CHUNK // (delta.shape[1] * inputs.shape[1]))
-        for some_deltas, some_inputs in zip(delta.split(size), inputs.split(size)):
-            yield name, _power(_outer(some_deltas, some_inputs), power).sum(0).reshape(shape)
+        size = max(1, _CHUNK // (delta.shape[1] * entered.shape[1]))
+        for some_deltas, some_entered in zip(delta.split(size), entered.split(size)):
+            yield name, _power(_outer(some_deltas, some_entered), power).sum(0).reshape(shape)
     if rest := [name for name in names if name not in records]:
         size = max(1, _CHUNK // sum(parameters[name].numel() for name in rest))
         for some_inputs, some_targets in zip(inputs.split(size), targets.split(size)):

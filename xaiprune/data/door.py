@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ class Batches:
         epoch : int
             It is not used: every epoch sees the same data.
         generator : torch.Generator
-            Draws the order. A ``DataLoader`` draws its own, by torch's generator.
+            Draws the order. A ``DataLoader`` draws its own, by this one's seed.
 
         Yields
         ------
@@ -134,7 +135,9 @@ class Batches:
     def _whole(self, generator: torch.Generator | None) -> Iterator[tuple]:
         """The batches where they lie."""
         if (count := self.count) is None:
-            yield from (_pair(batch, self.name) for batch in self._passes())
+            drawn = isinstance(self._data, DataLoader) and generator is not None
+            each = _seeded(self._data, generator.initial_seed()) if drawn else self._passes()
+            yield from (_pair(batch, self.name) for batch in each)
             return
         order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
         for rows in order[: len(self) * self.batch_size].split(self.batch_size):
@@ -296,6 +299,24 @@ def _tensors(data: object, name: str) -> tuple | None:
     if targets is not None and len(inputs) != len(targets):
         raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one target for each input.")
     return inputs, targets
+
+
+def _seeded(loader: DataLoader, seed: int) -> Iterator:
+    """The batches of a loader in the order that a seed draws; all generators are left as they were."""
+    own = loader.generator
+    before = None if own is None else own.get_state()
+    try:
+        if own is not None:
+            own.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            each = iter(loader)
+            first = list(itertools.islice(each, 1))  # the order is drawn with the first batch
+        yield from first
+        yield from each
+    finally:
+        if own is not None:
+            own.set_state(before)
 
 
 def _pair(batch: object, name: str) -> tuple:

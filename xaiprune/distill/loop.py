@@ -155,8 +155,7 @@ def distill(
             raise ValueError("augment must be None for a transfer set: its copies are augmented already.")
         if objective.hides and train.evidence is None:
             raise ValueError("train has no evidence: make it with transfer(..., evidence=True).")
-    with torch.random.fork_rng(devices=[]):  # a loader draws
-        example, targets, *_ = to_device(next(iter(source)), device_of(student))
+    example, targets, *_ = to_device(next(source.drawn(0, torch.Generator())), device_of(student))
     if objective.needs_labels and targets is None:
         raise ValueError(f"train has no labels: take alpha=1 (got {alpha:g}) and a loss that reads none.")
     taught = _Taught(student, _regressors(student, objective, example[:2], options.seed))
@@ -207,9 +206,6 @@ class _Told:
 
     def __len__(self) -> int:
         return self._steps
-
-    def __iter__(self) -> Iterator[tuple]:
-        return self._batches(0, torch.arange(self.count))
 
     def drawn(self, epoch: int, generator: torch.Generator) -> Iterator[tuple]:
         """The batches of an epoch, in a new order."""

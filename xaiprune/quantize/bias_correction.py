@@ -76,7 +76,7 @@ def _moments(
     names, found = {module: name for name, module in model.named_modules()}, {}
     for layer in layers:
         if layer not in sums or not sums[layer][0].all() or not torch.isfinite(sums[layer]).all():
-            raise ValueError(f"images is empty, or layer {names[layer]!r} gives NaN or infinite values for them.")
+            raise ValueError(f"inputs is empty, or layer {names[layer]!r} gives NaN or infinite values for them.")
         count, total, squares = sums[layer]
         mean, square = total / count, squares / count
         found[layer] = mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()

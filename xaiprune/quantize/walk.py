@@ -70,7 +70,7 @@ def layerwise(
         If there is no image, ``torch.fx`` cannot follow the models, or a layer runs more than once.
     """
     if len(inputs) == 0:
-        raise ValueError("images is empty: at least one image is needed.")
+        raise ValueError("inputs is empty: at least one is needed.")
     model = fold_batch_norm(model)
     graph = traced(model)
     layers = dict(model.named_modules(remove_duplicate=False))
