@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import importlib
 import inspect
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -126,7 +125,6 @@ def shown(kind, *arguments, **options):
 LEARN = {"epochs": 2, "lr": 1e-2, "batch_size": 8, "progress": False}
 TO_HALF = {"cost_target": 0.5, "epochs": 1, "batch_size": 8, "progress": False}
 NAME = "3.weight"
-NEURAL = {"bits": {"3": 8}}
 #: By exported name: what it gives for data of some form.
 CALLS = {
     "ACCURACY": lambda data: ACCURACY(network(), data),
@@ -145,7 +143,7 @@ CALLS = {
     "fisher_diagonal": lambda data: curvature.fisher_diagonal(network(), data, LOSS),
     "gradient_moments": lambda data: curvature.gradient_moments(network(), data, LOSS, power=1),
     "hessian_diagonal": lambda data: curvature.hessian_diagonal(network(), data, LOSS, names=[NAME]),
-    "hessian_trace": lambda data: curvature.hessian_trace(network(), data, LOSS, names=[NAME]),
+    "hessian_trace": lambda data: curvature.hessian_trace(network(), data, LOSS, names=["3.bias"], most=4),
     "measured_rises": lambda data: curvature.measured_rises(network(), data, LOSS, "3.bias"),
     "top_eigenvalue": lambda data: curvature.top_eigenvalue(network(), data, LOSS, names=[NAME])[0],
     "accuracy_and_confidence": lambda data: explain.accuracy_and_confidence(network(), data),
@@ -201,9 +199,7 @@ CALLS = {
     "ThresholdExplorer": lambda data: shown(widgets.ThresholdExplorer, network(), data),
 }
 #: Batches of a training are drawn: a loader and a list have their own, so that the weights are others.
-DRAWN = {"fit", "tune", "learn_masks", "prune_and_tune", "shrink", "distill", "fit_branch"}
-#: These train on maps that they compute of all the inputs, which are batched anew.
-ANEW = {"fit_branch"}
+DRAWN = {"fit", "tune", "learn_masks", "prune_and_tune", "shrink", "distill"}
 
 
 def takers() -> dict[str, list[str]]:
@@ -236,23 +232,22 @@ def called(name: str, data, folder):
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory):
+def folder(tmp_path_factory):
+    """One for each function: what a recipe keeps there for a split is found again for the same data in another form."""
+    return cache(tmp_path_factory.mktemp)
+
+
+@pytest.fixture(scope="module")
+def usual(folder):
     """What each gives for a split, once."""
-    known = {}
-
-    def of(name):
-        if name not in known:
-            known[name] = fingerprint(called(name, pictures(), tmp_path_factory.mktemp(name)))
-        return known[name]
-
-    return of
+    return cache(lambda name: fingerprint(called(name, pictures(), folder(name))))
 
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("form", list(FORMS)[1:])
-def test_every_form_gives_what_the_split_gives(name, form, usual, tmp_path):
-    found = called(name, FORMS[form](copy.deepcopy(pictures())), tmp_path)
-    if name in DRAWN - ANEW and form in ("a loader", "a list of batches"):
+def test_every_form_gives_what_the_split_gives(name, form, usual, folder):
+    expected, found = usual(name), called(name, FORMS[form](pictures()), folder(name))
+    if name in DRAWN and form in ("a loader", "a list of batches"):
         assert found
     else:
-        assert fingerprint(found) == usual(name)
+        assert fingerprint(found) == expected
