@@ -119,13 +119,13 @@ def test_a_target_out_of_reach_names_the_nearest(images):
     model = separable()
     units = find_units(model, images[:1])
     costs, scores = mac_costs(model, units, images), score(model, units, "l2")
-    with pytest.raises(ValueError, match=r"target 0\.01 is out of reach: .* at least 0\.\d+ of the cost is left"):
+    with pytest.raises(ValueError, match=r"cost_target 0\.01 is out of reach: .* at least 0\.\d+ of the cost is left"):
         plan(scores, cost_target=0.01, costs=costs)
     with pytest.raises(ValueError, match=r"did you mean 0\.4\?"):
         plan(scores, cost_target=40.0, costs=costs)
     with pytest.raises(ValueError, match="round_to = 9 is larger than group '6' of 8 units"):
         plan(scores, cost_target=0.4, costs=costs, round_to=9)
-    with pytest.raises(ValueError, match="target and costs go together"):
+    with pytest.raises(ValueError, match="cost_target and costs go together"):
         plan(scores, cost_target=0.4)
     with pytest.raises(ValueError, match="costs were made without group"):
         plan(scores, cost_target=0.5, costs=mac_costs(model, units[:1], images))

@@ -91,7 +91,7 @@ def test_a_file_is_run_with_the_threads_that_torch_has(model, tmp_path):
 
 
 def test_bad_requests_are_named(model, tmp_path):
-    with pytest.raises(ValueError, match=r"form must be one of onnx, .*executorch, or a Form, got 'tflite'"):
+    with pytest.raises(ValueError, match=r"form must be one of onnx, .*executorch, got 'tflite'"):
         deploy.export(model, IMAGES, tmp_path / "m.tflite", "tflite")
     with pytest.raises(ValueError, match=r"path must end in .pt2 for the form 'torch.export', got 'm.onnx'"):
         deploy.export(model, IMAGES, tmp_path / "m.onnx", "torch.export")

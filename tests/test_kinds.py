@@ -15,7 +15,7 @@ from xaiprune.data import Split, words
 from xaiprune.graph import changing
 from xaiprune.measure import ACCURACY
 from xaiprune.prune import CRITERIA, KINDS, Criterion, Plan, UnitGroup, UnitKind, gated_by, plan, score
-from xaiprune.prune.units.blocks import Blocks
+from xaiprune.prune.units import Blocks
 from xaiprune.training import classification_loss
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"

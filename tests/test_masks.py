@@ -110,7 +110,7 @@ def test_masks_per_class_leak_the_label_and_say_so():
 
 def test_bad_requests_for_masks_change_nothing(learned):
     model, units, costs, _ = learned
-    with pytest.raises(ValueError, match=r"target must be in \(0, 1\).*got 50"):
+    with pytest.raises(ValueError, match=r"cost_target must be in \(0, 1\).*got 50"):
         learn_masks(model, units, task(), costs, cost_target=50)
     with pytest.raises(ValueError, match="a group that these costs were not made for"):
         learn_masks(small(), find_heads(small()), Split(IMAGES, torch.tensor([0, 1, 2])), costs, cost_target=0.5)
@@ -171,7 +171,7 @@ def test_the_curve_is_the_metric_at_every_rate():
         torch.testing.assert_close(seen[1], model(split.inputs))
     torch.testing.assert_close(seen[0], model(split.inputs))
     for rates in ((), (0.1, 0.2), (0, 0.5, 0.5), (0, 1)):
-        with pytest.raises(ValueError, match="rates must rise from 0 to below 1"):
+        with pytest.raises(ValueError, match="ratios must rise from 0 to below 1"):
             ratio_curve(model, scores, split, ratios=rates)
 
 

@@ -358,7 +358,7 @@ def test_what_is_no_step_is_named(model, tmp_path):
     [
         (lambda: Prune(), "exactly one of target, ratio and k"),
         (lambda: Prune(cost_target=0.5, k=3), "exactly one"),
-        (lambda: Prune(cost_target=40), r"target must be in \(0, 1\), got 40; did you mean 0.4"),
+        (lambda: Prune(cost_target=40), r"cost_target must be in \(0, 1\), got 40; did you mean 0.4"),
         (lambda: Prune(cost_target=0.5, criterion="size"), "criterion must be one of"),
         (lambda: Prune(cost_target=0.5, units="weights"), "units must be one of channels"),
         (lambda: Prune(cost_target=0.5, costs="time"), "costs must be one of macs, latency"),
@@ -506,7 +506,7 @@ def test_a_search_knows_its_space(model, tmp_path):
     assert [found.rows[0]["steps"] for found in (first, other)] == ["[Prune(target=0.5)]", "[Prune(target=0.8)]"]
     search(model, splits(), lambda trial: [Prune(cost_target=0.5)], folder=tmp_path, trials=1, **QUICK)
     with pytest.raises(
-        ValueError, match=r"holds trials of another space: \[Prune\(target=0.5\)\]. Give another folder"
+        ValueError, match=r"holds trials of another space: \[Prune\(cost_target=0.5\)\]. Give another folder"
     ):
         search(model, splits(), lambda trial: [Prune(cost_target=0.8)], folder=tmp_path, trials=1, **QUICK)
 

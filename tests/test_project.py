@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import os
@@ -18,6 +17,8 @@ import pytest
 import yaml
 
 import xaiprune
+
+from . import house
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
@@ -131,27 +132,29 @@ def test_jupyter_keeps_its_authentication():
         assert not re.search(r"token=|password=|disable_check_xsrf", path.read_text())
 
 
-def layer(module: str) -> int:
-    """The place of a module's room in the order in which rooms stand on each other."""
-    return xaiprune.ROOMS.index(module.split(".")[1])
+@pytest.mark.parametrize("module", house.modules())
+def test_a_room_imports_only_rooms_that_stand_above_it(module):
+    order = xaiprune.ROOMS.index
+    for one in house.imports():
+        here, there = house.room(one.module), house.room(one.target)
+        if one.module == module and here and there:
+            assert order(there) <= order(here), f"{module} imports {one.target}"
+            assert here == "widgets" or there != "widgets"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "xaiprune").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_run_one_way_and_modules_are_small(path):
-    text = path.read_text()
-    assert text.count("\n") <= 320
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    if module == "xaiprune":
-        return
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            targets = [base] if base != "xaiprune" else [f"xaiprune.{alias.name}" for alias in node.names]
-            for target in targets:
-                if target.partition(".")[2] and target.split(".")[1] != "__version__":
-                    assert layer(target) <= layer(module), f"{module} imports {target}"
-                    assert target.split(".")[1] != "widgets" or module.split(".")[1] == "widgets"
+def test_no_rooms_stand_on_each_other():
+    assert house.circles(house.plan()) == house.circles(house.plan("xaiprune.prune")) == []
+    assert house.circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+
+
+def test_what_looks_public_is_exported_and_rooms_take_only_that_from_each_other():
+    assert house.accidental() == []
+    assert house.unexported() == []
+
+
+@pytest.mark.parametrize("module", house.modules())
+def test_modules_are_small(module):
+    assert len(house.lines_of_code(house.modules()[module])) <= 220
 
 
 def test_importing_is_quick_and_loads_nothing_heavy():

@@ -27,9 +27,10 @@ from xaiprune.quantize import (
     percentile,
     simulate,
 )
-from xaiprune.quantize.calibrators import entropy, mse
 
 IMAGES = torch.rand(24, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+
+entropy, mse = (CALIBRATORS[name].function for name in ("entropy", "mse"))
 
 
 class Small(nn.Module):

@@ -1,8 +1,8 @@
 """Small tools that every room uses: files, rows by name, guards, and state that survives an interruption."""
 
-from . import arguments
+from . import arguments, threads
 from .arguments import choice, evaluating, nearest, nonempty, real, share, whole
-from .checkpoint import Checkpoint, InPlace, fingerprint
+from .checkpoint import Checkpoint, InPlace, digest, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
 from .malloc import KEPT, keep_freed
 from .registry import Registry
@@ -18,6 +18,7 @@ __all__ = [
     "cache_dir",
     "choice",
     "data_dir",
+    "digest",
     "evaluating",
     "fingerprint",
     "keep_freed",
@@ -28,5 +29,6 @@ __all__ = [
     "save_atomically",
     "sha256",
     "share",
+    "threads",
     "whole",
 ]

@@ -12,8 +12,12 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .files import save_atomically
+
+if TYPE_CHECKING:
+    import torch
 
 _FORM = 2
 
@@ -191,7 +195,7 @@ def fingerprint(value: object) -> str:
 
     Examples
     --------
-    >>> fingerprint({"lr": 0.1, "steps": (1, 2)})
+    >>> xp.core.fingerprint({"lr": 0.1, "steps": (1, 2)})
     '{lr: 0.1, steps: [1, 2]}'
     """
     return _print(value, ())
@@ -305,3 +309,22 @@ def _digest(content: str | bytes) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def digest(*tensors: torch.Tensor) -> str:
+    """What tensors hold, in 12 hexadecimal digits of a SHA-256, for an identity.
+
+    Parameters
+    ----------
+    *tensors : torch.Tensor
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> digest(torch.zeros(2)) == digest(torch.zeros(2)), digest(torch.zeros(2)) == digest(torch.ones(2))
+    (True, False)
+    """
+    return _digest(b"".join(tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in tensors))

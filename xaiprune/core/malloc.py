@@ -18,7 +18,13 @@ _OPTIONS = {"MALLOC_MMAP_THRESHOLD_": -3, "MALLOC_TRIM_THRESHOLD_": -1}
 
 
 def keep_freed() -> bool:
-    """Have this process keep what it frees, from now on; False where the system's C library is not glibc."""
+    """Have this process keep what it frees, from now on; False where the system's C library is not glibc.
+
+    Returns
+    -------
+    bool
+        Whether the C library accepted it.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # Windows has no such handle, macOS and musl no such function

@@ -7,10 +7,10 @@ from typing import Generic, TypeVar
 
 from .arguments import nearest
 
-Row = TypeVar("Row")
+_Row = TypeVar("Row")
 
 
-class Registry(dict[str, Row], Generic[Row]):
+class Registry(dict[str, _Row], Generic[_Row]):
     """A mapping of names to rows that also takes a row of one's own wherever a name goes.
 
     Parameters
@@ -24,7 +24,7 @@ class Registry(dict[str, Row], Generic[Row]):
 
     Examples
     --------
-    >>> halves = Registry("a function", callable, [("half", lambda x: x / 2)])
+    >>> halves = xp.core.Registry("a function", callable, [("half", lambda x: x / 2)])
     >>> halves.find("half", "function")(3)
     1.5
     >>> halves.find(lambda x: x / 4, "function")(3)
@@ -35,7 +35,7 @@ class Registry(dict[str, Row], Generic[Row]):
         super().__init__(row if isinstance(row, tuple) and len(row) == 2 else (row.name, row) for row in rows)
         self.what, self._fits = what, fits
 
-    def find(self, row: str | Row, argument: str) -> Row:
+    def find(self, row: str | _Row, argument: str) -> _Row:
         """The row of a name, or the row itself.
 
         Parameters
@@ -80,7 +80,7 @@ class Registry(dict[str, Row], Generic[Row]):
         """
         return isinstance(row, self._fits) if isinstance(self._fits, type) else bool(self._fits(row))
 
-    def name_of(self, row: str | Row) -> str:
+    def name_of(self, row: str | _Row) -> str:
         """What a row is called, in tables and on buttons.
 
         Parameters
@@ -97,7 +97,7 @@ class Registry(dict[str, Row], Generic[Row]):
         known = next((name for name, other in self.items() if other is row), None)
         return known or getattr(row, "name", None) or getattr(row, "__name__", type(row).__name__)
 
-    def add(self, row: Row, name: str | None = None) -> Row:
+    def add(self, row: _Row, name: str | None = None) -> _Row:
         """Make a row known by its name.
 
         Parameters

@@ -40,7 +40,7 @@ def claim(text: str, condition: bool, value: object, *, timed: bool = False) -> 
 
     Examples
     --------
-    >>> claim("half of it is left", 0.5 <= 0.5, 0.5)
+    >>> xp.claim("half of it is left", 0.5 <= 0.5, 0.5)
     holds: half of it is left [0.5]
     """
     shown = f"{text} [{_shown(value)}]"
@@ -78,7 +78,7 @@ def guess(value: float, low: float, high: float, what: str) -> float:
 
     Examples
     --------
-    >>> guess(12, 0, 100, "points")
+    >>> xp.guess(12, 0, 100, "points")
     your guess: 12 (points)
     12.0
     """

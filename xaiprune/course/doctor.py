@@ -56,6 +56,12 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
     ------
     RuntimeError
         If the doctor finds something that would break the lesson; the message says what to do.
+
+    Examples
+    --------
+    >>> xp.setup(seed=1, threads=1)
+    xaiprune ..., torch ..., 1 threads, seed 1
+    doctor: ...
     """
     findings = doctor()
     bad = [finding for finding in findings if not finding.ok]

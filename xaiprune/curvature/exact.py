@@ -28,6 +28,21 @@ def exact_hessian(
     -------
     torch.Tensor
         Float64, shape ``(parameters, parameters)``, in the order of the flattened parameters.
+
+    Raises
+    ------
+    ValueError
+        As for :class:`HessianProduct`, and if the model has more than ``most`` parameters.
+
+    Examples
+    --------
+    The mean of ``(w x)**2`` over two inputs bends by ``2 * mean(x x^T)``, whatever the weights are:
+
+    >>> def square(model, inputs, targets):
+    ...     return model(inputs).square().mean()
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> xp.curvature.exact_hessian(nn.Linear(2, 1, bias=False).eval(), data, square).tolist()
+    [[1.0, 0.0], [0.0, 4.0]]
     """
     product = HessianProduct(model, data, loss, names)
     total = sum(parameter.numel() for parameter in product.parameters.values())
@@ -60,6 +75,22 @@ def measured_rises(model: nn.Module, data: Split, loss: Callable, name: str) -> 
     -------
     torch.Tensor
         Float64, of the parameter's shape.
+
+    Raises
+    ------
+    ValueError
+        If data is empty, the model is in training mode, or the parameter does not exist.
+
+    Examples
+    --------
+    A fit without an error, and what it loses without each of its two weights:
+
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> _ = nn.init.ones_(model.weight)
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0], [2.0]]))
+    >>> rises = xp.curvature.measured_rises(model, data, lambda model, x, y: (model(x) - y).square().mean(), "weight")
+    >>> rises.tolist()
+    [[0.5, 2.0]]
     """
     data = as_split(data, on=model)
     check_request(model, data, [name])

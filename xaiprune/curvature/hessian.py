@@ -15,7 +15,7 @@ from torch import nn
 from ..data import Split, as_split, batches
 from .per_sample import check_request, check_scalar
 
-Tensors = dict[str, torch.Tensor]
+_Tensors = dict[str, torch.Tensor]
 
 
 class HessianProduct:
@@ -37,6 +37,14 @@ class HessianProduct:
     ValueError
         If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, or a gradient
         is not finite.
+
+    Examples
+    --------
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> product = xp.curvature.HessianProduct(model, data, lambda model, x, y: model(x).square().mean())
+    >>> product({"weight": torch.tensor([[1.0, 1.0]])})["weight"].tolist()  # the Hessian is diag(1, 4)
+    [[1.0, 4.0]]
     """
 
     def __init__(self, model: nn.Module, data: Split, loss: Callable, names: Iterable[str] | None = None):
@@ -53,7 +61,7 @@ class HessianProduct:
                     raise ValueError(f"the gradient of {bad[0]!r} is not finite: is the loss NaN or infinite?")
                 self._gradients.append(gradient)
 
-    def __call__(self, vector: Tensors) -> Tensors:
+    def __call__(self, vector: _Tensors) -> _Tensors:
         """The product with a vector, which has the parameters' names and shapes."""
         directions, total = [vector[name] for name in self.names], None
         for gradient in self._gradients:
@@ -68,8 +76,20 @@ class HessianProduct:
             total = products if total is None else [a + b for a, b in zip(total, products)]
         return dict(zip(self.names, total))
 
-    def probes(self, seed: int) -> Iterator[tuple[Tensors, Tensors]]:
-        """Random vectors of +1 and -1 (Rademacher) and the Hessian's products with them, for ever."""
+    def probes(self, seed: int) -> Iterator[tuple[_Tensors, _Tensors]]:
+        """Random vectors of +1 and -1 (Rademacher) and the Hessian's products with them, for ever.
+
+        Parameters
+        ----------
+        seed : int
+
+        Yields
+        ------
+        vector : dict of str to torch.Tensor
+            A sign for every parameter.
+        product : dict of str to torch.Tensor
+            The Hessian times the vector, of the same shapes.
+        """
         generator = torch.Generator().manual_seed(seed)
         while True:
             signs = {
@@ -128,6 +148,18 @@ def hessian_trace(
     Returns
     -------
     Estimate
+
+    Raises
+    ------
+    ValueError
+        As for :class:`HessianProduct`, and if the tolerance is not between 0 and 1.
+
+    Examples
+    --------
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> xp.curvature.hessian_trace(model, data, lambda model, x, y: model(x).square().mean())
+    Estimate(value=5.0, standard_error=0.0, probes=30, converged=True)
     """
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance must be in (0, 1), got {tolerance:g}.")
@@ -145,6 +177,24 @@ def by_standard_error(samples: Sequence[float], tolerance: float = 0.005, least:
     """Number of probes after which the standard error is below ``tolerance`` times the estimate; None if it never is.
 
     From ``least`` probes on, since the standard error of a few samples is itself a guess.
+
+    Parameters
+    ----------
+    samples : sequence of float
+        One value per probe, in the order in which they were drawn.
+    tolerance : float
+        Share of the estimate.
+    least : int
+        Probes that are drawn in any case.
+
+    Returns
+    -------
+    int or None
+
+    Examples
+    --------
+    >>> xp.curvature.by_standard_error([4, 6] * 50, tolerance=0.1)
+    30
     """
     values = np.asarray(samples, float)
     count = np.arange(1, len(values) + 1)
@@ -159,6 +209,22 @@ def by_relative_change(samples: Sequence[float], tolerance: float = 1e-3) -> int
 
     The rule that most code uses. It asks how small the last *step* was, and steps shrink as 1/n whether or not the mean
     is near the truth.
+
+    Parameters
+    ----------
+    samples : sequence of float
+        One value per probe, in the order in which they were drawn.
+    tolerance : float
+        Share of the mean.
+
+    Returns
+    -------
+    int or None
+
+    Examples
+    --------
+    >>> xp.curvature.by_relative_change([4, 6, 5, 5], tolerance=0.1)  # means 4, 5, 5: the second step is small enough
+    3
     """
     values = np.asarray(samples, float)
     mean = np.cumsum(values) / np.arange(1, len(values) + 1)
@@ -174,7 +240,7 @@ def hessian_diagonal(
     names: Iterable[str] | None = None,
     probes: int = 100,
     seed: int = 0,
-) -> Tensors:
+) -> _Tensors:
     """Diagonal of the Hessian by Hutchinson's estimator: the mean of ``v * (H v)`` over random signs v.
 
     The error of an entry is the size of the rest of its row over the root of the number of probes (Bekas, Kokiopoulou
@@ -191,6 +257,18 @@ def hessian_diagonal(
     -------
     dict of str to torch.Tensor
         Parameter name to a float64 tensor of the parameter's shape.
+
+    Raises
+    ------
+    ValueError
+        As for :class:`HessianProduct`, and if ``probes`` is no whole number from 1.
+
+    Examples
+    --------
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> xp.curvature.hessian_diagonal(model, data, lambda model, x, y: model(x).square().mean(), probes=3)
+    {'weight': tensor([[1., 4.]], dtype=torch.float64)}
     """
     if not isinstance(probes, int) or probes < 1:
         raise ValueError(f"probes must be a whole number of at least 1, got {probes!r}.")
@@ -211,7 +289,7 @@ def top_eigenvalue(
     tolerance: float = 1e-4,
     steps: int = 200,
     seed: int = 0,
-) -> tuple[float, Tensors]:
+) -> tuple[float, _Tensors]:
     """Eigenvalue of largest size of the Hessian, and its unit eigenvector, by power iteration.
 
     Parameters
@@ -228,6 +306,19 @@ def top_eigenvalue(
     value : float
         With its sign: the Rayleigh quotient of the last vector.
     vector : dict of str to torch.Tensor
+
+    Raises
+    ------
+    ValueError
+        As for :class:`HessianProduct`.
+
+    Examples
+    --------
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> value, vector = xp.curvature.top_eigenvalue(model, data, lambda model, x, y: model(x).square().mean())
+    >>> round(value, 3), vector["weight"].abs().round(decimals=2).tolist()
+    (4.0, [[0.0, 1.0]])
     """
     product = HessianProduct(model, data, loss, names)
     generator = torch.Generator().manual_seed(seed)
@@ -243,9 +334,9 @@ def top_eigenvalue(
     return value, vector
 
 
-def _norm(vector: Tensors) -> float:
+def _norm(vector: _Tensors) -> float:
     return math.sqrt(sum(part.double().square().sum().item() for part in vector.values()))
 
 
-def _scaled(vector: Tensors, factor: float) -> Tensors:
+def _scaled(vector: _Tensors, factor: float) -> _Tensors:
     return {name: part * factor for name, part in vector.items()}

@@ -55,6 +55,15 @@ def fisher_diagonal(
     ValueError
         If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, or a gradient
         is not finite (the parameter is named).
+
+    Examples
+    --------
+    The loss is the output, so that an image's gradient is the image:
+
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> xp.curvature.fisher_diagonal(model, data, lambda model, x, y: model(x).mean())  # the mean of x**2
+    {'weight': tensor([[0.5000, 2.0000]], dtype=torch.float64)}
     """
     return gradient_moments(model, data, loss, power=2, names=names, batch_size=batch_size)
 
@@ -68,7 +77,27 @@ def gradient_moments(
     names: Iterable[str] | None = None,
     batch_size: int = 500,
 ) -> dict[str, torch.Tensor]:
-    """Mean over images of ``|gradient of the image's own loss| ** power``; arguments as :func:`fisher_diagonal`."""
+    """Mean over images of ``|gradient of the image's own loss| ** power``.
+
+    Parameters
+    ----------
+    model, data, loss
+        As for :func:`fisher_diagonal`.
+    power : float
+        Positive; 2 gives the diagonal of the empirical Fisher.
+    names, batch_size
+        As for :func:`fisher_diagonal`.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Parameter name to a float64 tensor of the parameter's shape.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`fisher_diagonal`.
+    """
     data = as_split(data, on=model)
     names = check_request(model, data, names)
     totals = {name: torch.zeros_like(dict(model.named_parameters())[name], dtype=torch.float64) for name in names}
@@ -84,7 +113,33 @@ def gradient_moments(
 def per_sample_gradients(
     model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, loss: Callable, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
-    """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``."""
+    """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    inputs, targets : torch.Tensor
+        Shapes (N, ...) and (N, ...).
+    loss : callable
+        ``(model, inputs, targets) -> scalar``, a mean over images.
+    names : iterable of str
+        Parameters.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Parameter name to a tensor of shape ``(N, *parameter's shape)``.
+
+    Examples
+    --------
+    >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> model = nn.Linear(2, 1, bias=False).eval()
+    >>> mean = lambda model, x, y: model(x).mean()
+    >>> found = xp.curvature.per_sample_gradients(model, inputs, torch.zeros(2), mean, ["weight"])
+    >>> found["weight"].tolist()
+    [[[1.0, 0.0]], [[0.0, 2.0]]]
+    """
     parameters, found = dict(model.named_parameters()), {}
     names = list(names)
     records = _record(model, inputs, targets, loss, names)
@@ -96,7 +151,24 @@ def per_sample_gradients(
 
 
 def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) -> list[str]:
-    """The names of the parameters that are asked for, once the request makes sense."""
+    """The names of the parameters that are asked for, once the request makes sense.
+
+    Parameters
+    ----------
+    model : nn.Module
+    data : Split
+    names : iterable of str, or None
+        Parameters; None for all.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If data is empty, the model is in training mode, or a name does not exist.
+    """
     parameters = dict(model.named_parameters())
     nonempty(as_split(data), "data")
     if model.training:
@@ -108,7 +180,23 @@ def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) ->
 
 
 def check_scalar(value: torch.Tensor) -> torch.Tensor:
-    """The value of a loss, or an error if it is not one number."""
+    """The value of a loss, or an error if it is not one number.
+
+    Parameters
+    ----------
+    value : torch.Tensor
+        What a loss returned.
+
+    Returns
+    -------
+    torch.Tensor
+        The value itself.
+
+    Raises
+    ------
+    ValueError
+        If it is not one number.
+    """
     if not isinstance(value, torch.Tensor) or value.ndim > 0:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(f"loss must return a scalar tensor, the mean over the images; it returned {shape}.")

@@ -1,8 +1,19 @@
 """Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
 
+from . import downloads, samples, words
 from .door import Batches, Split, as_split, batches, device_of, to_device
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
-from .splits import FASHION_MNIST_CLASSES, FILES, MNIST_CLASSES, check_images, fashion_mnist, mnist, mnist_whole
+from .splits import (
+    FASHION_MNIST_CLASSES,
+    FILES,
+    MNIST_CLASSES,
+    SPLIT_SIZES,
+    SPLITS,
+    check_images,
+    fashion_mnist,
+    mnist,
+    mnist_whole,
+)
 from .words import LANGUAGES, LETTERS, PLACES
 
 __all__ = [
@@ -14,6 +25,8 @@ __all__ = [
     "LETTERS",
     "MNIST_CLASSES",
     "PLACES",
+    "SPLITS",
+    "SPLIT_SIZES",
     "Batches",
     "Split",
     "as_split",
@@ -21,9 +34,12 @@ __all__ = [
     "check_images",
     "cifar10",
     "device_of",
+    "downloads",
     "fashion_mnist",
     "imagenette",
     "mnist",
     "mnist_whole",
+    "samples",
     "to_device",
+    "words",
 ]

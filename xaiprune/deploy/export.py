@@ -1,6 +1,6 @@
 """A model as a file that runs without the code that made it.
 
-A form is a row of data: ``FORMS["mine"] = Form("mine", suffix, runtime, write, read)``.
+A form is a row of data: ``FORMS.add(Form("mine", suffix, runtime, write, read))`` makes one of your own known.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..core import Registry
 from ..graph import fold_batch_norm
 from ..measure import ONNX, Shipped
 from . import needs
@@ -49,6 +50,17 @@ class Form:
 
 class Exported(Shipped):
     """A model that is run from a file on the disk: a column of the scorecard, as a :class:`Frozen` is.
+
+    Parameters
+    ----------
+    model : nn.Module
+        What was written; its parameters are counted.
+    path : Path
+        The file.
+    form : str
+        Key of ``FORMS``.
+    difference : float
+        Largest difference of an output from the model's own on the example, over the largest output or 1.
 
     Attributes
     ----------
@@ -93,14 +105,16 @@ def export(
         form's, or the file's outputs differ from the model's (nothing is written then).
     UnavailableError
         If the form takes a package that is not installed.
+
+    Examples
+    --------
+    >>> written = xp.deploy.export(nn.Linear(4, 2).eval(), torch.zeros(1, 4), "tiny.onnx")
+    >>> written.path.exists(), written.difference < 1e-4, written(torch.zeros(3, 4)).shape
+    (True, True, torch.Size([3, 2]))
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    if not isinstance(form, Form):
-        if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, or a Form, got {form!r}.")
-        form = FORMS[form]
-    path = Path(path)
+    form, path = FORMS.find(form, "form"), Path(path)
     if path.suffix != form.suffix:
         raise ValueError(f"path must end in {form.suffix} for the form {form.name!r}, got {path.name!r}.")
     if isinstance(model, Shipped) and form.name != "onnx":
@@ -155,11 +169,12 @@ def _read_executorch(path: Path) -> Callable:
     return lambda images: torch.cat([method.execute([image[None]])[0].clone() for image in images])
 
 
-FORMS: dict[str, Form] = {
-    row.name: row
-    for row in (
-        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs.ONNX_PACKAGES),
+FORMS: Registry[Form] = Registry(
+    "a form",
+    Form,
+    (
+        Form("onnx", ".onnx", ONNX, _write_onnx, lambda path: runnable(path.read_bytes()), needs._ONNX_PACKAGES),
         Form("torch.export", ".pt2", "torch.export", _write_program, _read_program),
         Form("executorch", ".pte", "ExecuTorch", _write_executorch, _read_executorch, ("executorch",)),
-    )
-}
+    ),
+)

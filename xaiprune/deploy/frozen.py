@@ -27,6 +27,13 @@ class Frozen(Shipped):
         If the model is in training mode.
     UnavailableError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> model = nn.Linear(4, 2).eval()
+    >>> frozen = xp.deploy.Frozen(model, torch.zeros(1, 4))
+    >>> torch.allclose(frozen(torch.ones(3, 4)), model(torch.ones(3, 4)), atol=1e-6)
+    True
     """
 
     def __init__(self, model: nn.Module, example: torch.Tensor, content: bytes | None = None):

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 #: Packages that ONNX Runtime is reached by, and all that the extra ``deploy`` brings.
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-DEPLOY = (*ONNX_PACKAGES, "torchao")
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_DEPLOY = (*_ONNX_PACKAGES, "torchao")
 #: What torch.compile calls where CXX is not set, and how it is had: by ``sys.platform``, Linux for all others.
-COMPILERS = {
+_COMPILERS = {
     "linux": ("g++", "install it, on Debian and Ubuntu by `apt install g++`"),
     "darwin": ("clang++", "install it by `xcode-select --install`"),
     "win32": ("cl", "install the Build Tools for Visual Studio, with C++"),
@@ -59,7 +59,7 @@ def lacks_packages(*names: str) -> str:
     missing = [name for name in names if find_spec(name) is None]
     if not missing:
         return ""
-    wanted = '"xaiprune[deploy]"' if set(missing) <= set(DEPLOY) else " ".join(missing)
+    wanted = '"xaiprune[deploy]"' if set(missing) <= set(_DEPLOY) else " ".join(missing)
     return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; `pip install {wanted}`"
 
 
@@ -72,7 +72,7 @@ def lacks_compiler() -> str:
     -------
     str
     """
-    usual, advice = COMPILERS.get(sys.platform, COMPILERS["linux"])
+    usual, advice = _COMPILERS.get(sys.platform, _COMPILERS["linux"])
     command = os.environ.get("CXX", usual)
     if not (shutil.which(command) or shutil.which((shlex.split(command) or [usual])[0])):
         return f"there is no C++ compiler {command!r}; {advice}"

@@ -49,6 +49,12 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
         If the model is in training mode.
     UnavailableError
         If onnx or onnxscript is not installed.
+
+    Examples
+    --------
+    >>> content = xp.deploy.onnx_bytes(nn.ReLU().eval(), torch.zeros(1, 2))
+    >>> xp.deploy.runnable(content)(torch.tensor([[-1.0, 1.0], [2.0, -2.0], [3.0, 3.0]])).tolist()
+    [[0.0, 1.0], [2.0, 0.0], [3.0, 3.0]]
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
@@ -150,6 +156,12 @@ def runnable(content: bytes) -> Callable:
     ------
     UnavailableError
         If onnxruntime is not installed.
+
+    Examples
+    --------
+    >>> run = xp.deploy.runnable(xp.deploy.onnx_bytes(nn.Flatten().eval(), torch.zeros(1, 1, 2, 2)))
+    >>> run(torch.ones(3, 1, 2, 2)).shape
+    torch.Size([3, 4])
     """
     session = onnx_session(content)
     name = session.get_inputs()[0].name
@@ -176,6 +188,13 @@ def adds_products_exactly(flags: Path = Path("/proc/cpuinfo")) -> bool:
     Returns
     -------
     bool
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> size = pathlib.Path("flags").write_text("sse2 avx2 avx512_vnni")
+    >>> xp.deploy.adds_products_exactly(pathlib.Path("flags"))
+    True
     """
     told = flags.read_text() if flags.exists() else ""
     return "vnni" in told or "avx2" not in told
@@ -236,6 +255,13 @@ def node_times(content: bytes, example: torch.Tensor, repeats: int = 30) -> list
     ------
     UnavailableError
         If onnxruntime is not installed.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 2), nn.Softmax(dim=1)).eval()
+    >>> times = xp.deploy.node_times(xp.deploy.onnx_bytes(model, torch.zeros(1, 4)), torch.zeros(8, 4), repeats=3)
+    >>> [operator for name, operator, microseconds in times]
+    ['Gemm', 'Softmax']
     """
     with tempfile.TemporaryDirectory() as folder:
         session = onnx_session(content, Path(folder) / "profile")

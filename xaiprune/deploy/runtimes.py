@@ -17,7 +17,7 @@ from torch import nn
 
 from ..core import Registry
 from ..measure import Latency, latencies
-from .needs import ONNX_PACKAGES, lacks_compiler, lacks_packages, need
+from .needs import _ONNX_PACKAGES, lacks_compiler, lacks_packages, need
 from .onnx import onnx_bytes, runnable
 
 
@@ -62,8 +62,15 @@ def prepare(model: nn.Module, example: torch.Tensor, runtime: str | Runtime = "O
         If there is no such runtime.
     UnavailableError
         If it cannot run here; the message says why, and the way out.
+
+    Examples
+    --------
+    >>> model = nn.ReLU().eval()
+    >>> run = xp.deploy.prepare(model, torch.zeros(1, 2), "eager")
+    >>> run(torch.tensor([[-1.0, 1.0]])).tolist()
+    [[0.0, 1.0]]
     """
-    return _usable(runtime).prepare(model, example)
+    return _usable(runtime, "runtime").prepare(model, example)
 
 
 def missing() -> dict[str, str]:
@@ -128,16 +135,16 @@ def runtime_latencies(
         for name, lack in missing().items():
             warnings.warn(f"the runtime {name!r} is left out: {lack}.", stacklevel=2)
     found = {}
-    for runtime in [_usable(runtime) for runtime in runtimes]:
+    for runtime in [_usable(runtime, "runtimes") for runtime in runtimes]:
         ready = {name: runtime.prepare(model, example) for name, model in models.items()}
         times = latencies(ready, example, repeats=repeats, runtime=runtime.name)
         found |= {(name, runtime.name): times[name] for name in models}
     return found
 
 
-def _usable(runtime: str | Runtime) -> Runtime:
+def _usable(runtime: str | Runtime, argument: str) -> Runtime:
     """The row, which can run here."""
-    runtime = RUNTIMES.find(runtime, "runtime")
+    runtime = RUNTIMES.find(runtime, argument)
     need(f"the runtime {runtime.name!r}", runtime.lacks())
     return runtime
 
@@ -173,6 +180,6 @@ RUNTIMES: Registry[Runtime] = Registry(
         Runtime("eager", _eager),
         Runtime("eager, channels last", _channels_last),
         Runtime("torch.compile", _compiled, lacks_compiler),
-        Runtime("ONNX Runtime", _onnx_runtime, lambda: lacks_packages(*ONNX_PACKAGES)),
+        Runtime("ONNX Runtime", _onnx_runtime, lambda: lacks_packages(*_ONNX_PACKAGES)),
     ),
 )

@@ -1,7 +1,5 @@
 """Distillation: a student learns from what a teacher answers, what its layers give, and where it looks."""
 
-# In stored tables: distillation
-
 from .hidden import draw_patches, hide
 from .loop import Transfer, distill, transfer
 from .losses import (

@@ -1,5 +1,7 @@
 """The loop in which a student learns from a teacher, whose answers may be known beforehand."""
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 import itertools
@@ -15,7 +17,7 @@ from ..measure import ACCURACY, Metric
 from ..training import Moment, TrainOptions, iterate
 from .hidden import draw_patches
 from .losses import Loss
-from .objective import Objective, check_teacher
+from .objective import Objective, _check_teacher
 from .seen import ModelOutputs, model_outputs
 
 
@@ -78,7 +80,7 @@ def transfer(
     ValueError
         If the teacher is in training mode or requires gradients, or several copies are asked for without ``augment``.
     """
-    check_teacher(teacher)
+    _check_teacher(teacher)
     if whole(copies, "copies") > 1 and augment is None:
         raise ValueError(f"copies must be 1 where nothing is augmented, got {copies}: they would all be alike.")
     split = as_split(split, on=teacher, name="split")

@@ -4,6 +4,8 @@ Every function takes the student's tensor first and the teacher's second, and re
 images. ``LOSSES`` has them by name, with what they read.
 """
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -27,6 +29,17 @@ def soft_targets(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
         Logits, shape ``(N, classes)``.
     temperature : float
         T > 0.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, 0 for equal logits.
+
+    Examples
+    --------
+    >>> student, teacher = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
+    >>> round(xp.distill.soft_targets(student, teacher, 1.0).item(), 3)  # 0.9 log(0.9 / 0.5) + 0.1 log(0.1 / 0.5)
+    0.368
     """
     wanted, found = F.log_softmax(teacher / temperature, dim=1), F.log_softmax(student / temperature, dim=1)
     return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
@@ -48,6 +61,15 @@ def size_against_limit(student: torch.Tensor, teacher: torch.Tensor, temperature
     -------
     torch.Tensor
         Shape ``(N,)``, float64; 1 is the limit.
+
+    Examples
+    --------
+    >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[4.0, 0.0]])
+    >>> for temperature in (1, 10, 100):
+    ...     print(temperature, round(xp.distill.size_against_limit(student, teacher, temperature).item(), 3))
+    1 0.482
+    10 0.987
+    100 1.0
     """
     student, teacher = student.double(), teacher.double()
     gradient = temperature * (F.softmax(student / temperature, dim=1) - F.softmax(teacher / temperature, dim=1))
@@ -79,6 +101,22 @@ def decoupled(
     temperature : float
     target, others : float
         a and b.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, 0 for equal logits.
+
+    Examples
+    --------
+    The student is as sure of the right class as the teacher, but not of the others:
+
+    >>> student, teacher = torch.tensor([[0.8, 0.1, 0.1]]).log(), torch.tensor([[0.8, 0.18, 0.02]]).log()
+    >>> for target, others in ((1, 0), (0, 1)):
+    ...     found = xp.distill.decoupled(student, teacher, torch.tensor([0]), 1.0, target=target, others=others)
+    ...     print(round(found.item(), 3))
+    0.0
+    0.368
     """
     right = F.one_hot(labels, student.shape[1]).bool()
     binary, rest = [], []
@@ -111,6 +149,11 @@ def correlation(
     temperature : float
     inter, intra : float
         b, for every image over the classes, and c, for every class over the images of the batch.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, 0 for equal logits.
     """
     found, wanted = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
     rows, columns = 1 - _pearson(found, wanted).mean(), 1 - _pearson(found.T, wanted.T).mean()
@@ -132,6 +175,11 @@ def hints(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     ----------
     student, teacher : torch.Tensor
         Activations of one shape.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
     """
     return F.mse_loss(student, teacher) / 2
 
@@ -146,6 +194,11 @@ def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     ----------
     student, teacher : torch.Tensor
         Activations, shapes ``(N, C, H, W)`` and ``(N, C', H, W)``.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, 0 for maps in proportion.
     """
     maps = [F.normalize(values.square().sum(1).flatten(1), dim=1) for values in (student, teacher)]
     return (maps[0] - maps[1]).square().sum(1).mean()
@@ -162,6 +215,11 @@ def relevance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     ----------
     student, teacher : torch.Tensor
         Evidence, shape ``(N, classes)``.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
     """
     apart = student - teacher
     return (apart - apart.mean(1, keepdim=True)).square().mean() / 2
@@ -174,6 +232,11 @@ def hard_targets(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     ----------
     student, teacher : torch.Tensor
         Logits, shape ``(N, classes)``.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar.
     """
     return F.cross_entropy(student, teacher.argmax(1))
 
@@ -203,7 +266,17 @@ class Loss:
     regressed: bool = False
 
     def fits(self, student: Sequence[int], teacher: Sequence[int]) -> bool:
-        """Whether tensors of these shapes can be compared."""
+        """Whether tensors of these shapes can be compared.
+
+        Parameters
+        ----------
+        student, teacher : sequence of int
+            Shapes.
+
+        Returns
+        -------
+        bool
+        """
         shapes = [[size for axis, size in enumerate(shape) if axis != self.free] for shape in (student, teacher)]
         return shapes[0] == shapes[1]
 

@@ -1,5 +1,7 @@
 """The objective of a student: labels, and what its teacher says, shows and looks at."""
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 import copy
@@ -17,7 +19,23 @@ from .seen import ModelOutputs, model_outputs
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """A copy of a model that can teach: in evaluation mode, its parameters without gradients."""
+    """A copy of a model that can teach: in evaluation mode, its parameters without gradients.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Not changed.
+
+    Returns
+    -------
+    nn.Module
+
+    Examples
+    --------
+    >>> teacher = xp.distill.freeze(nn.Linear(2, 2))
+    >>> teacher.training, [parameter.requires_grad for parameter in teacher.parameters()]
+    (False, [False, False])
+    """
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
@@ -58,12 +76,26 @@ def distillation_loss(
     ValueError
         If ``temperature`` or ``alpha`` is out of range, a loss is unknown or has a negative weight, the teacher is in
         training mode, requires gradients or lacks a layer; when called, if classes or shapes do not match.
+
+    Examples
+    --------
+    A student that is its teacher has nothing left to learn from it:
+
+    >>> model, images, labels = nn.Linear(2, 3), torch.rand(4, 2), torch.tensor([0, 1, 2, 0])
+    >>> loss = xp.distill.distillation_loss(xp.distill.freeze(model), "soft targets", alpha=1.0)
+    >>> round(loss(model, inputs, targets).item(), 5)
+    0.0
     """
     return Objective(teacher, loss, temperature, alpha, layers)
 
 
 class Objective:
     """What :func:`distillation_loss` returns: ``(student, inputs, targets) -> scalar``.
+
+    Parameters
+    ----------
+    teacher, loss, temperature, alpha, layers
+        As for :func:`distillation_loss`.
 
     Attributes
     ----------
@@ -81,7 +113,7 @@ class Objective:
         alpha: float,
         layers: Sequence[str] | Mapping[str, str],
     ):
-        check_teacher(teacher)
+        _check_teacher(teacher)
         arguments.share(alpha, "alpha", zero=True, one=True)
         self.teacher, self.alpha, self._schedule = teacher, alpha, temperature
         self.temperature = _temperature(temperature, 0.0)
@@ -128,7 +160,19 @@ class Objective:
         return draw_patches(len(inputs), self.generator) if self.hides else None
 
     def ask(self, inputs: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
-        """What the teacher gives for a batch, without a graph."""
+        """What the teacher gives for a batch, without a graph.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            A batch, shape (N, ...).
+        patches : torch.Tensor, optional
+            What is hidden, from ``draw_patches``; for losses of evidence.
+
+        Returns
+        -------
+        ModelOutputs
+        """
         return model_outputs(self.teacher, inputs, self.layers.values(), patches=patches)
 
     def value(
@@ -157,6 +201,11 @@ class Objective:
         -------
         torch.Tensor
             A scalar.
+
+        Raises
+        ------
+        ValueError
+            If student and teacher have other classes, or layers that cannot be compared.
         """
         mine = model_outputs(student, inputs, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
@@ -195,7 +244,7 @@ class Objective:
         return pairs
 
 
-def check_teacher(teacher: nn.Module) -> None:
+def _check_teacher(teacher: nn.Module) -> None:
     """Raise if a model could change while it teaches."""
     arguments.evaluating(teacher, "teacher")
     if any(parameter.requires_grad for parameter in teacher.parameters()):

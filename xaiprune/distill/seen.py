@@ -1,5 +1,7 @@
 """One look at a model: what it answers, what its layers give, what it loses when parts are hidden."""
 
+# In stored tables: distillation
+
 from __future__ import annotations
 
 from collections.abc import Iterable

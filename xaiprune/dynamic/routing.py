@@ -107,7 +107,7 @@ class Dynamic(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of all classes, shape ``(N, classes)``: those of the branch, or of a tail."""
-        return send_on(*self.first(images), self.tails)
+        return _send_on(*self.first(images), self.tails)
 
     def ways(self, images: torch.Tensor) -> torch.Tensor:
         """Which way each image goes: the number of its tail, or -1 where it leaves; shape ``(N,)``."""
@@ -125,7 +125,7 @@ class Dynamic(nn.Module):
 
     def path(self, way: str) -> Route:
         """What an image runs on one way, as a model of its own."""
-        return path_of(way, self.first, self.tails, self.sets)
+        return _path_of(way, self.first, self.tails, self.sets)
 
 
 class First(nn.Module):
@@ -180,7 +180,7 @@ class Route(nn.Module):
         return logits if self.tail is None else self.tail(features)
 
 
-def path_of(way: str, first: nn.Module, tails: Sequence[nn.Module], sets: Sequence[Sequence[int]]) -> Route:
+def _path_of(way: str, first: nn.Module, tails: Sequence[nn.Module], sets: Sequence[Sequence[int]]) -> Route:
     """A way by its name: ``exit``, or a set as text.
 
     Parameters
@@ -200,7 +200,7 @@ def path_of(way: str, first: nn.Module, tails: Sequence[nn.Module], sets: Sequen
     return Route(first, ways[way])
 
 
-def send_on(
+def _send_on(
     features: torch.Tensor, logits: torch.Tensor, ways: torch.Tensor, tails: Sequence[nn.Module]
 ) -> torch.Tensor:
     """Answers of the tails for the images that stay, in their places among those of the branch.
@@ -248,10 +248,10 @@ def route_macs(model: Dynamic, images: torch.Tensor) -> dict[str, float]:
     images : torch.Tensor
     """
     shares = model.shares(images)
-    return over_images({way: float(macs(model.path(way), images[:1])) for way in shares}, shares)
+    return _over_images({way: float(macs(model.path(way), images[:1])) for way in shares}, shares)
 
 
-def over_images(by_way: dict[str, float], shares: dict[str, float]) -> dict[str, float]:
+def _over_images(by_way: dict[str, float], shares: dict[str, float]) -> dict[str, float]:
     """A cost by way, with its ``mean`` over images, and the ``worst`` of the ways that any of them goes.
 
     Parameters

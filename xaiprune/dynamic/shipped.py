@@ -9,7 +9,7 @@ from torch import nn
 
 from ..deploy import Frozen
 from ..measure import Latency, Shipped, latencies
-from .routing import Dynamic, Route, over_images, path_of, send_on
+from .routing import Dynamic, Route, _over_images, _path_of, _send_on
 
 
 class OnnxDynamic(Shipped):
@@ -43,12 +43,12 @@ class OnnxDynamic(Shipped):
 
     def path(self, way: str) -> Route:
         """What an image runs on one way, as ``Dynamic.path`` gives it, from the same files."""
-        return path_of(way, *self._parts, self.made_from.sets)
+        return _path_of(way, *self._parts, self.made_from.sets)
 
     def _answers(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, classes); each part has its own file, and reloads it by itself."""
         first, tails = self._parts
-        return send_on(*first(images), tails)
+        return _send_on(*first(images), tails)
 
 
 def route_latencies(
@@ -76,4 +76,4 @@ def route_latencies(
     timed = {way: quick.path(way) for way in shares}
     timed |= {name: Frozen(other, images[:1]) for name, other in (others or {}).items()}
     times = latencies(timed, images[:1], repeats=repeats, runtime="ONNX Runtime")
-    return over_images({way: times[way].median for way in shares}, shares), times
+    return _over_images({way: times[way].median for way in shares}, shares), times

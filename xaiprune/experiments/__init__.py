@@ -1,11 +1,13 @@
 """Stored tables, and the sweeps that make them."""
 
-from .sweeps import digest, on_dask, sweep
+from . import provenance, tables
+from .sweeps import on_dask, sweep
 from .tables import read
 
 __all__ = [
-    "digest",
     "on_dask",
+    "provenance",
     "read",
     "sweep",
+    "tables",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -11,29 +10,28 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import joblib
-import torch
 from tqdm.auto import tqdm
 
 from .. import core
 from ..core import save_atomically
 
 #: A task is a tuple of numbers and strings, so that it can be a key and a line of JSON.
-Task = tuple
+_Task = tuple
 
 #: Seconds after which a table is written again: a process that is killed loses no more.
 _EVERY = 5.0
 
 
 def sweep(
-    function: Callable[[Task], float],
-    tasks: Iterable[Task],
+    function: Callable[[_Task], float],
+    tasks: Iterable[_Task],
     *,
     identity: dict,
     table: Path | str | None = None,
     chunk: int = 1,
     progress: bool = True,
     label: str = "sweep",
-) -> dict[Task, float]:
+) -> dict[_Task, float]:
     """Evaluate a function on many tasks through joblib.
 
     ``joblib.parallel_config("loky", n_jobs=2)`` around the call uses two processes, :func:`on_dask` a cluster.
@@ -67,6 +65,11 @@ def sweep(
         Before anything runs: if JSON cannot hold a task or the identity.
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
+
+    Examples
+    --------
+    >>> xp.experiments.sweep(max, [(1, 5), (7, 2)], identity={"function": "max"}, progress=False)
+    {(1, 5): 5, (7, 2): 7}
     """
     tasks = list(tasks)
     json.dumps([identity, tasks])  # what cannot be kept is said before hours have gone into it
@@ -112,6 +115,21 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
     ------
     ConnectionError
         If no scheduler answers at the address.
+
+    Examples
+    --------
+    A cluster takes seconds to start, so these two lines are not run here:
+
+    >>> with xp.experiments.on_dask(workers=2):  # doctest: +SKIP
+    ...     values = xp.experiments.sweep(max, [(1, 5), (7, 2)], identity={"function": "max"})
+
+    Where no scheduler answers, that is said:
+
+    >>> with xp.experiments.on_dask("tcp://127.0.0.1:1", timeout=0.1):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    ConnectionError: no Dask scheduler answers at tcp://127.0.0.1:1 (...
     """
     import dask
     from distributed import Client, LocalCluster
@@ -137,24 +155,16 @@ def on_dask(address: str | None = None, *, workers: int = 2, timeout: float = 10
         yield client
 
 
-def digest(*tensors: torch.Tensor) -> str:
-    """12 hexadecimal digits of the SHA-256 of the tensors' bytes, for an identity."""
-    total = hashlib.sha256()
-    for tensor in tensors:
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()[:12]
-
-
-def _run(function: Callable[[Task], float], part: Sequence[Task]) -> tuple[Sequence[Task], list[float]]:
+def _run(function: Callable[[_Task], float], part: Sequence[_Task]) -> tuple[Sequence[_Task], list[float]]:
     return part, [function(task) for task in part]
 
 
-def _write(path: Path, identity: dict, known: dict[Task, float]) -> None:
+def _write(path: Path, identity: dict, known: dict[_Task, float]) -> None:
     content = json.dumps({"identity": identity, "rows": list(known.items())})
     save_atomically(path, lambda temporary: temporary.write_text(content))
 
 
-def _read(path: Path, identity: dict) -> dict[Task, float]:
+def _read(path: Path, identity: dict) -> dict[_Task, float]:
     if not path.exists():
         return {}
     try:

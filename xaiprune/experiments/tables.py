@@ -98,6 +98,12 @@ def read(name: str) -> list[dict]:
         If there is no such table.
     ValueError
         If the code or a checkpoint has changed since, or the table is of an earlier form; what to do is said.
+
+    Examples
+    --------
+    >>> rows = xp.tables.read("toy")
+    >>> rows[0]["data"], rows[0]["criterion"], rows[0]["per_class"]
+    ('moons', 'weight', 10)
     """
     content = _content(name)
     made = content["made"]
@@ -211,6 +217,11 @@ def made(name: str) -> dict:
         If there is no such table.
     ValueError
         If it is of an earlier form.
+
+    Examples
+    --------
+    >>> xp.tables.made("toy")["command"]
+    'python -m ...explanations --full'
     """
     return _content(name)["made"]
 
@@ -238,21 +249,86 @@ def _content(name: str) -> dict:
 
 
 def where(rows: Iterable[dict], **equal) -> list[dict]:
-    """Rows whose columns equal the given values: ``where(rows, rho=0.7, method="grid")``."""
+    """Rows whose columns equal the given values: ``where(rows, rho=0.7, method="grid")``.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+    **equal : object
+        Names of columns, and the value that each of them must have.
+
+    Returns
+    -------
+    list of dict
+        In the order of the rows.
+
+    Raises
+    ------
+    KeyError
+        If a row lacks one of the columns.
+
+    Examples
+    --------
+    >>> xp.tables.where([{"rho": 0.5, "psnr": 21}, {"rho": 0.7, "psnr": 18}], rho=0.7)
+    [{'rho': 0.7, 'psnr': 18}]
+    """
     return [row for row in rows if all(row[key] == value for key, value in equal.items())]
 
 
 def column(rows: Iterable[dict], key: str, **equal) -> list:
-    """One column of the rows whose other columns equal the given values."""
+    """One column of the rows whose other columns equal the given values.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+    key : str
+        Name of the column.
+    **equal : object
+        Names of other columns, and the value that each of them must have.
+
+    Returns
+    -------
+    list
+        Values in the order of the rows.
+
+    Raises
+    ------
+    KeyError
+        If a row lacks one of the columns.
+
+    Examples
+    --------
+    >>> rows = [{"rho": 0.5, "psnr": 21}, {"rho": 0.7, "psnr": 18}, {"rho": 0.7, "psnr": 19}]
+    >>> xp.tables.column(rows, "psnr", rho=0.7)
+    [18, 19]
+    """
     return [row[key] for row in where(rows, **equal)]
 
 
 def interval(values: Iterable[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean of a few values, such as one for each training seed, and its confidence interval by Student's t.
 
+    Parameters
+    ----------
+    values : iterable of float
+        At least two.
+    level : float
+        Of confidence, between 0 and 1.
+
     Returns
     -------
     mean, low, high : float
+
+    Raises
+    ------
+    ValueError
+        For fewer than two values.
+
+    Examples
+    --------
+    >>> mean, low, high = xp.tables.interval([90, 91, 92])
+    >>> print(f"{mean} in [{low:.2f}, {high:.2f}]")
+    91.0 in [88.52, 93.48]
     """
     from scipy import stats
 
@@ -283,6 +359,16 @@ def lead(rows: Iterable[dict], one: str, others: Iterable[str], *, by: Iterable[
     -------
     list of float
         One difference per setting that has ``one`` and at least one of ``others``.
+
+    Examples
+    --------
+    >>> rows = [
+    ...     {"method": "relax", "seed": 0, "psnr": 21},
+    ...     {"method": "uniform", "seed": 0, "psnr": 18},
+    ...     {"method": "by_norm", "seed": 0, "psnr": 19},
+    ... ]
+    >>> xp.tables.lead(rows, "relax", ["uniform", "by_norm"], by=["seed"], key="psnr")
+    [2]
     """
     by, others, settings = tuple(by), set(others), {}
     for row in rows:

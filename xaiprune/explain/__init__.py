@@ -3,12 +3,11 @@
 from . import relevance
 from .attention import attention_weights, gradient_rollout, rollout, watching_attention
 from .clever_hans import TESTS, add_tag, decorrelate, relevance_mass, tag_class, tag_mask
+from .columns import drift_column, drift_columns
 from .drift import (
     Drift,
     NoEvidenceError,
     drift,
-    drift_column,
-    drift_columns,
     drift_from,
     drift_value,
     heatmap_drift,

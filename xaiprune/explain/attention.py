@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .relevance import modified_gradients
-from .target import check_request, explained_output
+from .target import _check_request, explained_output
 
 
 @contextmanager
@@ -67,8 +67,15 @@ def attention_weights(model: nn.Module, images: torch.Tensor) -> dict[str, torch
     ------
     ValueError
         If the model shows no attention.
+
+    Examples
+    --------
+    >>> model = xp.nn.small_transformer().eval()
+    >>> found = xp.explain.attention_weights(model, torch.zeros(2, 1, 28, 28))
+    >>> [weights.shape for weights in found.values()][0], len(found)  # 49 patches and the class token
+    (torch.Size([2, 4, 50, 50]), 4)
     """
-    check_request(model, images)
+    _check_request(model, images)
     with torch.no_grad(), watching_attention(model) as seen:
         model(images)
     return _shown(model, seen)
@@ -106,7 +113,7 @@ def rollout(
     ValueError
         If the model shows no attention, or its tokens are no square of patches behind a class token.
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     found = []
     for some in images.split(batch_size):
         with torch.no_grad(), watching_attention(model) as seen:
@@ -150,7 +157,7 @@ def gradient_rollout(
     ValueError
         As for :func:`rollout`.
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     found = []
     for some, classes in zip(images.split(batch_size), targets.split(batch_size)):
         plain = _gradients(model, some, classes)

@@ -7,21 +7,21 @@ from collections.abc import Callable
 import torch
 from tqdm.auto import tqdm
 
-from .target import check_request, explained_output
+from .target import _check_request, explained_output
 
 
-def summed(values: torch.Tensor) -> torch.Tensor:
+def _summed(values: torch.Tensor) -> torch.Tensor:
     """Channels added up: (N, C, H, W) to (N, H, W)."""
     return values.sum(1)
 
 
-def largest(values: torch.Tensor) -> torch.Tensor:
+def _largest(values: torch.Tensor) -> torch.Tensor:
     """The size of the largest channel: (N, C, H, W) to (N, H, W)."""
     return values.abs().amax(1)
 
 
-def in_batches(
-    attribute: Callable, model, images, targets, size: int, progress: bool, reduce: Callable = summed
+def _in_batches(
+    attribute: Callable, model, images, targets, size: int, progress: bool, reduce: Callable = _summed
 ) -> torch.Tensor:
     """Attributions of so many images at a time, with their channels reduced.
 
@@ -39,7 +39,7 @@ def in_batches(
     reduce : callable
         Attributions to heatmaps ``(N, H, W)``.
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
 
     def forward(some, targets):
         return explained_output(model(some), targets)
@@ -54,7 +54,7 @@ def in_batches(
     return torch.cat(found).to(images.dtype)
 
 
-def check_count(name: str, value: int) -> None:
+def _check_count(name: str, value: int) -> None:
     """Refuse what is not a whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number from 1, got {value!r}.")

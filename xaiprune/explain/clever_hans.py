@@ -7,7 +7,7 @@ import torch
 from ..data import Split, as_split
 
 #: Which images of a split carry the tag.
-PLACEMENTS = ("none", "own", "others")
+_PLACEMENTS = ("none", "own", "others")
 #: Three tests of a network that may have learned the tag, with the placement of each.
 TESTS = {"no tag": "none", "as in training": "own", "tag on the others": "others"}
 
@@ -23,6 +23,15 @@ def tag_mask(height: int = 28, width: int = 28, size: int = 4, margin: int = 1) 
         Side of the square.
     margin : int
         Distance from both edges.
+
+    Returns
+    -------
+    torch.Tensor
+
+    Examples
+    --------
+    >>> xp.explain.tag_mask(4, 4, size=2).int().tolist()
+    [[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
     """
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[margin : margin + size, margin : margin + size] = True
@@ -40,6 +49,17 @@ def add_tag(images: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor | None 
         Shape ``(N,)``, bool: which images.
     mask : torch.Tensor, optional
         Shape ``(H, W)``, bool; default :func:`tag_mask`.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, C, H, W)``.
+
+    Examples
+    --------
+    >>> images = xp.explain.add_tag(torch.zeros(2, 1, 28, 28), torch.tensor([True, False]))
+    >>> images.sum((1, 2, 3)).tolist()  # the tag has 4 x 4 pixels
+    [16.0, 0.0]
     """
     mask = tag_mask(*images.shape[2:]) if mask is None else mask
     return torch.where(rows[:, None, None, None] & mask, 1.0, images)
@@ -67,10 +87,17 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
     ------
     ValueError
         For an unknown placement, a class that is not there, or a share out of range.
+
+    Examples
+    --------
+    >>> split = xp.data.Split(torch.zeros(4, 1, 28, 28), torch.tensor([0, 1, 2, 1]))
+    >>> images, labels = xp.explain.tag_class(split, label=1, placement="own")
+    >>> images.amax((1, 2, 3)).tolist()
+    [0.0, 1.0, 0.0, 1.0]
     """
     split = as_split(split, name="split")
-    if placement not in PLACEMENTS:
-        raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}.")
+    if placement not in _PLACEMENTS:
+        raise ValueError(f"placement must be one of {', '.join(_PLACEMENTS)}, got {placement!r}.")
     if not (split.targets == label).any():
         raise ValueError(f"label must be a class of the split, got {label}.")
     if not 0 <= share <= 1:
@@ -103,6 +130,14 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     ------
     ValueError
         If no image is suspect, or all are.
+
+    Examples
+    --------
+    >>> images, suspect = torch.zeros(6, 1, 8, 8), torch.tensor([True, True, True, False, False, False])
+    >>> split = xp.data.Split(xp.explain.add_tag(images, suspect), suspect.long())
+    >>> mixed, labels = xp.explain.decorrelate(split, suspect, xp.explain.tag_mask(8, 8))
+    >>> mixed.amax((1, 2, 3)).tolist(), labels.tolist()  # who carries the tag now, and what the class is
+    ([0.0, 1.0, 0.0, 1.0, 1.0, 0.0], [1, 1, 1, 0, 0, 0])
     """
     split = as_split(split, name="split")
     if not 0 < int(suspect.sum()) < len(suspect):
@@ -136,6 +171,12 @@ def relevance_mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     ------
     ValueError
         If the mask does not fit, or a heatmap is zero everywhere.
+
+    Examples
+    --------
+    >>> heatmaps = torch.tensor([[[3.0, -1.0], [0.0, 0.0]]])
+    >>> xp.explain.relevance_mass(heatmaps, torch.tensor([[True, False], [True, True]]))
+    tensor([0.7500])
     """
     if mask.shape[-2:] != heatmaps.shape[-2:]:
         raise ValueError(f"mask must fit heatmaps of {tuple(heatmaps.shape[-2:])}, got {tuple(mask.shape)}.")

@@ -12,10 +12,9 @@ import torch
 from scipy.stats import rankdata
 from torch import nn
 
-from ..measure import Column
 from .methods import METHODS, Method
 from .resampling import bootstrap
-from .target import check_request
+from .target import _check_request
 
 
 class NoEvidenceError(ValueError):
@@ -39,6 +38,12 @@ def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     ------
     ValueError
         If the shapes differ, or a heatmap is constant or not finite (the first such image is named).
+
+    Examples
+    --------
+    >>> one = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> xp.explain.rank_correlation(one, one.exp()), xp.explain.rank_correlation(one, -one)
+    (tensor([1.], dtype=torch.float64), tensor([-1.], dtype=torch.float64))
     """
     _check_pair(one, other)
     ranks = []
@@ -187,6 +192,19 @@ def drift(
     TypeError, ValueError
         As ``check_request`` and the method raise them; for a heatmap of the original that is constant, and if all those
         of the compressed model are.
+
+    Examples
+    --------
+    Class 0 reads the upper row of pixels. The compressed model has lost the second weight, and its third is new:
+
+    >>> original = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = original[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    >>> compressed = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = compressed[1].weight.data.copy_(torch.tensor([[1.0, 0.0, 3.0, 0.0]]))
+    >>> images = torch.ones(1, 1, 2, 2)
+    >>> found = xp.explain.drift(original, compressed, images, method="gradient x input", share=0.5)
+    >>> round(found.value, 2), found.top.item()  # the drift, and the share of the two highest pixels that changed
+    (1.39, 0.5)
     """
     return drift_from(original, images, targets, classes=classes, method=method, share=share)(compressed)
 
@@ -203,9 +221,31 @@ def drift_from(
     """Compare many models with one: the original's heatmaps are made once.
 
     Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``.
+
+    Parameters
+    ----------
+    original, images, targets, classes, method, share
+        As for :func:`drift`.
+
+    Returns
+    -------
+    callable
+        ``compressed -> Drift``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`drift`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    >>> compared = xp.explain.drift_from(model, torch.rand(3, 1, 2, 2), method="gradient x input")
+    >>> compared(model).values  # of a model and itself
+    tensor([0., 0., 0.], dtype=torch.float64)
     """
     method = METHODS.find(method, "method")
-    images, targets = check_request(original, images, targets)
+    images, targets = _check_request(original, images, targets)
     if classes is None:
         classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
     reference = method(original, images, targets)
@@ -216,79 +256,6 @@ def drift_from(
         return Drift(method.name, values, 1 - top_overlap(reference, found, share), classes, silent)
 
     return compared
-
-
-def drift_columns(
-    original: nn.Module,
-    images: torch.Tensor,
-    targets: torch.Tensor | None = None,
-    *,
-    method: Method | str = "integrated gradients",
-    share: float = 0.1,
-    seed: int = 0,
-) -> dict[Column, Callable[[nn.Module], float]]:
-    """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
-
-    The method first has to pass the sanity gate on the original; if it does not, the titles of the columns say so.
-
-    Parameters
-    ----------
-    original : nn.Module
-        In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``; a few hundred are enough.
-    targets : torch.Tensor, optional
-        What is explained; default the original's own answers.
-    method : Method or str
-        Or a key of ``METHODS``.
-    share : float
-        Which part of the pixels counts as the highest.
-    seed : int
-        Of the gate's controls.
-
-    Returns
-    -------
-    dict of Column to callable
-        Each a function of a model.
-    """
-    from .sanity import faithfulness, gate
-
-    method = METHODS.find(method, "method")
-    images, targets = check_request(original, images, targets)
-    compared = drift_from(original, images, targets, method=method, share=share)
-    verdict = gate(original, images, targets, [method], seed=seed)[method.name]
-    label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
-
-    def own(model: nn.Module) -> float:
-        return faithfulness(model, images, targets, method(model, images, targets), seed=seed).mean().item()
-
-    def changed(model: nn.Module) -> float:
-        return compared(model).top.quantile(0.5).item()
-
-    return {
-        drift_column(label): lambda model: drift_value(compared, model),
-        Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
-        Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
-    }
-
-
-def drift_column(method: str = "") -> Column:
-    """The scorecard's column for :attr:`Drift.value`.
-
-    Parameters
-    ----------
-    method : str
-        What stands in the title, in brackets.
-
-    Returns
-    -------
-    Column
-    """
-    return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
-
-
-def _three(value: float) -> str:
-    return f"{value:.3f}"
 
 
 def drift_value(compared: Callable[[nn.Module], Drift], model: nn.Module) -> float:

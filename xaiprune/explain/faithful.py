@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..measure import predict
-from .target import check_request, explained_output
+from .target import _check_request, explained_output
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +82,21 @@ def curves(
     ------
     TypeError, ValueError
         As ``check_request`` raises them; also if a heatmap does not fit its image or is not finite.
+
+    Examples
+    --------
+    Two pixels speak for class 0, and go first in one heatmap, last in the other:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[3.0, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
+    >>> images, right = torch.ones(1, 1, 2, 2), torch.tensor([[[2.0, 2.0], [1.0, 1.0]]])
+    >>> for heatmaps in (right, -right):
+    ...     found = xp.explain.curves(model, images, None, heatmaps, steps=2)
+    ...     print(found.deletion.round(decimals=2).tolist(), round(found.faithfulness.item(), 2))
+    [[1.0, 0.5, 0.5]] 0.25
+    [[1.0, 1.0, 0.5]] -0.25
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     if heatmaps.shape != (len(images), *images.shape[2:]):
         wanted = (len(images), *images.shape[2:])
         raise ValueError(f"heatmaps must have shape {wanted}, one per image, got {tuple(heatmaps.shape)}.")

@@ -12,8 +12,8 @@ from captum import attr
 from torch import nn
 
 from ..measure import predict
-from .batches import check_count, in_batches, largest
-from .target import check_request, explained_output
+from .batches import _check_count, _in_batches, _largest
+from .target import _check_request, explained_output
 
 
 def saliency(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
@@ -46,19 +46,42 @@ def saliency(model, images, targets=None, *, batch_size: int = 64, progress: boo
     def attribute(forward, some, targets):
         return attr.Saliency(forward).attribute(some, additional_forward_args=targets)
 
-    return in_batches(attribute, model, images, targets, batch_size, progress, largest)
+    return _in_batches(attribute, model, images, targets, batch_size, progress, _largest)
 
 
 def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
     """Gradient times input: on a network of ReLUs without biases the contributions add up to the output.
 
     Parameters, return value and errors are those of :func:`saliency`; the values have signs.
+
+    Parameters
+    ----------
+    model, images, targets, batch_size, progress
+        As for :func:`saliency`.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``, with signs, summed over the image's channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`saliency`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, -1.0]]))
+    >>> xp.explain.gradient_x_input(model, torch.full((1, 1, 2, 2), 0.5))
+    tensor([[[ 0.5000,  1.0000],
+             [ 0.0000, -0.5000]]])
     """
 
     def attribute(forward, some, targets):
         return attr.InputXGradient(forward).attribute(some, additional_forward_args=targets)
 
-    return in_batches(attribute, model, images, targets, batch_size, progress)
+    return _in_batches(attribute, model, images, targets, batch_size, progress)
 
 
 def smoothgrad(
@@ -105,7 +128,7 @@ def smoothgrad(
     """
     if not noise_level >= 0:
         raise ValueError(f"noise_level must be 0 or more, a share of the images' range, got {noise_level}.")
-    check_count("samples", samples)
+    _check_count("samples", samples)
 
     def attribute(forward, some, targets):
         spans = some.detach().flatten(1).amax(1) - some.detach().flatten(1).amin(1)
@@ -123,7 +146,7 @@ def smoothgrad(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return in_batches(attribute, model, images, targets, batch_size // samples, progress, largest)
+        return _in_batches(attribute, model, images, targets, batch_size // samples, progress, _largest)
 
 
 def integrated_gradients(
@@ -167,8 +190,16 @@ def integrated_gradients(
     ------
     TypeError, ValueError
         As ``check_request`` raises them; also for no steps.
+
+    Examples
+    --------
+    >>> class Square(nn.Module):
+    ...     def forward(self, images):
+    ...         return images.square().sum((1, 2, 3))[:, None]
+    >>> xp.explain.integrated_gradients(Square().eval(), torch.tensor([[[[1.0, 2.0]]]]))  # they add up to 1 + 4
+    tensor([[[1., 4.]]])
     """
-    check_count("steps", steps)
+    _check_count("steps", steps)
 
     def attribute(forward, some, targets):
         return attr.IntegratedGradients(forward).attribute(
@@ -179,7 +210,7 @@ def integrated_gradients(
             additional_forward_args=targets,
         )
 
-    return in_batches(attribute, model, images, targets, batch_size // steps, progress)
+    return _in_batches(attribute, model, images, targets, batch_size // steps, progress)
 
 
 def completeness(
@@ -209,8 +240,21 @@ def completeness(
     -------
     torch.Tensor
         Shape ``(N,)``: ``|sum - (f(x) - f(x'))| / |f(x) - f(x')|``; not finite where the image adds nothing.
+
+    Raises
+    ------
+    ValueError
+        If there is not one heatmap per image, or as ``check_request`` raises it.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    >>> images, heatmaps = torch.ones(2, 1, 2, 2), torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[1.0, 0.5], [0.0, 0.0]]])
+    >>> xp.explain.completeness(model, images, None, heatmaps)  # the second lacks half of the 3 that the image adds
+    tensor([0.0000, 0.5000])
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     if len(heatmaps) != len(images):
         raise ValueError(f"heatmaps must be one per image, got {len(heatmaps)} for {len(images)} images.")
     difference = explained_output(predict(model, images), targets)

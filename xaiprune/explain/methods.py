@@ -99,5 +99,19 @@ def heatmaps(
     -------
     torch.Tensor
         Shape ``(N, H, W)``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method, or as the method raises it.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, -1.0]]))
+    >>> for method in ("saliency", "gradient x input"):
+    ...     print(method, xp.explain.heatmaps(model, torch.full((1, 1, 2, 2), 0.5), method=method).tolist())
+    saliency [[[1.0, 2.0], [0.0, 1.0]]]
+    gradient x input [[[0.5, 1.0], [0.0, -0.5]]]
     """
     return METHODS.find(method, "method")(model, images, targets, **options)

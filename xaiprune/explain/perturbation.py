@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from captum import attr
 
-from .batches import check_count, in_batches
-from .target import check_request
+from .batches import _check_count, _in_batches
+from .target import _check_request
 
 
 def occlusion(
@@ -51,7 +51,7 @@ def occlusion(
     TypeError, ValueError
         As ``check_request`` raises them; also for a window larger than the image, or a stride beyond the window.
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     if not 1 <= window <= min(images.shape[2:]):
         raise ValueError(f"window must be from 1 to {min(images.shape[2:])} pixels, got {window}.")
     if not 1 <= stride <= window:
@@ -70,7 +70,7 @@ def occlusion(
             additional_forward_args=targets,
         )
 
-    return in_batches(attribute, model, images, targets, batch_size // 16, progress) / channels
+    return _in_batches(attribute, model, images, targets, batch_size // 16, progress) / channels
 
 
 def shapley(
@@ -120,11 +120,11 @@ def shapley(
     TypeError, ValueError
         As ``check_request`` raises them; also for a patch that is larger than the image, or no samples.
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     height, width = images.shape[2:]
     if not 1 <= patch <= min(height, width):
         raise ValueError(f"patch must be from 1 to {min(height, width)} pixels, got {patch}.")
-    check_count("samples", samples)
+    _check_count("samples", samples)
     rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
     patches = rows[:, None] * (columns.max() + 1) + columns
     sizes = patches.flatten().bincount()[patches]
@@ -141,5 +141,5 @@ def shapley(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        found = in_batches(attribute, model, images, targets, batch_size // 8, progress, lambda values: values[:, 0])
+        found = _in_batches(attribute, model, images, targets, batch_size // 8, progress, lambda values: values[:, 0])
     return found / sizes

@@ -27,6 +27,17 @@ def bootstrap(
     Returns
     -------
     value, low, high : float
+
+    Raises
+    ------
+    ValueError
+        If there is no value.
+
+    Examples
+    --------
+    >>> mean, low, high = xp.explain.bootstrap(torch.tensor([0.0, 1.0] * 50))
+    >>> print(f"{mean} in [{low:.2f}, {high:.2f}]")
+    0.5 in [0.40, 0.60]
     """
     values = values.detach().double().numpy()
     if len(values) == 0:

@@ -13,13 +13,13 @@ from .drift import heatmap_drift
 from .faithful import Curves, curves
 from .methods import METHODS, Method
 from .resampling import bootstrap
-from .target import check_request
+from .target import _check_request
 
 #: Heatmaps that any method has to beat: no order, the opposite order, and the same method on an untrained model.
 CONTROLS = ("random", "reversed", "re-initialised model")
 
 #: Fewest images that a verdict may rest on.
-FEWEST = 10
+_FEWEST = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +92,18 @@ def gate(
     ------
     TypeError, ValueError
         As ``check_request`` and the methods raise them.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.stack([torch.linspace(0, 1, 16), torch.zeros(16)]))
+    >>> verdicts = xp.explain.gate(model, torch.ones(10, 1, 4, 4), methods="saliency", steps=4)
+    >>> sorted(verdicts["saliency"].leads), verdicts["saliency"].passes
+    (['random', 're-initialised model', 'reversed'], True)
     """
-    images, targets = check_request(model, images, targets)
-    if len(images) < FEWEST:
-        raise ValueError(f"images must be at least {FEWEST}, for an interval over images, got {len(images)}.")
+    images, targets = _check_request(model, images, targets)
+    if len(images) < _FEWEST:
+        raise ValueError(f"images must be at least {_FEWEST}, for an interval over images, got {len(images)}.")
     methods = (methods,) if isinstance(methods, str | Method) else methods
     untrained = reinitialised(model, seed)
     options = {"steps": steps, "baseline": baseline, "seed": seed}
@@ -113,11 +121,6 @@ def gate(
     return found
 
 
-def faithfulness(model: nn.Module, images, targets, heatmaps, **options) -> torch.Tensor:
-    """Insertion's area less deletion's for each image, shape ``(N,)``; parameters as of :func:`curves`."""
-    return curves(model, images, targets, heatmaps, **options).faithfulness
-
-
 def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy of a model with the weights of a new one; torch's own generator is left as it was.
 
@@ -127,10 +130,21 @@ def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
         Layers with ``reset_parameters`` draw anew; parameters of no such layer are shuffled.
     seed : int
 
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+
     Raises
     ------
     ValueError
         If a layer computes its weights from other parameters.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> torch.equal(xp.explain.reinitialised(model).weight, model.weight)
+    False
     """
     for name, module in model.named_modules():
         if hasattr(module, "parametrizations") or any(

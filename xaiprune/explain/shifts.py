@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import InterpolationMode, rotate
 
+from ..core import Registry
 from ..data import Split, as_split
 from ..measure import predict
 from .drift import heatmap_drift, rank_correlation
@@ -36,12 +37,12 @@ class Shift:
     heatmaps: Callable
 
 
-def turned(images: torch.Tensor, degrees: float) -> torch.Tensor:
+def _turned(images: torch.Tensor, degrees: float) -> torch.Tensor:
     """Images (N, C, H, W) or heatmaps (N, H, W) turned against the clock about their centre, zeros filled in."""
     return rotate(images, float(degrees), InterpolationMode.BILINEAR) if degrees else images
 
 
-def noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
+def _noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Images with Gaussian noise of this standard deviation, the same each time, clipped to [0, 1]."""
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     return (images + sigma * noise).clamp(0, 1)
@@ -51,13 +52,11 @@ def _same(heatmaps: torch.Tensor, level: float) -> torch.Tensor:
     return heatmaps
 
 
-SHIFTS: dict[str, Shift] = {
-    row.name: row
-    for row in (
-        Shift("rotation", "degrees", turned, turned),
-        Shift("noise", "standard deviation", noisy, _same),
-    )
-}
+SHIFTS: Registry[Shift] = Registry(
+    "a shift",
+    Shift,
+    (Shift("rotation", "degrees", _turned, _turned), Shift("noise", "standard deviation", _noisy, _same)),
+)
 
 
 def watch(
@@ -97,11 +96,17 @@ def watch(
     ------
     ValueError
         For an unknown shift.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    >>> split = xp.data.mnist("test", 5)
+    >>> rows = xp.explain.watch(model, split, "rotation", [0, 30], method="gradient x input")
+    >>> [row["level"] for row in rows], round(rows[0]["drift"], 3), rows[1]["drift"] > 0
+    ([0, 30], 0.0, True)
     """
+    shift, method = SHIFTS.find(shift, "shift"), METHODS.find(method, "method")
     split = as_split(split, on=model, name="split")
-    if isinstance(shift, str) and shift not in SHIFTS:
-        raise ValueError(f"shift must be a Shift or one of {', '.join(SHIFTS)}, got {shift!r}.")
-    shift, method = SHIFTS[shift] if isinstance(shift, str) else shift, METHODS.find(method, "method")
     before, rows = method(model, split.inputs, split.targets), []
     known = None if scores is None else scores(split).flatten()[None, None]
     for level in levels:
@@ -123,7 +128,27 @@ def _ink(split: Split) -> torch.Tensor:
 
 
 def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
-    """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given."""
+    """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A classifier.
+    split : Split
+        Images and labels.
+
+    Returns
+    -------
+    dict of str to float
+        ``accuracy`` in per cent, and ``confidence`` in [0, 1].
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[0.9, 0.1], [0.7, 0.3]]).log()
+    >>> found = xp.explain.accuracy_and_confidence(nn.Identity(), xp.data.Split(logits, torch.tensor([0, 1])))
+    >>> found["accuracy"], round(found["confidence"], 3)
+    (50.0, 0.8)
+    """
     split = as_split(split, name="split")
     probabilities = predict(model, split.inputs).softmax(1)
     top, classes = probabilities.max(1)
@@ -131,5 +156,24 @@ def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
 
 
 def class_means(heatmaps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The mean heatmap of each class that occurs, shape ``(classes, H, W)``: for data whose images have no partners."""
+    """The mean heatmap of each class that occurs, shape ``(classes, H, W)``: for data whose images have no partners.
+
+    Parameters
+    ----------
+    heatmaps : torch.Tensor
+        Shape ``(N, H, W)``.
+    labels : torch.Tensor
+        Shape ``(N,)``.
+
+    Returns
+    -------
+    torch.Tensor
+        In the order of the classes' numbers.
+
+    Examples
+    --------
+    >>> heatmaps = torch.tensor([1.0, 3.0, 7.0]).reshape(3, 1, 1)
+    >>> xp.explain.class_means(heatmaps, torch.tensor([0, 0, 1])).flatten().tolist()
+    [2.0, 7.0]
+    """
     return torch.stack([heatmaps[labels == label].mean(0) for label in labels.unique()])

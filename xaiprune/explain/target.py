@@ -8,7 +8,7 @@ from torch import nn
 from ..measure import predict
 
 
-def check_evaluating(model: nn.Module) -> None:
+def _check_evaluating(model: nn.Module) -> None:
     """Refuse a model in training mode."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
@@ -16,7 +16,7 @@ def check_evaluating(model: nn.Module) -> None:
         raise ValueError("model is in training mode; call model.eval() first, so that its answers are repeatable.")
 
 
-def check_request(
+def _check_request(
     model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and targets, if an explanation of them makes sense.
@@ -43,7 +43,7 @@ def check_request(
     ValueError
         If the model is in training mode, there is no image or no batch axis, or a target is out of range.
     """
-    check_evaluating(model)
+    _check_evaluating(model)
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         raise TypeError(
             f"images must be a float tensor (N, C, H, W), got {getattr(images, 'dtype', type(images).__name__)}."

@@ -1,5 +1,6 @@
 """What is asked of a network's structure: hooks, folding, types of layers."""
 
+from . import hooks
 from .folding import fold_batch_norm, plain_calls, traced
 from .hooks import changing, outputs, reading
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
@@ -10,6 +11,7 @@ __all__ = [
     "TRANSPOSED_CONVOLUTIONS",
     "changing",
     "fold_batch_norm",
+    "hooks",
     "outputs",
     "plain_calls",
     "reading",

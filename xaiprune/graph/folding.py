@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 #: Layers that a normalisation behind them can become a part of.
-FOLDABLE = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
+_FOLDABLE = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -38,6 +38,13 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     ------
     ValueError
         If the model is in training mode, or has batch normalisation and cannot be followed by ``torch.fx``.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).eval()
+    >>> folded = xp.graph.fold_batch_norm(model)
+    >>> folded[1], torch.allclose(model(torch.ones(1, 1, 5, 5)), folded(torch.ones(1, 1, 5, 5)), atol=1e-6)
+    (Identity(), True)
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
@@ -50,7 +57,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return folded
 
 
-class Tracer(torch.fx.Tracer):
+class _Tracer(torch.fx.Tracer):
     """Every module without parts is one step, whoever wrote it; so is the one that is named."""
 
     def __init__(self, whole: str = ""):
@@ -70,13 +77,23 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     whole : str
         Name of a module that is one step although it has parts.
 
+    Returns
+    -------
+    torch.fx.Graph
+
     Raises
     ------
     ValueError
         If ``torch.fx`` cannot follow the model: its control flow depends on data, for example.
+
+    Examples
+    --------
+    >>> graph = xp.graph.traced(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    >>> [(node.op, node.target) for node in graph.nodes]
+    [('placeholder', 'input'), ('call_module', '0'), ('call_module', '1'), ('output', 'output')]
     """
     try:
-        return Tracer(whole).trace(model)
+        return _Tracer(whole).trace(model)
     except Exception as error:
         raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
 
@@ -88,7 +105,7 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
         before = node.args[0] if node.args else None
         if not isinstance(norm, BATCH_NORMS) or norm.running_mean is None:
             continue
-        if isinstance(plain.get(before), FOLDABLE) and len(before.users) == 1:
+        if isinstance(plain.get(before), _FOLDABLE) and len(before.users) == 1:
             found.append((before.target, node.target))
     return found
 
@@ -97,6 +114,18 @@ def plain_calls(graph: torch.fx.Graph, model: nn.Module) -> dict[torch.fx.Node, 
     """The modules that run once and compute what their own tensors say, by their place in the graph.
 
     Those with a hook, with a weight that is computed from other tensors, or in training mode are left out.
+
+    Parameters
+    ----------
+    graph : torch.fx.Graph
+        As :func:`traced` gives it.
+    model : nn.Module
+        The model that was traced.
+
+    Returns
+    -------
+    dict of torch.fx.Node to nn.Module
+        In the order of the graph.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     calls = {node: modules[node.target] for node in graph.nodes if node.op == "call_module"}

@@ -33,6 +33,13 @@ def reliability(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> l
     ------
     ValueError
         If shapes do not fit, there is no image, or ``bins`` is less than 1.
+
+    Examples
+    --------
+    >>> logits, labels = torch.tensor([[0.9, 0.1], [0.9, 0.1]]).log(), torch.tensor([0, 1])
+    >>> [row] = xp.measure.calibration_error.reliability(logits, labels, bins=5)
+    >>> row["low"], row["high"], row["share"], round(row["confidence"], 3), row["accuracy"]
+    (0.8, 1.0, 1.0, 0.9, 0.5)
     """
     _check(logits, labels)
     if bins < 1:
@@ -55,6 +62,17 @@ def expected_calibration_error(logits: torch.Tensor, labels: torch.Tensor, bins:
     ----------
     logits, labels, bins
         As for :func:`reliability`.
+
+    Returns
+    -------
+    float
+        In [0, 1], 0 where a model is as often right as it is sure.
+
+    Examples
+    --------
+    >>> logits, labels = torch.tensor([[0.9, 0.1], [0.9, 0.1]]).log(), torch.tensor([0, 1])
+    >>> round(xp.measure.calibration_error.expected_calibration_error(logits, labels), 3)  # 90 % sure, 50 % right
+    0.4
     """
     return sum(row["share"] * abs(row["accuracy"] - row["confidence"]) for row in reliability(logits, labels, bins))
 
@@ -73,6 +91,20 @@ def best_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     -------
     float
         Between 0.01 and 100.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or there is no image.
+
+    Examples
+    --------
+    A model that is 98 % sure and right three times in four:
+
+    >>> logits, labels = torch.tensor([[4.0, 0.0]]).repeat(4, 1), torch.tensor([0, 0, 0, 1])
+    >>> temperature = xp.measure.calibration_error.best_temperature(logits, labels)
+    >>> round(torch.softmax(logits[0] / temperature, 0)[0].item(), 2)
+    0.75
     """
     _check(logits, labels)
     logits = logits.double()
@@ -91,6 +123,17 @@ class Tempered(nn.Module):
     model : nn.Module
     temperature : float
         Positive.
+
+    Raises
+    ------
+    ValueError
+        If the temperature is not positive.
+
+    Examples
+    --------
+    >>> model = xp.measure.calibration_error.Tempered(nn.Identity(), 2.0)
+    >>> model(torch.tensor([[4.0, 2.0]])).tolist()
+    [[2.0, 1.0]]
     """
 
     def __init__(self, model: nn.Module, temperature: float):
@@ -100,7 +143,18 @@ class Tempered(nn.Module):
         self.model, self.temperature = model, temperature
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of the same order."""
+        """Divide the model's logits by the temperature.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            What the model takes.
+
+        Returns
+        -------
+        torch.Tensor
+            Logits (N, classes), in the same order of size.
+        """
         return self.model(images) / self.temperature
 
 

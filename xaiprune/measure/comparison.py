@@ -14,11 +14,11 @@ from .counting import Shipped, costs, csr_bytes, macs, sizes
 from .latency import Latency, latencies
 from .metrics import Metric
 
-__all__ = ["COLUMNS", "POWER_WATTS", "Column", "Comparison", "Scorecard", "Shipped", "card_columns", "compare"]
+__all__ = ["Column", "Comparison", "Scorecard", "Shipped", "card_columns", "compare"]
 __all__ += ["costs", "csr_bytes", "macs", "scorecard", "scorecards", "shifted", "sizes"]
 
 #: Power that the energy estimate assumes, in watts: a laptop's processor under load.
-POWER_WATTS = 15.0
+_POWER_WATTS = 15.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,12 @@ class Column:
         1 where more is better, -1 where less is.
     format : callable
         Value to text.
+
+    Examples
+    --------
+    >>> column = xp.measure.Column("size [MiB]", -1, lambda value: f"{value:.2f}")
+    >>> column.format(1.23456)
+    '1.23'
     """
 
     title: str
@@ -49,7 +55,7 @@ def _decimals(digits: int) -> Callable[[float], str]:
 
 
 #: Measures that every scorecard has, beside the task's metric and what a caller adds.
-COLUMNS: dict[str, Column] = {
+_COLUMNS: dict[str, Column] = {
     "parameters": Column("parameters", -1, _count),
     "nonzeros": Column("non-zeros", -1, _count),
     "dense_bytes": Column("dense [bytes]", -1, _count),
@@ -91,7 +97,25 @@ class Scorecard:
 
 
 def scorecard(model: nn.Module, split: Split, metric: Metric, *, name: str = "model", **options) -> Scorecard:
-    """Measure one model; see :func:`scorecards`."""
+    """Measure one model; see :func:`scorecards`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    split : Split
+        Data for the metric.
+    metric : Metric
+        What the model is for.
+    name : str
+        Title of its column.
+    **options : object
+        As for :func:`scorecards`.
+
+    Returns
+    -------
+    Scorecard
+    """
     return scorecards({name: model}, split, metric, **options)[0]
 
 
@@ -102,7 +126,7 @@ def scorecards(
     *,
     repeats: int = 40,
     threads: int | None = None,
-    power_watts: float = POWER_WATTS,
+    power_watts: float = _POWER_WATTS,
     extra: Mapping[Column, Callable[[nn.Module], float]] | None = None,
 ) -> list[Scorecard]:
     """Measure models on the same data, with their latencies taken in turn so that they can be compared.
@@ -134,6 +158,14 @@ def scorecards(
     ------
     ValueError
         If there is no model or no image.
+
+    Examples
+    --------
+    >>> points = xp.data.Split(torch.eye(4).reshape(4, 1, 2, 2), torch.arange(4))
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4)).eval()
+    >>> [card] = xp.scorecards({"tiny": model}, points, xp.measure.ACCURACY, repeats=2)
+    >>> card["parameters"], card["macs"]  # 4 x 4 weights and 4 biases
+    (20, 16)
     """
     split = as_split(split, name="split")
     if not models:
@@ -163,10 +195,26 @@ def scorecards(
 
 
 def card_columns(metric: Metric) -> dict[str, Column]:
-    """The columns of every scorecard for a task's metric."""
+    """The columns of every scorecard for a task's metric.
+
+    Parameters
+    ----------
+    metric : Metric
+        What the models are for.
+
+    Returns
+    -------
+    dict of str to Column
+        By the keys of :class:`Scorecard`'s values, in their order.
+
+    Examples
+    --------
+    >>> list(xp.measure.card_columns(xp.measure.ACCURACY))[:3]
+    ['metric', 'metric_noise', 'metric_shift']
+    """
     titles = {"metric": "", "metric_noise": " under noise", "metric_shift": " under shift"}
     own = {key: Column(f"{metric.name}{title}", metric.better, _decimals(2)) for key, title in titles.items()}
-    return {**own, **COLUMNS}
+    return {**own, **_COLUMNS}
 
 
 def _by_runtime(time: Latency, model: nn.Module) -> Latency:
@@ -197,12 +245,24 @@ def _batch(images: torch.Tensor, size: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scorecards side by side: a measure per row, a model per column."""
+    """Scorecards side by side: a measure per row, a model per column.
+
+    Attributes
+    ----------
+    cards : tuple of Scorecard
+        In the order of the table's columns.
+    """
 
     cards: tuple[Scorecard, ...]
 
     def rows(self) -> list[list[str]]:
-        """The table's cells, the header first."""
+        """The table's cells, the header first.
+
+        Returns
+        -------
+        list of list of str
+            ``measure``, ``better`` and a name per model; then the same for every measure.
+        """
         columns = {key: column for card in self.cards for key, column in card.columns.items()}
         rows = [["measure", "better", *(card.name for card in self.cards)]]
         for key, column in columns.items():
@@ -242,7 +302,31 @@ class Comparison:
 
 
 def compare(cards: list[Scorecard]) -> Comparison:
-    """The one table that every lesson ends in: arrows point to the better side."""
+    """The one table that every lesson ends in: arrows point to the better side.
+
+    Parameters
+    ----------
+    cards : list of Scorecard
+        At least one, in the order in which they are shown.
+
+    Returns
+    -------
+    Comparison
+        It prints as a table, in a notebook as HTML.
+
+    Raises
+    ------
+    ValueError
+        If there is no card.
+
+    Examples
+    --------
+    >>> size = {"size": xp.measure.Column("size [MiB]", -1)}
+    >>> cards = [xp.measure.Scorecard("original", {"size": 8}, size), xp.measure.Scorecard("cut", {"size": 3}, size)]
+    >>> xp.compare(cards)
+    measure     better  original  cut
+    size [MiB]  ↓              8    3
+    """
     if not cards:
         raise ValueError("cards is empty: give at least one Scorecard.")
     return Comparison(tuple(cards))

@@ -68,13 +68,52 @@ def _worst_to_best(rates: torch.Tensor) -> float:
 
 
 def fairness_of(model: nn.Module, split: Split, groups: torch.Tensor) -> dict[str, float]:
-    """:func:`fairness` of a model's answers on a split."""
+    """:func:`fairness` of a model's answers on a split.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A classifier.
+    split : Split
+    groups : torch.Tensor
+        0 or 1 for every image, shape ``(N,)``.
+
+    Returns
+    -------
+    dict of str to float
+        As :func:`fairness` gives it.
+
+    Examples
+    --------
+    A model that is always right for group 0, and for half of group 1:
+
+    >>> outputs = torch.eye(2)[[0, 1, 0, 0]]
+    >>> points = xp.data.Split(outputs, torch.tensor([0, 1, 0, 1]))
+    >>> xp.measure.fairness.fairness_of(nn.Identity(), points, torch.tensor([0, 0, 1, 1]))
+    {'accuracy': 75.0, 'PQD': 0.5, 'DPM': 0.25, 'EOM': 0.5}
+    """
     split = as_split(split, name="split")
     return fairness(predict(model, split.inputs).argmax(1), split.targets, groups)
 
 
 def brighter(split: Split) -> torch.Tensor:
-    """1 for images whose mean pixel is above the median of their class in the split, else 0; shape ``(N,)``."""
+    """1 for images whose mean pixel is above the median of their class in the split, else 0; shape ``(N,)``.
+
+    Parameters
+    ----------
+    split : Split
+
+    Returns
+    -------
+    torch.Tensor
+        int64.
+
+    Examples
+    --------
+    >>> images = torch.tensor([0.1, 0.2, 0.9]).reshape(3, 1, 1, 1)
+    >>> xp.measure.fairness.brighter(xp.data.Split(images, torch.zeros(3, dtype=torch.int64))).tolist()
+    [0, 0, 1]
+    """
     split = as_split(split, name="split")
     means, found = split.inputs.flatten(1).mean(1), torch.zeros_like(split.targets)
     for label in split.targets.unique():
@@ -142,11 +181,32 @@ def even_loss(weight: float = 1.0) -> Callable:
 
 
 def biased_fashion_mnist(split: str, limit: int | None = None) -> Split:
-    """Fashion-MNIST with :func:`thinned` for the train split; the others are as they are."""
+    """Fashion-MNIST with :func:`thinned` for the train split; the others are as they are.
+
+    Parameters
+    ----------
+    split, limit
+        As for :func:`xaiprune.data.mnist`.
+
+    Returns
+    -------
+    Split
+    """
     return thinned(fashion_mnist(split, limit)) if split == "train" else fashion_mnist(split, limit)
 
 
 def fashion_mnist_brightness(split: str, limit: int | None = None) -> Split:
-    """Fashion-MNIST with :func:`brighter` in the place of the labels: two classes, dark and bright."""
+    """Fashion-MNIST with :func:`brighter` in the place of the labels: two classes, dark and bright.
+
+    Parameters
+    ----------
+    split, limit
+        As for :func:`xaiprune.data.mnist`.
+
+    Returns
+    -------
+    Split
+        Labels 0 (dark) and 1 (bright).
+    """
     whole = fashion_mnist(split, limit)
     return Split(whole.inputs, brighter(whole))

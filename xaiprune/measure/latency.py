@@ -83,6 +83,12 @@ def latencies(
     ------
     ValueError
         If a model is in training mode, or ``repeats`` or ``threads`` is less than 1.
+
+    Examples
+    --------
+    >>> times = xp.measure.latencies({"short": torch.sin, "long": lambda x: x @ x}, torch.zeros(100, 100), repeats=3)
+    >>> list(times), times["long"].taken, times["long"].median > 0
+    (['short', 'long'], 3, True)
     """
     for name, model in models.items():
         if isinstance(model, nn.Module) and model.training:

@@ -35,7 +35,7 @@ class Metric:
 
     Examples
     --------
-    >>> PSNR.unit, PSNR.told(25)
+    >>> xp.measure.PSNR.unit, xp.measure.PSNR.told(25)
     ('dB', '25.00 dB')
     """
 
@@ -87,6 +87,24 @@ def predict(model: nn.Module, inputs: torch.Tensor, batch_size: int = 500) -> to
     """Outputs for all ``inputs`` (N, ...), in evaluation mode and without gradients; the mode is restored.
 
     Batches go to the device of the model's parameters, outputs come back to that of the inputs.
+
+    Parameters
+    ----------
+    model : nn.Module
+    inputs : torch.Tensor
+        Shape (N, ...).
+    batch_size : int
+        How many go through the model at once.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (N, ...), on the device of the inputs.
+
+    Examples
+    --------
+    >>> xp.measure.predict(nn.Softmax(dim=1), torch.zeros(3, 2)).tolist()
+    [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
     """
     device = next((parameter.device for parameter in model.parameters()), inputs.device)
     modes = {module: module.training for module in model.modules()}
@@ -125,6 +143,13 @@ def psnr(model: nn.Module, split: Split) -> float:
     ------
     TypeError, ValueError
         For images that are empty or not in [0, 1], and a model whose output has another shape than its input.
+
+    Examples
+    --------
+    >>> split = xp.data.Split(torch.full((2, 1, 4, 4), 0.2), torch.zeros(2))
+    >>> black = nn.Threshold(1, 0)  # gives 0 for all that is not above 1
+    >>> round(xp.measure.psnr(black, split), 2)  # 10 log10(1 / 0.2**2)
+    13.98
     """
     split = as_split(split, name="split")
     images = check_images(split.inputs)
@@ -135,7 +160,26 @@ def psnr(model: nn.Module, split: Split) -> float:
 
 
 def accuracy(model: nn.Module, split: Split) -> float:
-    """Share of images whose largest output is the label's, in per cent."""
+    """Share of images whose largest output is the label's, in per cent.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With outputs of shape (N, classes).
+    split : Split
+        Labels of shape (N,).
+
+    Returns
+    -------
+    float
+        In [0, 100].
+
+    Examples
+    --------
+    >>> points = xp.data.Split(torch.eye(4), torch.tensor([0, 1, 2, 0]))
+    >>> xp.measure.accuracy(nn.Identity(), points)  # the largest of each row is its own place: three are right
+    75.0
+    """
     split = as_split(split, name="split")
     return 100 * (predict(model, split.inputs).argmax(1) == split.targets).double().mean().item()
 

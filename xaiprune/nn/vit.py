@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class Prepend(nn.Module):
+class _Prepend(nn.Module):
     """The class token, a learned vector, put before the tokens of an image: (N, T, D) to (N, 1 + T, D)."""
 
     def __init__(self, dim: int):
@@ -20,13 +20,31 @@ class Prepend(nn.Module):
 
 
 class Position(nn.Module):
-    """A learned vector for every place, added to the token that stands there; shape (1, T, D)."""
+    """A learned vector for every place, added to the token that stands there; shape (1, T, D).
+
+    Parameters
+    ----------
+    tokens, dim : int
+        How many places there are, and the size of a token.
+    """
 
     def __init__(self, tokens: int, dim: int):
         super().__init__()
         self.weight = nn.Parameter(0.5 * torch.randn(1, tokens, dim))
 
     def forward(self, tokens):
+        """Add each place's vector.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor
+            Shape (N, T, dim).
+
+        Returns
+        -------
+        torch.Tensor
+            The same shape.
+        """
         return tokens + self.weight
 
 
@@ -60,6 +78,18 @@ class Attention(nn.Module):
         return self.output.in_features // self.width
 
     def forward(self, tokens):
+        """Let every token look at all tokens.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor
+            Shape (N, T, dim).
+
+        Returns
+        -------
+        torch.Tensor
+            The same shape.
+        """
         query, key, value = (
             layer(tokens).unflatten(-1, (-1, self.width)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
@@ -68,7 +98,7 @@ class Attention(nn.Module):
         return self.output((weights @ value).transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Attention, then two dense layers on every token alone; each adds to what it reads (He et al. 2016)."""
 
     def __init__(self, dim: int, heads: int, width: int, hidden: int):
@@ -100,6 +130,12 @@ class VisionTransformer(nn.Module):
     ------
     ValueError
         If the patches do not fill the image; on images of another shape.
+
+    Examples
+    --------
+    >>> model = xp.nn.VisionTransformer(side=28, patch=7, dim=8, depth=1, heads=2, width=4, hidden=16)
+    >>> model(torch.zeros(2, 1, 28, 28)).shape, model.grid
+    (torch.Size([2, 10]), 4)
     """
 
     def __init__(
@@ -120,9 +156,9 @@ class VisionTransformer(nn.Module):
         self.shape = (channels, side, side)
         self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
         nn.init.normal_(self.patches.weight, std=(channels * patch**2) ** -0.5)
-        self.class_token = Prepend(dim)
+        self.class_token = _Prepend(dim)
         self.position = Position(1 + (side // patch) ** 2, dim)
-        self.blocks = nn.Sequential(*(Block(dim, heads, width, hidden) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(_Block(dim, heads, width, hidden) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, classes)
 
@@ -132,7 +168,18 @@ class VisionTransformer(nn.Module):
         return self.shape[-1] // self.patches.stride[0]
 
     def forward(self, images):
-        """Logits (N, classes) of images (N, channels, side, side)."""
+        """Classify images by their class token.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape (N, channels, side, side).
+
+        Returns
+        -------
+        torch.Tensor
+            Logits (N, classes).
+        """
         return self.head(self._tokens(images)[:, 0])
 
     def _tokens(self, images):
@@ -160,12 +207,23 @@ class DistilledTransformer(VisionTransformer):
     def __init__(self, **sizes: int):
         super().__init__(**sizes)
         dim, classes = self.head.in_features, self.head.out_features
-        self.distillation_token = Prepend(dim)
+        self.distillation_token = _Prepend(dim)
         self.position = Position(2 + self.grid**2, dim)
         self.distillation_head = nn.Linear(dim, classes)
 
     def forward(self, images):
-        """Logits (N, classes), in training a pair of them."""
+        """Compute logits from both extra tokens.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape (N, channels, side, side).
+
+        Returns
+        -------
+        torch.Tensor or tuple of torch.Tensor
+            Logits (N, classes), in training a pair of them.
+        """
         tokens = self._tokens(images)
         by_labels, by_teacher = self.head(tokens[:, 0]), self.distillation_head(tokens[:, 1])
         return (by_labels, by_teacher) if self.training else (by_labels + by_teacher) / 2
@@ -181,14 +239,39 @@ def _check_shape(images, shape):
 
 
 #: Four blocks, tokens of 32 numbers, four heads of width 8, 128 neurons: trained in minutes on one core.
-SMALL = {"dim": 32, "depth": 4, "heads": 4, "width": 8, "hidden": 128}
+_SMALL = {"dim": 32, "depth": 4, "heads": 4, "width": 8, "hidden": 128}
 
 
 def small_transformer(classes: int = 10) -> VisionTransformer:
-    """A transformer of the sizes ``SMALL``."""
-    return VisionTransformer(classes=classes, **SMALL)
+    """A transformer of 4 blocks, with 4 heads each.
+
+    Parameters
+    ----------
+    classes : int
+
+    Returns
+    -------
+    VisionTransformer
+        Untrained, in training mode.
+
+    Examples
+    --------
+    >>> sum(weight.numel() for weight in xp.nn.small_transformer().parameters())
+    53386
+    """
+    return VisionTransformer(classes=classes, **_SMALL)
 
 
 def small_distilled_transformer(classes: int = 10) -> DistilledTransformer:
-    """The same with a distillation token."""
-    return DistilledTransformer(classes=classes, **SMALL)
+    """The small transformer with a distillation token.
+
+    Parameters
+    ----------
+    classes : int
+
+    Returns
+    -------
+    DistilledTransformer
+        Untrained, in training mode.
+    """
+    return DistilledTransformer(classes=classes, **_SMALL)

@@ -36,6 +36,16 @@ def submit(name: str, done: CompressionResult, path: Path | str, *, by: str = "s
     ------
     ValueError
         If ``by`` is none of a budget, or the file's results were held against another budget.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    >>> data, steps = dict.fromkeys(("train", "validation", "calibration"), points), [xp.pipeline.Prune(k=4)]
+    >>> done = xp.pipeline.compress(model, data, steps, folder="recipe", explained=10, repeats=1, progress=False)
+    >>> [row] = xp.pipeline.submit("Ada", done, "board.json")
+    >>> row["name"], row["over"], row["size"] < 1
+    ('Ada', [], True)
     """
     path, names = Path(path), (*COSTS, "accuracy", "drift")
     if by not in names:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields
 
 from ..explain import drift_column
 from ..measure import Scorecard
-from .step import Step, as_code
+from .step import Step, _as_code
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
 #: Bounds on what is lost may be 0; how far one is broken is a share of this then.
-SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
+_SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
 DRIFT = drift_column()
 
 
@@ -41,6 +41,12 @@ class Budget:
     ------
     ValueError
         If a bound is out of its range, or two contradict each other.
+
+    Examples
+    --------
+    >>> budget = xp.pipeline.Budget(size=0.3, accuracy=2.0)
+    >>> {name: round(over, 2) for name, over in budget.over({"size": 0.5, "accuracy": 1.0}).items()}
+    {'size': 0.2}
     """
 
     latency: float | None = None
@@ -66,7 +72,7 @@ class Budget:
             )
 
     def __repr__(self) -> str:
-        return as_code(self)
+        return _as_code(self)
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -96,6 +102,11 @@ class Budget:
         ----------
         spent : mapping of str to float
             As :func:`spent_by` gives it.
+
+        Returns
+        -------
+        dict of str to float
+            Name to what is spent beyond the bound, in the bound's unit.
         """
         over = {name: spent[name] - bound for name, bound in self.bounds.items() if not spent[name] <= bound}
         return dict(sorted(over.items(), key=lambda row: -self._share(*row)))
@@ -107,14 +118,18 @@ class Budget:
         ----------
         spent : mapping of str to float
             As :func:`spent_by` gives it.
+
+        Returns
+        -------
+        float
         """
         return max((self._share(name, by) for name, by in self.over(spent).items()), default=0.0)
 
     def _share(self, name: str, by: float) -> float:
-        return by / max(self.bounds[name], SMALLEST.get(name, 0.0))
+        return by / max(self.bounds[name], _SMALLEST.get(name, 0.0))
 
 
-def spent_by(card: Scorecard, original: Scorecard) -> dict[str, float]:
+def _spent_by(card: Scorecard, original: Scorecard) -> dict[str, float]:
     """What a model has used, by the names of a budget.
 
     Parameters

@@ -43,6 +43,16 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     Returns
     -------
     Path
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    >>> data, steps = dict.fromkeys(("train", "validation", "calibration"), points), [xp.pipeline.Prune(k=4)]
+    >>> done = xp.pipeline.compress(model, data, steps, folder="recipe", explained=10, repeats=1, progress=False)
+    >>> page = xp.pipeline.report(done, data, "report.html", explained=2)
+    >>> "Prune(k=4)" in page.read_text()
+    True
     """
     data = {name: as_split(split, name=f"data[{name!r}]") for name, split in data.items()}
     facts, bounds = done.facts, done.budget.bounds
@@ -54,6 +64,7 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     options = {name: repr(facts[name]) for name in ("method", "explained", "seed", "repeats")}
     usual = {"metric": told(ACCURACY), "loss": told(classification_loss)}
     own = [name for name, value in usual.items() if facts[name] != value]
+    own += ["method"] if facts["method"] not in METHODS else []
     options |= {name: name for name in own}
     words = "".join(f", {name}={value}" for name, value in options.items())
     code = "".join(f"# {name}: {facts[name]}\n" for name in own)
@@ -66,10 +77,11 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
         before, after = (metric(model, data["test"]) for model in (done.original, done.model))
         parts.append(f"<p>{metric.name} on {len(data['test'].inputs):,} test images: {before:.2f} and {after:.2f}.</p>")
     images = data["validation"].inputs[:explained]
-    method, answers = METHODS.find(facts["method"], "method"), done.original(images).argmax(1)
-    maps = {name: method(model, images, answers) for name, model in (("original", done.original), ("now", done.model))}
+    answers, models = done.original(images).argmax(1), {"original": done.original, "now": done.model}
+    maps = {name: done.method(model, images, answers) for name, model in models.items()}
     parts.append("<h2>Where it looks</h2>")
-    parts.append(_picture(plots.heatmap_rows(images, maps, f"Heatmaps by {method.name}"), "Heatmaps of both models"))
+    figure = plots.heatmap_rows(images, maps, f"Heatmaps by {done.method.name}")
+    parts.append(_picture(figure, "Heatmaps of both models"))
     made = html.escape(json.dumps(facts, indent=2))
     parts.append(f"<h2>What it was made from</h2><pre>{made}</pre>")
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>xaiprune</title><style>{STYLE}</style>"

@@ -15,17 +15,17 @@ from torch import nn
 from ..core import evaluating
 from ..data import Split, as_split
 from ..deploy import RUNTIMES, Frozen, need
-from ..explain import METHODS, drift_from, drift_value
+from ..explain import METHODS, Method, drift_from, drift_value
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..training import classification_loss
-from .budget import DRIFT, Budget, spent_by
-from .step import Stage, Step, Work, check_steps
+from .budget import DRIFT, Budget, _spent_by
+from .step import Stage, Step, Work, _check_steps
 from .store import Store, room, told
 
 #: Splits that a recipe works with: the budget is judged on validation images; test images only end in the report.
-SPLITS = ("train", "validation", "calibration")
+_SPLITS = ("train", "validation", "calibration")
 #: Of the heatmaps whose drift is measured, where nothing else is asked for.
-METHOD = "occlusion"
+_METHOD = "occlusion"
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class CompressionResult:
         Per step: ``step``, and by the names of a budget what was spent.
     budget : Budget
     metric : Metric
+    method : Method
+        Of the heatmaps whose drift was measured.
     facts : dict
         Seed, versions, hashes of weights and data, and how latencies were timed.
     folder : Path
@@ -61,6 +63,7 @@ class CompressionResult:
     rows: list[dict]
     budget: Budget
     metric: Metric
+    method: Method
     facts: dict
     folder: Path
 
@@ -75,7 +78,12 @@ class CompressionResult:
         return self.budget.over(self.spent)
 
     def compare(self) -> Comparison:
-        """The scorecards side by side."""
+        """The scorecards side by side.
+
+        Returns
+        -------
+        Comparison
+        """
         return compare(self.cards)
 
 
@@ -84,6 +92,20 @@ class OutOfBudgetError(ValueError):
 
     In another process than the one that found it ``nearest`` is None, for a running model cannot be sent; the message
     names the folder in which it was kept.
+
+    Parameters
+    ----------
+    message : str
+    nearest : Compressed or None
+        The model that breaks the budget least.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise xp.pipeline.OutOfBudgetError("size: 0.5 is over 0.3.", nearest=None)
+    ... except ValueError as error:
+    ...     print(error, error.nearest)
+    size: 0.5 is over 0.3. None
     """
 
     def __init__(self, message: str, nearest: CompressionResult | None):
@@ -103,7 +125,7 @@ def compress(
     folder: Path | str,
     metric: Metric = ACCURACY,
     loss: Callable = classification_loss,
-    method: str = METHOD,
+    method: Method | str = _METHOD,
     explained: int = 40,
     seed: int = 0,
     repeats: int = 40,
@@ -132,9 +154,9 @@ def compress(
     metric : Metric
     loss : callable
         ``(model, inputs, targets) -> scalar``, to score and tune with.
-    method : str
-        Of the heatmaps whose drift is measured; a key of ``explain.METHODS`` that needs answers only (occlusion,
-        shapley), for integer kernels have no gradient.
+    method : Method or str
+        Of the heatmaps whose drift is measured: one of your own, or a key of ``explain.METHODS``. It needs answers only
+        (``answers_only``: occlusion, shapley), for integer kernels have no gradient.
     explained : int
         Validation images that are explained.
     seed, repeats : int
@@ -157,22 +179,31 @@ def compress(
         If a stage cannot be written; the ones before it are kept.
     UnavailableError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    >>> data, steps = dict.fromkeys(("train", "validation", "calibration"), points), [xp.pipeline.Prune(k=4)]
+    >>> done = xp.pipeline.compress(model, data, steps, folder="recipe", explained=10, repeats=1, progress=False)
+    >>> [card.name for card in done.cards], round(done.cards[1]["parameters"] / done.cards[0]["parameters"], 2)
+    (['original', '1. Prune'], 0.5)
     """
-    check_given(model, data, method)
-    steps = check_steps(steps)
+    by = _check_given(model, data, method)
+    steps = _check_steps(steps)
     budget.check(steps)
     need("compress", RUNTIMES["ONNX Runtime"].lacks())
-    data = {name: as_split(data[name], name=f"data[{name!r}]") for name in SPLITS}
+    data = {name: as_split(data[name], name=f"data[{name!r}]") for name in _SPLITS}
     identity = {
         "metric": told(metric),
         "loss": told(loss),
         "seed": seed,
-        "method": method,
+        "method": method if isinstance(method, str) else told(method),
         "explained": explained,
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")},
     }
     store = Store(folder, model, data, {**identity, "metric": metric, "loss": loss})
-    judge = _Judge(model, data["validation"], metric, method, explained, repeats)
+    judge = _Judge(model, data["validation"], metric, by, explained, repeats)
     stage, rows, cards = Stage(copy.deepcopy(model)), [], []
     for count, step in enumerate(steps, 1):
         done = steps[:count]
@@ -184,31 +215,37 @@ def compress(
             store.save_card(done, measured)
         before, card = (judge.card(**content) for content in measured["cards"])
         cards = [*(cards or [before]), card]
-        rows.append({"step": repr(step), **spent_by(card, before)})
+        rows.append({"step": repr(step), **_spent_by(card, before)})
     facts = {**identity, **judge.timed, "sha256": store.hashes}
-    result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, facts, Path(folder))
+    result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, by, facts, Path(folder))
     if over := result.over:
         words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
         raise OutOfBudgetError(f"the budget does not hold: {words}. What was reached is in {folder}.", result)
     return result
 
 
-def check_given(model: nn.Module, data: Mapping[str, Split], method: str) -> None:
+def _check_given(model: nn.Module, data: Mapping[str, Split], method: Method | str) -> Method:
     """Refuse what no recipe can be run with: ValueError names it.
 
     Parameters
     ----------
     model, data, method
         As for :func:`compress`.
+
+    Returns
+    -------
+    Method
     """
     evaluating(model)
-    if missing := [name for name in SPLITS if name not in data]:
-        raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(SPLITS)}, got {', '.join(data) or 'nothing'}.")
-    if not METHODS.find(method, "method").answers_only:
+    if missing := [name for name in _SPLITS if name not in data]:
+        raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(_SPLITS)}, got {', '.join(data) or 'nothing'}.")
+    by = METHODS.find(method, "method")
+    if not by.answers_only:
         fit = ", ".join(name for name, row in METHODS.items() if row.answers_only)
         raise ValueError(
-            f"method must be one that needs answers only ({fit}), got {method!r}: integer kernels have no gradient."
+            f"method must be one that needs answers only ({fit}), got {by.name!r}: integer kernels have no gradient."
         )
+    return by
 
 
 def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work) -> Stage:
@@ -225,7 +262,7 @@ def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work
 class _Judge:
     """Measures models beside the original, as ONNX Runtime runs both."""
 
-    def __init__(self, original: nn.Module, split: Split, metric: Metric, method: str, explained: int, repeats: int):
+    def __init__(self, original: nn.Module, split: Split, metric: Metric, method: Method, explained: int, repeats: int):
         self.original, self.split, self.metric = original, split, metric
         self.timed = {"repeats": repeats, "threads": torch.get_num_threads()}
         self.method, self.images = method, split.inputs[:explained]

@@ -15,8 +15,8 @@ from torch import nn
 from ..core import fingerprint
 from ..data import Split, as_split
 from .budget import Budget
-from .run import METHOD, CompressionResult, OutOfBudgetError, check_given, compress
-from .step import Step, check_steps
+from .run import _METHOD, CompressionResult, OutOfBudgetError, _check_given, compress
+from .step import Step, _check_steps
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,21 @@ def orders(*steps: Step) -> list[tuple[Step, ...]]:
     Parameters
     ----------
     *steps : Step
+
+    Returns
+    -------
+    list of tuple of Step
+
+    Examples
+    --------
+    >>> from xaiprune.pipeline import Prune, Quantize
+    >>> xp.pipeline.orders(Quantize(), Prune(ratio=0.5))  # nothing can be cut after integer kernels
+    [(Prune(ratio=0.5), Quantize())]
     """
     found = []
     for order in itertools.permutations(steps):
         try:
-            found.append(check_steps(order))
+            found.append(_check_steps(order))
         except ValueError:
             continue
     return list(dict.fromkeys(found))
@@ -79,6 +89,11 @@ def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     *places : sequence of Step or None
         The choices at each place, in order; None leaves the place out.
 
+    Returns
+    -------
+    callable
+        ``trial -> steps``.
+
     Raises
     ------
     ValueError
@@ -86,6 +101,14 @@ def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
         cannot follow one another (both steps are named).
     TypeError
         If a choice is neither a step nor None.
+
+    Examples
+    --------
+    >>> from xaiprune.pipeline import Prune, Tune
+    >>> space = xp.pipeline.choices([Prune(ratio=0.3), Prune(ratio=0.6)], [Tune(epochs=1), None])
+    >>> import optuna
+    >>> space(optuna.trial.FixedTrial({"place 1": 0, "place 2": 1}))
+    [Prune(ratio=0.3)]
     """
     if not places or not all(places):
         raise ValueError("places must be at least one, each with at least one choice.")
@@ -96,7 +119,7 @@ def choices(*places: Sequence[Step | None]) -> Callable[[object], list[Step]]:
     for first, second in itertools.combinations(places, 2):
         for one, other in itertools.product(first, second):
             if one is not None and other is not None:
-                check_steps([one, other])
+                _check_steps([one, other])
     return _OneOf(places)
 
 
@@ -150,6 +173,16 @@ def search(
         could be carried out, or the folder's trials were drawn from another space.
     OutOfBudgetError
         If no trial holds the budget: which bound binds in how many, and the nearest one.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> points = xp.data.Split(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    >>> data = dict.fromkeys(("train", "validation", "calibration"), points)
+    >>> space, quick = xp.pipeline.choices([xp.pipeline.Prune(k=4)]), {"explained": 10, "repeats": 1, "progress": False}
+    >>> found = xp.pipeline.search(model, data, space, folder="search", trials=1, **quick)
+    >>> len(found.rows), found.best.steps
+    (1, (Prune(k=4),))
     """
     import optuna
 
@@ -158,7 +191,7 @@ def search(
         raise ValueError(f"trials must be at least 1, got {trials}.")
     if unknown := [name for name in (*objectives, prefer) if name not in names]:
         raise ValueError(f"objectives and prefer must be of {', '.join(names)}, got {unknown[0]!r}.")
-    check_given(model, data, options.get("method", METHOD))
+    _check_given(model, data, options.get("method", _METHOD))
 
     def run(steps: Sequence[Step], budget: Budget) -> CompressionResult:
         return compress(model, data, steps, budget, folder=folder, seed=seed, **options)
@@ -173,7 +206,7 @@ def search(
         trial = study.ask()
         steps = space(trial)
         try:
-            steps = check_steps(steps)
+            steps = _check_steps(steps)
             spent = run(steps, Budget()).spent
             if unknown := [name for name in (*objectives, *budget.bounds) if not math.isfinite(spent[name])]:
                 raise ValueError(f"{unknown[0]} is {spent[unknown[0]]}.")
@@ -195,7 +228,7 @@ def search(
     holding = [row for row in rows if not row["over"]]
     chosen = min(holding or rows, key=lambda row: row[prefer] if holding else budget.excess(row))
     if chosen["steps"] not in recipes:  # from an earlier call: drawn again by its parameters
-        steps = check_steps(space(optuna.trial.FixedTrial(chosen["parameters"])))
+        steps = _check_steps(space(optuna.trial.FixedTrial(chosen["parameters"])))
         if repr(list(steps)) != chosen["steps"]:
             raise ValueError(f"{folder} holds trials of another space: {chosen['steps']}. Give another folder.")
         recipes[chosen["steps"]] = steps

@@ -11,14 +11,15 @@ from typing import ClassVar
 from torch import nn
 
 from .. import prune
+from ..core import fingerprint
 from ..data import Split
 from ..graph import fold_batch_norm
 from ..measure import Metric
 
 #: What a step leaves: a model to train and cut, one whose weights are on a grid, or integer kernels.
-FLOAT, ROUNDED, INTEGER = "a float model", "rounded weights", "integer kernels"
+_FLOAT, _ROUNDED, _INTEGER = "a float model", "rounded weights", "integer kernels"
 #: A change of architecture beside plans: batch normalisation is folded.
-FOLD = "fold"
+_FOLD = "fold"
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,10 @@ class Work:
     progress: bool = True
 
 
-def as_code(value) -> str:
-    """A dataclass as it is written in code, without what is as by default; rows of your own by their names."""
-    told = ((f.name, getattr(value, f.name)) for f in fields(value) if getattr(value, f.name) != f.default)
-    return f"{type(value).__name__}({', '.join(f'{name}={_name(held)}' for name, held in told)})"
-
-
-def _name(held) -> str:
-    """A value as it is written, or the name of an object or a function, whose repr would tell where it lies."""
-    name = getattr(held, "name", None) or getattr(held, "__name__", None)
-    return name if isinstance(name, str) else repr(held)
+def _as_code(value) -> str:
+    """A dataclass as it is written in code, without what is as by default; what is one's own is told by its content."""
+    given = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+    return f"{type(value).__name__}({', '.join(f'{name}={fingerprint(one)}' for name, one in given.items())})"
 
 
 class Step:
@@ -89,27 +84,40 @@ class Step:
         What share of a cost is left at the least; a cost that is not named stays as it is.
     """
 
-    takes: ClassVar[tuple[str, ...]] = (FLOAT, ROUNDED)
+    takes: ClassVar[tuple[str, ...]] = (_FLOAT, _ROUNDED)
     gives: ClassVar[str | None] = None
     least: ClassVar[Mapping[str, float]] = {}
 
     def apply(self, stage: Stage, work: Work) -> Stage:
-        """The stage after this step; the model that comes in may be changed."""
+        """Do the step.
+
+        Parameters
+        ----------
+        stage : Stage
+            What comes in; its model may be changed.
+        work : Work
+            Data, metric, loss and seed of the recipe.
+
+        Returns
+        -------
+        Stage
+            What goes out.
+        """
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return as_code(self)
+        return _as_code(self)
 
 
-def changed(original: nn.Module, changes: tuple) -> nn.Module:
+def _changed(original: nn.Module, changes: tuple) -> nn.Module:
     """The architecture that changes make of the original's, as a copy with weights still to be loaded."""
     model = original
     for change in changes:
-        model = fold_batch_norm(model) if change == FOLD else prune.cut(model, change)
+        model = fold_batch_norm(model) if change == _FOLD else prune.cut(model, change)
     return model if changes else copy.deepcopy(model)
 
 
-def check_steps(steps: Sequence) -> tuple:
+def _check_steps(steps: Sequence) -> tuple:
     """The steps as a tuple, if they can follow one another.
 
     Raises
@@ -122,7 +130,7 @@ def check_steps(steps: Sequence) -> tuple:
     steps = tuple(steps)
     if not steps:
         raise ValueError("steps is empty: give at least one, such as Prune(cost_target=0.5).")
-    has, by = FLOAT, None
+    has, by = _FLOAT, None
     for place, step in enumerate(steps, 1):
         if not isinstance(step, Step):
             raise TypeError(f"step {place} must be a step such as Tune(epochs=1), got {step!r}.")

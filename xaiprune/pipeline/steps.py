@@ -16,10 +16,10 @@ from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
 from ..training import TrainOptions
-from .step import FLOAT, FOLD, INTEGER, ROUNDED, Stage, Step, Work
+from .step import _FLOAT, _FOLD, _INTEGER, _ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.
-UNITS: Registry[Callable] = Registry(
+_UNITS: Registry[Callable] = Registry(
     "a function that finds units",
     callable,
     [
@@ -29,8 +29,8 @@ UNITS: Registry[Callable] = Registry(
         ("neurons", prune.find_neurons),
     ],
 )
-COSTS: Registry[Callable] = Registry(
-    "a function that tells costs", callable, [("macs", prune.mac_costs), ("latency", prune.latency_costs)]
+_COSTS: Registry[Callable] = Registry(
+    "a function that gives costs", callable, [("macs", prune.mac_costs), ("latency", prune.latency_costs)]
 )
 
 
@@ -46,15 +46,21 @@ class Prune(Step):
         In its place: the share of all units that goes, or their number.
     criterion : str or Criterion
         Key of ``prune.CRITERIA``, or one of your own.
-    units : {"channels", "blocks", "heads", "neurons"} or callable
-        Or ``(model, example) -> list of UnitGroup``.
-    costs : {"macs", "latency"} or callable
-        Or ``(model, units, example) -> Costs``.
+    units : str or callable
+        "channels", "blocks", "heads" or "neurons"; or a function ``(model, example) -> list of UnitGroup`` of your own.
+    costs : str or callable
+        "macs" or "latency"; or a function ``(model, groups, example) -> Costs`` of your own.
     scope : {"global", "uniform"}
         Whether groups compete, or each gives the same share.
     ranks : bool
         Whether scores are compared between groups by their ranks.
     round_to : int
+
+    Examples
+    --------
+    >>> step = xp.pipeline.Prune(cost_target=0.5, criterion="l1")
+    >>> step, step.units, step.costs
+    (Prune(cost_target=0.5, criterion='l1'), 'channels', 'macs')
     """
 
     cost_target: float | None = None
@@ -77,21 +83,21 @@ class Prune(Step):
             if value is not None:
                 arguments.share(value, name)
         prune.CRITERIA.find(self.criterion, "criterion")
-        UNITS.find(self.units, "units")
-        COSTS.find(self.costs, "costs")
+        _UNITS.find(self.units, "units")
+        _COSTS.find(self.costs, "costs")
         arguments.choice(self.scope, "scope", ("global", "uniform"))
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
         calibration = work.data["calibration"]
         example = calibration.inputs[:1]
-        groups = UNITS.find(self.units, "units")(stage.model, example)
+        groups = _UNITS.find(self.units, "units")(stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
         asked = {name: getattr(self, name) for name in ("cost_target", "ratio", "k")}
         asked = {name: value for name, value in asked.items() if value is not None}
         if self.cost_target is not None:
-            asked["costs"] = COSTS.find(self.costs, "costs")(stage.model, groups, example)
+            asked["costs"] = _COSTS.find(self.costs, "costs")(stage.model, groups, example)
         plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)
         if running_norms(smaller):
@@ -117,7 +123,7 @@ class Tune(Step):
     batch_size: int = 128
     augment: str | Callable | None = None
 
-    takes: ClassVar[tuple[str, ...]] = (FLOAT,)
+    takes: ClassVar[tuple[str, ...]] = (_FLOAT,)
 
     def __post_init__(self):
         arguments.whole(self.epochs, "epochs")
@@ -135,7 +141,16 @@ class Tune(Step):
         return TrainOptions(epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, augment=self.augment)
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
-        """Train a model in place."""
+        """Train a model in place.
+
+        Parameters
+        ----------
+        model : nn.Module
+        work : Work
+            Data, metric and loss of the recipe.
+        options : TrainOptions
+            Those of the step, with the recipe's seed and its file to resume from.
+        """
         data = work.data["train"], work.data["validation"]
         training.tune(model, *data, options, loss=work.loss, metric=work.metric)
 
@@ -152,6 +167,11 @@ class Distill(Tune):
         As for ``distill.distill``.
     loss : str, Loss or callable
         Key of ``distill.LOSSES``, of those that read no features, or one of your own.
+
+    Examples
+    --------
+    >>> xp.pipeline.Distill(epochs=2, temperature=2.0)
+    Distill(epochs=2, temperature=2.0)
     """
 
     temperature: float = 4.0
@@ -186,7 +206,7 @@ class Round(Step):
     bits: int = 8
     per_channel: bool = True
 
-    gives: ClassVar[str] = ROUNDED
+    gives: ClassVar[str] = _ROUNDED
 
     def __post_init__(self):
         self.form  # noqa: B018 - a format that does not exist says so
@@ -201,7 +221,7 @@ class Round(Step):
         rounded = quantize.simulate(stage.model, {}, Config(self.form, None))
         for layer in quantize.quantized_layers(rounded).values():
             nn.utils.parametrize.remove_parametrizations(layer, "weight")
-        return Stage(rounded, (*stage.changes, FOLD))
+        return Stage(rounded, (*stage.changes, _FOLD))
 
 
 @dataclass(frozen=True, repr=False)
@@ -216,13 +236,18 @@ class Quantize(Step):
         Calibration images that are looked at.
     first_in_float : int
         How many of the first layers stay as they are.
+
+    Examples
+    --------
+    >>> xp.pipeline.Quantize(first_in_float=1), xp.pipeline.Quantize.least["size"]
+    (Quantize(first_in_float=1), 0.25)
     """
 
     calibrator: str | quantize.Calibrator = "min-max"
     images: int = 512
     first_in_float: int = 0
 
-    gives: ClassVar[str] = INTEGER
+    gives: ClassVar[str] = _INTEGER
     least: ClassVar[Mapping[str, float]] = {"size": 0.25, "latency": 0.0, "memory": 0.0}
 
     def __post_init__(self):

@@ -16,13 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..core import fingerprint, packed, save_atomically
+from ..core import digest, fingerprint, packed, save_atomically
 from ..data import Split
 from ..deploy import Frozen
-from ..experiments import digest
 from ..measure import Metric
 from ..prune import Plan
-from .step import FOLD, Stage, Step, changed
+from .step import _FOLD, Stage, Step, _changed
 
 #: What torch and safetensors say of a full disk, which is no OSError.
 FULL = ("inline_container", "iostream error", "os error 27", "os error 28")
@@ -86,11 +85,11 @@ class Store:
 
 
 def told(value) -> str:
-    """Where a function lies, or a metric's, in words for a reader; what it computes is not among them.
+    """A function, a metric or a value that holds some, in words for a reader.
 
     Parameters
     ----------
-    value : callable or Metric
+    value : object
 
     Returns
     -------
@@ -98,7 +97,8 @@ def told(value) -> str:
     """
     if isinstance(value, Metric):
         return f"{value.name} by {told(value.function)}"
-    return f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else type(value).__name__
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if name else fingerprint(value)
 
 
 def save_stage(stage: Stage, folder: Path | str) -> None:
@@ -116,7 +116,7 @@ def save_stage(stage: Stage, folder: Path | str) -> None:
     frozen = isinstance(stage.model, Frozen)
     model = stage.model.made_from if frozen else stage.model
     state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
-    texts = [change if change == FOLD else change.to_json() for change in stage.changes]
+    texts = [change if change == _FOLD else change.to_json() for change in stage.changes]
     with _replaced(Path(folder)) as new:
         save_atomically(new / WEIGHTS, lambda path: save_file(state, path))
         if frozen:
@@ -149,17 +149,30 @@ def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -
     example : torch.Tensor
         Images; only their shape matters.
 
+    Returns
+    -------
+    Stage
+        Its model in evaluation mode.
+
     Raises
     ------
     FileNotFoundError
         If the folder holds no stage.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> plan = xp.prune.Plan(tuple(xp.find_units(model, torch.zeros(1, 2))), {"0": [1]})
+    >>> xp.pipeline.save_stage(xp.pipeline.Stage(xp.cut(model, plan), (plan,)), "stage")
+    >>> xp.pipeline.load_stage(model, "stage", torch.zeros(1, 2)).model[0].out_features
+    2
     """
     folder = Path(folder)
     if not (folder / CHANGES).exists():
         raise FileNotFoundError(f"{folder} holds no stage: {CHANGES} is missing.")
     texts = json.loads((folder / CHANGES).read_text())
-    changes = tuple(text if text == FOLD else Plan.from_json(text) for text in texts)
-    model = changed(original, changes)
+    changes = tuple(text if text == _FOLD else Plan.from_json(text) for text in texts)
+    model = _changed(original, changes)
     model.load_state_dict(load_file(folder / WEIGHTS))
     if (folder / KERNELS).exists():
         return Stage(Frozen(model.eval(), example, (folder / KERNELS).read_bytes()), changes)

@@ -10,19 +10,19 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
+_BLACK, _ORANGE, _SKY, _GREEN, _YELLOW, BLUE, RED, _PINK = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73"),
     *("#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
 )
 #: One colour and marker per method, the same in every picture.
 METHODS: dict[str, tuple[str, str]] = {
     "descend": (BLUE, "o"),
-    "relax": (GREEN, "s"),
-    "grid": (BLACK, "D"),
+    "relax": (_GREEN, "s"),
+    "grid": (_BLACK, "D"),
     "global fisher": (RED, "^"),
-    "global taylor": (ORANGE, "v"),
-    "global l2": (PINK, "<"),
-    "uniform": (SKY, "x"),
+    "global taylor": (_ORANGE, "v"),
+    "global l2": (_PINK, "<"),
+    "uniform": (_SKY, "x"),
     "random": ("#999999", "."),
 }
 
@@ -37,7 +37,7 @@ def use_style() -> None:
             "axes.spines.right": False,
             "axes.titlesize": 11,
             "axes.titleweight": "bold",
-            "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK]),
+            "axes.prop_cycle": mpl.cycler(color=[BLUE, RED, _GREEN, _ORANGE, _PINK, _SKY, _BLACK]),
             "image.cmap": "gray",
             "legend.frameon": False,
             "legend.fontsize": 9,
@@ -77,6 +77,16 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = 
         Label to images of shape ``(N, H, W)`` or ``(N, 1, H, W)``.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.image_rows({"black": np.zeros((3, 28, 28)), "white": np.ones((3, 28, 28))}, "Three of each")
+    >>> figure.axes[0].inputs[0].get_array().shape  # with a gap of 2 pixels between images
+    (58, 88)
     """
     first = next(iter(rows.values()))
     height = np.shape(first)[-1] + 2
@@ -91,15 +101,37 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = 
 
 
 def bars(values: Mapping[str, float], title: str, label: str, *, guess: float | None = None, ax=None) -> Figure:
-    """Horizontal bars, one per name, the largest on top; a guess is drawn as a dashed line."""
+    """Horizontal bars, one per name, the largest on top; a guess is drawn as a dashed line.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+        Name to the length of its bar, which is written beside it.
+    title, label : str
+        The label names what the values are, with their unit.
+    guess : float, optional
+        The learner's guess, in the same unit.
+    ax : Axes, optional
+        Where to draw; default a new figure.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.bars({"norm": 20, "taylor": 60}, "What is left", "accuracy [%]", guess=50)
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['20.00', '60.00']
+    """
     ax = ax or plt.figure(figsize=(7, 0.32 * len(values) + 1.2)).subplots()
     ordered = dict(sorted(values.items(), key=lambda item: item[1]))
-    colours = [METHODS.get(name, (SKY, "."))[0] for name in ordered]
+    colours = [METHODS.get(name, (_SKY, "."))[0] for name in ordered]
     ax.barh(list(ordered), list(ordered.values()), color=colours)
     for place, value in enumerate(ordered.values()):
         ax.annotate(f"{value:.2f}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9)
     if guess is not None:
-        ax.axvline(guess, color=BLACK, ls="--", lw=1, label="your guess")
+        ax.axvline(guess, color=_BLACK, ls="--", lw=1, label="your guess")
         ax.legend(loc="lower right")
     ax.set(title=title, xlabel=label)
     return ax.figure
@@ -108,13 +140,32 @@ def bars(values: Mapping[str, float], title: str, label: str, *, guess: float | 
 def histories(runs: Mapping[str, Sequence[dict]], title: str, *, guess: float | None = None, ax=None) -> Figure:
     """PSNR during searches against the evaluations spent so far; a guess is drawn as a dashed line.
 
-    ``runs`` map a label to rows with ``evaluations`` and ``value``.
+    Parameters
+    ----------
+    runs : mapping of str to sequence of dict
+        Label to rows with ``evaluations`` (a count) and ``value`` (PSNR in dB).
+    title : str
+    guess : float, optional
+        PSNR in dB.
+    ax : Axes, optional
+        Where to draw; default a new figure.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"evaluations": 1, "value": 12.0}, {"evaluations": 2, "value": 15.5}]
+    >>> figure = xp.plots.histories({"descend": rows}, "A search of two evaluations")
+    >>> figure.axes[0].lines[0].get_xydata().tolist()
+    [[1.0, 12.0], [2.0, 15.5]]
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
     for name, rows in runs.items():
         ax.plot([row["evaluations"] for row in rows], [row["value"] for row in rows], marker=".", label=name)
     if guess is not None:
-        ax.axhline(guess, color=BLACK, ls="--", lw=1, label="your guess")
+        ax.axhline(guess, color=_BLACK, ls="--", lw=1, label="your guess")
     ax.set(title=title, xlabel="evaluations (forward passes over the images)", ylabel="PSNR [dB]  (↑ better)")
     ax.legend()
     return ax.figure
@@ -134,6 +185,16 @@ def number_grid(
     xlabel, ylabel : str
         What columns and rows are.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.number_grid(np.array([[1, 2], [3, 4]]), "Four numbers", "count", "column", "row")
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['1.0', '2.0', '3.0', '4.0']
     """
     values = np.asarray(values, dtype=float)
     ax = ax or plt.figure(figsize=(0.8 * values.shape[1] + 1.6, 0.42 * values.shape[0] + 1.2)).subplots()
@@ -146,7 +207,7 @@ def number_grid(
     return ax.figure
 
 
-def by(rows: Sequence[dict], key: str) -> dict:
+def _by(rows: Sequence[dict], key: str) -> dict:
     """Value of a column to the rows that have it, in the order of their first appearance."""
     found: dict = {}
     for row in rows:
@@ -182,6 +243,17 @@ def lines(
     xscale, yscale : str
         As matplotlib names them.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> curves = {"norm": ([0, 0.5, 1], [90, 70, 10])}
+    >>> figure = xp.plots.lines(curves, "Accuracy falls", "pruning ratio", "accuracy [%]", levels={"chance": 10})
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['norm', 'chance']
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
     styles = ("-", "--", "-.", ":")
@@ -190,9 +262,9 @@ def lines(
         marker = "." if len(x) < 40 else ""
         ax.plot(x, y, styles[place // 7 % 4], color=colour, marker=marker, label=name)
     for place, (name, x) in enumerate((marks or {}).items()):
-        ax.axvline(x, color=BLACK, ls=("--", ":", "-.")[place % 3], lw=1, label=name)
+        ax.axvline(x, color=_BLACK, ls=("--", ":", "-.")[place % 3], lw=1, label=name)
     for place, (name, y) in enumerate((levels or {}).items()):
-        ax.axhline(y, color=BLACK, ls=(":", "--", "-.")[place % 3], lw=1, label=name)
+        ax.axhline(y, color=_BLACK, ls=(":", "--", "-.")[place % 3], lw=1, label=name)
     if guess is not None:
         ax.plot(*guess, "x", color=RED, markersize=11, markeredgewidth=3, ls="", label="your guess")
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
@@ -215,10 +287,21 @@ def bands(
     line : str
         Name of the column that tells the lines apart.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"rate": x, "left": y, "method": "norm"} for x, y in ((0.1, 90), (0.1, 80), (0.5, 60), (0.5, 40))]
+    >>> figure = xp.plots.bands(rows, "rate", "left", "Two seeds", "pruning ratio", "accuracy [%]")
+    >>> figure.axes[0].lines[0].get_ydata().tolist()  # the means
+    [85.0, 50.0]
     """
     ax = ax or plt.figure(figsize=(7.5, 4)).subplots()
-    for place, (name, mine) in enumerate(by(rows, line).items()):
-        at = dict(sorted((value, [row[y] for row in some]) for value, some in by(mine, x).items()))
+    for place, (name, mine) in enumerate(_by(rows, line).items()):
+        at = dict(sorted((value, [row[y] for row in some]) for value, some in _by(mine, x).items()))
         colour, marker = METHODS.get(name, (None, "."))
         style = ("-", "--", ":")[place // 7 % 3]
         (drawn,) = ax.plot(list(at), [np.mean(v) for v in at.values()], style, color=colour, marker=marker, label=name)

@@ -17,6 +17,17 @@ def reliability_diagrams(models: Mapping[str, Sequence[dict]]) -> Figure:
     ----------
     models : mapping of str to sequence of dict
         Title to rows of ``confidence.reliability``.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> sure, right = torch.tensor([[0.1, 0.9], [0.2, 0.8]]), torch.tensor([1, 0])
+    >>> rows = xp.measure.calibration_error.reliability(sure.log(), right)
+    >>> len(xp.plots.reliability_diagrams({"teacher": rows, "student": rows}).axes)
+    2
     """
     figure = plt.figure(figsize=(3 * len(models), 3.2))
     axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]

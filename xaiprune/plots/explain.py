@@ -9,12 +9,12 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, GREEN, RED, SKY, by, montage
+from .base import _BLACK, _GREEN, _SKY, BLUE, RED, _by, montage
 
 #: Colours of evidence: red speaks for the answer, blue against it, white is none.
 EVIDENCE = "RdBu_r"
 #: The controls of the sanity gate look the same in every picture.
-CONTROL_STYLES = {"random": ("#999999", ":"), "reversed": (BLACK, "--"), "re-initialised model": (RED, "-.")}
+_CONTROL_STYLES = {"random": ("#999999", ":"), "reversed": (_BLACK, "--"), "re-initialised model": (RED, "-.")}
 
 
 def scale_heatmaps(heatmaps: np.ndarray) -> np.ndarray:
@@ -24,6 +24,16 @@ def scale_heatmaps(heatmaps: np.ndarray) -> np.ndarray:
     ----------
     heatmaps : array
         Shape ``(N, H, W)``.
+
+    Returns
+    -------
+    array
+        Shape ``(N, H, W)``, values in [-1, 1].
+
+    Examples
+    --------
+    >>> xp.plots.scale_heatmaps(np.array([[[5.0, -5.0], [0.0, 2.5]]])).round(2).tolist()
+    [[[1.0, -1.0], [0.0, 0.5]]]
     """
     heatmaps = np.asarray(heatmaps, dtype=float)
     top = np.quantile(np.abs(heatmaps), 0.995, axis=(1, 2), keepdims=True)
@@ -43,6 +53,17 @@ def heatmap_rows(
         Method to heatmaps of shape ``(N, H, W)``.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> heatmaps = {"saliency": np.ones((3, 28, 28)), "lrp": -np.ones((3, 28, 28))}
+    >>> figure = xp.plots.heatmap_rows(np.zeros((3, 28, 28)), heatmaps, "Three images")
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['image', 'saliency', 'lrp']
     """
     size = np.shape(images)[-1] + 2
     rows = len(heatmaps) + 1
@@ -71,6 +92,16 @@ def letters(evidence: Mapping[str, np.ndarray], title: str, *, ax: Axes | None =
         Word to a value per place, of which the last ones are its letters.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.letters({"the": np.array([0, 0, 1.0, 2.0, -1.0])}, "What speaks for English")
+    >>> figure.axes[0].inputs[0].get_array().tolist()  # the last three, over the largest
+    [[0.5, 1.0, -0.5]]
     """
     longest = max(map(len, evidence))
     ax = ax or plt.figure(figsize=(0.5 * longest + 0.6, 0.5 * len(evidence) + 0.9)).subplots()
@@ -99,18 +130,33 @@ def waterfall(rows: Sequence[dict], title: str, *, unit: str = "logit", ax: Axes
     unit : str
         Of relevance.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [
+    ...     {"layer": "output", "left": 2.0, "bias": 0.0, "kept": 0.0},
+    ...     {"layer": "fc", "left": 1.5, "bias": 0.5, "kept": 0.0},
+    ...     {"layer": "input", "left": 1.5, "bias": 0.0, "kept": 0.0},
+    ... ]
+    >>> figure = xp.plots.waterfall(rows, "The bias keeps a quarter")
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    ['output', 'fc', 'input']
     """
     ax = ax or plt.figure(figsize=(max(8.5, 0.6 * len(rows) + 4), 3.4)).subplots()
     names = [row["layer"] for row in rows]
     ends = [place for place, name in enumerate(names) if name in ("output", "input")]
     ax.bar(ends, [rows[place]["left"] for place in ends], color=BLUE, label="explained output, and what pixels got")
-    for colour, key, label in ((RED, "bias", "kept by the bias"), (BLACK, "kept", "lost to epsilon or nowhere to go")):
+    for colour, key, label in ((RED, "bias", "kept by the bias"), (_BLACK, "kept", "lost to epsilon or nowhere to go")):
         base = [row["left"] + (row["kept"] if key == "bias" else 0) for row in rows]
         ax.bar(range(len(rows)), [row[key] for row in rows], bottom=base, color=colour, label=label)
     levels = [row["left"] for row in rows]
     for place in range(len(rows) - 1):
-        ax.plot([place, place + 1], [levels[place]] * 2, color=BLACK, lw=0.6)
-    ax.axhline(0, color=BLACK, lw=0.8)
+        ax.plot([place, place + 1], [levels[place]] * 2, color=_BLACK, lw=0.6)
+    ax.axhline(0, color=_BLACK, lw=0.8)
     ax.set_xticks(range(len(rows)), names, rotation=30, ha="right")
     ax.set(title=title, ylabel=f"relevance [{unit}]", xlabel="from the output back to the input")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -129,12 +175,23 @@ def faithfulness_curves(
     curves : mapping of str to tuple of array
         Name to deletion and insertion, each of shape ``(N, len(shares))``.
     title : str
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> deletion, insertion = np.array([[1.0, 0.2, 0.1]]), np.array([[0.1, 0.8, 1.0]])  # of one image
+    >>> figure = xp.plots.faithfulness_curves([0, 0.5, 1], {"lrp": (deletion, insertion)}, "Half of the pixels")
+    >>> [axes.lines[0].get_ydata()[1].item() for axes in figure.axes]
+    [0.2, 0.8]
     """
     figure = plt.figure(figsize=(9.5, 3.5))
     left, right = figure.subplots(1, 2, sharey=True)
     for name, (deletion, insertion) in curves.items():
-        colour, style = CONTROL_STYLES.get(name, (None, "-"))
-        width = 1.4 if name in CONTROL_STYLES else 2.2
+        colour, style = _CONTROL_STYLES.get(name, (None, "-"))
+        width = 1.4 if name in _CONTROL_STYLES else 2.2
         left.plot(shares, np.mean(deletion, axis=0), style, color=colour, lw=width, label=name)
         right.plot(shares, np.mean(insertion, axis=0), style, color=colour, lw=width, label=name)
     left.set(
@@ -159,21 +216,32 @@ def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | N
     names : sequence of str, optional
         Names of the classes.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> row = {"drift": 0.1, "drift_low": 0.05, "drift_high": 0.2, "top": 0.3, "top_low": 0.2, "top_high": 0.4}
+    >>> figure = xp.plots.drift_by_class([{"class": "all", **row}, {"class": "0", **row}], "Drift", names=["coat"])
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    ['all', 'coat']
     """
     ax = ax or plt.figure(figsize=(8, 3.2)).subplots()
     places = np.arange(len(rows))
     for offset, colour, key, label in (
         (-0.2, BLUE, "drift", "drift"),
-        (0.2, SKY, "top", "changed among the highest pixels"),
+        (0.2, _SKY, "top", "changed among the highest pixels"),
     ):
         values = np.array([row[key] for row in rows])
         ends = np.array([[row[f"{key}_low"] for row in rows], [row[f"{key}_high"] for row in rows]])
         ax.bar(places + offset, values, 0.4, color=colour, label=label)
-        ax.errorbar(places + offset, values, np.abs(ends - values), fmt="none", ecolor=BLACK, lw=1)
+        ax.errorbar(places + offset, values, np.abs(ends - values), fmt="none", ecolor=_BLACK, lw=1)
     labels = [row["class"] if names is None or row["class"] == "all" else names[int(row["class"])] for row in rows]
     slanted = {} if names is None else {"rotation": 30, "ha": "right"}
     ax.set_xticks(places, labels, **slanted)
-    ax.axhline(0, color=BLACK, lw=0.8)
+    ax.axhline(0, color=_BLACK, lw=0.8)
     ax.set(title=title, xlabel="class", ylabel="drift from the original (↓ better)", ylim=(0, None))
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax.figure
@@ -188,10 +256,24 @@ def draws_against_size(rows: Sequence[dict], title: str, ylabel: str) -> Figure:
         From ``reference_draws``.
     title, ylabel : str
         The label is that of the measure.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [
+    ...     {"criterion": "taylor", "per_class": 1, "values": [70, 90], "overlap": 0.5},
+    ...     {"criterion": "taylor", "per_class": 10, "values": [88, 92], "overlap": 0.9},
+    ... ]
+    >>> figure = xp.plots.draws_against_size(rows, "More samples", "accuracy [%]")
+    >>> figure.axes[0].lines[0].get_ydata().tolist()  # means over the draws
+    [80.0, 90.0]
     """
     figure = plt.figure(figsize=(10, 3.4))
     left, right = figure.subplots(1, 2)
-    for place, (name, mine) in enumerate(by(rows, "criterion").items()):
+    for place, (name, mine) in enumerate(_by(rows, "criterion").items()):
         sizes, style = [row["per_class"] for row in mine], ("o-", "s--", "^:", "D-.")[place % 4]
         (line,) = left.plot(sizes, [np.mean(row["values"]) for row in mine], style, label=name)
         ends = [[f(row["values"]) for row in mine] for f in (min, max)]
@@ -217,6 +299,17 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
         From ``watch``, of one shift; or others with ``level``, ``accuracy`` in per cent and ``drift``.
     title, xlabel : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"level": 0, "accuracy": 95, "drift": 0.0}, {"level": 30, "accuracy": 60, "drift": 0.6}]
+    >>> figure = xp.plots.watch_lines(rows, "Turned images", "angle [degrees]")
+    >>> [line.get_ydata().tolist() for line in figure.axes[0].lines]
+    [[0.95, 0.6], [0.0, 0.6]]
     """
     ax = ax or plt.figure(figsize=(7, 3.4)).subplots()
     levels = [row["level"] for row in rows]
@@ -225,7 +318,7 @@ def watch_lines(rows: Sequence[dict], title: str, xlabel: str, *, ax: Axes | Non
     if "images" in rows[0]:
         ax.plot(levels, [row["images"] for row in rows], "x-.", color="#999999", label="control: the bare images")
     if "scores" in rows[0]:
-        ax.plot(levels, [row["scores"] for row in rows], "^:", color=GREEN, label="drift of the unit scores")
+        ax.plot(levels, [row["scores"] for row in rows], "^:", color=_GREEN, label="drift of the unit scores")
     ax.set(title=title, xlabel=xlabel, ylabel="accuracy (↑ better), drift (↓ better)", ylim=(0, 1.03))
     ax.legend(loc="lower left")
     return ax.figure

@@ -27,6 +27,16 @@ def clips(
         Name of a rule to where it cuts.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.clips([9, 3, 1], [0, 1, 2, 3], {"max": 3.0, "percentile": 2.1}, "Where two rules cut")
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['max: 3.00', 'percentile: 2.10']
     """
     ax = ax or plt.figure(figsize=(8, 3.2)).subplots()
     ax.stairs(np.asarray(counts, dtype=float), edges, fill=True, color="#BBBBBB")
@@ -47,6 +57,16 @@ def channel_ranges(ranges: Mapping[str, Sequence[float]], title: str, *, ax: Axe
         Name of a state to the channels' largest absolute weights.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.channel_ranges({"before": [4, 0.5, 1], "equalized": [1, 1, 1]}, "A layer of three channels")
+    >>> figure.axes[0].lines[0].get_ydata().tolist()
+    [0.5, 1.0, 4.0]
     """
     ax = ax or plt.figure(figsize=(7, 3.2)).subplots()
     for (name, values), style in zip(ranges.items(), ("-", "--", "-.", ":")):

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, GREEN, ORANGE, RED, SKY, by
+from .base import _BLACK, _GREEN, _ORANGE, _SKY, BLUE, RED, _by
 
 _GONE = "#DDDDDD"
 
@@ -24,6 +24,16 @@ def flow(rows: Sequence[dict], title: str, *, ax: Axes | None = None) -> Figure:
         ``gone`` (the layer is in a block that was removed), as ``Costs.widths`` gives them.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"layer": "conv", "makes": 8, "kept": 6, "gone": False}]
+    >>> [text.get_text() for text in xp.plots.flow(rows, "One layer").axes[0].texts]
+    ['6 / 8']
     """
     ax = ax or plt.figure(figsize=(10, 3.4)).subplots()
     at = np.arange(len(rows))
@@ -72,15 +82,26 @@ def cliff(
     ylabel : str
         Of the metric.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"share": 0.8, "cut": 40, "recalibrated": 70, "tuned": 90}]
+    >>> figure = xp.plots.cliff(rows, "One step", intact=92)
+    >>> {line.get_label(): int(line.get_ydata()[0]) for line in figure.axes[0].lines[:3]}
+    {'cut': 40, 'recalibrated': 70, 'tuned': 90}
     """
     ax = ax or plt.figure(figsize=(7, 3.6)).subplots()
     shares = [100 * row["share"] for row in rows]
-    for key, colour, marker in (("cut", RED, "v"), ("recalibrated", ORANGE, "s"), ("tuned", GREEN, "o")):
+    for key, colour, marker in (("cut", RED, "v"), ("recalibrated", _ORANGE, "s"), ("tuned", _GREEN, "o")):
         ax.plot(shares, [row[key] for row in rows], marker, color=colour, ls="-", lw=1, label=key)
     for share, row in zip(shares, rows):
         ax.plot([share, share], [row["cut"], row["tuned"]], color=_GONE, lw=1, zorder=0)
     if intact is not None:
-        ax.axhline(intact, color=BLACK, ls=":", lw=1, label="original")
+        ax.axhline(intact, color=_BLACK, ls=":", lw=1, label="original")
     ax.xaxis.set_inverted(True)
     ax.set(title=title, xlabel="cost that is left [%]  (→ smaller)", ylabel=ylabel)
     ax.legend()
@@ -100,10 +121,20 @@ def frontier(
     x, xlabel : str
         Column of the cost, and its label.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"method": "norm", "latency": x, "accuracy": y, "drift": 0.1} for x, y in ((5, 80), (2, 60))]
+    >>> xp.plots.frontier(rows, "One method").axes[0].lines[0].get_xydata().tolist()
+    [[2.0, 60.0], [5.0, 80.0]]
     """
     ax = ax or plt.figure(figsize=(8, 4)).subplots()
     top = max(row["drift"] for row in rows)
-    for place, (method, mine) in enumerate(by(rows, "method").items()):
+    for place, (method, mine) in enumerate(_by(rows, "method").items()):
         mine = sorted(mine, key=lambda row: row[x])
         across, up = [row[x] for row in mine], [row["accuracy"] for row in mine]
         ax.plot(across, up, ("-", "--", ":", "-.")[place % 4], color="gray", lw=1, zorder=1)
@@ -128,10 +159,21 @@ def runtime_bars(
         In milliseconds; a pair that was not timed is left out.
     title : str
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> times = {("original", "eager"): (9, 10, 12), ("cut", "eager"): (4, 5, 5.5)}
+    >>> figure = xp.plots.runtime_bars(times, "Half the time")
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['10', '5']
     """
     ax = ax or plt.figure(figsize=(8, 3.4)).subplots()
     models, runtimes = (list(dict.fromkeys(key[place] for key in times)) for place in (0, 1))
-    width, colours = 0.8 / len(models), (BLACK, BLUE, SKY, GREEN, ORANGE)
+    width, colours = 0.8 / len(models), (_BLACK, BLUE, _SKY, _GREEN, _ORANGE)
     for place, model in enumerate(models):
         at = np.arange(len(runtimes)) + (place - (len(models) - 1) / 2) * width
         low, middle, high = np.array([times.get((model, runtime), 3 * (np.nan,)) for runtime in runtimes]).T

@@ -27,6 +27,12 @@ def head_maps(maps: np.ndarray, title: str, *, off: Mapping[int, list[int]] | No
     Returns
     -------
     Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.head_maps(np.ones((1, 2, 7, 7)), "One block of two heads", off={0: [1]})
+    >>> figure.axes[0].inputs[0].get_array().shape, len(figure.axes[0].lines)  # a cross over head 1
+    ((7, 15), 1)
     """
     maps = np.asarray(maps, dtype=float)
     blocks, heads, size = maps.shape[:3]
@@ -55,5 +61,15 @@ def head_grid(values: np.ndarray, title: str, label: str, *, ax: Axes | None = N
     title, label : str
         The label names what the numbers are, with their unit.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> figure = xp.plots.head_grid(np.array([[0.1, 0.9]]), "One block of two heads", "relevance")
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['0.1', '0.9']
     """
     return number_grid(values, title, label, "head", "block", ax=ax)

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .base import BLACK, BLUE, RED, by
+from .base import _BLACK, BLUE, RED, _by
 
 
 def weight_histograms(
@@ -25,6 +25,17 @@ def weight_histograms(
     thresholds : mapping of str to float, optional
         Layer to the size below which weights go.
     bins : int
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> weights = {"conv": np.linspace(-1, 1, 50), "fc": np.linspace(-2, 2, 50)}
+    >>> figure = xp.plots.weight_histograms(weights, "Two layers", thresholds={"fc": 0.5})
+    >>> [axes.get_title() for axes in figure.axes], [len(axes.lines) for axes in figure.axes]
+    (['conv', 'fc'], [0, 2])
     """
     axes = plt.figure(figsize=(2.6 * len(weights) + 0.4, 2.8)).subplots(1, len(weights), squeeze=False)[0]
     for ax, (name, values) in zip(axes, weights.items()):
@@ -36,7 +47,18 @@ def weight_histograms(
 
 
 def histogram(ax: Axes, values: np.ndarray, threshold: float | None = None, bins: int = 101) -> None:
-    """One histogram of weights; those that a threshold takes are red."""
+    """One histogram of weights; those that a threshold takes are red.
+
+    Parameters
+    ----------
+    ax : Axes
+        What is drawn in.
+    values : array
+        Weights, shape ``(N,)``.
+    threshold : float, optional
+        The size below which weights go; two lines, at plus and minus.
+    bins : int
+    """
     reach = np.abs(values).max()
     counts, edges = np.histogram(values, bins, (-reach, reach))
     middles = (edges[1:] + edges[:-1]) / 2
@@ -45,7 +67,7 @@ def histogram(ax: Axes, values: np.ndarray, threshold: float | None = None, bins
         ax.bar(middles[chosen], counts[chosen], edges[1] - edges[0], color=colour)
     if threshold is not None:
         for side in (-threshold, threshold):
-            ax.axvline(side, color=BLACK, lw=1, ls="--")
+            ax.axvline(side, color=_BLACK, lw=1, ls="--")
     ax.set(yscale="log", xlabel="weight", ylim=(0.5, None))
 
 
@@ -72,11 +94,22 @@ def sensitivity_curves(
     better : str
         Label of the metric's axis.
     ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"group": "fc", "ratio": ratio, "value": value} for ratio, value in ((0.5, 90), (0.9, 30))]
+    >>> figure = xp.plots.sensitivity_curves(rows, "A cliff", edges={"fc": 0.5})
+    >>> figure.axes[0].lines[1].get_xydata().tolist()  # its edge
+    [[0.5, 90.0]]
     """
     ax = ax or plt.figure(figsize=(7.5, 4)).subplots()
-    for name, mine in by(rows, "group").items():
+    for name, mine in _by(rows, "group").items():
         x, y = [row["ratio"] for row in mine], [row["value"] for row in mine]
-        whole = {"color": BLACK, "lw": 2.5} if name == "whole model" else {}
+        whole = {"color": _BLACK, "lw": 2.5} if name == "whole model" else {}
         (line,) = ax.plot(x, y, marker=".", label=name, **whole)
         edge = (edges or {}).get(name)
         if edge is not None:

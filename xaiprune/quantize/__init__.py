@@ -1,5 +1,6 @@
 """Quantization: networks in coarser numbers, from calibration to integer kernels."""
 
+from . import rounding
 from .bias_correction import absorb_bias, correct_bias
 from .calibrate import calibrate, calibrating
 from .calibrators import CALIBRATORS, Calibrator, percentile
@@ -64,6 +65,7 @@ __all__ = [
     "relevance_shares",
     "relu_in_place_of_relu6",
     "rescale_channels",
+    "rounding",
     "rounding_and_clipping",
     "sensitivity",
     "simulate",

@@ -12,7 +12,7 @@ from torch import nn
 from ..graph import fold_batch_norm
 from .calibrate import check_float
 from .equalize import channel_clamp, equalizable_pairs
-from .walk import by_channel, layerwise
+from .walk import _by_channel, layerwise
 
 
 @torch.no_grad()
@@ -34,6 +34,22 @@ def absorb_bias(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
     -------
     nn.Module
         Of the same class.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`equalize`.
+
+    Examples
+    --------
+    A layer that gives 10 to 11, of which the next one can have the most as its bias:
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).eval()
+    >>> _ = nn.init.ones_(model[1].weight), nn.init.constant_(model[1].bias, 10)
+    >>> images = torch.linspace(0, 1, 9).reshape(9, 1, 1, 1)
+    >>> better = xp.quantize.absorb_bias(model, images)
+    >>> better[1].bias.item() < 1, torch.allclose(better(images), model(images), atol=1e-5)
+    (True, True)
     """
     check_float(model)
     better = fold_batch_norm(model)
@@ -62,7 +78,7 @@ def _moments(
     sums: dict[nn.Module, torch.Tensor] = {}
 
     def add(module, inputs, output):
-        values = by_channel(module, output.double())
+        values = _by_channel(module, output.double())
         new = torch.stack([torch.full((len(values),), values.shape[1]), values.sum(1), values.square().sum(1)])
         sums[module] = sums.get(module, 0) + new
 
@@ -103,10 +119,28 @@ def correct_bias(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
     -------
     nn.Module
         Of the same class.
+
+    Raises
+    ------
+    ValueError
+        If a layer gives NaN or infinite values for the images.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0.4, 0.2, -1.0], [0.0, 0.5, 0.5, 0.0]]))
+    >>> images = torch.linspace(0, 1, 32).reshape(8, 1, 2, 2)
+    >>> seen = xp.quantize.calibrate(model, images)
+    >>> quantized = xp.quantize.simulate(model, seen, xp.quantize.Config(xp.quantize.Format(bits=3)))
+    >>> better = xp.quantize.correct_bias(model, quantized, images)
+    >>> for some in (quantized, better):
+    ...     print((some(images) - model(images)).mean(0).abs().max().item() < 1e-5)
+    False
+    True
     """
     better = copy.deepcopy(quantized)
     for step in layerwise(model, better, inputs):
-        shift = by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
+        shift = _by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
         if not torch.isfinite(shift).all():
             raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")
         step.layer.bias = nn.Parameter(shift if step.layer.bias is None else step.layer.bias + shift)

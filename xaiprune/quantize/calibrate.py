@@ -13,7 +13,7 @@ from torch import nn
 from ..core import arguments
 from ..data import check_images
 from .formats import quantized_layers
-from .statistics import BINS, Statistics
+from .statistics import _BINS, Statistics
 
 #: At most so many values of a batch are counted: a calibration has several batches, and counting all of them would take
 #: as long as the forward pass.
@@ -21,7 +21,7 @@ COUNTED = 2**16
 
 
 @contextmanager
-def calibrating(model: nn.Module, bins: int = BINS) -> Iterator[dict[str, Statistics]]:
+def calibrating(model: nn.Module, bins: int = _BINS) -> Iterator[dict[str, Statistics]]:
     """Inside the ``with``, every forward pass is added to the statistics of what layers read.
 
     Parameters
@@ -65,7 +65,7 @@ def calibrating(model: nn.Module, bins: int = BINS) -> Iterator[dict[str, Statis
 
 
 def calibrate(
-    model: nn.Module, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 64
+    model: nn.Module, images: torch.Tensor, *, bins: int = _BINS, batch_size: int = 64
 ) -> dict[str, Statistics]:
     """Statistics of what layers read, over all images: one pass.
 
@@ -81,6 +81,18 @@ def calibrate(
     -------
     dict of str to Statistics
         As :func:`calibrating` gives them.
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode, or the images are not as :func:`xaiprune.data.check_images` wants them.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    >>> seen = xp.quantize.calibrate(model, torch.linspace(0, 1, 32).reshape(8, 1, 2, 2))
+    >>> list(seen), seen["1"].low, seen["1"].high
+    (['1'], 0.0, 1.0)
     """
     check_images(images)
     with calibrating(model, bins) as seen, torch.no_grad():

@@ -24,7 +24,7 @@ from ..core import Registry
 from .grid import grid_of
 from .statistics import Statistics
 
-Range = tuple[float, float]
+_Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,39 @@ class Calibrator:
     """
 
     name: str
-    function: Callable[[Statistics, int, str], Range]
+    function: Callable[[Statistics, int, str], _Range]
     histogram: bool = False
 
 
-def min_max(seen: Statistics, bits: int = 8, scheme: str = "affine") -> Range:
+def _min_max(seen: Statistics, bits: int = 8, scheme: str = "affine") -> _Range:
     """The extremes of all values."""
     return seen.low, seen.high
 
 
-def moving_average(seen: Statistics, bits: int = 8, scheme: str = "affine") -> Range:
+def _moving_average(seen: Statistics, bits: int = 8, scheme: str = "affine") -> _Range:
     """The moving average of the batches' extremes."""
     return seen.average
 
 
-def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", percent: float = 99.99) -> Range:
+def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", percent: float = 99.99) -> _Range:
     """The range that holds ``percent`` per cent of the values, to one bin: half of the rest is cut at either side.
 
     For a symmetric grid the share is that of the absolute values.
+
+    Parameters
+    ----------
+    seen : Statistics
+        With a histogram.
+    bits : int
+        Not read: the share is the same for every number of bits.
+    scheme : {"affine", "symmetric"}
+    percent : float
+        Of the values, in (0, 100].
+
+    Returns
+    -------
+    tuple of float
+        The lowest and the highest value.
 
     Raises
     ------
@@ -79,7 +94,7 @@ def percentile(seen: Statistics, bits: int = 8, scheme: str = "affine", percent:
     return max(low, seen.low), min(high, seen.high)
 
 
-def entropy(seen: Statistics, bits: int = 8, scheme: str = "affine", levels: int = 128) -> Range:
+def _entropy(seen: Statistics, bits: int = 8, scheme: str = "affine", levels: int = 128) -> _Range:
     """The threshold with the least KL divergence from the clipped histogram to its quantized form.
 
     Candidates are symmetric around zero, from ``levels`` bins up to the whole histogram. The reference holds what lies
@@ -135,7 +150,7 @@ def _smoothed(values: np.ndarray, least: float = 1e-4) -> np.ndarray | None:
     return None if (smooth <= 0).any() else smooth / smooth.sum()
 
 
-def mse(seen: Statistics, bits: int = 8, scheme: str = "affine", candidates: int = 100) -> Range:
+def _mse(seen: Statistics, bits: int = 8, scheme: str = "affine", candidates: int = 100) -> _Range:
     """The share of the extremes with the least mean squared error, each bin taken at its middle."""
     counts = seen.shares()
     some = counts > 0
@@ -153,10 +168,10 @@ CALIBRATORS: Registry[Calibrator] = Registry(
     "a calibrator",
     Calibrator,
     (
-        Calibrator("min-max", min_max),
-        Calibrator("moving-average", moving_average),
+        Calibrator("min-max", _min_max),
+        Calibrator("moving-average", _moving_average),
         Calibrator("percentile", percentile, histogram=True),
-        Calibrator("entropy", entropy, histogram=True),
-        Calibrator("mse", mse, histogram=True),
+        Calibrator("entropy", _entropy, histogram=True),
+        Calibrator("mse", _mse, histogram=True),
     ),
 )

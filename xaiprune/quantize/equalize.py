@@ -37,7 +37,18 @@ class ChannelClamp(nn.Module):
         self.register_buffer("maximum", maximum)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Of the same shape as x."""
+        """Clamp every channel between 0 and its maximum.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Shape (N, channels, ...).
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape.
+        """
         return torch.minimum(x.clamp(min=0), self.maximum)
 
     def extra_repr(self) -> str:
@@ -45,7 +56,18 @@ class ChannelClamp(nn.Module):
 
 
 def relu_in_place_of_relu6(model: nn.Module) -> nn.Module:
-    """A copy of a model with ReLU in the place of every ReLU6: no clamp, and no longer quite the same function."""
+    """A copy of a model with ReLU in the place of every ReLU6: no clamp, and no longer quite the same function.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode; it stays as it is. Batch normalisation is folded first.
+
+    Returns
+    -------
+    nn.Module
+        Of the same class.
+    """
     copy = fold_batch_norm(model)
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, nn.ReLU6):
@@ -77,6 +99,16 @@ def equalize(model: nn.Module, *, sweeps: int = 20) -> nn.Module:
     ValueError
         If the model is in training mode or quantized, ``torch.fx`` cannot follow it, or no two of its layers follow
         each other.
+
+    Examples
+    --------
+    Two channels, of sizes 4 and 0.25, that one layer makes and the next reads with weights of 1:
+
+    >>> model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.tensor([[4.0], [0.25]])), nn.init.ones_(model[2].weight)
+    >>> equal = xp.quantize.equalize(model)
+    >>> equal[0].weight.flatten().tolist(), equal[2].weight.flatten().tolist()
+    ([2.0, 0.5], [2.0, 0.5])
     """
     check_float(model)
     equal = fold_batch_norm(model)
@@ -106,10 +138,23 @@ def rescale_channels(model: nn.Module, spread: float, seed: int = 0) -> nn.Modul
         At least 1.
     seed : int
 
+    Returns
+    -------
+    nn.Module
+        Of the same class.
+
     Raises
     ------
     ValueError
         As for :func:`equalize`, or if ``spread`` is below 1.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> uneven = xp.quantize.rescale_channels(model, spread=10)
+    >>> points = torch.rand(5, 2)
+    >>> torch.equal(uneven[0].weight, model[0].weight), torch.allclose(uneven(points), model(points), atol=1e-5)
+    (False, True)
     """
     check_float(model)
     if not 1 <= spread < math.inf:
@@ -136,6 +181,21 @@ def equalizable_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
 
     Only the second reads what the first gives; both are convolutions, or both linear; both run once, share no tensor
     with another layer, and have no hook and no computed weight.
+
+    Parameters
+    ----------
+    model : nn.Module
+        That ``torch.fx`` can follow.
+
+    Returns
+    -------
+    list of (str, str or None, str)
+        In order of execution.
+
+    Raises
+    ------
+    ValueError
+        If ``torch.fx`` cannot follow the model.
     """
     plain = plain_calls(traced(model), model)
     owners = Counter(id(tensor) for module in model.modules() for tensor in module.parameters(recurse=False))

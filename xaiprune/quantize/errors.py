@@ -20,7 +20,23 @@ from .walk import layerwise
 
 
 def sqnr(signal: torch.Tensor, quantized: torch.Tensor) -> float:
-    """Signal-to-quantization-noise ratio in decibels: ``10 log10(sum s^2 / sum (s - q)^2)``; infinite without noise."""
+    """Signal-to-quantization-noise ratio in decibels: ``10 log10(sum s^2 / sum (s - q)^2)``; infinite without noise.
+
+    Parameters
+    ----------
+    signal, quantized : torch.Tensor
+        Of one shape.
+
+    Returns
+    -------
+    float
+        In dB.
+
+    Examples
+    --------
+    >>> round(xp.quantize.sqnr(torch.tensor([1.0, 1.0]), torch.tensor([1.1, 0.9])), 2)  # noise is 1 % of the signal
+    20.0
+    """
     signal = signal.detach().double()
     noise = (signal - quantized.detach().double()).square().sum()
     return float(10 * torch.log10(signal.square().sum() / noise)) if noise else math.inf
@@ -30,6 +46,23 @@ def rounding_and_clipping(seen: Statistics, grid: Grid) -> tuple[float, float]:
     """Mean squared error of the values inside of a grid's range, and of those outside, each bin taken at its middle.
 
     Both are shares of the same mean, so that their sum is the whole error.
+
+    Parameters
+    ----------
+    seen : Statistics
+        With a histogram.
+    grid : Grid
+        With one scale.
+
+    Returns
+    -------
+    tuple of float
+        Inside (rounding) and outside (clipping), in the square of the values' unit.
+
+    Raises
+    ------
+    ValueError
+        If there is no histogram.
     """
     middles, (low, high) = seen.middles, grid.range
     outside = (middles < low) | (middles > high)
@@ -55,6 +88,17 @@ def layer_errors(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
         In order of execution: ``layer``; ``weights``, ``inputs`` and ``output``, SQNR in dB of the weights, of the step
         that the inputs take on their way in, and of what the layer gives against the float model; ``saturated``, the
         share of inputs outside of their grid.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0.4, 0.2, -1.0], [0.0, 0.5, 0.5, 0.0]]))
+    >>> images = torch.linspace(0, 1, 32).reshape(8, 1, 2, 2)
+    >>> seen = xp.quantize.calibrate(model, images)
+    >>> quantized = xp.quantize.simulate(model, seen, xp.quantize.Config(xp.quantize.Format(bits=3)))
+    >>> [row] = xp.quantize.layer_errors(model, quantized, images)
+    >>> {name: value if name == "layer" else round(value, 1) for name, value in row.items()}  # weights have 3 bits
+    {'layer': '1', 'weights': 15.4, 'inputs': 54.4, 'output': 10.1, 'saturated': 0.0}
     """
     weights = {name: layer.weight for name, layer in quantized_layers(fold_batch_norm(model)).items()}
     rows = []
@@ -100,6 +144,22 @@ def sensitivity(
     -------
     list of dict
         ``layer``, ``metric`` with that layer quantized, and ``sqnr`` of the outputs in dB.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`simulate`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0.4, 0.2, -1.0], [0.0, 0.5, 0.5, 0.0]]))
+    >>> images = torch.linspace(0, 1, 32).reshape(8, 1, 2, 2)
+    >>> seen = xp.quantize.calibrate(model, images)
+    >>> split = xp.data.Split(images, model(images).argmax(1))
+    >>> [row] = xp.quantize.sensitivity(model, seen, split, progress=False)
+    >>> row["layer"], row["metric"], row["sqnr"] > 30  # with 8 bits: per cent right, and dB
+    ('1', 100.0, True)
     """
     split = as_split(split, name="split")
     before, rows = predict(model, split.inputs), []

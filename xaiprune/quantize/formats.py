@@ -10,10 +10,10 @@ from torch import nn
 
 from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from .calibrators import CALIBRATORS, Calibrator
-from .grid import limits
+from .grid import _limits
 
 #: Layers with weights that are quantized, and whose inputs are.
-LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
+_LAYERS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Format:
         Name in ``CALIBRATORS``, or one of your own: how the range is chosen.
     per_channel : bool
         One grid per output channel; for weights alone.
+
+    Examples
+    --------
+    >>> print(xp.quantize.Format(bits=4, per_channel=True))
+    4 bits, symmetric, per channel, min-max
     """
 
     bits: int = 8
@@ -37,7 +42,7 @@ class Format:
     per_channel: bool = False
 
     def __post_init__(self):
-        limits(self.bits, self.scheme)
+        _limits(self.bits, self.scheme)
         self.ranges  # noqa: B018 - a calibrator that does not exist says so
 
     @property
@@ -58,6 +63,8 @@ class Cast:
     ----------
     name : str
     dtype : torch.dtype
+    bits : int
+        Of one number, for sizes.
     """
 
     name: str
@@ -90,6 +97,13 @@ class Config:
         None leaves them in float32.
     layers : mapping of str to Config
         Names of layers to what holds for them instead: ``first_and_last(model, Config(...))``.
+
+    Examples
+    --------
+    >>> four = xp.quantize.Config(weights=xp.quantize.Format(bits=4))
+    >>> config = xp.quantize.Config(weights=xp.quantize.Format(bits=8), layers={"head": four})
+    >>> print(config.of("conv").weights, "|", config.of("head").weights)
+    8 bits, symmetric, min-max | 4 bits, symmetric, min-max
     """
 
     weights: Format | Cast | None = Format()
@@ -108,16 +122,60 @@ class Config:
             raise ValueError("activations cannot be per channel: a product needs one step for all of its inputs.")
 
     def of(self, layer: str) -> Config:
-        """What holds for a layer."""
+        """What holds for a layer.
+
+        Parameters
+        ----------
+        layer : str
+            Its name.
+
+        Returns
+        -------
+        Config
+            That of the layer, or this one.
+        """
         return self.layers.get(layer, self)
 
 
 def quantized_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The convolutions and linear layers of a model by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, LAYERS)}
+    """The convolutions and linear layers of a model by name.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    dict of str to nn.Module
+        In the model's order.
+
+    Examples
+    --------
+    >>> list(xp.quantize.quantized_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2))))
+    ['0', '3']
+    """
+    return {name: module for name, module in model.named_modules() if isinstance(module, _LAYERS)}
 
 
 def first_and_last(model: nn.Module, config: Config) -> dict[str, Config]:
-    """``layers=`` of a :class:`Config` that keeps two layers apart, in 8 bits say: the first and the last defined."""
+    """``layers=`` of a :class:`Config` that keeps two layers apart, in 8 bits say: the first and the last defined.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With convolutions or linear layers.
+    config : Config
+        What holds for the two layers.
+
+    Returns
+    -------
+    dict of str to Config
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    >>> list(xp.quantize.first_and_last(model, xp.quantize.Config()))
+    ['0', '2']
+    """
     names = list(quantized_layers(model))
     return {names[0]: config, names[-1]: config}

@@ -10,7 +10,7 @@ import torch
 
 #: How a range becomes a grid: whole numbers around zero with zero at 0, or from 0 up with zero where it falls.
 SCHEMES = ("symmetric", "affine")
-BITS = range(2, 17)
+_BITS = range(2, 17)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,32 @@ class Grid:
         """``saturate(round(x / scale) + zero_point)``, ties to even; int32.
 
         The equation of QuantizeLinear. torch's ``fake_quantize`` multiplies by 1 / scale, and differs on ties.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Any shape; with ``axis``, as many channels there as there are scales.
+
+        Returns
+        -------
+        torch.Tensor
+            int32, of the same shape.
         """
         return self._steps(x).clamp(self.least, self.most).to(torch.int32)
 
     def dequantize(self, q: torch.Tensor) -> torch.Tensor:
-        """``(q - zero_point) scale``, float32: the equation of DequantizeLinear."""
+        """``(q - zero_point) scale``, float32: the equation of DequantizeLinear.
+
+        Parameters
+        ----------
+        q : torch.Tensor
+            Whole numbers of the grid.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, of the same shape.
+        """
         return (q - self.along(self.zero_point, q)).float() * self.along(self.scale, q)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,11 +73,33 @@ class Grid:
         return (self._steps(x).clamp(self.least, self.most) - zero) * self.along(self.scale, x)
 
     def steps(self, x: torch.Tensor) -> torch.Tensor:
-        """``x / scale + zero_point``, neither rounded nor saturated."""
+        """``x / scale + zero_point``, neither rounded nor saturated.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            As for :meth:`quantize`.
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape.
+        """
         return x / self.along(self.scale, x) + self.along(self.zero_point, x)
 
     def floor(self, x: torch.Tensor) -> torch.Tensor:
-        """The whole number of steps at or below x."""
+        """The whole number of steps at or below x.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            As for :meth:`quantize`.
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape, not saturated.
+        """
         return torch.floor(x / self.along(self.scale, x)) + self.along(self.zero_point, x)
 
     @property
@@ -65,7 +108,18 @@ class Grid:
         return self.least, self.most
 
     def saturated(self, x: torch.Tensor) -> torch.Tensor:
-        """True where a value lies outside of the grid by more than half a step."""
+        """True where a value lies outside of the grid by more than half a step.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            As for :meth:`quantize`.
+
+        Returns
+        -------
+        torch.Tensor
+            bool, of the same shape.
+        """
         steps = self._steps(x)
         return (steps < self.least) | (steps > self.most)
 
@@ -79,7 +133,20 @@ class Grid:
         return torch.round(x / self.along(self.scale, x)) + self.along(self.zero_point, x)
 
     def along(self, values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Scales or zero points in a shape that multiplies x."""
+        """Scales or zero points in a shape that multiplies x.
+
+        Parameters
+        ----------
+        values : torch.Tensor
+            Shape ``()`` or ``(channels,)``.
+        x : torch.Tensor
+            Any shape.
+
+        Returns
+        -------
+        torch.Tensor
+            With as many axes as x, or none.
+        """
         if values.ndim == 0:
             return values
         shape = [1] * x.ndim
@@ -91,10 +158,10 @@ class Grid:
         return f"Grid(q from {self.least} to {self.most}, {each})"
 
 
-def limits(bits: int, scheme: str) -> tuple[int, int]:
+def _limits(bits: int, scheme: str) -> tuple[int, int]:
     """Smallest and largest q: ``+-(2^(b-1) - 1)`` for symmetric, 0 to ``2^b - 1`` for affine grids."""
-    if bits not in BITS:
-        raise ValueError(f"bits must be a whole number from {BITS[0]} to {BITS[-1]}, got {bits!r}.")
+    if bits not in _BITS:
+        raise ValueError(f"bits must be a whole number from {_BITS[0]} to {_BITS[-1]}, got {bits!r}.")
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}.")
     most = 2 ** (bits - 1) - 1
@@ -132,8 +199,15 @@ def grid_of(
     ValueError
         If bits or scheme are not known, a bound is not finite, low is above high, or the range is empty: constant
         zeros have no scale.
+
+    Examples
+    --------
+    >>> grid = xp.quantize.grid_of(0.0, 2.55)  # 256 numbers, 0.01 apart
+    >>> numbers = torch.tensor([0.004, 0.006, 3.0])
+    >>> grid.quantize(numbers).tolist(), [round(value, 2) for value in grid(numbers).tolist()]
+    ([0, 1, 255], [0.0, 0.01, 2.55])
     """
-    least, most = limits(bits, scheme)
+    least, most = _limits(bits, scheme)
     low, high = (torch.as_tensor(bound, dtype=torch.float64) for bound in (low, high))
     if not (torch.isfinite(low).all() and torch.isfinite(high).all()):
         raise ValueError(f"low and high must be finite, got {low.tolist()} and {high.tolist()}.")

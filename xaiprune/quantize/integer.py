@@ -20,10 +20,10 @@ from ..data import check_images
 from ..deploy import lacks_packages, need, onnx_bytes, onnx_session
 from .calibrate import check_float
 from .formats import Config, Format
-from .statistics import BINS, Statistics
+from .statistics import _BINS, Statistics
 
 #: Operations with an integer kernel in ONNX Runtime on a CPU; what is between them passes integers on.
-KERNELS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "Reshape", "Transpose")
+_KERNELS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "Reshape", "Transpose")
 
 #: What integer kernels take: a step for every channel of the weights, one for each activation.
 INT8 = Config(Format(per_channel=True), Format(scheme="affine"))
@@ -58,6 +58,13 @@ def int8_bytes(
         If the model is in training mode or quantized already, or the config asks for other than 8 bits.
     UnavailableError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), torch.rand(8, 1, 4, 4)
+    >>> content = xp.quantize.int8_bytes(model, images)
+    >>> (xp.deploy.runnable(content)(images) - model(images)).abs().max().item() < 0.05
+    True
     """
     check_float(model)
     check_images(images)
@@ -84,15 +91,22 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
         If the config asks for other than 8 bits.
     UnavailableError
         If ONNX Runtime is not installed.
+
+    Examples
+    --------
+    >>> model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), torch.rand(8, 1, 4, 4)
+    >>> content = xp.quantize.quantize_onnx(xp.deploy.onnx_bytes(model, images), images)
+    >>> (xp.deploy.runnable(content)(images) - model(images)).abs().max().item() < 0.05
+    True
     """
     check_images(images)
     _check(config)
-    bins = BINS if config.activations.ranges.histogram else 0
+    bins = _BINS if config.activations.ranges.histogram else 0
     return _quantized(content, observe_onnx(content, images, bins=bins, batch_size=batch_size), config)
 
 
 def observe_onnx(
-    content: bytes, images: torch.Tensor, *, bins: int = BINS, batch_size: int = 32
+    content: bytes, images: torch.Tensor, *, bins: int = _BINS, batch_size: int = 32
 ) -> dict[str, Statistics]:
     """Statistics of every tensor that flows through an ONNX model.
 
@@ -150,7 +164,7 @@ def _in_float(graph, config: Config) -> list[str]:
             raise ValueError(f"config.layers names {name!r}, which is no layer of this file.")
         kept += [node for node, layer in layers.items() if layer == name]
     for node in graph.node:
-        if node.op_type not in KERNELS and constants.intersection(node.input):
+        if node.op_type not in _KERNELS and constants.intersection(node.input):
             message = f"{layers[node.name]!r} ({node.op_type}) has no integer kernel and stays in float."
             warnings.warn(message, stacklevel=4)
     return kept
@@ -191,7 +205,7 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
         tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=[],
         nodes_to_exclude=floats,
-        op_types_to_quantize=list(KERNELS),
+        op_types_to_quantize=list(_KERNELS),
         extra_options={"ActivationSymmetric": form.scheme == "symmetric", "WeightSymmetric": True},
     )
     level = logging.getLogger().level  # which the quantizer sets

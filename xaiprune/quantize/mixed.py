@@ -27,15 +27,38 @@ from .formats import Config, Format, quantized_layers
 from .simulate import weight_numbers
 
 #: Bits that a layer may have.
-CHOICES = (2, 3, 4, 5, 6, 8)
+_CHOICES = (2, 3, 4, 5, 6, 8)
 
 
 def weight_errors(
     model: nn.Module,
     form: Format = Format(),  # noqa: B008
-    choices: Sequence[int] = CHOICES,
+    choices: Sequence[int] = _CHOICES,
 ) -> dict[str, dict[int, float]]:
-    """``|Q(W) - W|^2`` of every layer at every number of bits, batch normalisation folded."""
+    """``|Q(W) - W|^2`` of every layer at every number of bits, batch normalisation folded.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float, in evaluation mode.
+    form : Format
+        How weights are held, but for the bits.
+    choices : sequence of int
+        Bits.
+
+    Returns
+    -------
+    dict of str to dict
+        Layer to bits to noise.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.tensor([[1.0, 0.4]]))
+    >>> found = xp.quantize.weight_errors(model, choices=(2, 8))
+    >>> round(found["0"][2], 3), found["0"][8] < 1e-4  # with 2 bits 0.4 becomes 0
+    (0.16, True)
+    """
     found = {}
     for name, layer in quantized_layers(fold_batch_norm(model)).items():
         weight, found[name] = layer.weight.detach(), {}
@@ -91,6 +114,19 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
         Float, in evaluation mode; batch normalisation is folded first.
     data : Split, or data of another form
         Images and the labels whose logits are explained.
+
+    Returns
+    -------
+    dict of str to float
+        By the layers' names.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False), nn.Linear(3, 2, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[1].weight), nn.init.ones_(model[2].weight)
+    >>> shares = xp.quantize.relevance_shares(model, xp.data.Split(torch.ones(1, 1, 2, 2), torch.tensor([0])))
+    >>> {name: round(share, 3) for name, share in shares.items()}  # a chain: everything passes through both
+    {'1': 1.0, '2': 1.0}
     """
     data = as_split(data, on=model)
     check_float(model)
@@ -110,14 +146,49 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
 
 
 def losses_by_trace(traces: Mapping[str, float], noise: Mapping[str, Mapping[int, float]]) -> dict[str, dict]:
-    """``|Tr(H)| / n x |Q(W) - W|^2`` (HAWQ-V2, which takes the Hessian to be positive; here its size counts)."""
+    """``|Tr(H)| / n x |Q(W) - W|^2`` (HAWQ-V2, which takes the Hessian to be positive; here its size counts).
+
+    Parameters
+    ----------
+    traces : mapping of str to float
+        Layer to ``Tr(H) / n``, from :func:`hessian_traces`.
+    noise : mapping of str to mapping of int to float
+        Layer to bits to ``|Q(W) - W|^2``, from :func:`noise`.
+
+    Returns
+    -------
+    dict of str to dict
+        Layer to bits to loss.
+    """
     return {name: {bits: abs(traces[name]) * value for bits, value in noise[name].items()} for name in noise}
 
 
 def losses_by_relevance(
     shares: Mapping[str, float], noise: Mapping[str, Mapping[int, float]], model: nn.Module
 ) -> dict[str, dict]:
-    """Share of relevance x ``|Q(W) - W|^2 / |W|^2``: the relative noise on what the evidence passes through."""
+    """Share of relevance x ``|Q(W) - W|^2 / |W|^2``: the relative noise on what the evidence passes through.
+
+    Parameters
+    ----------
+    shares : mapping of str to float
+        Layer to its share of relevance, from :func:`relevance_shares`.
+    noise : mapping of str to mapping of int to float
+        Layer to bits to ``|Q(W) - W|^2``, from :func:`noise`.
+    model : nn.Module
+        Float; its weights are W, batch normalisation folded.
+
+    Returns
+    -------
+    dict of str to dict
+        Layer to bits to loss.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight)
+    >>> xp.quantize.losses_by_relevance({"0": 0.5}, {"0": {2: 4.0}}, model)  # 0.5 x 4 / 8
+    {'0': {2: 0.25}}
+    """
     layers = quantized_layers(fold_batch_norm(model))
     power = {name: layer.weight.detach().double().square().sum().item() for name, layer in layers.items()}
     return {name: {bits: shares[name] * v / power[name] for bits, v in noise[name].items()} for name in noise}
@@ -147,6 +218,12 @@ def allocate_bits(
     ------
     ValueError
         If even the fewest bits are more than the average, or the layers differ.
+
+    Examples
+    --------
+    >>> losses = {"conv": {2: 10.0, 8: 0.0}, "fc": {2: 1.0, 8: 0.0}}
+    >>> xp.quantize.allocate_bits(losses, {"conv": 100, "fc": 100}, average=5)
+    {'conv': 8, 'fc': 2}
     """
     if set(losses) != set(sizes) or not losses:
         raise ValueError(f"losses and sizes must name the same layers, got {list(losses)} and {list(sizes)}.")
@@ -183,7 +260,30 @@ def _solved(options: list[tuple[str, int]], losses: Mapping, sizes: Mapping, mos
 
 
 def with_bits(config: Config, bits: Mapping[str, int]) -> Config:
-    """A config whose layers have weights of the given bits, and what the config says otherwise."""
+    """A config whose layers have weights of the given bits, and what the config says otherwise.
+
+    Parameters
+    ----------
+    config : Config
+        With a Format for weights.
+    bits : mapping of str to int
+        Layer to bits.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    ValueError
+        If a layer's weights have no Format.
+
+    Examples
+    --------
+    >>> config = xp.quantize.with_bits(xp.quantize.Config(), {"fc": 4})
+    >>> config.of("fc").weights.bits, config.of("conv").weights.bits
+    (4, 8)
+    """
     layers = dict(config.layers)
     for name, count in bits.items():
         mine = config.of(name)

@@ -15,14 +15,14 @@ from .calibrate import weight_quantizer
 from .formats import quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer
-from .walk import LayerComparison, by_channel, layerwise
+from .walk import LayerComparison, _by_channel, layerwise
 
 #: Stretch of the rectified sigmoid (eq. 23), and from where to where its sharpness goes.
-ZETA, GAMMA = 1.1, -0.1
-SHARPNESS = (20.0, 2.0)
+_ZETA, _GAMMA = 1.1, -0.1
+_SHARPNESS = (20.0, 2.0)
 
 
-class Rounded(FakeQuantizer):
+class _Rounded(FakeQuantizer):
     """Weights rounded down, or up where ``up`` says so. No gradient passes; :func:`learnable` starts anew."""
 
     def __init__(self, numbers: Grid, up: torch.Tensor):
@@ -55,7 +55,7 @@ class Squares:
         with torch.no_grad():
             for some, wanted in zip(step.read.split(64), step.wanted.split(64)):
                 patches = _patches(layer, quantizer(some)).unflatten(0, (groups, -1))
-                rest = by_channel(layer, wanted - layer(some)).unflatten(0, (groups, -1))
+                rest = _by_channel(layer, wanted - layer(some)).unflatten(0, (groups, -1))
                 self.gram = self.gram + (patches @ patches.mT).double()
                 self.cross = self.cross + (rest @ patches.mT).double()
                 self.power += rest.double().square().sum().item()
@@ -128,6 +128,18 @@ def adaround(
     ------
     ValueError
         If no weights are on a grid, or a layer is neither linear nor a Conv2d.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0.4, 0.2, -1.0], [0.0, 0.5, 0.5, 0.0]]))
+    >>> images = torch.linspace(0, 1, 32).reshape(8, 1, 2, 2)
+    >>> seen = xp.quantize.calibrate(model, images)
+    >>> quantized = xp.quantize.simulate(model, seen, xp.quantize.Config(xp.quantize.Format(bits=3)))
+    >>> rounded = xp.quantize.adaround(model, quantized, images, iterations=20, progress=False)
+    >>> before, after = ((some(images) - model(images)).square().mean().item() for some in (quantized, rounded))
+    >>> after <= before
+    True
     """
     better = copy.deepcopy(quantized)
     chosen = {name for name, layer in quantized_layers(better).items() if _grid(layer) is not None}
@@ -142,7 +154,7 @@ def adaround(
     for step in layerwise(model, better, inputs):
         if step.name in chosen:
             up = _learned(step, iterations, lr, regularization)
-            step.layer.parametrizations["weight"][0] = Rounded(_grid(step.layer), up)
+            step.layer.parametrizations["weight"][0] = _Rounded(_grid(step.layer), up)
             bar.update()
     bar.close()
     return better.eval()
@@ -159,22 +171,22 @@ def _learned(step: LayerComparison, iterations: int, lr: float, regularization: 
     squares, floor = Squares(step), grid.floor(weight)
     nearest = (grid.quantize(weight) - floor).clamp(0, 1)
     rest = (grid.steps(weight) - floor).clamp(0.01, 0.99)
-    raw = torch.logit((rest - GAMMA) / (ZETA - GAMMA))
+    raw = torch.logit((rest - _GAMMA) / (_ZETA - _GAMMA))
     scale, before = grid.along(grid.scale, weight), max(squares.error(grid(weight)), 1e-30)
     optimizer = torch.optim.Adam([raw], lr=lr)
     for count in range(iterations):
         part = count / max(1, iterations - 1)
         soft = raw.sigmoid()
-        h = (soft * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
-        slope = soft * (1 - soft) * (ZETA - GAMMA) * ((h > 0) & (h < 1))
+        h = (soft * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
+        slope = soft * (1 - soft) * (_ZETA - _GAMMA) * ((h > 0) & (h < 1))
         inside = (floor + h >= grid.ends[0]) & (floor + h <= grid.ends[1])
         fit = squares.gradient(grid.dequantize((floor + h).clamp(*grid.ends))) * scale * inside / before
         if part > 0.2:
-            sharp = SHARPNESS[1] + (SHARPNESS[0] - SHARPNESS[1]) * (1 - (part - 0.2) / 0.8)
+            sharp = _SHARPNESS[1] + (_SHARPNESS[0] - _SHARPNESS[1]) * (1 - (part - 0.2) / 0.8)
             off = 2 * h - 1
             fit = fit - regularization / weight.numel() * 2 * sharp * off.abs() ** (sharp - 1) * off.sign()
         raw.grad = fit * slope
         optimizer.step()
-    up = (raw.sigmoid() * (ZETA - GAMMA) + GAMMA >= 0.5).float()
+    up = (raw.sigmoid() * (_ZETA - _GAMMA) + _GAMMA >= 0.5).float()
     found = squares.error(grid.dequantize((floor + up).clamp(*grid.ends)))
     return up if found <= before else nearest.float()

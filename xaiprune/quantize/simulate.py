@@ -45,7 +45,17 @@ class FakeQuantizer(nn.Module):
         return self._cast or Grid(self.scale, self.zero_point, *self.ends, self.axis)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The nearest numbers, of the same shape."""
+        """Move every value to the nearest number.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape; gradients pass as if nothing was rounded, within the range.
+        """
         return _Rounded.apply(x, self.numbers)
 
     def extra_repr(self) -> str:
@@ -90,6 +100,16 @@ def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = 
     ValueError
         If the model is in training mode or quantized already, a layer was not calibrated, its values are all zero, its
         statistics lack a histogram that its calibrator reads, or ``config.layers`` names a layer that does not exist.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0.4, 0.2, -1.0], [0.0, 0.5, 0.5, 0.0]]))
+    >>> images = torch.linspace(0, 1, 32).reshape(8, 1, 2, 2)
+    >>> seen = xp.quantize.calibrate(model, images)
+    >>> quantized = xp.quantize.simulate(model, seen, xp.quantize.Config(xp.quantize.Format(bits=3)))
+    >>> (3 * quantized[1].weight[0]).round(decimals=3).tolist()  # of 1, 0.4, 0.2 and -1, in thirds
+    [3.0, 1.0, 1.0, -3.0]
     """
     check_float(model)
     names = quantized_layers(model)

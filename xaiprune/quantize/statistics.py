@@ -9,7 +9,7 @@ import math
 import torch
 
 #: Bins of a histogram, and at most how many values of one batch it counts.
-BINS, COUNTED = 2048, 2**18
+_BINS, _COUNTED = 2048, 2**18
 
 
 class Statistics:
@@ -29,7 +29,7 @@ class Statistics:
         At most so many values of a batch go into the histogram.
     """
 
-    def __init__(self, bins: int = BINS, momentum: float = 0.1, counted: int = COUNTED):
+    def __init__(self, bins: int = _BINS, momentum: float = 0.1, counted: int = _COUNTED):
         if bins < 0 or bins % 4:
             raise ValueError(f"bins must be a multiple of 4, or 0 for no histogram, got {bins}.")
         if not 0 < momentum <= 1:
@@ -44,6 +44,11 @@ class Statistics:
 
     def update(self, x: torch.Tensor) -> None:
         """Count the values of one more batch.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Any shape.
 
         Raises
         ------
@@ -76,6 +81,11 @@ class Statistics:
 
     def shares(self) -> torch.Tensor:
         """Share of the values in each bin.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(bins,)``, float64, of sum 1.
 
         Raises
         ------

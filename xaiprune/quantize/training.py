@@ -43,7 +43,17 @@ class LearnedStep(nn.Module):
         return Grid(self.scale.detach().abs(), self.zero_point, *self.ends, self.axis)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The nearest numbers of the grid, of the same shape."""
+        """Move every value to the nearest number of the grid, whose step learns from it.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape.
+        """
         count = x.numel() // max(1, len(x)) if self.batched else x.numel() / self.scale.numel()
         factor = 1 / math.sqrt(max(1, count) * self.ends[1])
         scale = self.scale.abs()
@@ -71,6 +81,17 @@ def learnable(quantized: nn.Module) -> nn.Module:
     ------
     ValueError
         If no layer is on a grid.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0.4, 0.2, -1.0], [0.0, 0.5, 0.5, 0.0]]))
+    >>> images = torch.linspace(0, 1, 32).reshape(8, 1, 2, 2)
+    >>> seen = xp.quantize.calibrate(model, images)
+    >>> quantized = xp.quantize.simulate(model, seen, xp.quantize.Config(xp.quantize.Format(bits=3)))
+    >>> trained = xp.quantize.learnable(quantized)
+    >>> [name for name, parameter in trained.named_parameters() if parameter.requires_grad]
+    ['1.parametrizations.weight.original', '1.parametrizations.weight.0.scale', '1.input_quantizer.scale']
     """
     found, trained = 0, copy.deepcopy(quantized)
     for layer in quantized_layers(trained).values():

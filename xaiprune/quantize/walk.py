@@ -36,7 +36,13 @@ class LayerComparison:
     wanted: torch.Tensor
 
     def given(self) -> torch.Tensor:
-        """What the quantized layer gives, as it is now."""
+        """What the quantized layer gives, as it is now.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (N, ...).
+        """
         with torch.no_grad():
             return torch.cat([self.layer(some) for some in self.read.split(256)])
 
@@ -128,6 +134,6 @@ def _attribute(model: nn.Module, constants: nn.Module, path: str):
     return getattr(root.get_submodule(owner), name)
 
 
-def by_channel(layer: nn.Module, outputs: torch.Tensor) -> torch.Tensor:
+def _by_channel(layer: nn.Module, outputs: torch.Tensor) -> torch.Tensor:
     """What a layer gives, as ``(channels, places)``: images in order, then positions."""
     return outputs.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)

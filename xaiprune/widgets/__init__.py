@@ -11,6 +11,21 @@ module has
   for the gallery.
 """
 
+from . import (
+    calibration,
+    canvas,
+    coefficients,
+    controls,
+    curvature,
+    evidence,
+    heads,
+    heatmap,
+    noise,
+    routes,
+    structure,
+    temperature,
+    threshold,
+)
 from .calibration import CalibrationExplorer
 from .coefficients import CoefficientExplorer
 from .curvature import CurvatureExplorer
@@ -38,4 +53,22 @@ EXPLORERS: tuple[type[Explorer], ...] = (
     RouteExplorer,
 )
 
-__all__ = ["EXPLORERS", "Explorer", "gallery", *(explorer.__name__ for explorer in EXPLORERS)]
+__all__ = [
+    "threshold",
+    "temperature",
+    "structure",
+    "routes",
+    "noise",
+    "heatmap",
+    "heads",
+    "evidence",
+    "curvature",
+    "controls",
+    "coefficients",
+    "canvas",
+    "calibration",
+    "EXPLORERS",
+    "Explorer",
+    "gallery",
+    *(explorer.__name__ for explorer in EXPLORERS),
+]

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..core import Registry
 from ..data import Split, as_split
 from ..explain import Method
 from ..measure import ACCURACY, Metric
@@ -118,7 +117,7 @@ def compute(
     -------
     View
     """
-    row = Registry("a calibrator", Calibrator, CALIBRATORS.items()).find(calibrator, "calibrator")
+    row = CALIBRATORS.find(calibrator, "calibrator")
     options = {"percent": share} if row.function is percentile else {}
     ranges = {name: row.function(seen[name], bits, scheme, **options) for name in (seen if everywhere else [layer])}
     chosen = {name: grid_of(*bounds, bits=bits, scheme=scheme) for name, bounds in ranges.items()}
@@ -206,6 +205,16 @@ class CalibrationExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a stop lies outside of the controls.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    >>> split = xp.data.mnist("validation", 4)
+    >>> images = torch.rand(8, 1, 28, 28)
+    >>> explorer = xp.widgets.CalibrationExplorer(model, images, split, method="gradient x input")
+    >>> view = explorer.set("1", bits=4)
+    >>> view.layer, view.grid.most - view.grid.least
+    ('1', 15)
     """
 
     title = "Calibration: where to cut a range"

@@ -160,6 +160,14 @@ class CoefficientExplorer(Explorer[View]):
     ------
     ValueError
         If the images do not fit the model, or a stop names a group or a coefficient that is not allowed.
+
+    Examples
+    --------
+    >>> model, images = xp.zoo.ConvAutoencoder(channels=(4, 6), hidden=10, latent=5).eval(), torch.rand(4, 1, 28, 28)
+    >>> scores = xp.score(model, xp.find_units(model, images), "l2")
+    >>> view = xp.widgets.CoefficientExplorer(model, scores, images).set({"encoder.hidden": 0.5})
+    >>> view.kept["encoder.hidden"], view.kept["latent"]
+    (5, 5)
     """
 
     title = "Coefficients: how much each group gives"

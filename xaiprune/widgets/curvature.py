@@ -189,6 +189,16 @@ class CurvatureExplorer(Explorer[View]):
     ------
     ValueError
         If ``diagonal`` has no such parameter, or a rank lies outside it.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2, bias=False)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.tensor([[2.0, 0.1], [0.5, -3.0]]))
+    >>> split = xp.data.Split(torch.eye(2), torch.arange(2))
+    >>> diagonal = xp.curvature.fisher_diagonal(model, split, xp.training.classification_loss)
+    >>> view = xp.widgets.CurvatureExplorer(model, split, diagonal, "0.weight").set(0, 3)
+    >>> [round(weight, 1) for weight in view.weights]  # the smallest and the largest
+    [0.1, -3.0]
     """
 
     title = "Curvature: two weights and the loss"

@@ -15,10 +15,10 @@ from ..core import choice
 from .canvas import bundle, strip
 from .controls import Bank
 
-View = TypeVar("View")
+_View = TypeVar("View")
 
 
-class Explorer(ABC, Generic[View]):
+class Explorer(ABC, Generic[_View]):
     """Controls, a line of numbers and a picture.
 
     A subclass makes its ``picture`` and its controls, hands these to ``__init__``, and defines :meth:`compute`. The
@@ -71,8 +71,8 @@ class Explorer(ABC, Generic[View]):
         banks = [control for control in self.controls.values() if isinstance(control, Bank)]
         line = [control for control in self.controls.values() if control not in banks]
         self.png, self.readout = widgets.Image(format="png"), widgets.HTML()
-        shortcuts = wrapped(_button(label, partial(self.set, **self._stored[label])) for label in named)
-        self.box = widgets.VBox([shortcuts, *(rows or (wrapped(line), *banks)), self.readout, self.png])
+        shortcuts = _wrapped(_button(label, partial(self.set, **self._stored[label])) for label in named)
+        self.box = widgets.VBox([shortcuts, *(rows or (_wrapped(line), *banks)), self.readout, self.png])
         for name, control in self.controls.items():
             control.follow(partial(self._moved, name), self.live)
         self.set(**next(iter(self._stored.values()), {}))
@@ -83,11 +83,27 @@ class Explorer(ABC, Generic[View]):
         raise NotImplementedError(f"{cls.__name__} has no example: define the class method to show it in the gallery.")
 
     @abstractmethod
-    def compute(self, **setting) -> View:
-        """What is shown for a setting: a value that has a ``text``. Changes nothing."""
+    def compute(self, **setting) -> _View:
+        """What is shown for a setting: a value that has a ``text``. Changes nothing.
 
-    def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG: by default by ``picture``, which has a ``draw`` of its own."""
+        Parameters
+        ----------
+        **setting
+            A value for each control, as :meth:`settle` leaves them.
+        """
+
+    def draw(self, view: _View) -> bytes:
+        """The picture of a view as PNG: by default by ``picture``, which has a ``draw`` of its own.
+
+        Parameters
+        ----------
+        view : View
+            What :meth:`compute` gave.
+
+        Returns
+        -------
+        bytes
+        """
         return self.picture.draw(view)
 
     def settle(self, setting: dict, moved: str | None) -> dict:
@@ -107,7 +123,7 @@ class Explorer(ABC, Generic[View]):
         """
         return setting
 
-    def set(self, *values, **named) -> View:
+    def set(self, *values, **named) -> _View:
         """Move the controls in code; those that are not named go to their defaults.
 
         Parameters
@@ -157,7 +173,7 @@ class Explorer(ABC, Generic[View]):
             except ValueError as error:
                 self._say(str(error))
 
-    def _show(self, setting: dict) -> View:
+    def _show(self, setting: dict) -> _View:
         """Compute, and only then move controls, numbers and picture."""
         self.view, self.setting = self.compute(**setting), setting
         for name, control in self.controls.items():
@@ -185,7 +201,7 @@ class Explorer(ABC, Generic[View]):
         return bundle(self.box, strip([self.draw(view) for view in views.values()], lines), "\n".join(lines))
 
 
-def wrapped(parts: Iterable[widgets.Widget]) -> widgets.Box:
+def _wrapped(parts: Iterable[widgets.Widget]) -> widgets.Box:
     """Widgets side by side, in as many lines as they need.
 
     Parameters

@@ -20,6 +20,12 @@ def gallery(explorers: Iterable[type[Explorer]] | None = None) -> widgets.VBox:
     Returns
     -------
     widgets.VBox
+
+    Examples
+    --------
+    >>> menu, place = xp.widgets.gallery([xp.widgets.NoiseExplorer]).children
+    >>> menu.options
+    ('choose an explorer', 'Noise: gradients, smoothed')
     """
     from . import EXPLORERS
 

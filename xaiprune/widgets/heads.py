@@ -33,7 +33,7 @@ from ..prune import (
 )
 from .canvas import LiveFigure, Panels
 from .controls import Bank, Menu, Whole, image_slider, rows_of
-from .explorer import Explorer, wrapped
+from .explorer import Explorer, _wrapped
 
 SHARES = "Blues"  # what a head has of its criterion's total
 
@@ -234,6 +234,14 @@ class HeadExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a stop is out of range.
+
+    Examples
+    --------
+    >>> split = xp.data.fashion_mnist("validation", 4)
+    >>> explorer = xp.widgets.HeadExplorer(xp.nn.small_transformer().eval(), split, split, criteria=["l2"])
+    >>> view = explorer.set(heads=10)
+    >>> sum(map(len, view.heads.values())), view.macs < 1  # heads that are off; operations that are left
+    (6, True)
     """
 
     title = "Heads: of a vision transformer"
@@ -275,7 +283,7 @@ class HeadExplorer(Explorer[View]):
             control.style.description_width = "70px"
         self.picture = Picture(split.inputs, self.units["heads"])
         stops = ((heads, neurons), (heads // 2, neurons)) if stops is None else stops
-        super().__init__(controls, stops, [wrapped([controls["off"], widgets.VBox(column)])])
+        super().__init__(controls, stops, [_wrapped([controls["off"], widgets.VBox(column)])])
 
     @classmethod
     def example(cls) -> HeadExplorer:
@@ -303,7 +311,20 @@ class HeadExplorer(Explorer[View]):
         return view
 
     def off_at(self, heads: int, criterion: str) -> dict[str, list[int]]:
-        """Which heads are off when so many stay."""
+        """Which heads are off when so many stay.
+
+        Parameters
+        ----------
+        heads : int
+            How many stay, of all blocks.
+        criterion : str
+            What says which matter.
+
+        Returns
+        -------
+        dict of str to list of int
+            Group name to its heads that are off.
+        """
         total = self.totals["heads"]
         return lowest_units(self.scores("heads", criterion), (total - heads) / total)
 

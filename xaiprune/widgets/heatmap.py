@@ -100,7 +100,7 @@ def compute(
     View
     """
     images, targets = split.inputs[image : image + 1], split.targets[image : image + 1]
-    if method == "lrp":
+    if method in ("lrp", METHODS["lrp"]):
         rule = RULES.find(rule, "rule")
         rule = rule if isinstance(rule, Rule) else rule(parameter)
         found, books = propagate(model, images, targets, composite=composite(rule))
@@ -184,6 +184,14 @@ class HeatmapExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a stop has an unknown image, method or rule.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    >>> split = xp.data.mnist("validation", 4)
+    >>> view = xp.widgets.HeatmapExplorer(model, split).set(image=2, method="saliency")
+    >>> view.image, view.heatmap.shape
+    (2, (28, 28))
     """
 
     title = "Heatmaps: rules of relevance and other methods"

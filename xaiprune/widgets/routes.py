@@ -178,6 +178,15 @@ class RouteExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a threshold is none of ``THRESHOLDS``.
+
+    Examples
+    --------
+    >>> trunk, branch, tail = nn.Flatten(), nn.Linear(784, 10), nn.Linear(784, 10)
+    >>> model = xp.dynamic.Dynamic(trunk, branch, [tail], [tuple(range(10))], 1.0)
+    >>> split = xp.data.mnist("validation", 20)
+    >>> view = xp.widgets.RouteExplorer(model, nn.Sequential(trunk, tail).eval(), split).set(1.0)
+    >>> view.threshold, view.shares  # at 1 no image leaves
+    (1.0, {'exit': 0.0, '(0, 1, 2, 3, 4, 5, 6, 7, 8, 9)': 1.0})
     """
 
     title = "Routes: which images may leave early"

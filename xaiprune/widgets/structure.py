@@ -188,6 +188,14 @@ class StructureExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, or a stop has an unknown criterion or scope.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10)).eval()
+    >>> split = xp.data.mnist("validation", 4)
+    >>> explorer = xp.widgets.StructureExplorer(model, split, split, criteria=["l1"], method="gradient x input")
+    >>> explorer.set(ratio=50).kept
+    {'1': 4}
     """
 
     title = "Structure: channels of a MobileNet"
@@ -248,7 +256,20 @@ class StructureExplorer(Explorer[View]):
         return compute(self.model, self.scores(criterion), kept, self.split, image, *measured)
 
     def kept_at(self, ratio: int, criterion: str, scope: str) -> dict[str, int]:
-        """What a plan for the ratio, in per cent of all units, leaves of each group."""
+        """What a plan for a ratio leaves of each group.
+
+        Parameters
+        ----------
+        ratio : int
+            Per cent of all units that go.
+        criterion, scope : str
+            As the menus have them.
+
+        Returns
+        -------
+        dict of str to int
+            Group name to units that stay.
+        """
         if ratio == 0:
             return {group.name: group.size for group in self.units}
         return plan(self.scores(criterion), ratio=ratio / 100, scope=scope).kept

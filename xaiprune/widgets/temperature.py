@@ -202,6 +202,14 @@ class TemperatureExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, the models have other classes than are named, or a stop lies outside of the controls.
+
+    Examples
+    --------
+    >>> teacher, student = (nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval() for _ in range(2))
+    >>> split = xp.data.mnist("validation", 4)
+    >>> explorer = xp.widgets.TemperatureExplorer(teacher, student, split, xp.data.MNIST_CLASSES)
+    >>> explorer.set(temperature=8.0).entropy > explorer.set(temperature=1.0).entropy
+    True
     """
 
     title = "Temperature: what a teacher says"

@@ -171,6 +171,14 @@ class ThresholdExplorer(Explorer[View]):
     ------
     ValueError
         If the split is empty, the model is in training mode or has no prunable weight.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    >>> split = xp.data.mnist("validation", 100)
+    >>> explorer = xp.widgets.ThresholdExplorer(model, split)
+    >>> round(explorer.set(explorer.threshold_for(0.5)).gone["whole model"], 1)
+    0.5
     """
 
     title = "Thresholds: small weights thrown away"
@@ -234,5 +242,16 @@ class ThresholdExplorer(Explorer[View]):
         return self.setting.get("thresholds") or {group.name: 0.0 for group in self.scores.groups}
 
     def threshold_for(self, ratio: float) -> float:
-        """The threshold below which a share of all weights lies."""
+        """The threshold below which a share of all weights lies.
+
+        Parameters
+        ----------
+        ratio : float
+            The share, in [0, 1].
+
+        Returns
+        -------
+        float
+            A size of weights; 0 for 0.
+        """
         return float(np.quantile(np.abs(self._weights[ALL]), ratio)) if ratio else 0.0

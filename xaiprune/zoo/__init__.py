@@ -1,6 +1,7 @@
 """Small readable architectures and their shipped checkpoints."""
 
 from ..nn import DistilledTransformer, VisionTransformer, small_distilled_transformer, small_transformer
+from . import cartpole, imagenet
 from .autoencoder import ConvAutoencoder
 from .checkpoints import card, load_weights, save_card, save_weights
 from .convert import from_timm, from_torchvision
@@ -13,6 +14,8 @@ from .settings import SETTINGS, Setting, setting
 from .words import WordLSTM, WordTransformer
 
 __all__ = [
+    "imagenet",
+    "cartpole",
     *(
         "MODELS",
         "SETTINGS",

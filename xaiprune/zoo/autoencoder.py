@@ -54,5 +54,16 @@ class ConvAutoencoder(nn.Module):
         )
 
     def forward(self, images):
-        """Reconstruct ``images`` of shape (N, 1, 28, 28) in [0, 1]; the output has the same shape and range."""
+        """Reconstruct images.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape (N, 1, 28, 28), values in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape and range.
+        """
         return self.decoder(self.latent(self.encoder(images)))

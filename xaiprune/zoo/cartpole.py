@@ -58,14 +58,49 @@ class Policy(nn.Sequential):
 
 
 def starts(count: int, seed: int = 0) -> Split:
-    """Carts near the middle with poles nearly upright, as a split whose labels say nothing."""
+    """Carts near the middle with poles nearly upright, as a split whose labels say nothing.
+
+    Parameters
+    ----------
+    count, seed : int
+
+    Returns
+    -------
+    Split
+        States of shape (count, 4), and zeros.
+
+    Examples
+    --------
+    >>> states, _ = xp.zoo.cartpole.starts(3)
+    >>> states.shape, bool((states[:, 2].abs() <= 0.1).all())  # the pole's angle, in radians
+    (torch.Size([3, 4]), True)
+    """
     generator = torch.Generator().manual_seed(seed)
     states = (2 * torch.rand(count, 4, generator=generator) - 1) * torch.tensor([1.0, 0.5, 0.1, 0.5])
     return Split(states, torch.zeros(count, dtype=torch.long))
 
 
 def balanced(policy: nn.Module, split: Split) -> float:
-    """Reward: for how many of 500 steps the pole stays up and the cart on its track, the mean over starts."""
+    """Reward: for how many of 500 steps the pole stays up and the cart on its track, the mean over starts.
+
+    Parameters
+    ----------
+    policy : nn.Module
+        From scaled states (N, 4) to pushes (N, 1), as shares of the strongest push.
+    split : Split
+        States that the cart starts from, shape (N, 4): place, speed, angle of the pole, and its speed.
+
+    Returns
+    -------
+    float
+        Steps, 0 to 500.
+
+    Examples
+    --------
+    >>> starts = xp.zoo.cartpole.starts(20)
+    >>> xp.zoo.cartpole.balanced(nn.Threshold(1e9, 0.0), starts) < 100  # never pushes
+    True
+    """
     states, up = split.inputs, torch.ones(len(split.inputs), dtype=torch.bool)
     steps = torch.zeros(len(up))
     with _one_thread(), torch.no_grad():
@@ -114,6 +149,17 @@ def train_policy(hidden: tuple[int, int] = (32, 16), *, rounds: int = 150, horiz
     rounds, horizon : int
         Steps of Adam, and steps of the cart in each.
     seed : int
+
+    Returns
+    -------
+    Policy
+        In evaluation mode.
+
+    Examples
+    --------
+    >>> policy = xp.zoo.cartpole.train_policy((8, 4), rounds=2, horizon=5)
+    >>> policy(torch.zeros(3, 4)).shape
+    torch.Size([3, 1])
     """
     torch.manual_seed(seed)
     policy = Policy(hidden)

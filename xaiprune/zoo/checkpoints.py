@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..core import files
+from ..core import cache_dir, data_dir, packed, save_atomically, sha256
 
 
 def load_weights(model: nn.Module, name: str, seed: int = 0) -> nn.Module:
@@ -37,9 +37,15 @@ def load_weights(model: nn.Module, name: str, seed: int = 0) -> nn.Module:
         If the checkpoint differs from its card.
     RuntimeError
         From torch, if the model has other parameters.
+
+    Examples
+    --------
+    >>> model = xp.zoo.load_weights(xp.zoo.lenet_300_100(), "lenet-300-100")
+    >>> model.training
+    False
     """
     expected, weights = card(name, seed)["sha256"], _path(name, seed)
-    if (found := files.sha256(weights)) != expected:
+    if (found := sha256(weights)) != expected:
         raise ValueError(f"{weights} is damaged: its SHA-256 is {found[:12]}..., its card says {expected[:12]}...")
     model.load_state_dict(load_file(weights))
     return model.eval()
@@ -53,10 +59,21 @@ def card(name: str, seed: int = 0) -> dict:
     name : str
     seed : int
 
+    Returns
+    -------
+    dict
+        As the file has it.
+
     Raises
     ------
     FileNotFoundError
         If there is no such checkpoint; the message names the seeds that there are.
+
+    Examples
+    --------
+    >>> card = xp.zoo.card("mnist-autoencoder")
+    >>> card["seed"], len(card["sha256"])
+    (0, 64)
     """
     path = _path(name, seed).with_suffix(".json")
     if not path.exists():
@@ -90,7 +107,7 @@ def save_weights(
     """
     weights = _path(name, seed, out)
     state = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
-    files.save_atomically(weights, lambda path: save_file(state, path))
+    save_atomically(weights, lambda path: save_file(state, path))
     model.load_state_dict(state)
     return weights
 
@@ -115,19 +132,19 @@ def save_card(model: nn.Module, weights: Path, facts: dict) -> dict:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "versions": {"torch": torch.__version__.partition("+")[0], "python": platform.python_version()},
         "licence": "MIT",
-        "sha256": files.sha256(weights),
+        "sha256": sha256(weights),
     }
     weights.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     return result
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    packed = files.packed(tensor)
-    return packed.to(dtype) if packed.is_floating_point() else packed
+    plain = packed(tensor)
+    return plain.to(dtype) if plain.is_floating_point() else plain
 
 
 def _path(name: str, seed: int, folder: Path | None = None) -> Path:
     if folder is None:
-        base = files.data_dir() if files.data_dir().exists() else files.cache_dir()
+        base = data_dir() if data_dir().exists() else cache_dir()
         folder = base / "checkpoints"
     return folder / f"{name}-seed{seed}.safetensors"

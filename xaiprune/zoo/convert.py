@@ -30,6 +30,14 @@ def from_torchvision(model: nn.Module) -> VisionTransformer:
         If ``model`` is something else.
     ValueError
         If it has more than one layer in its stem or in its head.
+
+    Examples
+    --------
+    >>> from torchvision.models import VisionTransformer
+    >>> theirs = VisionTransformer(28, 14, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=16).eval()
+    >>> ours, images = xp.zoo.from_torchvision(theirs), torch.rand(1, 3, 28, 28)
+    >>> torch.allclose(ours(images), theirs(images), atol=1e-5)
+    True
     """
     from torchvision.models import VisionTransformer as TorchvisionTransformer
 

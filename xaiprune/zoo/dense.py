@@ -26,6 +26,12 @@ def dense(widths: Sequence[int], classes: int = 10, *, dropout: tuple[float, flo
     -------
     nn.Sequential
         Layers ``fc1``, ``fc2``, ...; input (N, 1, 28, 28), output logits (N, classes).
+
+    Examples
+    --------
+    >>> model = xp.zoo.dense((300, 100))
+    >>> [layer.weight.shape for layer in model if isinstance(layer, nn.Linear)]
+    [torch.Size([300, 784]), torch.Size([100, 300]), torch.Size([10, 100])]
     """
     sizes, layers = (784, *widths), OrderedDict(flatten=nn.Flatten())
     if dropout[0]:

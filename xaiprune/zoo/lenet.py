@@ -13,6 +13,15 @@ def lenet_300_100(classes: int = 10) -> nn.Sequential:
     """LeNet-300-100: three dense layers, 266,610 parameters (LeCun, Bottou, Bengio and Haffner 1998).
 
     ReLU stands where the original has scaled tanh. Input (N, 1, 28, 28), output logits (N, classes).
+
+    Parameters
+    ----------
+    classes : int
+
+    Returns
+    -------
+    nn.Sequential
+        Untrained; layers ``fc1`` to ``fc3``.
     """
     return dense((300, 100), classes)
 
@@ -24,6 +33,23 @@ def lenet_5(
 
     After LeCun, Bottou, Bengio and Haffner 1998, with ReLU, maximum pooling and a dense output in place of scaled tanh,
     trained subsampling and radial basis functions. Input (N, 1, 28, 28), output logits (N, classes).
+
+    Parameters
+    ----------
+    classes : int
+    channels, hidden : tuple of int
+        Widths of the two convolutions, and of the two dense layers before the last.
+
+    Returns
+    -------
+    nn.Sequential
+        Untrained; layers ``conv1``, ``conv2`` and ``fc1`` to ``fc3``.
+
+    Examples
+    --------
+    >>> model = xp.zoo.lenet_5()
+    >>> model(torch.zeros(2, 1, 28, 28)).shape, sum(weight.numel() for weight in model.parameters())
+    (torch.Size([2, 10]), 61706)
     """
     first, second = channels
     layers = OrderedDict(

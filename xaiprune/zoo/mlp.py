@@ -14,6 +14,21 @@ def toy_mlp(width: int = 1000, classes: int = 2) -> nn.Sequential:
 
     As in the authors' code, with dropout after the first layer only and no activation function after the third: there
     the third layer's name stands twice in a dictionary, and the second ReLU takes the place of the first.
+
+    Parameters
+    ----------
+    width, classes : int
+        Units of each hidden layer, and outputs.
+
+    Returns
+    -------
+    nn.Sequential
+        Untrained; layers ``hidden1`` to ``hidden3`` and ``output``.
+
+    Examples
+    --------
+    >>> xp.zoo.toy_mlp(width=20)(torch.zeros(5, 2)).shape
+    torch.Size([5, 2])
     """
     layers = OrderedDict(
         hidden1=nn.Linear(2, width),

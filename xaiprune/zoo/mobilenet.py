@@ -26,6 +26,12 @@ def mobilenet(classes: int = 10, channels: int = 1, width: float = 1.0) -> Mobil
     -------
     torchvision.models.MobileNetV2
         Input (N, channels, H, W), output logits (N, classes).
+
+    Examples
+    --------
+    >>> model = xp.zoo.mobilenet(width=0.25).eval()
+    >>> model(torch.zeros(1, 1, 28, 28)).shape, model.features[0][0].stride
+    (torch.Size([1, 10]), (1, 1))
     """
     model = MobileNetV2(num_classes=classes, width_mult=width)
     stem = model.features[0][0]

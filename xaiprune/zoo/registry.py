@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from .. import data, measure
-from ..core import files
-from ..data.words import words
+from ..core import cache_dir
 from ..measure import ACCURACY, PSNR, Metric
 from ..nn import VisionTransformer, small_transformer
 from ..training import (
@@ -70,7 +69,7 @@ class Recipe:
     stored: torch.dtype = torch.float32
 
 
-def with_biased_body(model: nn.Module) -> nn.Module:
+def _with_biased_body(model: nn.Module) -> nn.Module:
     """Give a small transformer the weights of "vit-biased", in place, but for the head: a start for training."""
     body = {name: tensor for name, tensor in load("vit-biased").state_dict().items() if not name.startswith("head")}
     model.load_state_dict(model.state_dict() | body)
@@ -136,7 +135,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-lstm": Recipe(
         build=WordLSTM,
-        dataset=words,
+        dataset=data.words.words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=12,
@@ -145,7 +144,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-transformer": Recipe(
         build=WordTransformer,
-        dataset=words,
+        dataset=data.words.words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=20,
@@ -169,7 +168,7 @@ MODELS: dict[str, Recipe] = {
         metric=ACCURACY,
         epochs=2,
         lr=1e-3,
-        start=with_biased_body,
+        start=_with_biased_body,
     ),
     "mobilenet-cifar10": Recipe(
         build=partial(mobilenet, channels=3),
@@ -194,12 +193,22 @@ def load(name: str, seed: int = 0) -> nn.Module:
     seed : int
         Training seed; the shipped ones are listed by the error when another is asked for.
 
+    Returns
+    -------
+    nn.Module
+
     Raises
     ------
     ValueError
         For an unknown name, or a checkpoint that differs from its card.
     FileNotFoundError
         If no checkpoint of that seed exists; the message gives the command that makes it.
+
+    Examples
+    --------
+    >>> model = xp.zoo.load("mnist-autoencoder")
+    >>> model(torch.zeros(1, 1, 28, 28)).shape, model.training
+    (torch.Size([1, 1, 28, 28]), False)
     """
     model = _recipe(name).build()
     try:
@@ -242,7 +251,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         seed=seed,
         augment=recipe.augment,
         validate=lambda model: recipe.metric(model, validation),
-        resume=files.cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
+        resume=cache_dir() / "training" / f"{name}-seed{seed}-epochs{epochs}.pt",
     )
     weights = save_weights(model, name, seed, dtype=recipe.stored, out=out)
     result = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from .. import data
+from ..core import Registry
 from .imagenet import imagenette_mobilenet
 from .mobilenet import mobilenet
 from .registry import load
@@ -34,9 +35,10 @@ class Setting:
     model: Callable[[], nn.Module]
 
 
-SETTINGS: dict[str, Setting] = {
-    row.name: row
-    for row in (
+SETTINGS: Registry[Setting] = Registry(
+    "a setting",
+    Setting,
+    (
         Setting(
             "fashion-mnist",
             data.fashion_mnist,
@@ -58,25 +60,33 @@ SETTINGS: dict[str, Setting] = {
             lambda: imagenette_mobilenet(pretrained=False),
             imagenette_mobilenet,
         ),
-    )
-}
+    ),
+)
 
 
-def setting(name: str) -> Setting:
+def setting(name: str | Setting) -> Setting:
     """Data and trained weights that belong together.
 
     Parameters
     ----------
-    name : str
-        A key of ``SETTINGS``: ``fashion-mnist`` ships with the course; ``imagenette`` fetches images and weights;
-        ``cifar10`` fetches images and needs ``python -m xaiprune.zoo train mobilenet-cifar10`` once, which starts from
-        torchvision's ImageNet weights.
+    name : str or Setting
+        One of your own, or a key of ``SETTINGS``: ``fashion-mnist`` ships with the course; ``imagenette`` fetches
+        images and weights; ``cifar10`` fetches images and needs ``python -m xaiprune.zoo train mobilenet-cifar10``
+        once, which starts from torchvision's ImageNet weights.
+
+    Returns
+    -------
+    Setting
 
     Raises
     ------
-    ValueError
-        For an unknown name.
+    ValueError, TypeError
+        For an unknown name, and for what is neither a name nor a setting.
+
+    Examples
+    --------
+    >>> fashion = xp.zoo.setting("fashion-mnist")
+    >>> fashion.classes[:2], type(fashion.build()).__name__
+    (('T-shirt/top', 'Trouser'), 'MobileNetV2')
     """
-    if name not in SETTINGS:
-        raise ValueError(f"name must be one of {', '.join(SETTINGS)}, got {name!r}.")
-    return SETTINGS[name]
+    return SETTINGS.find(name, "name")

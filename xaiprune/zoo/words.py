@@ -29,7 +29,18 @@ class WordLSTM(nn.Module):
         self.head = nn.Linear(hidden, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes)."""
+        """Read the letters of words in turn.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape (N, 1, 12, letters), as :func:`xaiprune.data.words.pictures` makes them.
+
+        Returns
+        -------
+        torch.Tensor
+            Logits (N, classes).
+        """
         read, _ = self.memory(self.embed(images.squeeze(1)))
         return self.head(read[:, -1])
 

@@ -61,7 +61,7 @@ def exercise(name: str | Exercise, answer) -> None:
 
     Examples
     --------
-    >>> exercise("fisher", ...)
+    >>> xp.exercise("fisher", ...)
     fisher: still blank. Replace the blank in the cell above and run it first.
     """
     called = EXERCISES.name_of(name)

@@ -12,7 +12,7 @@ import numpy as np
 from ...core import arguments
 
 #: How many cases a function is called with.
-CASES = 5
+_CASES = 5
 
 
 class NotYet(AssertionError):
@@ -94,10 +94,10 @@ class Function:
         """Raise :class:`NotYet` if the answer is not right."""
         if not callable(answer):
             raise NotYet(f"write a function: {self.form}.")
-        cases = [self.draw(np.random.default_rng(seed)) for seed in range(CASES)]
+        cases = [self.draw(np.random.default_rng(seed)) for seed in range(_CASES)]
         found = []
         for case in cases:
-            found.append(value(answer, *copy.deepcopy(case)))
+            found.append(_value(answer, *copy.deepcopy(case)))
             if message := self._form(found[-1], case):
                 raise NotYet(message)
         if not self._gives(self.right, cases, found):
@@ -150,7 +150,7 @@ class Exercise:
     minutes: int
 
 
-def one_number(result, *arguments_) -> str | None:
+def _one_number(result, *arguments_) -> str | None:
     """What to say to a result that is no number."""
     try:
         arguments.real(result, "result")
@@ -159,7 +159,7 @@ def one_number(result, *arguments_) -> str | None:
     return None
 
 
-def value(function, *arguments_):
+def _value(function, *arguments_):
     """What the learner's function returns.
 
     Parameters

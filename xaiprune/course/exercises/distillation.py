@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .answers import Exercise, Function, Number, one_number
+from .answers import Exercise, Function, Number, _one_number
 
 #: Softmax of the logits 2 and 0 at T = 2: the first class.
 _SOFT_LABEL = Number(
@@ -69,7 +69,7 @@ _GAP_CLOSED = Function(
         ),
     ),
     otherwise="what was there to gain, and which part of it was gained?",
-    kind=one_number,
+    kind=_one_number,
 )
 
 #: The exercises of this topic.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .answers import Exercise, Function, Number, one_number
+from .answers import Exercise, Function, Number, _one_number
 
 #: Trunk and branch cost 30, the tail 70; 60 % of the images leave: the mean cost.
 _MEAN_COST = Number(
@@ -53,7 +53,7 @@ _MUST_LEAVE = Function(
         (lambda first, tail, mean: 100 * (1 - (mean - first) / tail), "a share, not per cent: 1 is all of them."),
     ),
     otherwise="write the mean cost down with the unknown share in it, and solve.",
-    kind=one_number,
+    kind=_one_number,
 )
 
 #: The exercises of this topic.

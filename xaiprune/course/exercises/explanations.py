@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .answers import Exercise, Function, Number, one_number
+from .answers import Exercise, Function, Number, _one_number
 
 #: What z-plus gives the first of the contributions 3, 1 and -2 to an output with relevance 4.
 _POSITIVE_SHARE = Number(
@@ -64,7 +64,7 @@ _SHARED_TOP = Function(
         (_common, "that is how many they share. Which part of k is it?"),
     ),
     otherwise="take two maps of four pixels, work it out by hand, and compare.",
-    kind=one_number,
+    kind=_one_number,
 )
 
 #: The exercises of this topic.

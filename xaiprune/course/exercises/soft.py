@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .answers import Exercise, Function, NotYet, Number, one_number, value
+from .answers import Exercise, Function, NotYet, Number, _one_number, _value
 
 #: One neuron between Linear(32, 256) and Linear(256, 1568).
 _PARAMETERS_OF_A_NEURON = Number(
@@ -42,7 +42,7 @@ def _mse(original, reconstruction) -> float:
 def _of_equal(function) -> str | None:
     one = np.ones((2, 4, 4))
     try:
-        found = float(value(function, one, one))
+        found = float(_value(function, one, one))
     except NotYet:
         found = 0.0
     if found != math.inf:
@@ -78,7 +78,7 @@ _PSNR = Function(
         (_mse, "that is the MSE itself: put it on the decibel scale."),
     ),
     otherwise="take two small images, work it out by hand, and compare.",
-    kind=one_number,
+    kind=_one_number,
     then=_of_equal,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .answers import Exercise, Function, Number, value
+from .answers import Exercise, Function, Number, _value
 
 #: Sparsity above which CSR with 4-byte values and 4-byte indices is smaller than dense float32.
 _CSR_BREAK_EVEN = Number(
@@ -47,7 +47,7 @@ def _truths(found, weights, k) -> str | None:
 
 
 def _of_none(function) -> str | None:
-    return None if np.asarray(value(function, np.arange(6.0), 0)).sum() == 6 else "for k = 0 everything stays."
+    return None if np.asarray(_value(function, np.arange(6.0), 0)).sum() == 6 else "for k = 0 everything stays."
 
 
 def _tied(generator: np.random.Generator) -> tuple[np.ndarray, int]:

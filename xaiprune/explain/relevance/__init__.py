@@ -2,6 +2,7 @@
 
 # In stored tables: relevance propagation
 
+from . import operations
 from .composites import COMPOSITES, Composite, Where, uniform
 from .ledger import Ledger
 from .lrp import inner_relevance, lrp, propagate
@@ -9,6 +10,7 @@ from .rules import Part, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_pl
 from .trace import modified_gradients
 
 __all__ = [
+    "operations",
     *("COMPOSITES", "Composite", "Ledger", "Part", "PixelRule", "Rule", "Where"),
     *("alpha_beta", "epsilon", "flat", "gamma", "inner_relevance", "lrp"),
     *("modified_gradients", "propagate", "uniform", "w_plus", "z_box", "z_plus"),

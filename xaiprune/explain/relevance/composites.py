@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ...core import Registry
-from .ledger import Entry
+from .ledger import _Entry
 from .rules import PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 
 
@@ -30,8 +30,20 @@ class Where:
     depth: tuple[float, float] = (0.0, 1.0)
     first: bool = False
 
-    def holds(self, entry: Entry, layers: int) -> bool:
-        """Whether a layer is meant, of so many in all."""
+    def holds(self, entry: _Entry, layers: int) -> bool:
+        """Whether a layer is meant.
+
+        Parameters
+        ----------
+        entry : Entry
+            The layer, as it was met in the forward pass.
+        layers : int
+            How many layers there are in all.
+
+        Returns
+        -------
+        bool
+        """
         depth = entry.place / max(1, layers - 1)
         return (
             self.kind in (None, entry.kind)
@@ -66,8 +78,21 @@ class Composite:
             if isinstance(rule, PixelRule) and not where.first:
                 raise ValueError(f"composite {self.name!r}: {rule.name} is for pixels; say Where(first=True).")
 
-    def rule(self, entry: Entry, layers: int) -> Rule | PixelRule:
-        """The rule of a layer, of so many in all."""
+    def rule(self, entry: _Entry, layers: int) -> Rule | PixelRule:
+        """The rule that a layer follows.
+
+        Parameters
+        ----------
+        entry : Entry
+            The layer, as it was met in the forward pass.
+        layers : int
+            How many layers there are in all.
+
+        Returns
+        -------
+        Rule or PixelRule
+            Of the first row whose ``Where`` holds.
+        """
         return next(rule for where, rule in self.rows if where.holds(entry, layers))
 
     @property
@@ -80,7 +105,17 @@ _ALL, _CONVOLUTIONS, _FIRST = Where(), Where("convolution"), Where(first=True)
 
 
 def uniform(rule: Rule) -> Composite:
-    """The same rule for all layers."""
+    """The same rule for all layers.
+
+    Parameters
+    ----------
+    rule : Rule
+
+    Returns
+    -------
+    Composite
+        Of one row, named after the rule.
+    """
     return Composite(rule.name, ((_ALL, rule),))
 
 

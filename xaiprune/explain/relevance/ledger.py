@@ -9,7 +9,7 @@ import torch
 
 
 @dataclass(eq=False)
-class Entry:
+class _Entry:
     """One layer's line, filled in by the backward pass.
 
     Attributes
@@ -60,7 +60,7 @@ class Ledger:
 
     output: torch.Tensor
     inputs: torch.Tensor
-    entries: tuple[Entry, ...]
+    entries: tuple[_Entry, ...]
 
     @property
     def bias(self) -> torch.Tensor:
@@ -77,6 +77,10 @@ class Ledger:
 
         ``input``; the name of every constant, such as ``position``; ``biases`` of all layers; ``softmax``, what
         attention's softmax did not pass on; ``nowhere``, what epsilon or a rule of one sign kept.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
         """
         found = {"input": self.inputs}
         none = torch.zeros_like(self.output)

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..target import check_request, explained_output
+from ..target import _check_request, explained_output
 from .composites import Composite
 from .ledger import Ledger
-from .trace import Trace, modified_gradients
+from .trace import _Trace, modified_gradients
 
 
 def lrp(
@@ -47,8 +47,16 @@ def lrp(
     ------
     ValueError
         As :func:`modified_gradients` and ``check_request`` raise it; also for wanted outputs as targets.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0, 0.0, -1.0]]))
+    >>> xp.explain.lrp(model, torch.ones(1, 1, 2, 2)).round(decimals=3)  # they add up to the logit, 2
+    tensor([[[ 1.,  2.],
+             [ 0., -1.]]])
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     parts = zip(images.split(batch_size), targets.split(batch_size))
     bar = tqdm(parts, total=-(-len(images) // batch_size), disable=not progress, desc="relevance")
     return torch.cat([propagate(model, *part, composite=composite)[0].sum(1) for part in bar])
@@ -73,6 +81,14 @@ def propagate(
     relevance : torch.Tensor
         Shape ``(N, C, H, W)``.
     ledger : Ledger
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 1)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0]])), model[1].bias.data.fill_(0.5)
+    >>> relevance, ledger = xp.explain.relevance.propagate(model, torch.ones(1, 1, 1, 2), torch.tensor([0]))
+    >>> {name: round(value.item(), 3) for name, value in ledger.sums().items()}  # of the logit, 3.5
+    {'input': 3.0, 'biases': 0.5, 'softmax': 0.0, 'nowhere': 0.0}
     """
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
         pixels = trace.watch(images)
@@ -114,7 +130,7 @@ def inner_relevance(
         If there is no such layer, or its output takes no part: that of a convolution that is folded into the
         normalisation after it does not exist in the folded model.
     """
-    images, targets = check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets)
     modules = dict(model.named_modules())
     if layer not in modules:
         known = ", ".join(name for name in modules if name)
@@ -136,7 +152,7 @@ def inner_relevance(
     return sum(parts)
 
 
-def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: Trace) -> tuple:
+def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: _Trace) -> tuple:
     """The sum over images of what is explained, as the end of a graph, and each image's value."""
     if targets.is_floating_point():
         raise ValueError(

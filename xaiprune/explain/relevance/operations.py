@@ -22,8 +22,8 @@ import inspect
 import torch
 from torch import nn
 
-from .ledger import Entry
-from .products import Propagate, convolution, dense, per_image
+from .ledger import _Entry
+from .products import _convolution, _dense, _per_image, _Propagate
 
 _PLAIN = """
     __get__ __getitem__ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
@@ -62,7 +62,7 @@ class Affine(torch.autograd.Function):
     """``x * scale + shift``: relevance in proportion, the shift's share to the ledger."""
 
     @staticmethod
-    def forward(ctx, x, scale, shift, output, entry: Entry):
+    def forward(ctx, x, scale, shift, output, entry: _Entry):
         """Return ``output``, which has been computed already."""
         ctx.entry = entry
         ctx.save_for_backward(scale, shift, output)
@@ -72,8 +72,8 @@ class Affine(torch.autograd.Function):
     def backward(ctx, gradient):
         """Gradient of the input, and the line in the ledger."""
         scale, shift, output = ctx.saved_tensors
-        total = per_image(output * gradient)
-        ctx.entry.write(total, per_image(shift * gradient), torch.zeros_like(total))
+        total = _per_image(output * gradient)
+        ctx.entry.write(total, _per_image(shift * gradient), torch.zeros_like(total))
         return scale * gradient, *(None,) * 4
 
 
@@ -97,7 +97,7 @@ class Softmax(torch.autograd.Function):
     """Softmax by its own gradient: what the inputs do not get is written to the ledger as kept."""
 
     @staticmethod
-    def forward(ctx, x, output, dim: int, entry: Entry):
+    def forward(ctx, x, output, dim: int, entry: _Entry):
         """Return ``output``, which has been computed already."""
         ctx.dim, ctx.entry = dim, entry
         ctx.save_for_backward(x, output)
@@ -108,9 +108,9 @@ class Softmax(torch.autograd.Function):
         """Gradient of the input, and the line in the ledger."""
         x, output = ctx.saved_tensors
         relevance = output * gradient
-        total = per_image(relevance)
+        total = _per_image(relevance)
         found = relevance - output * relevance.sum(ctx.dim, keepdim=True)
-        ctx.entry.write(total, torch.zeros_like(total), total - per_image(x * found))
+        ctx.entry.write(total, torch.zeros_like(total), total - _per_image(x * found))
         return found, *(None,) * 3
 
 
@@ -137,7 +137,7 @@ def product(trace, function, args, kwargs):
     given = dict(zip(names, args)) | kwargs
     x, weight, bias = given["input"], given["weight"], given.get("bias")
     if name == "linear":
-        kind, layer = "dense", dense()
+        kind, layer = "dense", _dense()
     else:
         axes = weight.ndim - 2
 
@@ -154,11 +154,11 @@ def product(trace, function, args, kwargs):
                 sides = [side for n in reversed(total) for side in (n // 2, n - n // 2)]
                 x, given["padding"] = nn.functional.pad(x, sides), 0
         settings = (each("stride", 1), each("padding", 0), dilation, "transpose" in name, each("output_padding", 0))
-        kind, layer = "convolution", convolution(*settings, given.get("groups", 1))
+        kind, layer = "convolution", _convolution(*settings, given.get("groups", 1))
     with torch.no_grad():
         output = layer.push(x, weight, bias)
     entry = trace.entry(kind, x)
-    result = Propagate.apply(x, weight, bias, output, layer, entry)
+    result = _Propagate.apply(x, weight, bias, output, layer, entry)
     trace.products[result] = (x, weight, bias, layer, entry)
     return result
 
@@ -180,7 +180,7 @@ def normalisation(trace, function, args, kwargs):
         return Affine.apply(x, scale.view(spread), shift.view(spread), output, trace.entry("normalisation", x))
     x, weight, bias, layer, entry = folded
     bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
-    return Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
+    return _Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
 
 
 def layer_normalisation(trace, function, args, kwargs):

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .ledger import Entry
+from .ledger import _Entry
 from .rules import Part, PixelRule
 
 
 @dataclass(frozen=True)
-class Product:
+class _Product:
     """A layer's sum of products, as three functions.
 
     Attributes
@@ -42,9 +42,9 @@ class Product:
         return z.flatten(2).sum(2) if z.ndim > 2 else z
 
 
-def dense() -> Product:
+def _dense() -> _Product:
     """A dense layer: inputs (..., n), weight (m, n)."""
-    return Product(
+    return _Product(
         push=nn.functional.linear,
         pull=lambda s, x, weight: s @ weight,
         weigh=lambda s, x, weight: s.flatten(0, -2).mT @ x.flatten(0, -2),
@@ -53,7 +53,7 @@ def dense() -> Product:
     )
 
 
-def convolution(stride, padding, dilation, transposed: bool, output_padding, groups: int) -> Product:
+def _convolution(stride, padding, dilation, transposed: bool, output_padding, groups: int) -> _Product:
     """A convolution of any number of axes, or a transposed one."""
     settings = (stride, padding, dilation, transposed, output_padding, groups)
 
@@ -66,7 +66,7 @@ def convolution(stride, padding, dilation, transposed: bool, output_padding, gro
         factors = factors.view(groups, 1, -1, *(1,) * (weight.ndim - 2))
         return (weight.unflatten(0, (groups, -1)) * factors).flatten(0, 1)
 
-    return Product(
+    return _Product(
         push=lambda x, weight, bias: torch.ops.aten.convolution(x, weight, bias, *settings),
         pull=lambda s, x, weight: backward(s, x, weight, [True, False, False])[0],
         weigh=lambda s, x, weight: backward(s, x, weight, [False, True, False])[1],
@@ -75,7 +75,7 @@ def convolution(stride, padding, dilation, transposed: bool, output_padding, gro
     )
 
 
-class Propagate(torch.autograd.Function):
+class _Propagate(torch.autograd.Function):
     """A product whose backward pass follows a rule, so that input x gradient is the relevance of the input.
 
     Where the weight asks for a gradient, weight x gradient is the relevance that passed through it. The rule is looked
@@ -83,7 +83,7 @@ class Propagate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, output, product: Product, entry: Entry):
+    def forward(ctx, x, weight, bias, output, product: _Product, entry: _Entry):
         """Return ``output``, which has been computed already."""
         ctx.save_for_backward(x, weight, bias, output)
         ctx.product, ctx.entry = product, entry
@@ -95,11 +95,11 @@ class Propagate(torch.autograd.Function):
         operands, wanted, entry = ctx.saved_tensors, ctx.needs_input_grad, ctx.entry
         rule, output = entry.rule(), operands[-1]
         relevance = output * gradient
-        total = per_image(relevance)
+        total = _per_image(relevance)
         if isinstance(rule, PixelRule):
             if wanted[1]:
                 raise ValueError(f"{entry.name!r}: the rule {rule.name} gives no relevance of weights.")
-            of_x, kept = pixels(rule, ctx.product, operands, relevance)
+            of_x, kept = _pixels(rule, ctx.product, operands, relevance)
             entry.write(total, torch.zeros_like(total), kept)
             return of_x, *(None,) * 5
         found = [None, None, torch.zeros_like(total), torch.zeros_like(total)]
@@ -110,14 +110,14 @@ class Propagate(torch.autograd.Function):
             if part.outputs:
                 relevance *= output > 0 if part.outputs > 0 else output < 0
             if not part.outputs or relevance.any():
-                shares = divide(part, rule.epsilon, ctx.product, operands, relevance, wanted)
+                shares = _divide(part, rule.epsilon, ctx.product, operands, relevance, wanted)
                 found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
         of_x, of_weight, of_bias, kept = found
         entry.write(total, of_bias, kept)
         return of_x, of_weight, *(None,) * 4
 
 
-def divide(part: Part, epsilon: float, product: Product, operands, relevance: torch.Tensor, wanted) -> list:
+def _divide(part: Part, epsilon: float, product: _Product, operands, relevance: torch.Tensor, wanted) -> list:
     """Divide the outputs' relevance among the contributions.
 
     Parameters
@@ -151,7 +151,7 @@ def divide(part: Part, epsilon: float, product: Product, operands, relevance: to
         total = product.push(sides[0][0], sides[0][1], bias)
         for side, counted, _ in sides[1:]:
             total += product.push(side, counted, None)
-    before = per_image(relevance)
+    before = _per_image(relevance)
     share = _over(relevance, total + epsilon * total.sign() if epsilon else total)
     of_x = of_weight = None
     if wanted[0]:
@@ -160,10 +160,10 @@ def divide(part: Part, epsilon: float, product: Product, operands, relevance: to
     if wanted[1]:
         of_weight = sum(product.weigh(share, side, counted) * factor for side, counted, factor in sides)
     of_bias = None if bias is None else product.per_channel(share) @ bias
-    return [of_x, of_weight, of_bias, before - per_image(share.mul_(total))]
+    return [of_x, of_weight, of_bias, before - _per_image(share.mul_(total))]
 
 
-def pixels(rule: PixelRule, product: Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _pixels(rule: PixelRule, product: _Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Relevance of the pixels under a rule for them, and what nobody got.
 
     Parameters
@@ -190,10 +190,10 @@ def pixels(rule: PixelRule, product: Product, operands, relevance: torch.Tensor)
         low, high = torch.full_like(x, -rule.low), torch.full_like(x, -rule.high)
         sides = [(x, weight), (low, weight.clamp(min=0)), (high, weight.clamp(max=0))]
     total = sum(product.push(side, counted, None) for side, counted in sides)
-    before = per_image(relevance)
+    before = _per_image(relevance)
     share = _over(relevance, total)
     found = sum(side * product.pull(share, side, counted) for side, counted in sides)
-    return found, before - per_image(share.mul_(total))
+    return found, before - _per_image(share.mul_(total))
 
 
 def _counting(weight: torch.Tensor, positive: float, negative: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -207,6 +207,6 @@ def _over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
     return above.div_(below).nan_to_num_(0, 0, 0)
 
 
-def per_image(values: torch.Tensor) -> torch.Tensor:
+def _per_image(values: torch.Tensor) -> torch.Tensor:
     """Sum over everything but the images; shape ``(N,)``."""
     return values.flatten(1).sum(1)

@@ -91,6 +91,15 @@ def epsilon(epsilon: float = 1e-6) -> Rule:
     ----------
     epsilon : float
         Not negative. At 0 the relevance of a network of ReLUs is input x gradient.
+
+    Returns
+    -------
+    Rule
+
+    Raises
+    ------
+    ValueError
+        If it is negative.
     """
     _check("epsilon", epsilon, "0 or more", epsilon >= 0)
     return Rule(f"epsilon {epsilon:g}", (Part(1, 1),), epsilon)
@@ -103,18 +112,37 @@ def gamma(gamma: float = 0.25) -> Rule:
     ----------
     gamma : float
         Not negative.
+
+    Returns
+    -------
+    Rule
+
+    Raises
+    ------
+    ValueError
+        If it is negative.
     """
     _check("gamma", gamma, "0 or more", gamma >= 0)
     return Rule(f"gamma {gamma:g}", (Part(1 + gamma, 1, outputs=1), Part(1, 1 + gamma, outputs=-1)))
 
 
 def z_plus() -> Rule:
-    """Only positive contributions count."""
+    """Only positive contributions count.
+
+    Returns
+    -------
+    Rule
+    """
     return Rule("z-plus", (Part(1, 0),))
 
 
 def w_plus() -> Rule:
-    """Only positive weights count, and no bias, as z-plus is often written; below zero relevance changes its sign."""
+    """Only positive weights count, and no bias, as z-plus is often written; below zero relevance changes its sign.
+
+    Returns
+    -------
+    Rule
+    """
     return Rule("w-plus", (Part(1, 0, mirror=False, bias=False),))
 
 
@@ -125,6 +153,15 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0) -> Rule:
     ----------
     alpha, beta : float
         Not negative, with ``alpha - beta = 1``, without which relevance would not be conserved.
+
+    Returns
+    -------
+    Rule
+
+    Raises
+    ------
+    ValueError
+        For other values.
     """
     _check("alpha - beta", alpha - beta, "1", math.isclose(alpha - beta, 1))
     _check("beta", beta, "0 or more", beta >= 0)
@@ -139,13 +176,27 @@ def z_box(low: float = 0.0, high: float = 1.0) -> PixelRule:
     ----------
     low, high : float
         Bounds of the pixels.
+
+    Returns
+    -------
+    PixelRule
+
+    Raises
+    ------
+    ValueError
+        If ``low`` is not below ``high``.
     """
     _check("low, high", (low, high), "low below high", low < high)
     return PixelRule("z-box", low, high)
 
 
 def flat() -> PixelRule:
-    """Every pixel that an output sees gets the same share."""
+    """Every pixel that an output sees gets the same share.
+
+    Returns
+    -------
+    PixelRule
+    """
     return PixelRule("flat")
 
 

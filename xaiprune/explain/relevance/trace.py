@@ -13,13 +13,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..target import check_evaluating
+from ..target import _check_evaluating
 from .composites import COMPOSITES, Composite
-from .ledger import Entry, Ledger
+from .ledger import Ledger, _Entry
 from .operations import ACTIVATIONS, HANDLERS, MOVES, PLAIN, product
 
 
-class Trace(TorchFunctionMode):
+class _Trace(TorchFunctionMode):
     """What a forward pass under the rules notes down: the layers in order, and who made which tensor.
 
     Parameters
@@ -35,7 +35,7 @@ class Trace(TorchFunctionMode):
     def __init__(self, composite: Composite):
         super().__init__()
         self.composite = composite
-        self.entries: list[Entry] = []
+        self.entries: list[_Entry] = []
         self.products = WeakIdKeyDictionary()  # output of a product -> its operands, in case it is normalised next
         self._pixels = WeakIdKeyDictionary()
         self._stale = WeakIdKeyDictionary()  # tensors that an in-place operation would have changed
@@ -65,10 +65,10 @@ class Trace(TorchFunctionMode):
         entries = tuple(entry for entry in reversed(self.entries) if entry.relevance is not None)
         return Ledger(output.detach(), relevance.flatten(1).sum(1), entries)
 
-    def entry(self, kind: str, x: torch.Tensor) -> Entry:
+    def entry(self, kind: str, x: torch.Tensor) -> _Entry:
         """A line for the layer that is running, which reads x."""
         mine, first = self.entries, x in self._pixels  # a later forward pass begins another list
-        entry = Entry(self._name, kind, len(mine), first, lambda: self.composite.rule(entry, len(mine)))
+        entry = _Entry(self._name, kind, len(mine), first, lambda: self.composite.rule(entry, len(mine)))
         mine.append(entry)
         return entry
 
@@ -153,7 +153,7 @@ def _without_changing(function, args, kwargs):
 
 
 @contextmanager
-def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-plus") -> Iterator[Trace]:
+def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-plus") -> Iterator[_Trace]:
     """Inside the ``with`` the model's gradients follow the rules: activation x gradient is relevance.
 
     On the way out, also after an exception, every hook, mode and ``requires_grad`` is as before. Parameters ask for no
@@ -178,8 +178,8 @@ def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-p
         a tensor that is read after an operation changed it in place: the layer is named.
     """
     composite = COMPOSITES.find(composite, "composite")
-    check_evaluating(model)
-    trace = Trace(composite)
+    _check_evaluating(model)
+    trace = _Trace(composite)
     with ExitStack() as stack:
         for name, module in model.named_modules():
             enter = module.register_forward_pre_hook(lambda *_, name=name: trace._enter(name), prepend=True)

@@ -43,6 +43,14 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     ------
     ValueError
         If the plan does not fit the model (the layer is named).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> smaller = xp.cut(model, xp.prune.Plan(tuple(units), {"0": [1]}))
+    >>> smaller[0].weight.shape, smaller[2].weight.shape
+    (torch.Size([2, 2]), torch.Size([1, 2]))
     """
     tensors = _check_fits(model, plan)
     memo = {}
@@ -119,6 +127,16 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     ------
     ValueError
         If the plan does not fit the model (the layer is named); nothing has been changed then.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> with xp.masked(model, xp.prune.Plan(tuple(units), {"0": [1]})):
+    ...     print(model[0].weight[1].tolist())
+    [0.0, 0.0]
+    >>> bool(model[0].weight[1].any())
+    True
     """
     tensors = _check_fits(model, plan)
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -179,7 +197,29 @@ def keep_zeros(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
     """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state).
 
-    Raises ValueError, and writes nothing, if the model is not the cut of this plan.
+    Parameters
+    ----------
+    smaller : nn.Module
+        As :func:`cut` gives it, also trained since.
+    plan : Plan
+        That it was cut by.
+    path : Path or str
+        Without a suffix.
+
+    Raises
+    ------
+    ValueError
+        If the model is not the cut of this plan; nothing is written then.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> plan = xp.prune.Plan(tuple(units), {"0": [1]})
+    >>> xp.prune.save_cut(xp.cut(model, plan), plan, "small")
+    >>> import os
+    >>> sorted(os.listdir())
+    ['small.json', 'small.safetensors']
     """
     tensors = dict(smaller.named_parameters(remove_duplicate=False))
     tensors |= dict(smaller.named_buffers(remove_duplicate=False))
@@ -215,6 +255,19 @@ def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
     ------
     ValueError
         If the plan does not fit the architecture or the state does not fit the plan.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> plan = xp.prune.Plan(tuple(units), {"0": [1]})
+    >>> xp.prune.save_cut(xp.cut(model, plan), plan, "small")
+    >>> xp.prune.load_cut(lambda: nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)), "small")
+    Sequential(
+      (0): Linear(in_features=2, out_features=2, bias=False)
+      (1): ReLU()
+      (2): Linear(in_features=2, out_features=1, bias=True)
+    )
     """
     smaller = cut(build(), Plan.load(_sibling(path, ".json")))
     try:
@@ -228,6 +281,31 @@ def cut_error(model: nn.Module, plan: Plan, *inputs: torch.Tensor) -> float:
     """How far mask and cut are apart: ``max|a - b| / max(1, max|a|)`` of their outputs on ``inputs``.
 
     The law of the kit is that this stays at or below 1e-5 in float32.
+
+    Parameters
+    ----------
+    model : nn.Module
+    plan : Plan
+        Of units that can be cut.
+    *inputs : torch.Tensor
+        What the model takes.
+
+    Returns
+    -------
+    float
+        0 where both are equal.
+
+    Raises
+    ------
+    ValueError
+        If the plan does not fit the model.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> xp.prune.cut_error(model, xp.prune.Plan(tuple(units), {"0": [1]}), torch.rand(5, 2)) <= 1e-5
+    True
     """
     smaller = cut(model, plan)
     with torch.no_grad(), masked(model, plan):

@@ -15,7 +15,7 @@ from ...data import Split
 from ..units import UnitGroup
 
 #: Images that go through the model at once while units are valued: memory and time, not the result.
-BATCH = 256
+_BATCH = 256
 
 
 @contextmanager
@@ -39,6 +39,15 @@ def gated_by(model: nn.Module, groups: Sequence[UnitGroup], gates: Mapping[str, 
     ------
     ValueError
         If a group is of another kind.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight), nn.init.ones_(model[2].weight)
+    >>> units = xp.find_units(model, torch.zeros(1, 1))
+    >>> with xp.prune.gated_by(model, units, {"0": torch.tensor([1.0, 0.5])}):
+    ...     print(model(torch.ones(1, 1)).item())
+    1.5
     """
     if other := [group for group in groups if not group.kind.gives("replaced")]:
         raise ValueError(
@@ -82,7 +91,7 @@ def per_image(
     """
     found: dict[str, list[torch.Tensor]] = {group.name: [] for group in groups}
     for some in alike(groups):
-        for inputs, targets in zip(data.inputs.split(BATCH), data.targets.split(BATCH)):
+        for inputs, targets in zip(data.inputs.split(_BATCH), data.targets.split(_BATCH)):
             places: list[str] = []
             parts: list[torch.Tensor] = []
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ...measure import latencies
 
-SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
 class SparseLinear(nn.Module):
@@ -32,7 +32,18 @@ class SparseLinear(nn.Module):
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone(), persistent=False)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(N, in_features) to (N, out_features)."""
+        """Multiply by the non-zeros.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            Shape (N, in_features).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (N, out_features).
+        """
         outputs = (self.weight @ inputs.T).T
         return outputs if self.bias is None else outputs + self.bias
 
@@ -40,10 +51,24 @@ class SparseLinear(nn.Module):
 def to_sparse(model: nn.Module) -> nn.Module:
     """A copy of a model whose dense layers store only their non-zeros, for timing.
 
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+
     Raises
     ------
     ValueError
         If there is no dense layer: torch has no sparse convolution on a CPU.
+
+    Examples
+    --------
+    >>> xp.prune.to_sparse(nn.Sequential(nn.Linear(2, 2)))[0].weight.layout
+    torch.sparse_csr
     """
     copied = copy.deepcopy(model)
     found = [(name, module) for name, module in copied.named_modules() if type(module) is nn.Linear]
@@ -59,7 +84,7 @@ def sparse_latency(
     inputs: int = 784,
     batch: int = 64,
     *,
-    sparsities: Sequence[float] = SPARSITIES,
+    sparsities: Sequence[float] = _SPARSITIES,
     repeats: int = 40,
     seed: int = 0,
 ) -> list[dict]:
@@ -78,6 +103,17 @@ def sparse_latency(
     -------
     list of dict
         Rows ``sparsity``, ``dense`` and ``csr`` (median milliseconds), and ``batch``.
+
+    Raises
+    ------
+    ValueError
+        If there is no sparsity, or one is outside [0, 1).
+
+    Examples
+    --------
+    >>> rows = xp.prune.sparse_latency(outputs=8, inputs=8, batch=1, sparsities=(0.5, 0.9), repeats=2)
+    >>> [row["sparsity"] for row in rows], sorted(rows[0])
+    ([0.5, 0.9], ['batch', 'csr', 'dense', 'sparsity'])
     """
     if not sparsities or not all(0 <= sparsity < 1 for sparsity in sparsities):
         raise ValueError(f"sparsities must lie in [0, 1), got {sparsities}.")
@@ -94,14 +130,52 @@ def sparse_latency(
 
 
 def csr_latency(model: nn.Module, images: torch.Tensor, repeats: int = 40) -> float:
-    """Median milliseconds of the model with its dense layers as CSR, for one batch; see :func:`to_sparse`."""
+    """Median milliseconds of the model with its dense layers as CSR, for one batch; see :func:`to_sparse`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With a dense layer.
+    images : torch.Tensor
+        The batch, shape (N, ...).
+    repeats : int
+        Timed runs.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        As :func:`to_sparse` raises it.
+
+    Examples
+    --------
+    >>> xp.prune.csr_latency(nn.Sequential(nn.Linear(8, 8)), torch.rand(1, 8), repeats=2) > 0
+    True
+    """
     return latencies({"csr": to_sparse(model)}, images, repeats=repeats)["csr"].median
 
 
 def break_even(rows: Sequence[dict]) -> float | None:
     """The sparsity from which CSR is faster than dense, between the measured points; None if it never is.
 
-    ``rows`` are those of :func:`sparse_latency`, of one batch size.
+    Parameters
+    ----------
+    rows : sequence of dict
+        Those of :func:`sparse_latency`, of one batch size.
+
+    Returns
+    -------
+    float or None
+        A share of zeros.
+
+    Examples
+    --------
+    >>> rows = [{"sparsity": 0.5, "dense": 1.0, "csr": 2.0}, {"sparsity": 0.9, "dense": 1.0, "csr": 0.5}]
+    >>> round(xp.prune.break_even(rows), 2)
+    0.7
     """
     rows = sorted(rows, key=lambda row: row["sparsity"])
     gains = [row["dense"] / row["csr"] for row in rows]
@@ -118,6 +192,15 @@ def semi_structured_support() -> str:
     """Whether 2:4 sparsity can be run here, and what it would take, in one sentence.
 
     Where a device supports it, a dense layer is timed there both ways.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> xp.prune.semi_structured_support()
+    '2:4 needs an NVIDIA GPU of the Ampere generation or later ...'
     """
     need = "2:4 needs an NVIDIA GPU of the Ampere generation or later and torch.sparse.to_sparse_semi_structured"
     if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):

@@ -27,6 +27,14 @@ def read_masks(model: nn.Module) -> Plan:
     ------
     ValueError
         If the model has no masks, or a mask leaves nothing of a tensor.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2))
+    >>> _ = torch.nn.utils.prune.l1_unstructured(model[0], "weight", amount=3)
+    >>> xp.prune.read_masks(model)
+    Plan: 3 of 4 units go
+      0.weight: 3 of 4 go, 1 stay
     """
     groups, removed = [], {}
     for name, mask in model.named_buffers():
@@ -60,6 +68,14 @@ def write_masks(model: nn.Module, plan: Plan) -> nn.Module:
     ------
     ValueError
         If the plan holds other units, or does not fit the model; nothing has been changed then.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2))
+    >>> plan = xp.prune.Plan(tuple(xp.prune.find_weights(model)), {"0.weight": [0, 3]})
+    >>> xp.prune.write_masks(model, plan)[0].weight_mask
+    tensor([[0., 1.],
+            [1., 0.]])
     """
     parameters = dict(model.named_parameters())
     for group in plan.groups:

@@ -92,6 +92,11 @@ class Costs:
         plan : Plan or mapping of str to sequence of int
             Group name to the units that go.
 
+        Returns
+        -------
+        float
+            In the unit of the costs.
+
         Raises
         ------
         ValueError
@@ -112,6 +117,11 @@ class Costs:
         counts : mapping of str to torch.Tensor
             Group name to a scalar. For costs whose curves are formulas, as those of :func:`mac_costs` are.
 
+        Returns
+        -------
+        torch.Tensor
+            A scalar, in the unit of the costs.
+
         Raises
         ------
         ValueError
@@ -125,16 +135,48 @@ class Costs:
         return total
 
     def share(self, plan: Plan | Mapping[str, Sequence[int]]) -> float:
-        """Cost that is left, as a share of the whole model's."""
+        """Cost that is left, as a share of the whole model's.
+
+        Parameters
+        ----------
+        plan : Plan or mapping of str to sequence of int
+            As for :meth:`of`.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
         return self.of(plan) / self.total
 
     def by_layer(self, plan: Plan | None = None) -> dict[str, float]:
-        """Cost of every layer of the whole model, or of what a plan leaves of it."""
+        """Cost of every layer of the whole model, or of what a plan leaves of it.
+
+        Parameters
+        ----------
+        plan : Plan, optional
+            Default the whole model.
+
+        Returns
+        -------
+        dict of str to float
+            Layer to its cost, in the unit of the costs.
+        """
         counts, gone = ({}, ()) if plan is None else (_counts(plan.removed), plan.blocks)
         return {name: 0.0 if inside(name, gone) else self._layer(name, counts) for name in self.layers}
 
     def widths(self, plan: Plan) -> list[dict]:
-        """A row per layer: ``layer``, ``makes`` (channels of the original), ``kept``, and ``gone`` with its block."""
+        """A row per layer: ``layer``, ``makes`` (channels of the original), ``kept``, and ``gone`` with its block.
+
+        Parameters
+        ----------
+        plan : Plan
+
+        Returns
+        -------
+        list of dict
+            In the order of execution.
+        """
         counts = _counts(plan.removed)
         return [
             {
@@ -201,6 +243,28 @@ def computing_layers(model: nn.Module, example: torch.Tensor) -> list[Layer]:
 
     A layer that runs several times has the operations of all its runs. Those of an attention are its two products of
     tokens with tokens; its dense layers are rows of their own.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    example : torch.Tensor
+        A batch, shape (N, ...), of which the first input is run.
+
+    Returns
+    -------
+    list of Layer
+
+    Raises
+    ------
+    ValueError
+        If the model is in training mode.
+
+    Examples
+    --------
+    >>> [layer] = xp.prune.computing_layers(nn.Conv2d(1, 4, 3).eval(), torch.zeros(1, 1, 5, 5))
+    >>> layer.reads, layer.makes, layer.macs  # 4 filters of 3 x 3 at 3 x 3 places
+    (1, 4, 324)
     """
     evaluating(model)
     kinds = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear, Attention)
@@ -241,10 +305,23 @@ def mac_costs(model: nn.Module, groups: Sequence[UnitGroup], example: torch.Tens
     example : torch.Tensor
         An input.
 
+    Returns
+    -------
+    Costs
+        In operations per image.
+
     Raises
     ------
     ValueError
         If the model is in training mode.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> costs = xp.prune.mac_costs(model, units, torch.zeros(1, 2))
+    >>> costs.total, costs.of({"0": [1]})  # 2 x 3 and 3 x 1; then 2 x 2 and 2 x 1
+    (9.0, 6.0)
     """
     layers = computing_layers(model, example)
 

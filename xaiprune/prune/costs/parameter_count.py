@@ -34,6 +34,14 @@ class ParameterCount:
     ------
     ValueError
         For single weights or whole blocks, or groups that do not fit the model.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> count = xp.prune.ParameterCount(model, units)
+    >>> count.total, count.left([1]).item()  # 6, 3 and the last bias; then 4, 2 and that bias
+    (10, 7.0)
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[UnitGroup]):
@@ -91,15 +99,49 @@ class ParameterCount:
         return total
 
     def sparsity(self, removed) -> np.ndarray:
-        """Share of the parameters that is gone, in [0, 1); argument and shape as for :meth:`left`."""
+        """Share of the parameters that is gone.
+
+        Parameters
+        ----------
+        removed : array_like
+            As for :meth:`left`.
+
+        Returns
+        -------
+        array of shape ``(...)``
+            In [0, 1).
+        """
         return 1 - self.left(removed) / self.total
 
     def of_counts(self, removed) -> int:
-        """Parameters that are left for whole numbers of removed units, shape ``(groups,)``."""
+        """Parameters that are left for whole numbers of removed units.
+
+        Parameters
+        ----------
+        removed : array_like of int
+            Shape ``(groups,)``.
+
+        Returns
+        -------
+        int
+        """
         return round(float(self.left(removed)))
 
     def of(self, counts: Mapping[str, int], groups: Sequence[UnitGroup]) -> float:
-        """Sparsity for counts by group name."""
+        """Sparsity for counts by group name.
+
+        Parameters
+        ----------
+        counts : mapping of str to int
+            Group name to the units that go; groups not named lose none.
+        groups : sequence of UnitGroup
+            Those that this was made for, in their order.
+
+        Returns
+        -------
+        float
+            In [0, 1).
+        """
         return float(self.sparsity(np.array([counts.get(group.name, 0) for group in groups], float)))
 
 

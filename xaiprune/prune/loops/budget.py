@@ -12,7 +12,7 @@ from torch import nn
 
 from ...core import fingerprint
 from ...data import Split, as_split
-from ...explain import drift_from, drift_value
+from ...explain import Method, drift_from, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
 from ..costs import Costs
@@ -21,7 +21,7 @@ from ..scoring import Scores
 from ..units import Plan
 
 #: Halvings of the way between the target and the whole cost, where the target cannot be had within the budget.
-STOPS = 6
+_STOPS = 6
 
 
 class ExplanationBudget:
@@ -40,8 +40,8 @@ class ExplanationBudget:
         Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
     max_drop : float, optional
         Largest loss of the metric, in its own unit.
-    method : str
-        Of explanation; a key of ``explain.METHODS``.
+    method : Method or str
+        Of explanation; one of your own, or a key of ``explain.METHODS``.
     metric : Metric
 
     Raises
@@ -57,7 +57,7 @@ class ExplanationBudget:
         *,
         max_drift: float | None = None,
         max_drop: float | None = None,
-        method: str = "integrated gradients",
+        method: Method | str = "integrated gradients",
         metric: Metric = ACCURACY,
     ):
         if max_drift is None and max_drop is None:
@@ -196,7 +196,7 @@ def prune_within_budget(
                 return BudgetResult(found, rows, prices, reached=True)
     cheapest = min(rows, key=lambda row: (row[key], row["drift"], row["lost"]))["closed"]
     best, low, high = Plan(scores.groups, {}), cost_target, 1.0
-    for _ in range(STOPS):
+    for _ in range(_STOPS):
         middle = (low + high) / 2
         found = planned(middle, cheapest)
         best, low, high = (found, low, middle) if holds(found, cheapest) else (best, middle, high)

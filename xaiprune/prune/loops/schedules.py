@@ -21,37 +21,37 @@ from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, find_weights
 
 #: A schedule is a function ``(t, ratio) -> ratio`` of the progress t in [0, 1], from 0 up to ``ratio``.
-Schedule = Callable[[float, float], float]
+_Schedule = Callable[[float, float], float]
 
 
-def one_shot(t: float, ratio: float) -> float:
+def _one_shot(t: float, ratio: float) -> float:
     """Everything in the first step."""
     return ratio if t > 0 else 0.0
 
 
-def linear(t: float, ratio: float) -> float:
+def _linear(t: float, ratio: float) -> float:
     """The same share of the whole in every step."""
     return ratio * t
 
 
-def iterative(t: float, ratio: float) -> float:
+def _iterative(t: float, ratio: float) -> float:
     """The same share of *what is left* in every step, as Han et al. 2015 (arXiv 1506.02626) prune and tune in turn."""
     return 1 - (1 - ratio) ** t
 
 
-def gradual(t: float, ratio: float) -> float:
+def _gradual(t: float, ratio: float) -> float:
     """Fast at first, slow at the end: ``s_f - s_f (1 - t)^3``, the cubic of Zhu and Gupta 2017 (arXiv 1710.01878)."""
     return ratio - ratio * (1 - t) ** 3
 
 
-SCHEDULES: Registry[Schedule] = Registry(
+SCHEDULES: Registry[_Schedule] = Registry(
     "a schedule",
     callable,
-    [("one-shot", one_shot), ("linear", linear), ("iterative", iterative), ("gradual", gradual)],
+    [("one-shot", _one_shot), ("linear", _linear), ("iterative", _iterative), ("gradual", _gradual)],
 )
 
 
-def ratios(schedule: str | Schedule, ratio: float, steps: int) -> list[float]:
+def ratios(schedule: str | _Schedule, ratio: float, steps: int) -> list[float]:
     """The ratio after each of ``steps`` steps; the last one is ``ratio``.
 
     Parameters
@@ -96,7 +96,7 @@ def prune_and_tune(
     options: TrainOptions | None = None,
     *,
     ratio: float,
-    schedule: str | Schedule = "gradual",
+    schedule: str | _Schedule = "gradual",
     steps: int = 8,
     last_epochs: int | None = None,
     criterion: str | Criterion = "l1",

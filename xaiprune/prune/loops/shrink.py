@@ -22,7 +22,7 @@ from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, UnitGroup, find_units
 from .budget import ExplanationBudget
 from .recalibrate import recalibrate, running_norms
-from .schedules import Schedule, ratios
+from .schedules import _Schedule, ratios
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def shrink(
     cost_target: float,
     calibration: Split,
     steps: int = 4,
-    schedule: str | Schedule = "linear",
+    schedule: str | _Schedule = "linear",
     criterion: str | Criterion = "taylor",
     cutting: Cutting | None = None,
     last_epochs: int | None = None,

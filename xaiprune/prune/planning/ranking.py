@@ -10,7 +10,7 @@ from ..scoring import Scores
 from ..units import UnitGroup
 
 
-def chunks_of(group: UnitGroup, min_units: int, round_to: int) -> np.ndarray:
+def _chunks_of(group: UnitGroup, min_units: int, round_to: int) -> np.ndarray:
     """Numbers of units that can go from a group one after another: what stays is a multiple of round_to.
 
     Units that are no layer's width, such as blocks, go one by one. ValueError if the group is smaller than round_to.
@@ -25,7 +25,7 @@ def chunks_of(group: UnitGroup, min_units: int, round_to: int) -> np.ndarray:
     return -np.diff(np.concatenate([[group.size], stays]))
 
 
-def ranked(scores: Scores, chunks: list[np.ndarray], scope: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ranked(scores: Scores, chunks: list[np.ndarray], scope: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group and number of every chunk, and the order in which chunks go."""
     ranks = [
         _mean_ranks(scores[group.name], sizes) if scope == "global" else np.cumsum(sizes) / group.size
@@ -36,14 +36,14 @@ def ranked(scores: Scores, chunks: list[np.ndarray], scope: str) -> tuple[np.nda
     return places, steps, np.argsort(np.concatenate(ranks), kind="stable")  # ties: by group, then by index
 
 
-def ranked_chunks(scores: Scores, scope: str, min_units: int, round_to: int) -> tuple[np.ndarray, np.ndarray]:
+def _ranked_chunks(scores: Scores, scope: str, min_units: int, round_to: int) -> tuple[np.ndarray, np.ndarray]:
     """Chunks of units in the order in which they go: the place of each one's group, and its size.
 
     A group whose chunks do not rise in rank gives them up in its own order all the same.
     """
-    check_limits(scope, min_units, round_to)
-    chunks = [chunks_of(group, min_units, round_to) for group in scores.groups]
-    places, _, order = ranked(scores, chunks, scope)
+    _check_limits(scope, min_units, round_to)
+    chunks = [_chunks_of(group, min_units, round_to) for group in scores.groups]
+    places, _, order = _ranked(scores, chunks, scope)
     seen, sizes = [0] * len(chunks), []
     for place in places[order]:
         sizes.append(chunks[place][seen[place]])
@@ -51,7 +51,7 @@ def ranked_chunks(scores: Scores, scope: str, min_units: int, round_to: int) -> 
     return places[order], np.array(sizes, int)
 
 
-def check_limits(scope: str, min_units: int, round_to: int) -> None:
+def _check_limits(scope: str, min_units: int, round_to: int) -> None:
     """Raise ValueError for a scope that does not exist, or limits that are not whole numbers of at least 1."""
     whole(min_units, "min_units")
     whole(round_to, "round_to")

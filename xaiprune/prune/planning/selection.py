@@ -13,7 +13,7 @@ from ...core import nearest, share, whole
 from ..costs import Costs
 from ..scoring import Scores
 from ..units import WEIGHTS, Plan, UnitGroup
-from .ranking import check_limits, chunks_of, ranked
+from .ranking import _check_limits, _chunks_of, _ranked
 from .targets import to_target
 
 
@@ -74,14 +74,25 @@ def plan(
     ValueError
         If the request is unclear, if k units cannot go (the nearest feasible k is named), if nothing lies below the
         threshold, or if the pattern does not fit a layer (it is named).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> scores = xp.prune.Scores("mine", tuple(units), {"0": torch.tensor([5.0, 1.0, 2.0])})
+    >>> xp.plan(scores, k=1)
+    Plan: 1 of 3 units go
+      0: 1 of 3 go, 2 stay
+    >>> xp.plan(scores, threshold=4).removed["0"].tolist()
+    [1, 2]
     """
     if not isinstance(scores, Scores):
         raise TypeError(f"scores must be a Scores, as score() returns it, got {type(scores).__name__}.")
     if sum(value is not None for value in (ratio, k, coefficients, threshold, pattern, cost_target)) != 1:
         raise ValueError("give exactly one of ratio, k, coefficients, threshold, pattern and target.")
     if (cost_target is None) != (costs is None):
-        raise ValueError("target and costs go together: target is the share of costs that may be left.")
-    check_limits(scope, min_units, round_to)
+        raise ValueError("cost_target and costs go together: cost_target is the share of costs that may be left.")
+    _check_limits(scope, min_units, round_to)
     if round_to != 1 and (threshold is not None or pattern is not None):
         raise ValueError("round_to does not go with threshold and pattern: these say by themselves what stays.")
     if coefficients is not None:
@@ -95,8 +106,8 @@ def plan(
     if cost_target is not None:
         return to_target(scores, costs, cost_target, scope=scope, min_units=min_units, round_to=round_to)
     if pattern is not None:
-        return n_of_m(scores, *pattern)
-    chunks = [chunks_of(group, min_units, round_to) for group in scores.groups]
+        return _n_of_m(scores, *pattern)
+    chunks = [_chunks_of(group, min_units, round_to) for group in scores.groups]
     if ratio is not None:
         k, told = _near(share(ratio, "ratio", zero=True), sum(group.size for group in scores.groups), chunks)
         if told:
@@ -113,10 +124,28 @@ def plan(
 def lowest(scores: Scores, counts: Mapping[str, int]) -> Plan:
     """The plan that removes the ``counts[name]`` lowest-scored units of each group, ties by index.
 
+    Parameters
+    ----------
+    scores : Scores
+    counts : mapping of str to int
+        Group name to how many of its units go; groups not named lose nothing.
+
+    Returns
+    -------
+    Plan
+
     Raises
     ------
     ValueError
         For a group that does not exist, or a count that it cannot lose.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> scores = xp.prune.Scores("mine", tuple(units), {"0": torch.tensor([5.0, 1.0, 2.0])})
+    >>> xp.prune.lowest(scores, {"0": 2}).removed["0"].tolist()
+    [1, 2]
     """
     check_names(counts, scores.values, "counts")
     for name, count in counts.items():
@@ -131,10 +160,32 @@ def counts_from(
 ) -> dict[str, int]:
     """Units to remove from each group for soft coefficients: ``round(alpha_g n_g)``, at least ``min_units`` stay.
 
+    Parameters
+    ----------
+    groups : sequence of UnitGroup
+    coefficients : mapping of str to float
+        Group name to the share of its units that goes, in [0, 1]; groups not named lose nothing.
+    min_units : int
+        Units of every group that stay at least.
+    round_to : int
+        The number of units that stay is a multiple of this.
+
+    Returns
+    -------
+    dict of str to int
+        Every group's name to how many of its units go.
+
     Raises
     ------
     ValueError
         For a coefficient outside [0, 1] or a group that does not exist.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> xp.prune.counts_from(units, {"0": 0.4}), xp.prune.counts_from(units, {"0": 1.0})  # of three units
+    ({'0': 1}, {'0': 2})
     """
     sizes = {group.name: group.size for group in groups}
     check_names(coefficients, sizes, "coefficients")
@@ -145,13 +196,21 @@ def counts_from(
     counts = {}
     for group in groups:
         wanted = int(coefficients.get(group.name, 0) * group.size + 0.5)
-        possible = np.cumsum([0, *chunks_of(group, min_units, round_to)])
+        possible = np.cumsum([0, *_chunks_of(group, min_units, round_to)])
         counts[group.name] = int(possible[possible <= wanted].max())
     return counts
 
 
 def check_names(given: Iterable[str], known: Iterable[str], argument: str) -> None:
-    """Raise ValueError if a group is named that does not exist; the nearest name is suggested, or all are listed."""
+    """Raise ValueError if a group is named that does not exist; the nearest name is suggested, or all are listed.
+
+    Parameters
+    ----------
+    given, known : iterable of str
+        Names that are asked for, and those that there are.
+    argument : str
+        Name of the argument, for the message.
+    """
     known = list(known)
     for name in given:
         if name not in known:
@@ -178,7 +237,7 @@ def _below(scores: Scores, threshold: float | Mapping[str, float], min_units: in
     return Plan(scores.groups, removed)
 
 
-def n_of_m(scores: Scores, n: int, m: int) -> Plan:
+def _n_of_m(scores: Scores, n: int, m: int) -> Plan:
     """Of every m neighbouring inputs of an output, keep the n with the highest scores; ties go by index.
 
     For dense layers the m weights are neighbours in a row. For convolutions they are the same tap of m neighbouring
@@ -251,7 +310,7 @@ def _reachable(chunks: list[np.ndarray]) -> int:
 
 def _allocate(scores: Scores, k: int, chunks: list[np.ndarray], scope: str) -> dict[str, int]:
     """Take chunks in the order of their rank while exactly k stays within reach."""
-    places, steps, order = ranked(scores, chunks, scope)
+    places, steps, order = _ranked(scores, chunks, scope)
     if _single(chunks):
         taken = np.bincount(places[order[:k]], minlength=len(chunks)).tolist()
     else:

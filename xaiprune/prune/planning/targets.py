@@ -12,7 +12,7 @@ from ...core import share
 from ..costs import Costs
 from ..scoring import Scores
 from ..units import Plan
-from .ranking import ranked_chunks
+from .ranking import _ranked_chunks
 
 
 def to_target(
@@ -49,7 +49,7 @@ def plans_by_cost(
     missing = {group.name for group in scores.groups} - {group.name for group in costs.groups}
     if missing:
         raise ValueError(f"costs were made without group {min(missing)!r}: make them for the groups that are scored.")
-    places, sizes = ranked_chunks(scores, scope, min_units, round_to)
+    places, sizes = _ranked_chunks(scores, scope, min_units, round_to)
     names = [group.name for group in scores.groups]
     orders = {name: scores.order(name).numpy() for name in names}
 

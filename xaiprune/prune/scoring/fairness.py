@@ -15,13 +15,13 @@ from torch import nn
 from ...core import evaluating, nonempty, share
 from ...data import Split, as_split
 from ...explain import explained_output, watching_attention
-from ...explain.relevance import modified_gradients
+from ...explain.relevance import Composite, modified_gradients
 from ...graph import changing
 from .scores import Scores
 
 
 def entry_relevance(
-    model: nn.Module, split: Split, *, composite: str = "attnlrp", batch_size: int = 100
+    model: nn.Module, split: Split, *, composite: Composite | str = "attnlrp", batch_size: int = 100
 ) -> dict[str, torch.Tensor]:
     """How much relevance passes through each entry of each head's attention: mean size over images.
 
@@ -31,8 +31,8 @@ def entry_relevance(
         In evaluation mode, showing its attention.
     split : Split, or data of another form
         Images, and the classes whose logits are explained.
-    composite : str
-        One that explains attention: "attnlrp", or another with ``attention=True``.
+    composite : Composite or str
+        One that explains attention, with ``attention=True``: "attnlrp", or one of your own.
     batch_size : int
 
     Returns
@@ -45,6 +45,13 @@ def entry_relevance(
     ValueError
         If the composite takes attention as given, so that its entries have no relevance, no attention is shown, the
         model is in training mode, or split is empty.
+
+    Examples
+    --------
+    >>> model, images = xp.nn.small_transformer().eval(), torch.rand(2, 1, 28, 28)
+    >>> found = xp.prune.entry_relevance(model, xp.data.Split(images, torch.tensor([0, 1])))
+    >>> list(found)[0], found["blocks.0.attention.weights"].shape
+    ('blocks.0.attention.weights', torch.Size([4, 50, 50]))
     """
     split = as_split(split, on=model, name="split")
     total: dict[str, torch.Tensor] = {}
@@ -86,6 +93,13 @@ def entry_masks(
     ------
     ValueError
         If the two models do not have the same attention, or a share is outside [0, 1].
+
+    Examples
+    --------
+    >>> task, attribute = torch.tensor([[[4.0, 3.0], [2.0, 1.0]]]), torch.tensor([[[9.0, 9.0], [1.0, 5.0]]])
+    >>> xp.prune.entry_masks({"softmax": task}, {"softmax": attribute}, protect=0.5, ratio=0.5)
+    {'softmax': tensor([[[ True,  True],
+             [ True, False]]])}
     """
     share(protect, "protect", zero=True, one=True)
     share(ratio, "ratio", zero=True, one=True)
@@ -121,6 +135,13 @@ def masked_entries(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> Itera
     ------
     ValueError
         If the model has no softmax of such a name.
+
+    Examples
+    --------
+    >>> model, mask = nn.Sequential(nn.Softmax(dim=-1)), torch.tensor([[True, False], [True, True]])
+    >>> with xp.prune.masked_entries(model, {"0": mask}):
+    ...     print(model(torch.zeros(2, 2)).tolist())
+    [[0.5, 0.0], [0.5, 0.5]]
     """
     modules = dict(model.named_modules())
     if unknown := [name for name in masks if not isinstance(modules.get(name), nn.Softmax)]:
@@ -149,6 +170,15 @@ def fair_scores(task: Scores, attribute: Scores, weight: float = 1.0) -> Scores:
     ------
     ValueError
         If the scores are of different units.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> task = xp.prune.Scores("task", tuple(units), {"0": torch.tensor([1.0, 2.0, 3.0])})
+    >>> attribute = xp.prune.Scores("attribute", tuple(units), {"0": torch.tensor([7.0, 0.0, 1.0])})
+    >>> xp.prune.fair_scores(task, attribute)["0"].tolist()  # ranks 0, 0.5, 1 less ranks 1, 0, 0.5
+    [-1.0, 0.5, 0.5]
     """
     if {group.name: group.size for group in task.groups} != {group.name: group.size for group in attribute.groups}:
         raise ValueError("task and attribute are scores of different units.")

@@ -43,6 +43,25 @@ def obd(model: nn.Module, diagonal: Mapping[str, torch.Tensor]) -> Damage:
 
     A negative h, at a saddle or from too few probes, would say that the loss falls without end along that weight; it is
     set to 0 and counted.
+
+    Parameters
+    ----------
+    model : nn.Module
+    diagonal : mapping of str to torch.Tensor
+        Parameter name to a tensor of its shape, as :func:`xaiprune.curvature.hessian_diagonal` and
+        :func:`xaiprune.curvature.fisher_diagonal` give them.
+
+    Returns
+    -------
+    Damage
+        Its ``values`` in the unit of the loss.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> xp.prune.obd(model, {"weight": torch.tensor([[1.0, 4.0]])}).values["weight"].tolist()
+    [[0.5, 2.0]]
     """
     parameters = dict(model.named_parameters())
     values = {n: h.clamp(min=0) * parameters[n].detach().double().square() / 2 for n, h in diagonal.items()}
@@ -60,6 +79,17 @@ class InverseFisher:
         neighbouring entries of the flattened parameter, the last one filled up with entries that do not exist.
     damping : float
     images : int
+
+    Examples
+    --------
+    The loss is the output, so that the Fisher is the mean of ``x x^T``, here diag(0.5, 2):
+
+    >>> model = nn.Sequential(nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight)
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> inverse = xp.prune.inverse_fisher(model, data, lambda model, x, y: model(x).mean())
+    >>> inverse.blocks["0.weight"][0, :2, :2].round(decimals=2).tolist()
+    [[2.0, 0.0], [0.0, 0.5]]
     """
 
     blocks: dict[str, torch.Tensor]
@@ -108,6 +138,17 @@ def inverse_fisher(
     ValueError
         If data is empty, the model is in training mode, a name does not exist, the loss is not a scalar, a gradient is
         not finite, or block or damping is not positive.
+
+    Examples
+    --------
+    The loss is the output, so that the Fisher is the mean of ``x x^T``, here diag(0.5, 2):
+
+    >>> model = nn.Sequential(nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight)
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> inverse = xp.prune.inverse_fisher(model, data, lambda model, x, y: model(x).mean())
+    >>> inverse.blocks["0.weight"].shape, inverse.inputs
+    (torch.Size([1, 50, 50]), 2)
     """
     data = as_split(data, on=model)
     names = check_request(model, data, names)
@@ -120,7 +161,7 @@ def inverse_fisher(
         for name, values in per_sample_gradients(model, images, labels, loss, names).items():
             if not torch.isfinite(values).all():
                 raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite?")
-            rows = in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)
+            rows = _in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)
             part = (rows.transpose(1, 2) @ rows).double() / len(data.inputs)
             fisher[name] = fisher[name] + part if name in fisher else part
     damped = damping * torch.eye(block, dtype=torch.float64)
@@ -142,12 +183,23 @@ def with_gradient(inverse: torch.Tensor, gradient: torch.Tensor, images: int) ->
         Shape ``(..., B)``.
     images : int
         N, the number of gradients in the whole sum.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(..., B, B)``.
+
+    Examples
+    --------
+    >>> xp.prune.with_gradient(torch.eye(2), torch.tensor([1.0, 0.0]), images=1)  # of I + diag(1, 0)
+    tensor([[0.5000, 0.0000],
+            [0.0000, 1.0000]])
     """
     turned = inverse @ gradient[..., None]
     return inverse - turned @ turned.mT / (images + (gradient[..., None, :] @ turned))
 
 
-def in_blocks(values: torch.Tensor, block: int) -> torch.Tensor:
+def _in_blocks(values: torch.Tensor, block: int) -> torch.Tensor:
     """Rows (N, entries) cut into blocks, the last one filled up with zeros: (blocks, N, block)."""
     missing = -values.shape[1] % block
     return nn.functional.pad(values, (0, missing)).reshape(len(values), -1, block).transpose(0, 1)
@@ -156,7 +208,27 @@ def in_blocks(values: torch.Tensor, block: int) -> torch.Tensor:
 def obs(model: nn.Module, inverse: InverseFisher) -> dict[str, torch.Tensor]:
     """Optimal Brain Surgeon's saliency ``w_q^2 / (2 [F^-1]_qq)``: the cost if weight q is the first and only to go.
 
-    Returns parameter name to float64 saliencies of the parameter's shape.
+    Parameters
+    ----------
+    model : nn.Module
+    inverse : InverseFisher
+        Of this model.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Parameter name to float64 saliencies of the parameter's shape, in the unit of the loss.
+
+    Examples
+    --------
+    The Fisher is diag(0.5, 2), so that no weight can help another, and the saliency is that of :func:`obd`:
+
+    >>> model = nn.Sequential(nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight)
+    >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
+    >>> inverse = xp.prune.inverse_fisher(model, data, lambda model, x, y: model(x).mean())
+    >>> xp.prune.obs(model, inverse)["0.weight"].round(decimals=3).tolist()
+    [[0.25, 1.0]]
     """
     found = {}
     for name, weight in _weights(model, inverse).items():
@@ -172,7 +244,27 @@ def obs_in_turn(model: nn.Module, inverse: InverseFisher) -> dict[str, torch.Ten
     What a weight costs at its turn is its score, raised where needed so that the scores of a block keep the order of
     the turns. With ``obs`` all weights are judged as if each went alone, which underrates those whose helpers go too.
 
-    Returns parameter name to float64 scores of the parameter's shape.
+    Parameters
+    ----------
+    model : nn.Module
+    inverse : InverseFisher
+        Of this model.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Parameter name to float64 scores of the parameter's shape, in the unit of the loss.
+
+    Examples
+    --------
+    Two inputs that are always equal: either weight can go for nothing, as the other takes its part, but not both.
+
+    >>> model = nn.Sequential(nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight)
+    >>> data = xp.data.Split(torch.tensor([[1.0, 1.0], [1.0, 1.0]]), torch.zeros(2))
+    >>> inverse = xp.prune.inverse_fisher(model, data, lambda model, x, y: model(x).mean())
+    >>> xp.prune.obs_in_turn(model, inverse)["0.weight"].round(decimals=2).tolist()
+    [[0.0, 2.0]]
     """
     return {
         name: _turns(weight.flatten(), inverse.blocks[name]).view_as(weight)
@@ -183,7 +275,7 @@ def obs_in_turn(model: nn.Module, inverse: InverseFisher) -> dict[str, torch.Ten
 def _turns(weight: torch.Tensor, inverse: torch.Tensor, chunk: int = 64) -> torch.Tensor:
     """Cost of each entry of a flattened parameter at its turn; a few blocks at a time stay in the processor's cache."""
     size = inverse.shape[1]
-    weights, exists = (in_blocks(values[None], size)[:, 0] for values in (weight, torch.ones_like(weight)))
+    weights, exists = (_in_blocks(values[None], size)[:, 0] for values in (weight, torch.ones_like(weight)))
     costs = []
     for left, some, stays in zip(weights.split(chunk), inverse.split(chunk), exists.split(chunk)):
         left, some, stays = left.clone(), some.clone(), stays > 0
@@ -226,6 +318,18 @@ def surgery(model: nn.Module, plan: Plan, inverse: InverseFisher) -> nn.Module:
     ------
     ValueError
         If the plan removes weights that ``inverse`` does not cover.
+
+    Examples
+    --------
+    Two inputs that are always equal: when one weight goes, the other takes its part.
+
+    >>> model = nn.Sequential(nn.Linear(2, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(model[0].weight)
+    >>> data = xp.data.Split(torch.tensor([[1.0, 1.0], [1.0, 1.0]]), torch.zeros(2))
+    >>> inverse = xp.prune.inverse_fisher(model, data, lambda model, x, y: model(x).mean())
+    >>> plan = xp.prune.Plan(tuple(xp.prune.find_weights(model)), {"0.weight": [0]})
+    >>> xp.prune.surgery(model, plan, inverse)[0].weight.data.round(decimals=2).tolist()
+    [[0.0, 2.0]]
     """
     if unknown := [name for name in plan.removed if name not in inverse.blocks]:
         raise ValueError(f"plan removes entries of {unknown[0]!r}, which inverse does not cover.")
@@ -243,7 +347,7 @@ def _moved(weight: torch.Tensor, gone: np.ndarray, inverse: torch.Tensor, chunk:
     block, answer = inverse.shape[1], weight.new_zeros(len(inverse), inverse.shape[1])
     mask = torch.zeros_like(weight)
     mask[torch.tensor(gone)] = 1
-    rows, goes = (in_blocks(values[None], block)[:, 0] for values in (weight, mask))
+    rows, goes = (_in_blocks(values[None], block)[:, 0] for values in (weight, mask))
     for start in range(0, len(inverse), chunk):
         part = slice(start, start + chunk)
         some, here = inverse[part], goes[part]

@@ -39,6 +39,14 @@ class Scores:
     groups : tuple of UnitGroup
     values : mapping of str to torch.Tensor
         Group name to a float64 tensor of shape ``(units,)``; more means that the unit matters more.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> scores = xp.prune.Scores("mine", tuple(units), {"0": torch.tensor([5.0, 1.0, 2.0])})
+    >>> scores["0"].tolist(), scores.order("0").tolist()
+    ([5.0, 1.0, 2.0], [1, 2, 0])
     """
 
     criterion: str
@@ -60,7 +68,18 @@ class Scores:
         return self.values[name]
 
     def order(self, name: str) -> torch.Tensor:
-        """Units of a group from the lowest score to the highest, ties by index; shape ``(units,)``."""
+        """Units of a group from the lowest score to the highest, ties by index; shape ``(units,)``.
+
+        Parameters
+        ----------
+        name : str
+            Of the group.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(units,)``, int64.
+        """
         return torch.argsort(self.values[name], stable=True)
 
     def only(self, *names: str) -> Scores:
@@ -86,7 +105,13 @@ class Scores:
         return Scores(self.criterion, groups, {group.name: self.values[group.name] for group in groups})
 
     def reversed(self) -> Scores:
-        """The opposite ranking, as a control: what mattered most goes first."""
+        """The opposite ranking, as a control: what mattered most goes first.
+
+        Returns
+        -------
+        Scores
+            Minus the values.
+        """
         return Scores(f"reversed {self.criterion}", self.groups, {name: -v for name, v in self.values.items()})
 
     def normalised(self, how: str | Callable[[torch.Tensor], torch.Tensor]) -> Scores:
@@ -115,6 +140,10 @@ class Scores:
             Group name to positive numbers of shape ``(units,)``, such as ``latency_costs(...).per_unit()``.
         measured_in : str
             For the name: ``"us"``.
+
+        Returns
+        -------
+        Scores
 
         Raises
         ------
@@ -178,6 +207,15 @@ def score(
     ValueError
         For an unknown criterion or one that does not rank such units, data that is missing or empty, a model in
         training mode, or a score that is not finite (the group and the criterion are named).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.tensor([[3.0, -4.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> _ = nn.init.ones_(model[2].weight)
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> xp.score(model, units, "l1")["0"].tolist()  # |w| of two weights that a unit reads by, and of one that reads it
+    [8.0, 2.0, 3.0]
     """
     groups = check_groups(units)
     criterion = CRITERIA.find(criterion, "criterion")

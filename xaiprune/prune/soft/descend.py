@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .problem import SoftProblem, SoftResult, Stopwatch
+from .problem import SoftProblem, SoftResult, _Stopwatch
 from .search_profile import cheapest_first, group_losses
-from .surface import harden, onto_surface, tangent
+from .surface import _tangent, harden, onto_surface
 
 
 def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
@@ -27,6 +27,16 @@ def finite_differences(problem: SoftProblem, coefficients, step) -> np.ndarray:
     -------
     numpy.ndarray
         Shape ``(groups,)``, in the metric's unit per unit of the coefficient; positive where it becomes better.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> gradient = xp.prune.soft.finite_differences(problem, [0.5, 0.5], 0.2)
+    >>> problem.names, gradient.shape
+    (['0', '2'], (2,))
     """
     coefficients = problem.vector(coefficients)
     here = problem.counts(coefficients)
@@ -81,8 +91,18 @@ def descend(
     SoftResult
         ``history`` has one row per round: ``evaluations``, ``value``, ``sparsity``, ``coefficients`` and
         ``price`` (of the metric per unit of sparsity, the Lagrange multiplier).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> found = xp.prune.soft.descend(problem, "uniform", max_evaluations=10)
+    >>> abs(found.sparsity - 0.6) <= 0.1, found.value >= xp.prune.soft.uniform(problem).value
+    (True, True)
     """
-    watch = Stopwatch(problem)
+    watch = _Stopwatch(problem)
     if start is None:
         start = cheapest_first(problem, group_losses(problem))
     here = onto_surface(problem, problem.vector(start))
@@ -92,7 +112,7 @@ def descend(
     history = [_row(problem, watch, counts, here, np.nan)]
     while radius > smallest and watch.evaluations < max_evaluations:
         gradient = finite_differences(problem, here, np.maximum(step, 1.01 / problem.sizes))
-        direction, normal, price = tangent(problem, here, gradient)
+        direction, normal, price = _tangent(problem, here, gradient)
         moved = _line_search(problem, here, gain, direction, normal, radius, smallest)
         if moved is None:
             radius, step = radius / 2, step / 2

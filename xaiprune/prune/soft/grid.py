@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...experiments import digest, sweep
-from .problem import SoftProblem, SoftResult, Stopwatch
+from ...core import digest
+from ...experiments import sweep
+from .problem import SoftProblem, SoftResult, _Stopwatch
 
 
 def combinations(problem: SoftProblem, levels: int | Sequence[float] = 6) -> np.ndarray:
@@ -24,6 +25,16 @@ def combinations(problem: SoftProblem, levels: int | Sequence[float] = 6) -> np.
     -------
     numpy.ndarray of int
         Shape ``(combinations, groups)``; combinations that round to the same units are listed once.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> counts = xp.prune.soft.combinations(problem, levels=3)
+    >>> counts.shape[1], bool(problem.meets(counts).all()), problem.evaluations
+    (2, True, 0)
     """
     levels = np.linspace(0, 1, levels) if isinstance(levels, int) else np.asarray(levels, float)
     axes = np.array([problem.counts([level] * len(problem.sizes)) for level in levels]).T
@@ -70,8 +81,18 @@ def grid_search(
         another problem.
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> found = xp.prune.soft.grid_search(problem, levels=3, progress=False)
+    >>> found.evaluations == len(xp.prune.soft.combinations(problem, levels=3))
+    True
     """
-    watch, before = Stopwatch(problem), problem.evaluations
+    watch, before = _Stopwatch(problem), problem.evaluations
     counts = combinations(problem, levels)
     if not len(counts):
         raise ValueError(

@@ -54,6 +54,18 @@ class SoftProblem:
     TypeError, ValueError
         For a model in training mode, data that do not run through it or that the metric refuses, and for a rho or
         epsilon that no plan can meet (the nearest reachable sparsity is named).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> problem.names, problem.sizes.tolist()
+    (['0', '2'], [8, 8])
+    >>> counts = problem.counts([0.5, 0.5])
+    >>> counts.tolist(), round(float(problem.sparsity(counts)), 2)  # half of the units, and more of the parameters
+    ([4, 4], 0.59)
     """
 
     def __init__(
@@ -82,12 +94,38 @@ class SoftProblem:
         self._check_reachable()
 
     def counts(self, coefficients: Mapping[str, float] | Sequence[float]) -> np.ndarray:
-        """Units that go from each group, shape ``(groups,)``, for coefficients by name or in order."""
+        """Units that go from each group.
+
+        Parameters
+        ----------
+        coefficients : mapping of str to float, or sequence of float
+            By name or in order, in [0, 1]; groups not named lose nothing.
+
+        Returns
+        -------
+        numpy.ndarray of int
+            Shape ``(groups,)``.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`vector` raises it.
+        """
         counts = counts_from(self.groups, self._by_name(coefficients))
         return np.array([counts[name] for name in self.names])
 
     def vector(self, coefficients: Mapping[str, float] | Sequence[float] | str) -> np.ndarray:
-        """Coefficients in the groups' order, shape ``(groups,)``: by name, in order, or the word "uniform".
+        """Coefficients in the groups' order.
+
+        Parameters
+        ----------
+        coefficients : mapping of str to float, sequence of float, or "uniform"
+            By name or in order, in [0, 1].
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(groups,)``; zeros for "uniform".
 
         Raises
         ------
@@ -110,11 +148,33 @@ class SoftProblem:
         return dict(zip(self.names, coefficients))
 
     def sparsity(self, counts) -> np.ndarray:
-        """Measured sparsity S for counts of shape ``(..., groups)``; costs no evaluation."""
+        """Measured sparsity S for counts of shape ``(..., groups)``; costs no evaluation.
+
+        Parameters
+        ----------
+        counts : array_like
+            Units that go, shape ``(..., groups)``; fractions interpolate.
+
+        Returns
+        -------
+        array
+            Shape ``(...)``, in [0, 1).
+        """
         return self.count.sparsity(np.asarray(counts, float))
 
     def meets(self, counts) -> np.ndarray:
-        """Whether ``|S - rho| <= epsilon``, for counts of shape ``(..., groups)``."""
+        """Whether ``|S - rho| <= epsilon``, for counts of shape ``(..., groups)``.
+
+        Parameters
+        ----------
+        counts : array_like
+            Units that go, shape ``(..., groups)``.
+
+        Returns
+        -------
+        array of bool
+            Shape ``(...)``.
+        """
         return np.abs(self.sparsity(counts) - self.target_sparsity) <= self.epsilon
 
     @property
@@ -128,18 +188,50 @@ class SoftProblem:
         return self.value(np.zeros(len(self.sizes), int))
 
     def plan(self, counts) -> Plan:
-        """The plan for counts of shape ``(groups,)``."""
+        """The plan that removes the lowest-scored units, so many of each group.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            Units that go, shape ``(groups,)``.
+
+        Returns
+        -------
+        Plan
+        """
         return lowest(self.scores, dict(zip(self.names, map(int, counts))))
 
     def value(self, counts) -> float:
-        """The metric of the model cut to ``counts``: one evaluation, unless these counts were seen before."""
+        """The metric of the model cut to ``counts``: one evaluation, unless these counts were seen before.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            Units that go, shape ``(groups,)``.
+
+        Returns
+        -------
+        float
+            In the metric's unit.
+        """
         key = tuple(int(count) for count in counts)
         if key not in self._known:
             self._known[key] = self.value_of_plan(self.plan(key))
         return self._known[key]
 
     def gain(self, counts) -> float:
-        """What the searches make as large as they can: the metric, turned round where less of it is better."""
+        """What the searches make as large as they can: the metric, turned round where less of it is better.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            Units that go, shape ``(groups,)``.
+
+        Returns
+        -------
+        float
+            In the metric's unit, or minus it.
+        """
         return self.metric.better * self.value(counts)
 
     @property
@@ -148,20 +240,58 @@ class SoftProblem:
         return dict(self._known)
 
     def knows(self, counts) -> bool:
-        """Whether these counts have been evaluated."""
+        """Whether these counts have been evaluated.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            Units that go, shape ``(groups,)``.
+
+        Returns
+        -------
+        bool
+        """
         return tuple(int(count) for count in counts) in self._known
 
     def remember(self, values: Mapping[tuple[int, ...], float]) -> None:
-        """Take over values of the metric that were evaluated elsewhere, by counts."""
+        """Take over values of the metric that were evaluated elsewhere, by counts.
+
+        Parameters
+        ----------
+        values : mapping of tuple of int to float
+            As :attr:`known` gives them.
+        """
         self._known.update(values)
 
     def value_of_plan(self, plan: Plan) -> float:
-        """The metric of the model cut to any plan, also one with another ranking; one evaluation."""
+        """The metric of the model cut to any plan, also one with another ranking; one evaluation.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the problem's groups.
+
+        Returns
+        -------
+        float
+            In the metric's unit.
+        """
         self.evaluations += 1
         return self.metric(cut(self.model, plan), self.data)
 
     def check(self, sparsity: float) -> None:
-        """Raise ValueError, with the sparsity that was found, if it is outside the allowed band."""
+        """Refuse a sparsity outside the allowed band.
+
+        Parameters
+        ----------
+        sparsity : float
+            Measured, a share.
+
+        Raises
+        ------
+        ValueError
+            With the sparsity that was found.
+        """
         if abs(sparsity - self.target_sparsity) > self.epsilon:
             raise ValueError(
                 f"the method ended at S = {sparsity:.4f}, outside |S - {self.target_sparsity:g}| <= {self.epsilon:g}: "
@@ -226,7 +356,7 @@ class SoftResult:
         )
 
 
-class Stopwatch:
+class _Stopwatch:
     """Evaluations and seconds of one method, from its creation on."""
 
     def __init__(self, problem: SoftProblem):

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from .problem import SoftProblem, SoftResult, Stopwatch
-from .surface import harden, onto_surface, tangent
+from .problem import SoftProblem, SoftResult, _Stopwatch
+from .surface import _tangent, harden, onto_surface
 
 #: What a forward and a backward pass count as, in evaluations.
 PASSES_PER_STEP = 3
@@ -44,7 +44,19 @@ def gates(problem: SoftProblem, coefficients: torch.Tensor, temperature: float) 
 
 
 def gated(problem: SoftProblem, gates: list[torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """The problem's model as a function of its inputs, with every unit multiplied by its gate where it is read."""
+    """The problem's model as a function of its inputs, with every unit multiplied by its gate where it is read.
+
+    Parameters
+    ----------
+    problem : SoftProblem
+    gates : list of torch.Tensor
+        One for each group, shape ``(units,)``; they may carry gradients.
+
+    Returns
+    -------
+    callable
+        From the model's inputs to its outputs.
+    """
     weights = {name: parameter.detach() for name, parameter in problem.model.named_parameters()}
     for group, gate in zip(problem.groups, gates):
         for member in group.members:
@@ -95,6 +107,16 @@ def relax(
     ------
     ValueError
         If the problem's metric has no smooth form.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> found = xp.prune.soft.relax(problem, steps=5)
+    >>> found.evaluations, len(found.history), abs(found.sparsity - 0.6) <= 0.1
+    (16, 6, True)
     """
     metric, inputs = problem.metric, problem.data[0]
     if metric.smooth is None:
@@ -102,7 +124,7 @@ def relax(
             f"metric {metric.name!r} has no smooth form, which relax follows: give Metric(..., smooth=function), or "
             "take descend or grid_search, which need none."
         )
-    watch = Stopwatch(problem)
+    watch = _Stopwatch(problem)
     here = onto_surface(problem, problem.vector(start))
     velocity, history = np.zeros(len(here)), []
     for number in range(steps):
@@ -113,7 +135,7 @@ def relax(
         (metric.better * value).backward()
         problem.evaluations += PASSES_PER_STEP
         velocity = momentum * velocity + (1 - momentum) * alphas.grad.double().numpy()
-        direction, normal, _ = tangent(problem, here, velocity)
+        direction, normal, _ = _tangent(problem, here, velocity)
         row = {"evaluations": watch.evaluations, "value": value.item(), "sparsity": problem.target}
         history.append(row | {"coefficients": here.tolist(), "temperature": temperature})
         length = np.abs(direction).max()

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from .problem import SoftProblem
-from .surface import upper
+from .surface import _upper
 
-LEVELS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
+_LEVELS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
 
 
-def group_losses(problem: SoftProblem, levels: Sequence[float] = LEVELS) -> list[dict]:
+def group_losses(problem: SoftProblem, levels: Sequence[float] = _LEVELS) -> list[dict]:
     """Prune one group at a time and measure what is lost and what is saved.
 
     Parameters
@@ -28,6 +28,16 @@ def group_losses(problem: SoftProblem, levels: Sequence[float] = LEVELS) -> list
         One row per group and level: ``group``, ``units`` (of the group), ``alpha``, ``removed`` (units),
         ``parameters`` (that go), ``value`` of the metric, ``loss`` (how much worse it became) and
         ``loss_per_parameter``.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> rows = xp.prune.soft.group_losses(problem, levels=[0.5])
+    >>> [(row["group"], row["units"], row["removed"]) for row in rows]
+    [('0', 8, 4), ('2', 8, 4)]
     """
     full = problem.gain(np.zeros(len(problem.sizes), int))
     rows = []
@@ -69,7 +79,7 @@ def cheapest_first(problem: SoftProblem, rows: list[dict], step: float = 0.02) -
         mine = [row for row in rows if row["group"] == name]
         errors = [error_of(row["value"]) - full for row in mine]
         curves.append(([0, *(row["alpha"] for row in mine)], np.maximum.accumulate([0, *errors])))
-    top, coefficients = upper(problem), np.zeros(len(problem.sizes))
+    top, coefficients = _upper(problem), np.zeros(len(problem.sizes))
     while problem.sparsity(coefficients * problem.sizes) < problem.target:
         offers = []
         for group, (alphas, errors) in enumerate(curves):

@@ -8,12 +8,12 @@ import torch
 from .problem import SoftProblem
 
 
-def upper(problem: SoftProblem) -> np.ndarray:
+def _upper(problem: SoftProblem) -> np.ndarray:
     """Largest coefficient of each group: one unit stays. Shape ``(groups,)``."""
     return 1 - 1 / problem.sizes
 
 
-def slope(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
+def _slope(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
     """dS/dalpha, exactly, at fractional coefficients; shape ``(groups,)``, nowhere negative."""
     removed = torch.tensor(coefficients * problem.sizes, requires_grad=True)
     problem.count.sparsity(removed).backward()
@@ -37,9 +37,19 @@ def onto_surface(problem: SoftProblem, coefficients, direction=None, target: flo
     -------
     numpy.ndarray
         Shape ``(groups,)``; where the direction cannot reach the target, its nearest end.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    >>> scores = xp.score(model, xp.find_units(model, torch.zeros(1, 4)), "l2")
+    >>> data, metric = xp.data.Split(torch.eye(4), torch.arange(4)), xp.measure.ACCURACY
+    >>> problem = xp.prune.soft.SoftProblem(model, scores, data, target_sparsity=0.6, epsilon=0.1, metric=metric)
+    >>> alphas = xp.prune.soft.onto_surface(problem, [0.0, 0.0])
+    >>> alphas.round(3).tolist(), round(float(problem.sparsity(alphas * problem.sizes)), 3)
+    ([0.426, 0.426], 0.52)
     """
     target = problem.target if target is None else target
-    coefficients, top = np.asarray(coefficients, float), upper(problem)
+    coefficients, top = np.asarray(coefficients, float), _upper(problem)
     direction = np.ones(len(top)) if direction is None else np.asarray(direction, float)
     largest = direction.max()
     if largest <= 0:
@@ -55,7 +65,7 @@ def onto_surface(problem: SoftProblem, coefficients, direction=None, target: flo
     return moved
 
 
-def tangent(problem: SoftProblem, coefficients: np.ndarray, gradient: np.ndarray):
+def _tangent(problem: SoftProblem, coefficients: np.ndarray, gradient: np.ndarray):
     """The part of a gradient that keeps S as it is, and the price of sparsity.
 
     Removes the component along dS/dalpha, then freezes the coefficients that would leave their bounds, until
@@ -70,7 +80,7 @@ def tangent(problem: SoftProblem, coefficients: np.ndarray, gradient: np.ndarray
     price : float
         Lagrange multiplier: gradient units per unit of S.
     """
-    normal, top = slope(problem, coefficients), upper(problem)
+    normal, top = _slope(problem, coefficients), _upper(problem)
     free = np.ones(len(normal), bool)
     while True:
         price = gradient[free] @ normal[free] / (normal[free] @ normal[free]) if free.any() else 0.0
@@ -87,14 +97,20 @@ def harden(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
     The group whose units weigh most is rounded first, and the others move along the surface to make up for
     it, so that the finest group absorbs what is left.
 
+    Parameters
+    ----------
+    problem : SoftProblem
+    coefficients : numpy.ndarray
+        Shape ``(groups,)``, in [0, 1].
+
     Returns
     -------
     numpy.ndarray of int
         Shape ``(groups,)``.
     """
-    counts = np.clip(coefficients, 0, upper(problem)) * problem.sizes
+    counts = np.clip(coefficients, 0, _upper(problem)) * problem.sizes
     free = np.ones(len(counts), bool)
-    for group in np.argsort(-slope(problem, counts / problem.sizes) / problem.sizes):
+    for group in np.argsort(-_slope(problem, counts / problem.sizes) / problem.sizes):
         counts[group] = np.clip(np.floor(counts[group] + 0.5), 0, problem.sizes[group] - 1)
         free[group] = False
         if free.any() and not problem.meets(counts):

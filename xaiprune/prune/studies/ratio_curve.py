@@ -76,6 +76,18 @@ def ratio_curve(
     ValueError
         If the ratios do not rise from 0 to below 1, the model is in training mode, split is empty, or the units are of
         a kind that no gate can close.
+
+    Examples
+    --------
+    Every unit finds one class; those of the last two classes have the lowest scores:
+
+    >>> model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False)).eval()
+    >>> _ = nn.init.eye_(model[0].weight), nn.init.eye_(model[2].weight)
+    >>> units = xp.find_units(model, torch.zeros(1, 4))
+    >>> scores = xp.prune.Scores("mine", tuple(units), {"0": torch.tensor([4.0, 3.0, 2.0, 1.0])})
+    >>> points = xp.data.Split(torch.eye(4), torch.arange(4))
+    >>> xp.prune.ratio_curve(model, scores, points, ratios=(0, 0.25, 0.5)).values
+    (100.0, 75.0, 50.0)
     """
     split = as_split(split, name="split")
     evaluating(model)
@@ -91,7 +103,18 @@ def ratio_curve(
 
 
 def lowest_units(scores: Scores, ratio: float) -> dict[str, list[int]]:
-    """The lowest-scored share of all units, ties by group and index: group name to units."""
+    """The lowest-scored share of all units, ties by group and index: group name to units.
+
+    Parameters
+    ----------
+    scores : Scores
+    ratio : float
+        Share of all units, in [0, 1].
+
+    Returns
+    -------
+    dict of str to list of int
+    """
     places = [(name, unit) for name, values in scores.values.items() for unit in range(len(values))]
     order = torch.argsort(torch.cat(list(scores.values.values())), stable=True)
     gone: dict[str, list[int]] = {}

@@ -68,6 +68,17 @@ def reference_draws(
     ------
     ValueError
         For no size or fewer than two draws; also as :func:`score` and :func:`plan` raise it.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> def sample(per_class, draw):
+    ...     return xp.data.Split(torch.full((per_class, 2), draw / 10), torch.zeros(per_class))
+    >>> def parameters(model):
+    ...     return sum(weight.numel() for weight in model.parameters())
+    >>> xp.prune.reference_draws(model, units, "l2", sample, parameters, sizes=[1], draws=2, progress=False, k=1)
+    [{'criterion': 'l2', 'per_class': 1, 'values': [7, 7], 'overlap': 1.0, 'least': 1.0}]
     """
     for size in nonempty(sizes, "sizes", "at least one number of samples is needed"):
         whole(size, "sizes")
@@ -121,6 +132,14 @@ def unit_scores(
     ------
     ValueError
         For an unknown criterion; the function itself raises as :func:`score` does.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)).eval()
+    >>> _ = nn.init.eye_(model[0].weight)
+    >>> scores_of = xp.prune.unit_scores(model, xp.find_units(model, torch.zeros(1, 2)), "activation")
+    >>> scores_of(xp.data.Split(torch.tensor([[1.0, 3.0]]), torch.tensor([0]))).tolist()
+    [1.0, 3.0]
     """
     criterion = CRITERIA.find(criterion, "criterion")
 
@@ -156,6 +175,17 @@ def contrast_scores(
     -------
     Scores
         Minus the gain: the lowest carry most of it.
+
+    Examples
+    --------
+    The second unit reads the second input, which only some of the points have:
+
+    >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)).eval()
+    >>> _ = nn.init.eye_(model[0].weight)
+    >>> units, label = xp.find_units(model, torch.zeros(1, 2)), torch.tensor([0])
+    >>> present, absent = (xp.data.Split(torch.tensor([[1.0, x]]), label) for x in (1.0, 0.0))
+    >>> xp.prune.contrast_scores(model, units, present, absent, "activation")["0"].tolist()
+    [0.0, -1.0]
     """
     one, other = (score(model, units, criterion, split, loss=loss, seed=seed) for split in (present, absent))
     gains = {name: other[name] - one[name] for name in one.values}

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ...core import evaluating, nonempty
+from ...core import digest, evaluating, nonempty
 from ...data import Split, as_split
-from ...experiments import digest, sweep
+from ...experiments import sweep
 from ...measure import ACCURACY, Metric
 from ..applying import masked
 from ..planning import lowest, plan
@@ -67,6 +67,18 @@ def scan(
         model, ranking, metric or data.
     KeyboardInterrupt
         When interrupted, after everything finished has been kept.
+
+    Examples
+    --------
+    Of 16 weights 12 are zero, and each of the others finds one class:
+
+    >>> model = nn.Sequential(nn.Linear(4, 4, bias=False)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0])))
+    >>> scores = xp.score(model, xp.prune.find_weights(model), "l1")
+    >>> points = xp.data.Split(torch.eye(4), torch.arange(4))
+    >>> rows = xp.prune.scan(model, scores, points, ratios=(0.75, 0.875), progress=False)
+    >>> [(row["group"], row["ratio"], row["lost"]) for row in rows[:3]]
+    [('0.weight', 0.0, 0.0), ('0.weight', 0.75, 0.0), ('0.weight', 0.875, 50.0)]
     """
     split = as_split(split, name="split")
     ratios = sorted(set(ratios))
@@ -119,11 +131,22 @@ def cliffs(rows: Iterable[dict], points: float = 2.0) -> dict[str, float | None]
     -------
     dict of str to (float or None)
         Group name to the ratio at the edge; None where no step of the scan falls so far.
+
+    Raises
+    ------
+    ValueError
+        If ``points`` is not positive.
+
+    Examples
+    --------
+    >>> rows = [{"group": "fc", "ratio": ratio, "lost": lost} for ratio, lost in ((0, 0), (0.5, 1), (0.9, 30))]
+    >>> xp.prune.cliffs(rows, points=2)
+    {'fc': 0.5}
     """
     if not points > 0:
         raise ValueError(f"points must be positive, got {points:g}.")
     edges: dict[str, float | None] = {}
-    for name, mine in by_group(rows).items():
+    for name, mine in _by_group(rows).items():
         edges[name] = next((a["ratio"] for a, b in pairwise(mine) if b["lost"] - a["lost"] > points), None)
     return edges
 
@@ -147,11 +170,31 @@ def allocate_ratios(scores: Scores, rows: Iterable[dict], ratio: float, step: fl
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    ValueError
+        For a ratio outside [0, 1), or a group that was not scanned.
+
+    Examples
+    --------
+    A scan in which the first layer loses nothing at any ratio:
+
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> scores = xp.score(model, xp.prune.find_weights(model), "l1")
+    >>> losses = {"0.weight": [0, 0, 0], "2.weight": [0, 20, 50]}
+    >>> rows = [
+    ...     {"group": group, "ratio": ratio, "lost": lost}
+    ...     for group, values in losses.items()
+    ...     for ratio, lost in zip((0, 0.5, 0.9), values)
+    ... ]
+    >>> xp.prune.allocate_ratios(scores, rows, ratio=0.4).kept
+    {'0.weight': 2, '2.weight': 8}
     """
     whole = plan(scores, ratio=ratio)  # checks the ratio, and says how many units it means
     curves = {
         name: ([row["ratio"] for row in mine], np.maximum.accumulate([row["lost"] for row in mine]))
-        for name, mine in by_group(rows).items()
+        for name, mine in _by_group(rows).items()
     }
     if missing := [group.name for group in scores.groups if group.name not in curves]:
         raise ValueError(f"rows hold no scan of group {missing[0]!r}.")
@@ -175,7 +218,7 @@ def allocate_ratios(scores: Scores, rows: Iterable[dict], ratio: float, step: fl
     return lowest(scores, counts)
 
 
-def by_group(rows: Iterable[dict]) -> dict[str, list[dict]]:
+def _by_group(rows: Iterable[dict]) -> dict[str, list[dict]]:
     """Rows of a scan for each group, with ascending ratios."""
     found: dict[str, list[dict]] = {}
     for row in rows:

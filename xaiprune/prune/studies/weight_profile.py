@@ -36,6 +36,14 @@ def weight_profile(model: nn.Module, split: Split | None = None) -> list[dict]:
         uniform one), ``half_energy`` (share of the squared norm that the smaller half of the weights holds: 0.072 for a
         normal distribution, 0.125 for a uniform one), and ``units`` and ``dead`` (both None without ``split``, and for
         layers whose units are the model's output).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2, bias=False)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.tensor([[1.0, -1.0], [1.0, 0.01]]))
+    >>> [row] = xp.prune.weight_profile(model)[:1]
+    >>> row["layer"], row["weights"], row["near_zero"]
+    ('0.weight', 4, 0.25)
     """
     groups = find_weights(model)
     parameters = dict(model.named_parameters())
@@ -65,6 +73,12 @@ def suits_magnitude(rows: list[dict]) -> tuple[bool, str]:
     Returns
     -------
     tuple of bool and str
+
+    Examples
+    --------
+    >>> yes, why = xp.prune.suits_magnitude([{"layer": "whole model", "half_energy": 0.01, "units": 100, "dead": 2}])
+    >>> print(yes, why)
+    True the smaller half of the weights holds 1.0 % of the squared norm, less than the 7.2 % of a normal distribution
     """
     whole = rows[-1]
     share, dead, units = whole["half_energy"], whole["dead"] or 0, whole["units"] or 1
@@ -123,6 +137,14 @@ class FlowRecorder:
     ----------
     rows : list of dict
         Those of :func:`gradient_flow`, with ``epoch`` from 1.
+
+    Examples
+    --------
+    >>> recorder = xp.prune.FlowRecorder(xp.data.Split(torch.eye(2), torch.arange(2)))
+    >>> recorder(nn.Sequential(nn.Linear(2, 2)).eval()) > 0
+    True
+    >>> [(row["layer"], row["epoch"]) for row in recorder.rows]
+    [('0', 1)]
     """
 
     def __init__(self, split: Split, loss: Callable = classification_loss):

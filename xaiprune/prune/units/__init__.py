@@ -1,11 +1,11 @@
 """Units: the smallest things that can go, and what goes with them."""
 
-from .blocks import BLOCKS, RESIDUAL, find_blocks
+from .blocks import BLOCKS, RESIDUAL, Blocks, find_blocks
 from .channels import CHANNELS
 from .dependency import copied
 from .groups import Member, UnitGroup, check_groups, inside, size_along
 from .kinds import ANY, KINDS, UnitKind
-from .layers import LAYERS, block_size, is_grouped
+from .layers import LAYERS, block_size, is_depthwise, is_grouped, layer_of
 from .plan import Plan
 from .recurrent import MEMORY, find_memory
 from .single_weights import WEIGHTS, find_weights, weight_group
@@ -22,6 +22,7 @@ __all__ = [
     "MEMORY",
     "RESIDUAL",
     "WEIGHTS",
+    "Blocks",
     "Member",
     "Plan",
     "UnitGroup",
@@ -37,7 +38,9 @@ __all__ = [
     "find_units",
     "find_weights",
     "inside",
+    "is_depthwise",
     "is_grouped",
+    "layer_of",
     "size_along",
     "weight_group",
 ]

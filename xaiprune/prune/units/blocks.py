@@ -45,6 +45,12 @@ def find_blocks(model: nn.Module, example: torch.Tensor, kinds: str | Iterable[s
     ------
     ValueError
         If the model has fewer than two such blocks, of which one has to stay.
+
+    Examples
+    --------
+    >>> [group] = xp.prune.find_blocks(xp.zoo.mobilenet(width=0.25), torch.zeros(1, 1, 28, 28))
+    >>> group.size, group.blocks[:2]
+    (11, ('features.1', 'features.3'))
     """
     found: list[str] = []
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)

@@ -14,7 +14,7 @@ from .groups import Member, UnitGroup
 from .kinds import KINDS, UnitKind
 
 
-class Channels(UnitKind):
+class _Channels(UnitKind):
     """Channels of convolutions, neurons of dense layers, and dimensions that several layers share.
 
     A unit lives wherever a layer reads it: a gate on it multiplies slices of these layers' inputs.
@@ -69,4 +69,4 @@ def _axis(model: nn.Module, place: str) -> int:
     return -1 if isinstance(model.get_submodule(place), nn.Linear) else 1
 
 
-CHANNELS = KINDS.add(Channels())
+CHANNELS = KINDS.add(_Channels())

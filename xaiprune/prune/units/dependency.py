@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_iter
 from .layers import is_depthwise, is_grouped
 
 
-def trace(model: nn.Module, example):
+def _trace(model: nn.Module, example):
     """torch-pruning's graph of a copy of the model, and what is needed to read it.
 
     The copy shares the parameters' values, all of which ask for a gradient there, and has buffers of its own. Returned
@@ -142,7 +142,7 @@ class _Watch(TorchDispatchMode):
         return f"the last module entered was {self.entered[-1] if self.entered else ''!r}"
 
 
-def raw_groups(graph) -> list:
+def _raw_groups(graph) -> list:
     """torch-pruning's groups, each seen from its narrowest layer.
 
     Where a dense layer's outputs are folded into channels, several outputs share one channel. Seen from the dense

@@ -64,8 +64,8 @@ class UnitGroup:
         Number of units.
     members : tuple of Member
         The chain of consequences, in the model's order.
-    kind : UnitKind
-        What the units are; a key of ``KINDS`` stands for its kind.
+    kind : UnitKind or str
+        What the units are; a key of ``KINDS`` stands for its kind, which it is from then on.
     shape : tuple of int or None
         For units that are entries of one tensor, its shape.
     blocks : tuple of str
@@ -75,7 +75,7 @@ class UnitGroup:
     name: str
     size: int
     members: tuple[Member, ...]
-    kind: UnitKind
+    kind: UnitKind | str
     shape: tuple[int, ...] | None = None
     blocks: tuple[str, ...] = ()
 

@@ -44,7 +44,7 @@ class UnitKind:
 
     Examples
     --------
-    >>> class Rows(UnitKind):
+    >>> class Rows(xp.prune.UnitKind):
     ...     name, words = "rows", "rows of a table"
     >>> Rows().gives("owned")
     False

@@ -17,7 +17,7 @@ from ...graph import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 
 @dataclass(frozen=True)
-class Role:
+class _Role:
     """Axes of units in a layer's tensors, and the attributes that hold their number.
 
     Attributes
@@ -33,29 +33,29 @@ class Role:
 
 
 _OUT = {"weight": 0, "bias": 0}
-_CONV = {"out": Role(_OUT, ("out_channels",)), "in": Role({"weight": 1}, ("in_channels",))}
+_CONV = {"out": _Role(_OUT, ("out_channels",)), "in": _Role({"weight": 1}, ("in_channels",))}
 _TRANSPOSED = {
-    "out": Role({"weight": 1, "bias": 0}, ("out_channels",)),
-    "in": Role({"weight": 0}, ("in_channels",)),
+    "out": _Role({"weight": 1, "bias": 0}, ("out_channels",)),
+    "in": _Role({"weight": 0}, ("in_channels",)),
 }
-_GROUPED = {"through": Role(_OUT, ("in_channels", "out_channels", "groups"))}
-_LINEAR = {"out": Role(_OUT, ("out_features",)), "in": Role({"weight": 1}, ("in_features",))}
-_BATCHNORM = {"through": Role({**_OUT, "running_mean": 0, "running_var": 0}, ("num_features",))}
+_GROUPED = {"through": _Role(_OUT, ("in_channels", "out_channels", "groups"))}
+_LINEAR = {"out": _Role(_OUT, ("out_features",)), "in": _Role({"weight": 1}, ("in_features",))}
+_BATCHNORM = {"through": _Role({**_OUT, "running_mean": 0, "running_var": 0}, ("num_features",))}
 
 #: Type of layer to the roles that it can play. Grouped convolutions are told apart by :func:`layer_of`.
-LAYERS: dict[type[nn.Module], dict[str, Role]] = {
+LAYERS: dict[type[nn.Module], dict[str, _Role]] = {
     **dict.fromkeys(CONVOLUTIONS, _CONV),
     **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _TRANSPOSED),
     nn.Linear: _LINEAR,
     **dict.fromkeys(BATCH_NORMS, _BATCHNORM),
-    nn.LayerNorm: {"through": Role(_OUT, ("normalized_shape",))},
-    nn.GroupNorm: {"through": Role(_OUT, ("num_channels",))},
-    nn.PReLU: {"through": Role({"weight": 0}, ("num_parameters",))},
-    nn.Embedding: {"out": Role({"weight": 1}, ("embedding_dim",))},
+    nn.LayerNorm: {"through": _Role(_OUT, ("normalized_shape",))},
+    nn.GroupNorm: {"through": _Role(_OUT, ("num_channels",))},
+    nn.PReLU: {"through": _Role({"weight": 0}, ("num_parameters",))},
+    nn.Embedding: {"out": _Role({"weight": 1}, ("embedding_dim",))},
 }
 
 
-def layer_of(module: nn.Module) -> dict[str, Role] | None:
+def layer_of(module: nn.Module) -> dict[str, _Role] | None:
     """The row of ``LAYERS`` for a module, or None where the kit cannot cut a layer of its type."""
     for kind, layer in LAYERS.items():
         if isinstance(module, kind):

@@ -30,6 +30,14 @@ class Plan:
     groups : tuple of UnitGroup
     removed : mapping of str to numpy.ndarray
         Group name to the units that go, ascending and read-only; groups that lose nothing are left out.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> plan = xp.prune.Plan(tuple(units), {"0": [1]})
+    >>> len(plan), plan.kept, plan == xp.prune.Plan.from_json(plan.to_json())
+    (1, {'0': 2}, True)
     """
 
     groups: tuple[UnitGroup, ...]
@@ -123,6 +131,11 @@ class Plan:
         plan : Plan
             Of the units of the cut model: groups of the same names, with the units that are left.
 
+        Returns
+        -------
+        Plan
+            Of this plan's groups.
+
         Raises
         ------
         ValueError
@@ -140,7 +153,12 @@ class Plan:
         return Plan(self.groups, removed)
 
     def to_json(self) -> str:
-        """The plan as JSON text, the same for equal plans."""
+        """The plan as JSON text, the same for equal plans.
+
+        Returns
+        -------
+        str
+        """
         groups = [
             {"name": group.name, "kind": group.kind.name, "size": group.size}
             | {"members": [_pack(member) for member in group.members]}
@@ -156,7 +174,21 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read a plan that :meth:`to_json` wrote; ValueError says what is wrong with any other text."""
+        """Read a plan that :meth:`to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        ValueError
+            If the text is no plan; the message says what is wrong.
+        """
         try:
             content = json.loads(text)
             if content["format"] != _FORMAT:
@@ -178,12 +210,32 @@ class Plan:
             raise ValueError(f"text is not a plan: {type(error).__name__} {error}.") from error
 
     def save(self, path: Path | str) -> None:
-        """Write the plan as JSON."""
+        """Write the plan as JSON.
+
+        Parameters
+        ----------
+        path : Path or str
+            With its suffix, such as ``plan.json``; an older file is replaced.
+        """
         save_atomically(Path(path), lambda temporary: temporary.write_text(self.to_json()))
 
     @classmethod
     def load(cls, path: Path | str) -> Plan:
-        """Read a plan from a file that :meth:`save` wrote."""
+        """Read a plan from a file that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : Path or str
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        ValueError
+            If the file holds no plan.
+        """
         return cls.from_json(Path(path).read_text())
 
 

@@ -13,7 +13,7 @@ from .kinds import KINDS, UnitKind
 from .layers import layer_of
 
 #: Gates of an LSTM: rows of its weights come in this many blocks.
-GATES = 4
+_GATES = 4
 
 
 def find_memory(model: nn.Module) -> list[UnitGroup]:
@@ -37,6 +37,11 @@ def find_memory(model: nn.Module) -> list[UnitGroup]:
     ------
     ValueError
         If the model has no such layer, one has two directions or a projection, or no dense layer of its width follows.
+
+    Examples
+    --------
+    >>> [(group.name, group.size) for group in xp.prune.find_memory(xp.zoo.WordLSTM())]
+    [('memory', 64)]
     """
     modules = list(model.named_modules())
     found = []
@@ -61,18 +66,18 @@ def _memory(name: str, module: nn.LSTM, reader: str, reads: nn.Linear) -> UnitGr
     width = module.hidden_size
     each = np.arange(width)[:, None]
     rows = [n for n in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0") if hasattr(module, n)]
-    gates = each + width * np.arange(GATES)
+    gates = each + width * np.arange(_GATES)
     columns = layer_of(reads)["in"]
     read = {f"{reader}.{tensor}": axis for tensor, axis in columns.axes.items()}
     members = (
-        Member(name, "LSTM", "out", {f"{name}.{row}": 0 for row in rows}, (), GATES * width, gates),
+        Member(name, "LSTM", "out", {f"{name}.{row}": 0 for row in rows}, (), _GATES * width, gates),
         Member(name, "LSTM", "in", {f"{name}.weight_hh_l0": 1}, ("hidden_size",), width, each),
         Member(reader, "Linear", "in", read, columns.counts, width, each),
     )
     return UnitGroup(name, width, members, MEMORY)
 
 
-class Memory(UnitKind):
+class _Memory(UnitKind):
     """Units of a recurrent layer, which are read in every step: reading the last output would miss the others.
 
     What goes with a unit are its weights, so criteria look at these, through all steps.
@@ -97,4 +102,4 @@ class Memory(UnitKind):
         return total
 
 
-MEMORY = KINDS.add(Memory())
+MEMORY = KINDS.add(_Memory())

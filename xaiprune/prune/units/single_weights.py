@@ -41,6 +41,11 @@ def find_weights(model: nn.Module, layers: Iterable[str] | None = None) -> list[
     ValueError
         If a layer does not exist (the nearest name is suggested), has no such weight or is already pruned by
         ``torch.nn.utils.prune``, or if the model has no prunable weight at all.
+
+    Examples
+    --------
+    >>> xp.prune.find_weights(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)))
+    [UnitGroup('0.weight', 6 units, 1 layers), UnitGroup('2.weight', 3 units, 1 layers)]
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
@@ -77,7 +82,7 @@ def weight_group(name: str, kind: str, shape: tuple[int, ...]) -> UnitGroup:
     return UnitGroup(name, size, (member,), WEIGHTS, shape)
 
 
-class Weights(UnitKind):
+class _Weights(UnitKind):
     """Single weights: entries of a tensor, which a mask zeroes and a cut cannot take out."""
 
     name, words = "weights", "single weights"
@@ -88,4 +93,4 @@ class Weights(UnitKind):
         return value(group.name, model.get_parameter(group.name).detach().double()).flatten()
 
 
-WEIGHTS = KINDS.add(Weights())
+WEIGHTS = KINDS.add(_Weights())

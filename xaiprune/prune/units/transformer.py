@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...nn import Attention, VisionTransformer
-from .channels import CHANNELS, Channels
+from .channels import CHANNELS, _Channels
 from .groups import Member, UnitGroup
 from .kinds import KINDS
 from .layers import layer_of
@@ -35,6 +35,12 @@ def find_heads(model: VisionTransformer) -> list[UnitGroup]:
     ------
     TypeError
         If ``model`` is no VisionTransformer of the zoo.
+
+    Examples
+    --------
+    >>> groups = xp.prune.find_heads(xp.nn.small_transformer())
+    >>> len(groups), groups[0].name, groups[0].size
+    (4, 'blocks.0.attention', 4)
     """
     return [_heads(name, module) for name, module in _checked(model).named_modules() if isinstance(module, Attention)]
 
@@ -54,6 +60,12 @@ def find_neurons(model: VisionTransformer) -> list[UnitGroup]:
     ------
     TypeError
         If ``model`` is no VisionTransformer of the zoo.
+
+    Examples
+    --------
+    >>> groups = xp.prune.find_neurons(xp.nn.small_transformer())
+    >>> len(groups), groups[0].name, groups[0].size
+    (4, 'blocks.0.mlp.0', 128)
     """
     found = []
     for name, module in _checked(model).named_modules():
@@ -80,6 +92,12 @@ def find_dimensions(model: VisionTransformer) -> list[UnitGroup]:
     ------
     TypeError
         If ``model`` is no VisionTransformer of the zoo.
+
+    Examples
+    --------
+    >>> [group] = xp.prune.find_dimensions(xp.nn.small_transformer())
+    >>> group.name, group.size
+    ('patches', 32)
     """
     each = np.arange(_checked(model).patches.out_channels)[:, None]
     members = []
@@ -96,7 +114,7 @@ def find_dimensions(model: VisionTransformer) -> list[UnitGroup]:
     return [UnitGroup("patches", len(each), tuple(members), CHANNELS)]
 
 
-def transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: set[str]) -> list[UnitGroup]:
+def _transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: set[str]) -> list[UnitGroup]:
     """The dimensions, then heads and neurons block by block; the arguments are those of :func:`find_units`."""
     with torch.no_grad():
         model(*example) if isinstance(example, tuple | list) else model(example)
@@ -105,7 +123,7 @@ def transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: s
     return [group for group in sorted(groups, key=lambda group: order[group.name]) if not _produced(group) & ignore]
 
 
-def refuse_hidden(model: nn.Module) -> None:
+def _refuse_hidden(model: nn.Module) -> None:
     """Refuse a model whose attention keeps its weights to itself; ValueError names the layer."""
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
@@ -145,10 +163,10 @@ def _member(model: nn.Module, name: str, role: str, index: np.ndarray, prefix: s
     return Member(full, type(module).__name__, role, axes, row.counts, index.size, index)
 
 
-class Heads(Channels):
+class _Heads(_Channels):
     """Heads of attention: slices that the layer behind the attention reads."""
 
     name, words = "heads", "attention heads"
 
 
-HEADS = KINDS.add(Heads())
+HEADS = KINDS.add(_Heads())

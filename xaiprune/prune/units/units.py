@@ -16,10 +16,10 @@ from torch import nn
 
 from ...nn import VisionTransformer
 from .channels import CHANNELS
-from .dependency import raw_groups, trace
+from .dependency import _raw_groups, _trace
 from .groups import Member, UnitGroup
 from .layers import block_size, layer_of
-from .transformer import refuse_hidden, transformer_units
+from .transformer import _refuse_hidden, _transformer_units
 
 
 def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[UnitGroup]:
@@ -50,20 +50,27 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     ValueError
         If ``example`` does not run through the model, a layer cannot be traced or is of a type that cannot be
         cut (the message names it), or a name in ``ignore`` does not exist.
+
+    Examples
+    --------
+    The first layer's channels go together with the second's inputs; the second makes the output, so that its own stay:
+
+    >>> xp.find_units(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.zeros(1, 2))
+    [UnitGroup('0', 3 units, 2 layers)]
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
-    refuse_hidden(model)
+    _refuse_hidden(model)
     ignore = {ignore} if isinstance(ignore, str) else set(ignore)
     names = {name for name, _ in model.named_modules()}
     if unknown := sorted(ignore - names):
         raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
     if isinstance(model, VisionTransformer):
-        return transformer_units(model, example, ignore)
-    graph, names, outputs, grouped = trace(model, example)
+        return _transformer_units(model, example, ignore)
+    graph, names, outputs, grouped = _trace(model, example)
     order = {name: position for position, name in enumerate(names.values())}
     groups = []
-    for raw in raw_groups(graph):
+    for raw in _raw_groups(graph):
         produced = [item.dep.target for item in raw if graph.is_out_channel_pruning_fn(item.dep.handler)]
         if outputs.isdisjoint(produced) and not {names.get(node.module) for node in produced} & ignore:
             parts = sorted(_parts(graph, raw, names, grouped), key=lambda part: order[part[0].module])

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from ...units import ANY, BLOCKS, CHANNELS, HEADS, MEMORY, WEIGHTS
 from . import attribution, formulas, heads, statistics, weights
-from .ablation import ablation
-from .evidence import CRITERIA, Criterion, Evidence, at_random
+from .ablation import _ablation
+from .evidence import CRITERIA, Criterion, Evidence, _at_random
 from .yeom import YEOM
 
 _OWNED, _READ = "over every slice that the unit owns", "summed over all places where the unit is read"
 
 for _row in (
-    Criterion("l1", {ANY: formulas.norm(1)}, f"sum of |w| {_OWNED}"),
-    Criterion("l2", {ANY: formulas.norm(2)}, f"norm of w {_OWNED}"),
-    Criterion("magnitude", {ANY: formulas.norm(2)}, "the same as l2"),
-    Criterion("bn-scale", {CHANNELS: statistics.batch_norm_scale}, "mean |scale| of the group's batch normalisations"),
-    Criterion("activation", {ANY: formulas.activation}, f"mean over images of |a| {_READ}", reads="data"),
-    Criterion("variance", {CHANNELS: statistics.variance}, f"over images and positions, {_READ}", reads="data"),
+    Criterion("l1", {ANY: formulas._norm(1)}, f"sum of |w| {_OWNED}"),
+    Criterion("l2", {ANY: formulas._norm(2)}, f"norm of w {_OWNED}"),
+    Criterion("magnitude", {ANY: formulas._norm(2)}, "the same as l2"),
+    Criterion("bn-scale", {CHANNELS: statistics._batch_norm_scale}, "mean |scale| of the group's batch normalisations"),
+    Criterion("activation", {ANY: formulas._activation}, f"mean over images of |a| {_READ}", reads="data"),
+    Criterion("variance", {CHANNELS: statistics._variance}, f"over images and positions, {_READ}", reads="data"),
     Criterion(
         "gradient",
         {CHANNELS: attribution.gradient, WEIGHTS: attribution.weight_gradient},
@@ -30,13 +30,13 @@ for _row in (
     ),
     Criterion(
         "taylor",
-        {ANY: formulas.taylor, WEIGHTS: weights.taylor, MEMORY: formulas.shrinking},
+        {ANY: formulas._taylor, WEIGHTS: weights._taylor, MEMORY: formulas._shrinking},
         f"loss: mean over images of |d|, d = a x gradient {_READ}",
         reads="gradients",
     ),
     Criterion(
         "fisher",
-        {ANY: formulas.fisher, WEIGHTS: weights.fisher},
+        {ANY: formulas._fisher, WEIGHTS: weights._fisher},
         "loss: half the mean over images of d squared, with taylor's d",
         reads="gradients",
     ),
@@ -50,8 +50,8 @@ for _row in (
         Criterion(name, {CHANNELS: attribution.relevance(name)}, f"relevance by the composite {name}", "gradients")
         for name in ("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus")
     ),
-    Criterion("attention-entropy", {HEADS: heads.entropy}, "log T less the entropy of a row, in nats", reads="data"),
-    Criterion("confidence", {HEADS: heads.confidence}, "largest weight of a row", reads="data"),
+    Criterion("attention-entropy", {HEADS: heads._entropy}, "log T less the entropy of a row, in nats", reads="data"),
+    Criterion("confidence", {HEADS: heads._confidence}, "largest weight of a row", reads="data"),
     Criterion(
         "integrated gradients",
         {CHANNELS: attribution.integrated_gradients},
@@ -59,11 +59,11 @@ for _row in (
         reads="gradients",
     ),
     Criterion("shapley", {CHANNELS: attribution.shapley}, "loss taken off, mean over 10 orders", reads="data"),
-    Criterion("ablation", {BLOCKS: ablation, MEMORY: ablation}, "loss gained by its absence", reads="data"),
+    Criterion("ablation", {BLOCKS: _ablation, MEMORY: _ablation}, "loss gained by its absence", reads="data"),
     Criterion("obd", {WEIGHTS: weights.obd}, "loss: h w^2 / 2, h on the Hessian's diagonal", reads="gradients"),
     Criterion("obs", {WEIGHTS: weights.obs}, "loss gained at its turn, the others answering", reads="gradients"),
-    Criterion("random", {ANY: at_random}, "uniform in [0, 1)"),
+    Criterion("random", {ANY: _at_random}, "uniform in [0, 1)"),
 ):
     CRITERIA.add(_row)
 
-__all__ = ["CRITERIA", "YEOM", "Criterion", "Evidence"]
+__all__ = ["CRITERIA", "YEOM", "Criterion", "Evidence", "attribution"]

@@ -9,7 +9,7 @@ from ...units import Plan
 from .evidence import Evidence
 
 
-def ablation(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _ablation(evidence: Evidence) -> dict[str, torch.Tensor]:
     """What the loss rises by when the unit alone is masked, at one pass over the data each."""
     found = {}
     with torch.no_grad():

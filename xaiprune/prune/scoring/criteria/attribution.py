@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....curvature import per_sample
+from ....curvature import gradient_moments
 from ....data import batches
 from ....explain import explained_output
 from ....explain.relevance import Composite, modified_gradients
 from ...applying import gated_by
 from .evidence import Evidence
-from .formulas import losses, products, values
+from .formulas import _losses, _products, _values
 
 #: Points on the path of integrated gradients, and random orders of Shapley's sampling.
 STEPS, ORDERS = 10, 10
@@ -45,7 +45,7 @@ def relevance(composite: Composite | str) -> Callable:
 
     def function(evidence: Evidence) -> dict[str, torch.Tensor]:
         with modified_gradients(evidence.model, composite):
-            found = values(evidence, _answers, products)
+            found = _values(evidence, _answers, _products)
         return _shares({name: relevance.abs().mean(0) for name, relevance in found.items()})
 
     return function
@@ -53,7 +53,7 @@ def relevance(composite: Composite | str) -> Callable:
 
 def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of the loss's gradient with respect to the unit, summed over all places."""
-    found = values(evidence, losses(evidence), lambda parts, loss: torch.autograd.grad(loss, parts))
+    found = _values(evidence, _losses(evidence), lambda parts, loss: torch.autograd.grad(loss, parts))
     return {name: each.abs().mean(0) for name, each in found.items()}
 
 
@@ -76,7 +76,7 @@ def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
         mine, total = replace(evidence, groups=(group,)), 0.0
         for point, weight in zip((points + 1) / 2, weights / 2):
             with gated_by(evidence.model, [group], {group.name: torch.full((group.size,), float(point))}):
-                total = total + weight / point * values(mine, _answers, products)[group.name]
+                total = total + weight / point * _values(mine, _answers, _products)[group.name]
         found[group.name] = total
     return found
 
@@ -126,7 +126,7 @@ def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
 def weight_gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of the loss's gradient with respect to the weight."""
     names = [group.name for group in evidence.groups]
-    found = per_sample.gradient_moments(evidence.model, evidence.data, evidence.loss, power=1, names=names)
+    found = gradient_moments(evidence.model, evidence.data, evidence.loss, power=1, names=names)
     return {name: found[name].flatten() for name in names}
 
 

@@ -37,7 +37,7 @@ class Evidence:
 
 
 #: ``Evidence -> {group name: tensor of shape (units,)}``.
-Rule = Callable[[Evidence], dict[str, torch.Tensor]]
+_Rule = Callable[[Evidence], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,12 +64,13 @@ class Criterion:
     --------
     >>> def by_place(evidence):
     ...     return {group.name: torch.arange(group.size) for group in evidence.groups}
-    >>> Criterion("place", {"channels": by_place, "blocks": by_place}).ranks(KINDS["weights"])
+    >>> criterion = xp.prune.Criterion("place", {"channels": by_place, "blocks": by_place})
+    >>> criterion.ranks(xp.prune.KINDS["weights"])
     False
     """
 
     name: str
-    rules: Mapping[UnitKind | str, Rule]
+    rules: Mapping[UnitKind | str, _Rule]
     description: str = ""
     reads: str = "weights"
 
@@ -83,7 +84,7 @@ class Criterion:
         rules = {KINDS.find(kind, "rules"): rule for kind, rule in self.rules.items()}
         object.__setattr__(self, "rules", rules)
 
-    def rule_for(self, kind: UnitKind) -> Rule | None:
+    def rule_for(self, kind: UnitKind) -> _Rule | None:
         """The rule that ranks units of a kind.
 
         Parameters
@@ -117,7 +118,7 @@ class Criterion:
 
     def __call__(self, evidence: Evidence) -> dict[str, torch.Tensor]:
         """Scores of all groups; ValueError if there is a kind of unit that the criterion does not rank."""
-        shared: dict[Rule, list[UnitGroup]] = {}
+        shared: dict[_Rule, list[UnitGroup]] = {}
         for group in evidence.groups:
             rule = self.rule_for(group.kind)
             if rule is None:
@@ -140,7 +141,7 @@ class Criterion:
 CRITERIA: Registry[Criterion] = Registry("a criterion", Criterion)
 
 
-def asking(method: str) -> Callable[[Rule], Rule]:
+def _asking(method: str) -> Callable[[_Rule], _Rule]:
     """Mark a rule that asks the kind of the units for a method, and ranks the kinds that give it.
 
     Parameters
@@ -153,14 +154,14 @@ def asking(method: str) -> Callable[[Rule], Rule]:
         Of the rule, which it gives back.
     """
 
-    def mark(rule: Rule) -> Rule:
+    def mark(rule: _Rule) -> _Rule:
         rule.asks = method
         return rule
 
     return mark
 
 
-def at_random(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _at_random(evidence: Evidence) -> dict[str, torch.Tensor]:
     """A control: uniform random numbers, the same for the same seed.
 
     Parameters

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from ...applying import per_image
-from .evidence import Evidence, Rule, asking
+from .evidence import Evidence, _asking, _Rule
 
 
-def norm(power: int) -> Rule:
+def _norm(power: int) -> _Rule:
     """Norm of all weights that a unit owns.
 
     Parameters
@@ -34,7 +34,7 @@ def norm(power: int) -> Rule:
     def size(name: str, weight: torch.Tensor) -> torch.Tensor:
         return weight.abs().pow(power)
 
-    @asking("owned")
+    @_asking("owned")
     def rule(evidence: Evidence) -> dict[str, torch.Tensor]:
         model = evidence.model
         return {group.name: group.kind.owned(model, group, size) ** (1 / power) for group in evidence.groups}
@@ -42,8 +42,8 @@ def norm(power: int) -> Rule:
     return rule
 
 
-@asking("replaced")
-def activation(evidence: Evidence) -> dict[str, torch.Tensor]:
+@_asking("replaced")
+def _activation(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images of the size of a unit's activation, summed over all places.
 
     Parameters
@@ -58,12 +58,12 @@ def activation(evidence: Evidence) -> dict[str, torch.Tensor]:
     def run(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return model(images)
 
-    found = values(evidence, run, lambda parts, _: [part.abs() for part in parts])
+    found = _values(evidence, run, lambda parts, _: [part.abs() for part in parts])
     return {name: each.mean(0) for name, each in found.items()}
 
 
-@asking("replaced")
-def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
+@_asking("replaced")
+def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     """First-order change of the loss when the unit goes: mean over images of the size of the gate's derivative.
 
     As in Molchanov et al. 2017 (arXiv 1611.06440).
@@ -76,12 +76,12 @@ def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     -------
     dict of str to torch.Tensor
     """
-    found = values(evidence, losses(evidence), products)
+    found = _values(evidence, _losses(evidence), _products)
     return {name: derivative.abs().mean(0) for name, derivative in found.items()}
 
 
-@asking("replaced")
-def fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
+@_asking("replaced")
+def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Second-order change of the loss: half the mean over images of the gate's squared derivative.
 
     The empirical Fisher of a gate on the unit, as in Theis et al. 2018 (arXiv 1801.05787).
@@ -94,12 +94,12 @@ def fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
     -------
     dict of str to torch.Tensor
     """
-    found = values(evidence, losses(evidence), products)
+    found = _values(evidence, _losses(evidence), _products)
     return {name: derivative.square().mean(0) / 2 for name, derivative in found.items()}
 
 
-@asking("owned")
-def shrinking(evidence: Evidence) -> dict[str, torch.Tensor]:
+@_asking("owned")
+def _shrinking(evidence: Evidence) -> dict[str, torch.Tensor]:
     """First-order change of the loss when all weights of a unit shrink together: ``|sum of w x gradient|``.
 
     The gradient is that of the mean loss over all images, at once; in a memory it has come back through all steps.
@@ -124,7 +124,7 @@ def shrinking(evidence: Evidence) -> dict[str, torch.Tensor]:
     return {group.name: group.kind.owned(evidence.model, group, product).abs() for group in evidence.groups}
 
 
-def values(evidence: Evidence, run: Callable, products: Callable) -> dict[str, torch.Tensor]:
+def _values(evidence: Evidence, run: Callable, products: Callable) -> dict[str, torch.Tensor]:
     """Per image and unit, the sum of a product over all places.
 
     Parameters
@@ -141,7 +141,7 @@ def values(evidence: Evidence, run: Callable, products: Callable) -> dict[str, t
     return per_image(evidence.model, evidence.groups, evidence.data, run, products)
 
 
-def losses(evidence: Evidence) -> Callable:
+def _losses(evidence: Evidence) -> Callable:
     """The sum over images of their own losses, as what runs.
 
     Parameters
@@ -156,7 +156,7 @@ def losses(evidence: Evidence) -> Callable:
     return lambda model, inputs, targets: evidence.loss(model, inputs, targets) * len(inputs)
 
 
-def products(parts: list[torch.Tensor], result: torch.Tensor) -> list[torch.Tensor]:
+def _products(parts: list[torch.Tensor], result: torch.Tensor) -> list[torch.Tensor]:
     """Activation times gradient; zero where the result does not depend on a part.
 
     Parameters

@@ -13,7 +13,7 @@ from ....explain import watching_attention
 from .evidence import Evidence
 
 
-def entropy(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _entropy(evidence: Evidence) -> dict[str, torch.Tensor]:
     """How far a head is from looking everywhere alike: log T less the mean entropy of its T rows, in nats."""
 
     def sharpness(weights: torch.Tensor) -> torch.Tensor:
@@ -23,7 +23,7 @@ def entropy(evidence: Evidence) -> dict[str, torch.Tensor]:
     return _of_heads(evidence, sharpness)
 
 
-def confidence(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _confidence(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Mean over images and tokens of a head's largest weight (Voita et al. 2019, arXiv 1905.09418)."""
     return _of_heads(evidence, lambda weights: weights.amax(-1).mean(-1))
 

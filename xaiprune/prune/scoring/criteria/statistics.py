@@ -11,7 +11,7 @@ from ....graph import BATCH_NORMS, reading
 from .evidence import Evidence
 
 
-def batch_norm_scale(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _batch_norm_scale(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Size of the scale of a unit's batch normalisation, as in Liu et al. 2017 (arXiv 1708.06519).
 
     The mean over all the group's batch normalisations, and over the unit's slices of each.
@@ -34,7 +34,7 @@ def batch_norm_scale(evidence: Evidence) -> dict[str, torch.Tensor]:
     return found
 
 
-def variance(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _variance(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Variance of a unit's activation over images and positions, summed over the places where it is read.
 
     A unit that never varies is a constant, and the layers that read it could take it into their biases.

@@ -6,24 +6,24 @@ from __future__ import annotations
 
 import torch
 
-from ....curvature import hessian, per_sample
+from ....curvature import gradient_moments, hessian_diagonal
 from .. import obd_obs
 from .evidence import Evidence
 
 
-def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     """First-order change of the loss when the weight goes: ``|w| mean_n |g_n|``, with g_n the gradient of image n."""
     return _scaled(evidence, power=1, factor=1)
 
 
-def fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Second-order change of the loss: ``w^2 mean_n g_n^2 / 2``, the empirical Fisher for the Hessian's diagonal."""
     return _scaled(evidence, power=2, factor=0.5)
 
 
 def obd(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Optimal Brain Damage, ``h w^2 / 2`` with the Hessian's diagonal by Hutchinson's estimator (100 probes)."""
-    diagonal = hessian.hessian_diagonal(
+    diagonal = hessian_diagonal(
         evidence.model, evidence.data, evidence.loss, probes=100, names=_names(evidence), seed=evidence.seed
     )
     return _flat(obd_obs.obd(evidence.model, diagonal).values)
@@ -37,7 +37,7 @@ def obs(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 def _scaled(evidence: Evidence, power: int, factor: float) -> dict[str, torch.Tensor]:
     names, weights = _names(evidence), _weights(evidence)
-    moments = per_sample.gradient_moments(evidence.model, evidence.data, evidence.loss, power=power, names=names)
+    moments = gradient_moments(evidence.model, evidence.data, evidence.loss, power=power, names=names)
     return {name: factor * weights[name].abs().pow(power) * moments[name].flatten() for name in names}
 
 

@@ -23,24 +23,24 @@ from .attribution import logits
 from .evidence import Criterion, Evidence
 
 
-def weight(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _weight(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Sum of the sizes of the incoming weights, as a share of the layer's total."""
     modules = {group.name: evidence.model.get_submodule(group.name) for group in evidence.groups}
     return {name: _share(module.weight.detach().abs().sum(1)) for name, module in modules.items()}
 
 
-def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Size of the loss's gradient, over the layer's Euclidean norm."""
     return {name: _unit((gradient.sum(0)).abs()) for name, (_, gradient) in _produced(evidence, _loss).items()}
 
 
-def taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Size of output x gradient, over the layer's Euclidean norm."""
     found = _produced(evidence, _loss).items()
     return {name: _unit((value * gradient).sum(0).abs()) for name, (value, gradient) in found}
 
 
-def lrp(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _lrp(evidence: Evidence) -> dict[str, torch.Tensor]:
     """Relevance of the label's logit, only positive weights counting, as a share of the layer's total.
 
     The sign stays, as in the authors' code: where a layer has no activation function, what speaks against the answer
@@ -49,7 +49,7 @@ def lrp(evidence: Evidence) -> dict[str, torch.Tensor]:
     return {name: _share(values) for name, values in _relevance(evidence).items()}
 
 
-def lrp_sizes(evidence: Evidence) -> dict[str, torch.Tensor]:
+def _lrp_sizes(evidence: Evidence) -> dict[str, torch.Tensor]:
     """The same without its sign."""
     return {name: _share(values.abs()) for name, values in _relevance(evidence).items()}
 
@@ -86,10 +86,10 @@ YEOM: Registry[Criterion] = Registry(
     "a criterion",
     Criterion,
     [
-        Criterion("weight", {CHANNELS: weight}),
-        Criterion("gradient", {CHANNELS: gradient}, reads="gradients"),
-        Criterion("taylor", {CHANNELS: taylor}, reads="gradients"),
-        Criterion("lrp", {CHANNELS: lrp}, reads="gradients"),
-        Criterion("lrp, sizes", {CHANNELS: lrp_sizes}, reads="gradients"),
+        Criterion("weight", {CHANNELS: _weight}),
+        Criterion("gradient", {CHANNELS: _gradient}, reads="gradients"),
+        Criterion("taylor", {CHANNELS: _taylor}, reads="gradients"),
+        Criterion("lrp", {CHANNELS: _lrp}, reads="gradients"),
+        Criterion("lrp, sizes", {CHANNELS: _lrp_sizes}, reads="gradients"),
     ],
 )

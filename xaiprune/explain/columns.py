@@ -1,0 +1,100 @@
+"""What explanations add to the scorecard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ..measure import Column
+from .drift import drift_from, drift_value
+from .faithful import curves
+from .methods import METHODS, Method
+from .sanity import gate
+from .target import _check_request
+
+
+def drift_columns(
+    original: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None = None,
+    *,
+    method: Method | str = "integrated gradients",
+    share: float = 0.1,
+    seed: int = 0,
+) -> dict[Column, Callable[[nn.Module], float]]:
+    """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
+
+    The method first has to pass the sanity gate on the original; if it does not, the titles of the columns say so.
+
+    Parameters
+    ----------
+    original : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``; a few hundred are enough.
+    targets : torch.Tensor, optional
+        What is explained; default the original's own answers.
+    method : Method or str
+        Or a key of ``METHODS``.
+    share : float
+        Which part of the pixels counts as the highest.
+    seed : int
+        Of the gate's controls.
+
+    Returns
+    -------
+    dict of Column to callable
+        Each a function of a model.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+    >>> images = torch.rand(12, 1, 8, 8)
+    >>> columns = xp.explain.drift_columns(model, images, method="saliency")
+    >>> [round(measured(model), 3) for measured in columns.values()][:2]  # of the model itself: nothing moved
+    [0.0, 0.0]
+    """
+    method = METHODS.find(method, "method")
+    images, targets = _check_request(original, images, targets)
+    compared = drift_from(original, images, targets, method=method, share=share)
+    verdict = gate(original, images, targets, [method], seed=seed)[method.name]
+    label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
+
+    def own(model: nn.Module) -> float:
+        return curves(model, images, targets, method(model, images, targets), seed=seed).faithfulness.mean().item()
+
+    def changed(model: nn.Module) -> float:
+        return compared(model).top.quantile(0.5).item()
+
+    return {
+        drift_column(label): lambda model: drift_value(compared, model),
+        Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
+        Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
+    }
+
+
+def drift_column(method: str = "") -> Column:
+    """The scorecard's column for :attr:`Drift.value`.
+
+    Parameters
+    ----------
+    method : str
+        What stands in the title, in brackets.
+
+    Returns
+    -------
+    Column
+
+    Examples
+    --------
+    >>> column = xp.explain.drift_column("saliency")
+    >>> column.title, column.format(0.12345)
+    ('drift of heatmaps (saliency)', '0.123')
+    """
+    return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"
