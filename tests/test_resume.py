@@ -413,3 +413,20 @@ def made(number):
 def test_equal_values_have_equal_fingerprints(one, same, other):
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
     assert " at 0x" not in fingerprint(one)
+
+
+@pytest.mark.parametrize("function", [fit, tune])
+def test_a_resumed_student_has_the_same_patches_hidden(function, tmp_path, interrupted):
+    """The objective is made anew, as in another process: what it hides depends on the step alone."""
+
+    def call(model, **more):
+        given = {"train": SPLITS["train"], "loss": taught(teacher(), {"relevance": 1.0, "soft targets": 1.0}), **LEARN}
+        given |= {} if function is fit else {"validation": SPLITS["validation"]}
+        function(model, **given, **more)
+        return model.state_dict()
+
+    whole, broken = call(network()), network()
+    with interrupted(8):  # in the third epoch of three batches
+        call(broken, resume=tmp_path / "run")
+    again = call(broken, resume=tmp_path / "run")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
