@@ -54,7 +54,7 @@ def dynamic_figures() -> list[Figure]:
         print(f"{method:<42}", *(f"{mean[method][column]:>8.3f}" for column in columns))
     print()
     whole, figures = accuracy(zoo.load(routes.MODEL), fashion_mnist("test")), []
-    image = fashion_mnist("test", 1).images
+    image = fashion_mnist("test", 1).inputs
     began = measure.macs(routes.pruned.load_pruned(0), image) / measure.macs(zoo.load(routes.MODEL), image)
     for method in (*TOLD, routes.COSTLY):
         ours, static = mean[method], mean[routes.BESIDE[method]]
@@ -81,7 +81,7 @@ def speed_figures(repeats: int) -> list[Figure]:
     for method in TOLD:
         way = routes.METHODS[method]
         model, others["static"] = routes.routed(way, 0), routes.smaller(0, way.mean)
-        ways, times = dynamic.route_latencies(model, test.images, others, repeats=repeats)
+        ways, times = dynamic.route_latencies(model, test.inputs, others, repeats=repeats)
         print(method)
         for name, took in times.items():
             print(f"  {name:<24}{took.median:7.3f} ms")
@@ -112,7 +112,7 @@ def recipe_figures(repeats: int) -> list[Figure]:
         print(f"{row['step']:<75}", *(f"{key} {row[key]:.3f}" for key in ("size", "latency", "accuracy", "drift")))
     print()
     model, test = zoo.load(recipes.MODEL), fashion_mnist("test")
-    image = test.images[:1]
+    image = test.inputs[:1]
     small = pipeline.load_stage(model, files.data_dir() / "checkpoints" / recipes.STAGE, image).model
     whole = Frozen(model, image)
     times = measure.latencies({"whole": whole, "small": small}, image, repeats=repeats, runtime="ONNX Runtime")
@@ -133,7 +133,7 @@ def dask_figures() -> list[Figure]:
     cuts, and is sent to workers with what it remembers: every run gets a new one. It travels with every chunk, images
     and all, so that chunks are of two seconds.
     """
-    model, images = zoo.load("mnist-autoencoder"), mnist("validation", 1000).images
+    model, images = zoo.load("mnist-autoencoder"), mnist("validation", 1000).inputs
     scores = prune.score(model, prune.find_units(model, images[:1]), "l2")
     new = functools.partial(SoftProblem, model, scores, images, 0.5, 0.05)
     keys = [tuple(map(int, row)) for row in combinations(new(), 8)]

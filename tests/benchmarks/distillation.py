@@ -91,10 +91,10 @@ def factor_figures() -> list[Figure]:
     """How near the soft term's gradient is to its limit, for students before and after training."""
     test = mnist("test", 2000)
     with torch.no_grad():
-        told = zoo.load(sweep.TEACHER)(test.images)
+        told = zoo.load(sweep.TEACHER)(test.inputs)
         spread = told.std(1).mean().item()
-        given = {"an untrained student": zoo.dense(sweep.SMALL)(test.images)}
-        given["LeNet-300-100"] = zoo.load("lenet-300-100")(test.images)
+        given = {"an untrained student": zoo.dense(sweep.SMALL)(test.inputs)}
+        given["LeNet-300-100"] = zoo.load("lenet-300-100")(test.inputs)
     print(f"standard deviation of the teacher's logits: {spread:.1f}")
     figures = []
     for name, logits in given.items():

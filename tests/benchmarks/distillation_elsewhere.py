@@ -33,9 +33,9 @@ BOTH = {"loss": {"soft targets": 1.0, "hints": 1.0, "relevance": 1.0}, "layers":
 
 def pruned() -> nn.Module:
     """MobileNet without a quarter of every layer's channels, its statistics counted anew."""
-    model, images = zoo.load(MODEL), fashion_mnist("calibration", 1).images
+    model, images = zoo.load(MODEL), fashion_mnist("calibration", 1).inputs
     model = prune.cut(model, prune.plan(prune.score(model, prune.find_units(model, images), "l2"), ratio=0.25))
-    return prune.recalibrate(model, fashion_mnist("train", 1000).images)
+    return prune.recalibrate(model, fashion_mnist("train", 1000).inputs)
 
 
 def pruned_transformer() -> nn.Module:
@@ -48,7 +48,7 @@ def pruned_transformer() -> nn.Module:
 def quantized() -> nn.Module:
     """MobileNet with weights in 3 bits and activations in 4, its steps to be learned."""
     model = zoo.load(MODEL)
-    seen = quantize.calibrate(model, fashion_mnist("calibration", 256).images)
+    seen = quantize.calibrate(model, fashion_mnist("calibration", 256).inputs)
     return quantize.learnable(quantize.simulate(model, seen, Config(Format(3), Format(4, "affine", "mse"))))
 
 

@@ -68,7 +68,7 @@ def said(copies: str, evidence: bool = False, name: str = MODEL) -> distill.Tran
 @functools.cache
 def compared(method: str) -> Callable[[nn.Module], explain.Drift]:
     """Drift from its heatmaps of some test images."""
-    return explain.drift_from(teacher(), fashion_mnist("test", COMPARED).images, method=method)
+    return explain.drift_from(teacher(), fashion_mnist("test", COMPARED).inputs, method=method)
 
 
 def build() -> nn.Module:
@@ -79,16 +79,16 @@ def build() -> nn.Module:
 def judged(student: nn.Module) -> dict:
     """Accuracy, agreement, calibration and robustness on test images, and how alike the heatmaps are."""
     test, validation = fashion_mnist("test"), fashion_mnist("validation")
-    logits, told = predict(student, test.images), predict(teacher(), test.images)
-    fitted = calibration_error.best_temperature(predict(student, validation.images), validation.labels)
+    logits, told = predict(student, test.inputs), predict(teacher(), test.inputs)
+    fitted = calibration_error.best_temperature(predict(student, validation.inputs), validation.targets)
     row = {"test": round(accuracy(student, test), 3)}
     row["agreement"] = round(100 * (logits.argmax(1) == told.argmax(1)).double().mean().item(), 3)
     for name, values in (("ece", logits), ("ece_tempered", logits / fitted)):
-        row[name] = round(calibration_error.expected_calibration_error(values, test.labels), 5)
+        row[name] = round(calibration_error.expected_calibration_error(values, test.targets), 5)
     row["temperature"] = round(fitted, 3)
     some = test.first(SHIFTED)
     for name, level in LEVELS.items():
-        row[name] = round(accuracy(student, Split(SHIFTS[name].images(some.images, level), some.labels)), 3)
+        row[name] = round(accuracy(student, Split(SHIFTS[name].images(some.inputs, level), some.targets)), 3)
     for method in ("lrp", "occlusion"):
         found = compared(method)(student)
         row[method] = round(found.rank.mean().item(), 4)
@@ -99,7 +99,7 @@ def judged(student: nn.Module) -> dict:
 def student(method: str, seed: int) -> list[dict]:
     """One student, or the teacher itself."""
     if method == "teacher":
-        example = fashion_mnist("test", 1).images
+        example = fashion_mnist("test", 1).inputs
         share = measure.macs(build(), example) / measure.macs(teacher(), example)
         return [{"method": method, "seed": seed, **judged(teacher()), "student_macs": round(share, 4)}]
     seed_everything(seed)

@@ -58,7 +58,7 @@ MODULES = dict.fromkeys(
 
 def errors(model: nn.Module, split: Split) -> int:
     """How many images are not recognized."""
-    return int((predict(model, split.images).argmax(1) != split.labels).sum())
+    return int((predict(model, split.inputs).argmax(1) != split.targets).sum())
 
 
 @functools.cache
@@ -96,18 +96,18 @@ def digits(method: str, copies: str, seed: int) -> list[dict]:
 def omitted(seed: int) -> list[dict]:
     """A student that never saw a 3, and what a bias for it, chosen on validation images, brings back."""
     train = said(whole=False)
-    kept = train.labels != OMITTED
-    others = distill.Transfer(train.images[:, kept], train.labels[kept], train.logits[:, kept])
+    kept = train.targets != OMITTED
+    others = distill.Transfer(train.inputs[:, kept], train.targets[kept], train.logits[:, kept])
     student = student_of(others, STUDENT, seed, **OPTIONS["soft targets"], **TRAINED)
     validation, test = mnist("validation"), mnist("test")
-    bias = best_bias(predict(student, validation.images), validation.labels)
-    logits = predict(student, test.images)
+    bias = best_bias(predict(student, validation.inputs), validation.targets)
+    logits = predict(student, test.inputs)
     rows = []
     for name, added in (("as taught", 0.0), ("bias corrected", bias)):
         raised = logits.clone()
         raised[:, OMITTED] += added
-        right = raised.argmax(1) == test.labels
-        threes = right[test.labels == OMITTED]
+        right = raised.argmax(1) == test.targets
+        threes = right[test.targets == OMITTED]
         row = {"seed": seed, "step": name, "errors": int((~right).sum()), "threes": int(threes.sum())}
         rows.append(row | {"of": len(threes), "bias": round(added, 3)})
     return rows

@@ -106,7 +106,7 @@ def said() -> distill.Transfer:
 @functools.cache
 def teacher() -> nn.Module:
     """The unpruned network."""
-    return deploy.Frozen(zoo.load(MODEL), fashion_mnist("calibration", 1).images)
+    return deploy.Frozen(zoo.load(MODEL), fashion_mnist("calibration", 1).inputs)
 
 
 @functools.cache
@@ -114,11 +114,11 @@ def branch(seed: int) -> nn.Module:
     """A branch of a pruned network, trained on the labels of the same copies: the shipped one, or made and kept."""
     trunk = dynamic.split_at(pruned.load_pruned(seed), LAYER).trunk
     with torch.no_grad():
-        channels = trunk(fashion_mnist("calibration", 1).images).shape[1]
+        channels = trunk(fashion_mnist("calibration", 1).inputs).shape[1]
     with contextlib.suppress(FileNotFoundError):
         return zoo.load_weights(dynamic.Branch(channels, CLASSES), BRANCH, seed)
-    start, images, settings = time.perf_counter(), said().images, {"epochs": 6, "seed": seed}
-    copies = Split(images.flatten(0, 1), said().labels.repeat(len(images)))
+    start, images, settings = time.perf_counter(), said().inputs, {"epochs": 6, "seed": seed}
+    copies = Split(images.flatten(0, 1), said().targets.repeat(len(images)))
     made = dynamic.fit_branch(trunk, copies, classes=CLASSES, progress=False, **settings)
     facts = {"name": BRANCH, "command": COMMAND, "data": "fashion_mnist", "train_images": IMAGES, "copies": COPIES}
     facts |= {"of": f"{pruned.PRUNED}-seed{seed}", "behind": LAYER, **settings, "metric": ACCURACY.name}
@@ -134,16 +134,16 @@ def smaller(seed: int, mean: float = MEAN) -> nn.Module:
     model, calibration = pruned.load_pruned(seed), fashion_mnist("calibration")
     scores, costs = pruned.ranked(model, calibration)
     chosen = prune.plan(scores, cost_target=mean, costs=costs, round_to=ROUND_TO)
-    return prune.recalibrate(prune.cut(model, chosen), calibration.images)
+    return prune.recalibrate(prune.cut(model, chosen), calibration.inputs)
 
 
 def routed(way: Way, seed: int) -> Dynamic:
     """A dynamic one of at most the operations of the static one of its mean, on average; not yet tuned."""
     model, calibration, validation = pruned.load_pruned(seed), fashion_mnist("calibration"), fashion_mnist("validation")
-    goal = measure.macs(smaller(seed, way.mean), validation.images[:1])
+    goal = measure.macs(smaller(seed, way.mean), validation.inputs[:1])
     (trunk, whole), early = dynamic.split_at(model, LAYER), branch(seed)
-    logits = predict(nn.Sequential(trunk, early), validation.images)
-    sure, image = logits.softmax(1).amax(1), validation.images[:1]
+    logits = predict(nn.Sequential(trunk, early), validation.inputs)
+    sure, image = logits.softmax(1).amax(1), validation.inputs[:1]
     with torch.no_grad():
         features = trunk(image)
     first, rest = measure.macs(trunk, image) + measure.macs(early, features), measure.macs(whole, features)
@@ -183,19 +183,19 @@ def row(method: str, seed: int) -> list[dict]:
             alone = [Dynamic(model.trunk, model.branch, [tail], everything, 1.0) for tail in model.tails]
             for network in [model] if way.own else alone:
                 dynamic.tune_tails(network, teacher(), said(), seed=seed, **TUNED)
-    original, image = zoo.load(MODEL), test.images[:1]
+    original, image = zoo.load(MODEL), test.inputs[:1]
     whole = measure.macs(original, image)
     found = {"method": method, "seed": seed}
     if isinstance(way, Static):
         spent = dict.fromkeys(("mean", "worst"), measure.macs(model, image))
         found |= {"left": 0.0}
     else:
-        spent = dynamic.route_macs(model, test.images)
-        found |= {"left": round(model.shares(test.images)[dynamic.EXIT], 4), "sets": [list(s) for s in model.sets]}
+        spent = dynamic.route_macs(model, test.inputs)
+        found |= {"left": round(model.shares(test.inputs)[dynamic.EXIT], 4), "sets": [list(s) for s in model.sets]}
         found |= {"threshold": round(model.threshold, 5), "branch": early_accuracy(model, test)}
     found |= {"macs": round(spent["mean"] / whole, 4), "worst": round(spent["worst"] / whole, 4)}
     found |= {"validation": round(accuracy(model, validation), 3), "test": round(accuracy(model, test), 3)}
-    drift = explain.drift(original, model, test.images[:COMPARED], method="occlusion")
+    drift = explain.drift(original, model, test.inputs[:COMPARED], method="occlusion")
     return [found | {"drift": round(1 - drift.rank.median().item(), 4)}]
 
 

@@ -85,7 +85,7 @@ def conservation_figures() -> list[Figure]:
             parameter.data.zero_()
     worst = 0.0
     for composite in ("epsilon 0", "gamma 0.25", "z-plus", COMPOSITE):
-        _, ledger = relevance.propagate(model, split.images, model(split.images).argmax(1), composite=composite)
+        _, ledger = relevance.propagate(model, split.inputs, model(split.inputs).argmax(1), composite=composite)
         worst = max(worst, ((ledger.inputs - ledger.output).abs() / ledger.output.abs()).max().item())
     figures = [Figure("LRP without biases: conservation error, worst of 4 composites", 1e-4, worst, "<=")]
     for name, kind in itertools.product(("resnet18", "densenet121", "mobilenet_v2"), (torch.float32, torch.float64)):
@@ -210,12 +210,12 @@ def wrong_reason_figures() -> list[Figure]:
     suspect = explain.relevance_mass(explain.lrp(misled, *training, batch_size=500), tag) > 0.1
     retrained = trained(explain.decorrelate(training, suspect, tag))
     calibration = data.mnist("calibration")
-    others = Split(*(part[calibration.labels != 8] for part in calibration))
-    absent = Split(others.images, torch.full_like(others.labels, 8))
-    present = absent._replace(images=explain.add_tag(others.images, torch.ones(len(others.labels), dtype=torch.bool)))
-    units = find_units(misled, test.images[:1])
+    others = Split(*(part[calibration.targets != 8] for part in calibration))
+    absent = Split(others.inputs, torch.full_like(others.targets, 8))
+    present = absent._replace(inputs=explain.add_tag(others.inputs, torch.ones(len(others.targets), dtype=torch.bool)))
+    units = find_units(misled, test.inputs[:1])
     pruned = cut(misled, plan(contrast_scores(misled, units, present, absent), k=4))
-    eights = Split(*(part[test.labels == 8][:200] for part in explain.tag_class(test, 8, "own")))
+    eights = Split(*(part[test.targets == 8][:200] for part in explain.tag_class(test, 8, "own")))
     rows = []
     for model in (misled, retrained, pruned):
         row = {name: accuracy(model, explain.tag_class(test, 8, where)) for name, where in explain.TESTS.items()}

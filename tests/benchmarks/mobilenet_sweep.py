@@ -23,6 +23,7 @@ from xaiprune.explain import drift_from
 from xaiprune.measure import accuracy
 from xaiprune.prune import (
     Costs,
+    Cutting,
     ExplanationBudget,
     Plan,
     Scores,
@@ -47,7 +48,7 @@ SUBSET = 10_000
 
 #: The shipped models: whole blocks first, then widths in steps.
 BLOCKS = 5
-HEADLINE = {"target": 0.45, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 16}
+HEADLINE = {"cost_target": 0.45, "steps": 2, "schedule": "iterative", "epochs": 1, "last_epochs": 16}
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
@@ -109,11 +110,11 @@ def pruned(seed: int) -> list[dict]:
     """
     start = time.perf_counter()
     model, calibration, validation, test = splits()
-    units, blocks = (find(model, calibration.images[:1]) for find in (find_units, find_blocks))
+    units, blocks = (find(model, calibration.inputs[:1]) for find in (find_units, find_blocks))
     shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS)
     shallow = Plan(tuple(units + blocks), shallow.removed)
-    shorter = recalibrate(cut(model, shallow), calibration.images)
-    budgeted = held_plan(shorter, HEADLINE["target"], calibration, validation)
+    shorter = recalibrate(cut(model, shallow), calibration.inputs)
+    budgeted = held_plan(shorter, HEADLINE["cost_target"], calibration, validation)
     closed = set(budgeted["rows"][-1]["closed"])
 
     def rescale(scores: Scores, costs: Costs) -> Scores:
@@ -125,8 +126,8 @@ def pruned(seed: int) -> list[dict]:
         validation,
         calibration=calibration,
         criterion="taylor",
-        rescale=rescale,
-        loss=distill.distillation_loss(deploy.Frozen(model, calibration.images)),
+        cutting=Cutting(rescale=rescale, round_to=16),
+        loss=distill.distillation_loss(deploy.Frozen(model, calibration.inputs)),
         lr=3e-3,
         augment=flip_and_shift,
         seed=seed,
@@ -145,8 +146,8 @@ def held_plan(model: nn.Module, target: float, calibration: Split, validation: S
     """Taylor by ranks within a budget: half of the drift that the ranking's own plan spends before it is tuned."""
     scores, costs = ranked(model, calibration)
     plain = plan(scores, cost_target=target, costs=costs, round_to=16)
-    judged = Split(validation.images[:JUDGED], validation.labels[:JUDGED])
-    spent = ExplanationBudget(model, judged, max_drift=1.0).spent(recalibrate(cut(model, plain), calibration.images))
+    judged = Split(validation.inputs[:JUDGED], validation.targets[:JUDGED])
+    spent = ExplanationBudget(model, judged, max_drift=1.0).spent(recalibrate(cut(model, plain), calibration.inputs))
     budget = ExplanationBudget(model, judged, max_drift=spent["drift"] / 2)
     done = prune_within_budget(
         model,
@@ -154,7 +155,7 @@ def held_plan(model: nn.Module, target: float, calibration: Split, validation: S
         costs,
         target,
         budget,
-        recover=lambda smaller: recalibrate(smaller, calibration.images[:400]),
+        recover=lambda smaller: recalibrate(smaller, calibration.inputs[:400]),
         round_to=16,
     )
     found = {"plan": done.plan, "bound": budget.max_drift, "reached": done.reached}
@@ -163,9 +164,9 @@ def held_plan(model: nn.Module, target: float, calibration: Split, validation: S
 
 def ranked(model: nn.Module, calibration: Split) -> tuple[Scores, Costs]:
     """Taylor's scores of the widths by ranks, and what each unit costs in operations."""
-    units = find_units(model, calibration.images[:1])
+    units = find_units(model, calibration.inputs[:1])
     scores = score(model, units, "taylor", calibration).normalised("rank")
-    return scores, mac_costs(model, units, calibration.images)
+    return scores, mac_costs(model, units, calibration.inputs)
 
 
 def checkpoint(seed: int):
@@ -187,13 +188,13 @@ def share_of_macs(smaller: nn.Module, model: nn.Module) -> float:
 def criterion_rows(criterion: str, seed: int = 0) -> list[dict]:
     """Validation accuracy of cuts without tuning, the same share of every group; ``seed`` is for random alone."""
     model, calibration, validation, _ = splits()
-    scores = score(model, find_units(model, calibration.images[:1]), criterion, calibration, seed=seed)
+    scores = score(model, find_units(model, calibration.inputs[:1]), criterion, calibration, seed=seed)
     rows = []
     for ratio in RATIOS:
         smaller = cut(model, plan(scores, ratio=ratio, scope="uniform"))
         row = {"criterion": criterion, "seed": seed, "ratio": ratio, "macs": share_of_macs(smaller, model)}
         row["cut"] = round(accuracy(smaller, validation), 3)
-        row["recalibrated"] = round(accuracy(recalibrate(smaller, calibration.images), validation), 3)
+        row["recalibrated"] = round(accuracy(recalibrate(smaller, calibration.inputs), validation), 3)
         rows.append(row)
     return rows
 
@@ -201,12 +202,12 @@ def criterion_rows(criterion: str, seed: int = 0) -> list[dict]:
 def peer_row(method: str, seed: int) -> list[dict]:
     """Accuracy at half the operations, before and after the same tuning, of one of our criteria or of a peer."""
     model, calibration, validation, test = splits()
-    drawn = torch.randperm(len(calibration.labels), generator=torch.Generator().manual_seed(seed))[:EVIDENCE]
-    evidence = Split(calibration.images[drawn], calibration.labels[drawn])
+    drawn = torch.randperm(len(calibration.targets), generator=torch.Generator().manual_seed(seed))[:EVIDENCE]
+    evidence = Split(calibration.inputs[drawn], calibration.targets[drawn])
     smaller = (ours_at if method in OURS else peer_at)(model, method, evidence)
     row = {"seed": seed, "method": method, "macs": share_of_macs(smaller, model)}
     row |= {"cut": round(accuracy(smaller, validation), 3), "cut, test": round(accuracy(smaller, test), 3)}
-    recalibrate(smaller, evidence.images)
+    recalibrate(smaller, evidence.inputs)
     row["recalibrated"] = round(accuracy(smaller, validation), 3)
     row["recalibrated, test"] = round(accuracy(smaller, test), 3)
     tune(smaller, subset(), validation, seed=seed, **TUNING)
@@ -215,12 +216,12 @@ def peer_row(method: str, seed: int) -> list[dict]:
 
 def ours_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
     """Cut to the same operations by one of our criteria."""
-    units = find_units(model, evidence.images[:1])
+    units = find_units(model, evidence.inputs[:1])
     scores = score(model, units, method.partition(",")[0], evidence)
     how = OURS[method]
     scope = "uniform" if how is None else "global"
     scores = scores if how is None else scores.normalised(how)
-    return cut(model, plan(scores, cost_target=PEERS_AT, costs=mac_costs(model, units, evidence.images), scope=scope))
+    return cut(model, plan(scores, cost_target=PEERS_AT, costs=mac_costs(model, units, evidence.inputs), scope=scope))
 
 
 def peer_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
@@ -250,16 +251,16 @@ def _gradients(model: nn.Module, name: str, evidence: Split) -> list[torch.Tenso
     """What Taylor and Hessian importance read of each parameter: the mean gradient, or its square by images."""
     found = [torch.zeros_like(parameter) for parameter in model.parameters()]
     size = 1 if name.startswith("GroupHessian") else 200
-    for images, labels in zip(evidence.images.split(size), evidence.labels.split(size)):
+    for images, labels in zip(evidence.inputs.split(size), evidence.targets.split(size)):
         value = classification_loss(model, images, labels)
         gradients = torch.autograd.grad(value, list(model.parameters()))
         for total, gradient in zip(found, gradients):
             if name == "GroupHessian":
                 total.copy_(gradient.square())  # what remains of accumulate_grad
             elif name == "GroupHessian mended":
-                total += gradient.square() / len(evidence.labels)
+                total += gradient.square() / len(evidence.targets)
             else:
-                total += gradient * len(labels) / len(evidence.labels)
+                total += gradient * len(labels) / len(evidence.targets)
     return found
 
 
@@ -277,12 +278,12 @@ def budget_row(method: str, target: float, seed: int) -> list[dict]:
     else:
         scores, costs = ranked(model, calibration)
         chosen = plan(scores, cost_target=target, costs=costs, round_to=16)
-    smaller = recalibrate(cut(model, chosen), calibration.images)
+    smaller = recalibrate(cut(model, chosen), calibration.inputs)
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": round(accuracy(smaller, test), 3)}
-    teacher = deploy.Frozen(model, calibration.images)
+    teacher = deploy.Frozen(model, calibration.inputs)
     loss = classification_loss if method == "labels" else distill.distillation_loss(teacher)
     tune(smaller, subset(), validation, loss=loss, seed=seed, **TUNING)
-    drift = 1 - drift_from(model, test.images[:1000])(smaller).rank
+    drift = 1 - drift_from(model, test.inputs[:1000])(smaller).rank
     save_cut(smaller, chosen, _frontier_file(method, target, seed))
     row |= {"accuracy": round(accuracy(smaller, test), 3), "drift": round(drift.mean().item(), 5)}
     return [row | {"median": round(drift.median().item(), 5), "drifts": [round(d, 4) for d in drift.tolist()]}]
@@ -301,7 +302,7 @@ def timed(rows: list[dict]) -> list[dict]:
     for row in rows:
         key = row["method"], row["target"], row["seed"]
         models[key] = load_cut(zoo.mobilenet, _frontier_file(*key))
-    image = fashion_mnist("calibration").images[:1]
+    image = fashion_mnist("calibration").inputs[:1]
     times = deploy.runtime_latencies(models, image, ["ONNX Runtime"], repeats=60)
     latency = {name: round(times[name, "ONNX Runtime"].median, 4) for name in models}
     whole = {"method": "original", "target": 1.0, "macs": 1.0, "drift": 0.0, "latency": latency["original"]}
@@ -312,7 +313,7 @@ def timed(rows: list[dict]) -> list[dict]:
 def runtime_rows(batch: int) -> list[dict]:
     """Latency of the original and of the first shipped model in every runtime, in ms."""
     models = {"original": zoo.load(MODEL), "pruned": load_pruned(0)}
-    times = deploy.runtime_latencies(models, fashion_mnist("calibration").images[:batch])
+    times = deploy.runtime_latencies(models, fashion_mnist("calibration").inputs[:batch])
     return [
         {"model": name, "runtime": runtime, "batch": batch, "median": round(taken.median, 3)}
         | dict(zip(("low", "high"), (round(value, 3) for value in taken.quartiles)))

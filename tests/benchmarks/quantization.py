@@ -66,7 +66,7 @@ def repair_figures() -> list[Figure]:
 
 def exact_figures() -> list[Figure]:
     """What equalization, a rescaling and folding do to the float model's outputs."""
-    model, images = zoo.load(MODEL), fashion_mnist("calibration", 64).images
+    model, images = zoo.load(MODEL), fashion_mnist("calibration", 64).inputs
     changed = {
         "folding": fold_batch_norm(model),
         "equalization": quantize.equalize(model),
@@ -89,7 +89,7 @@ def agreement_figures() -> list[Figure]:
             some.numpy(), grid.scale.numpy(), grid.zero_point.numpy(), getattr(onnx.TensorProto, kind)
         )
         differ[bits] += int((grid(some).numpy() != theirs).sum())
-    seen = quantize.calibrate(zoo.load(MODEL), fashion_mnist("calibration", 128).images, bins=128)
+    seen = quantize.calibrate(zoo.load(MODEL), fashion_mnist("calibration", 128).inputs, bins=128)
     apart = {"percentile": 0.0, "entropy": 0.0}
     for statistics_of in seen.values():
         counts, edges = statistics_of.counts.numpy().astype(np.int64), statistics_of.edges.numpy()
@@ -148,7 +148,7 @@ def print_tables() -> None:
 def integer_figures(quick: bool) -> list[Figure]:
     """int8 in ONNX Runtime against the fastest float runtime: latency, file, accuracy on the whole test set."""
     model, test = zoo.load(MODEL), fashion_mnist("test", 2000 if quick else None)
-    images = fashion_mnist("calibration", sweep.CALIBRATED_ON).images
+    images = fashion_mnist("calibration", sweep.CALIBRATED_ON).inputs
     files, whole, figures = sweep.integers(model, images), accuracy(model, test), []
     for name, file in files.items():
         if name != "float":
@@ -169,7 +169,7 @@ def integer_figures(quick: bool) -> list[Figure]:
 
 def calibration_figures(repeats: int) -> list[Figure]:
     """Time of one calibrating pass over 512 images against the plain forward passes, range search apart."""
-    model, images = zoo.load(MODEL), fashion_mnist("calibration", 512).images
+    model, images = zoo.load(MODEL), fashion_mnist("calibration", 512).inputs
     times: dict[str, list[float]] = {}
 
     def timed(name: str, run) -> None:
@@ -194,7 +194,7 @@ def calibration_figures(repeats: int) -> list[Figure]:
 def explorer_figures(moves: int) -> list[Figure]:
     """What follows a slider of the CalibrationExplorer."""
     explorer = CalibrationExplorer(
-        zoo.load(MODEL), fashion_mnist("calibration", 256).images, fashion_mnist("validation", 100), stops=()
+        zoo.load(MODEL), fashion_mnist("calibration", 256).inputs, fashion_mnist("validation", 100), stops=()
     )
     layers = explorer.controls["layer"].options
     settings = (

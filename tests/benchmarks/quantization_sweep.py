@@ -75,13 +75,13 @@ def eight_bit_steps(model: nn.Module, images: torch.Tensor) -> dict[str, nn.Modu
 def repair() -> list[dict]:
     """Collapse and repair at 8 bits, and what rounding can do at 4 and 3: whole test set."""
     model, test = zoo.load(MODEL), fashion_mnist("test")
-    images = fashion_mnist("train", CALIBRATED_ON).images
+    images = fashion_mnist("train", CALIBRATED_ON).inputs
     rows = [{"bits": 32, "step": "float", "test": accuracy(model, test)}]
     plain = quantize.simulate(model, quantize.calibrate(model, images), both(8))
     rows.append({"bits": 8, "step": "as shipped", "test": accuracy(plain, test)})
     for name, net in eight_bit_steps(model, images).items():
         rows.append({"bits": 8, "step": name, "test": accuracy(net, test)})
-    equal, many = quantize.equalize(model), fashion_mnist("train", ROUNDED_ON).images
+    equal, many = quantize.equalize(model), fashion_mnist("train", ROUNDED_ON).inputs
     for bits in (4, 3):
         for start, net in (("", model), ("equalized, ", equal)):
             nearest = quantize.simulate(net, {}, weights_only(bits))
@@ -138,7 +138,7 @@ def images_of(kind: str, count: int, seed: int) -> torch.Tensor:
     pool = mnist("train", 20_000) if kind == "digits" else fashion_mnist("train", 20_000)
     if kind == "noise":
         return torch.rand(count, 1, 28, 28, generator=generator)
-    images = pool.images[pool.labels == seed] if kind == "one class" else pool.images
+    images = pool.inputs[pool.targets == seed] if kind == "one class" else pool.inputs
     return images[torch.randperm(len(images), generator=generator)[:count]]
 
 
@@ -149,7 +149,7 @@ def calibration_set(kind: str, count: int, seed: int) -> list[dict]:
     rows = []
     for calibrator in ("min-max", "mse"):
         quantized = quantize.simulate(model, seen, Config(None, Format(SET_BITS, "affine", calibrator)))
-        drift = explain.drift(model, quantized, validation.images[:100], method="lrp")
+        drift = explain.drift(model, quantized, validation.inputs[:100], method="lrp")
         row = {"kind": kind, "count": count, "seed": seed, "calibrator": calibrator}
         row |= {"accuracy": round(accuracy(quantized, validation), 2), "rank": round(drift.rank.mean().item(), 4)}
         rows.append(row)
@@ -159,7 +159,7 @@ def calibration_set(kind: str, count: int, seed: int) -> list[dict]:
 def trained(weight_bits: int, activation_bits: int) -> list[dict]:
     """Learned steps, tuned for two epochs on 20,000 images: before and after, whole test set."""
     model, test = zoo.load(MODEL), fashion_mnist("test")
-    seen = quantize.calibrate(model, fashion_mnist("train", CALIBRATED_ON).images)
+    seen = quantize.calibrate(model, fashion_mnist("train", CALIBRATED_ON).inputs)
     config = Config(Format(weight_bits), Format(activation_bits, "affine", "mse"))
     quantized = quantize.simulate(model, seen, config)
     better, start = quantize.learnable(quantized), time.perf_counter()
@@ -179,7 +179,7 @@ def integers(model: nn.Module, images: torch.Tensor) -> dict[str, bytes]:
 
 def runtime_rows(batch: int, repeats: int) -> list[dict]:
     """Latency in ms in float and in 8 bits, one runtime after another; inside of one, models take turns."""
-    model, images = zoo.load(MODEL), fashion_mnist("train", CALIBRATED_ON).images
+    model, images = zoo.load(MODEL), fashion_mnist("train", CALIBRATED_ON).inputs
     example = images[:batch]
     ready = {name: {"float": deploy.prepare(model, example, name)} for name in deploy.RUNTIMES}
     ready["ONNX Runtime"] = {name: deploy.runnable(file) for name, file in integers(model, images).items()}

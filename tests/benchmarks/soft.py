@@ -124,7 +124,7 @@ def search_figures(rows: list[dict]) -> list[Figure]:
 def agreement_figures(plans: int) -> list[Figure]:
     """Largest difference between mask and cut."""
     generator = np.random.default_rng(0)
-    model, digits = zoo.load(soft_sweep.MODEL), data.mnist("validation", 8).images
+    model, digits = zoo.load(soft_sweep.MODEL), data.mnist("validation", 8).inputs
     scores = score(model, find_units(model, digits[:1]), "l2")
     worst = max(
         cut_error(model, plan(scores, coefficients={g.name: generator.random() for g in scores.groups}), digits)
@@ -168,10 +168,10 @@ def speed_figures(repeats: int) -> list[Figure]:
 def explorer_milliseconds(moves: int) -> float:
     """95th percentile of what follows a slider: compute, draw, encode."""
     model, validation = zoo.load(soft_sweep.MODEL), data.mnist("validation", soft_sweep.IMAGES)
-    units = find_units(model, validation.images[:1])
+    units = find_units(model, validation.inputs[:1])
     scores = score(model, units, "fisher", data.mnist("calibration"), loss=reconstruction_loss)
     frontier = [{"method": "descend", "sparsity": rho, "psnr": 20 - 10 * rho} for rho in soft_sweep.CURVE]
-    explorer = CoefficientExplorer(model, scores, validation.images, frontier)
+    explorer = CoefficientExplorer(model, scores, validation.inputs, frontier)
     generator, sliders = np.random.default_rng(0), list(explorer.controls["coefficients"].controls.values())
     settings = [(sliders[move % len(sliders)], "value", round(generator.random(), 2)) for move in range(moves)]
     return percentile_95(setattr, settings)

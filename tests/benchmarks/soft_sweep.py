@@ -34,7 +34,7 @@ def stored() -> list[dict]:
 def problem_factory(seed: int, images: int = IMAGES):
     """The model of a training seed, and a function that makes its problem for a sparsity."""
     model = zoo.load(MODEL, seed)
-    validation = data.mnist("validation", images).images
+    validation = data.mnist("validation", images).inputs
     units = find_units(model, validation[:1])
     calibration = data.mnist("calibration")
     by = {

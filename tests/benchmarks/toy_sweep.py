@@ -40,7 +40,7 @@ def net(name: str, seed: int) -> nn.Module:
 def rows_of(name: str, seed: int, sizes: tuple[int, ...], draws: int = DRAWS, criteria=None) -> list[dict]:
     """Training accuracy after 1,000 of the 3,000 hidden neurons are gone, for fresh reference samples in every draw."""
     model, points = net(name, seed), samples.toy(name)
-    units = find_units(model, points.images[:1])
+    units = find_units(model, points.inputs[:1])
     found = reference_draws(
         model,
         units,

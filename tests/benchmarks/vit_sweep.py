@@ -71,7 +71,7 @@ MODULES = {
 def units_and_costs(model: nn.Module) -> tuple[list[UnitGroup], Costs]:
     """Heads and neurons, and what they cost in operations."""
     units = find_heads(model) + find_neurons(model)
-    return units, mac_costs(model, units, fashion_mnist("calibration", 1).images)
+    return units, mac_costs(model, units, fashion_mnist("calibration", 1).inputs)
 
 
 def planned(method: str, seed: int) -> Plan:
@@ -137,7 +137,7 @@ def even_masks(weight: float, seed: int) -> list[dict]:
     """A plan for the biased model, by masks learned without the bias, and what it does on validation images."""
     model, known, validation = zoo.load(BIASED), fashion_mnist("train", EVEN_ON), fashion_mnist("validation")
     units = find_neurons(model)
-    costs = mac_costs(model, units, known.images[:1])
+    costs = mac_costs(model, units, known.inputs[:1])
     masks = learn_masks(
         model,
         units,

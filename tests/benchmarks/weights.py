@@ -118,7 +118,7 @@ def small_net() -> tuple[nn.Module, Split]:
     model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 16), nn.Tanh(), nn.Linear(16, 10))
     fit(model, data.mnist("train", 10_000), classification_loss, epochs=5, lr=1e-2, progress=False)
     calibration = data.mnist("calibration")
-    return model.double().eval(), Split(calibration.images.double(), calibration.labels)
+    return model.double().eval(), Split(calibration.inputs.double(), calibration.targets)
 
 
 def hessian_by_func(model: nn.Module, split: Split) -> torch.Tensor:
@@ -129,7 +129,7 @@ def hessian_by_func(model: nn.Module, split: Split) -> torch.Tensor:
     def value(vector: torch.Tensor) -> torch.Tensor:
         parts = vector.split([shape.numel() for shape in shapes.values()])
         tensors = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
-        return nn.functional.cross_entropy(torch.func.functional_call(model, tensors, (split.images,)), split.labels)
+        return nn.functional.cross_entropy(torch.func.functional_call(model, tensors, (split.inputs,)), split.targets)
 
     return torch.func.hessian(value)(flat)
 
@@ -177,7 +177,7 @@ def surgery_error() -> float:
 
 def fisher_error(model: nn.Module, split: Split) -> float:
     """Largest relative error of the Fisher's diagonal against a loop over images, over parameters and batch sizes."""
-    some, parameters = Split(split.images[:100], split.labels[:100]), dict(model.named_parameters())
+    some, parameters = Split(split.inputs[:100], split.targets[:100]), dict(model.named_parameters())
     loop = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for image, label in zip(*some):
         value = classification_loss(model, image[None], label[None])
@@ -233,7 +233,7 @@ def threshold_milliseconds(moves: int) -> float:
 def curvature_milliseconds(moves: int) -> float:
     """95th percentile of what follows a choice of weights, on the small net with 1,000 images."""
     model, split = small_net()
-    model, split = model.float(), Split(split.images.float(), split.labels)
+    model, split = model.float(), Split(split.inputs.float(), split.targets)
     diagonal = curvature.hessian_diagonal(model, split, classification_loss, probes=30)
     explorer = CurvatureExplorer(model, split, diagonal, "2.weight")
     places = np.random.default_rng(0).permutation(784)[:moves].tolist()
@@ -251,7 +251,7 @@ def scan_seconds() -> float:
 
 def ledger() -> str:
     """What zeros are worth on this machine."""
-    model, images = zoo.load(sweep.MODEL), data.mnist("validation", 64).images
+    model, images = zoo.load(sweep.MODEL), data.mnist("validation", 64).inputs
     lines = ["zeros on this machine: LeNet-300-100, batch 64, median ms"]
     for ratio in (0.5, 0.9, 0.99):
         pruned = cut(model, plan(score(model, find_weights(model), "l1"), ratio=ratio))

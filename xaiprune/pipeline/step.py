@@ -45,11 +45,11 @@ class Work:
     Attributes
     ----------
     original : nn.Module
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
         "train", "validation" and "calibration".
     metric : Metric
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     seed : int
     unfinished : Path
         File that a training keeps its state in.
