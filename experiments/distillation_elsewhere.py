@@ -1,7 +1,4 @@
-"""The stored runs behind lesson 08 of other uses: after a cut, in few bits, from CNN to transformer, two aims at once.
-
-``stored.make_all`` writes the tables ``distillation_elsewhere`` and ``distillation_both``.
-"""
+"""Tables of lesson 08 on other uses: after a cut, in few bits, from CNN to transformer, two aims at once."""
 
 from __future__ import annotations
 
@@ -10,23 +7,18 @@ from collections.abc import Callable
 
 from torch import nn
 
-from tests.benchmarks import distillation_students as students
 from xaiprune import distill, prune, quantize, zoo
 from xaiprune.data import fashion_mnist
-from xaiprune.measure import accuracy
 from xaiprune.nn import vit
 from xaiprune.quantize import Config, Format
 from xaiprune.training import seed_everything
 
-COMMAND, MODEL, VIT, SEEDS = students.COMMAND, students.MODEL, "vit-fashion-mnist", range(3)
+from . import distillation_students as students
+from .setting import WHOLE, Setting
+from .table import Table
+
+MODEL, VIT, SEEDS = students.MODEL, "vit-fashion-mnist", range(3)
 FILES = (f"{MODEL}-seed0.safetensors", f"{VIT}-seed0.safetensors")
-MODULES = {
-    "distillation_elsewhere": (
-        *("xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover"),
-        *("xaiprune.quantize.training", "xaiprune.zoo.vit"),
-    ),
-    "distillation_both": students.MODULES["distillation_students"],
-}
 #: A student that is asked for features and for evidence, beside those of ``distillation_students``.
 BOTH = {"loss": {"soft targets": 1.0, "hints": 1.0, "relevance": 1.0}, "layers": students.LAYERS, "alpha": 1.0}
 
@@ -75,27 +67,44 @@ PAIRS = (
 )
 
 
-def elsewhere(what: str, how: str, seed: int) -> list[dict]:
+def elsewhere(what: str, how: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """A cut, a quantized or another network, taught on the same images."""
     seed_everything(seed)
     make, name, options = STUDENTS[what]
-    model = make().eval()
-    before = accuracy(model, fashion_mnist("test"))
-    known = students.said("plain", name=name)
-    distill.distill(students.teacher(name), model, known, None, seed=seed, progress=False, **TAUGHT[how], **options)
-    row = {"what": what, "how": how, "seed": seed, "before": round(before, 3)}
-    return [row | {"test": round(accuracy(model, fashion_mnist("test")), 3)}]
+    model, test = make().eval(), at.split(fashion_mnist, "test")
+    row = {"what": what, "how": how, "seed": seed, "before": at.judge(model, test)}
+    known, options = students.said("plain", name=name, at=at), TAUGHT[how] | at.trained(options)
+    distill.distill(students.teacher(name), model, known, None, seed=seed, progress=False, **options)
+    return [row | {"test": at.judge(model, test)}]
 
 
-def both(seed: int) -> list[dict]:
+def both(seed: int, at: Setting = WHOLE) -> list[dict]:
     """A student of a quarter of MobileNet, with hints and relevance."""
     seed_everything(seed)
-    model, known = students.build(), students.said("blended", evidence=True)
-    distill.distill(students.teacher(), model, known, None, seed=seed, **BOTH, **students.TRAINED)
-    return [{"method": "hints and relevance", "seed": seed, **students.judged(model)}]
+    model, known = students.build(), students.said("blended", evidence=True, at=at)
+    distill.distill(students.teacher(), model, known, None, seed=seed, **BOTH, **at.trained(students.TRAINED))
+    return [{"method": "hints and relevance", "seed": seed, **students.judged(model, at)}]
 
 
-def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
-    """The parts of each table: a function and its arguments."""
-    others = [(*pair, seed) for seed, pair in itertools.product(SEEDS, PAIRS)]
-    return {"distillation_both": (both, [(0,), (1,)]), "distillation_elsewhere": (elsewhere, others)}
+TABLES = [
+    Table(
+        "distillation_elsewhere",
+        elsewhere,
+        [(*pair, seed) for seed, pair in itertools.product(SEEDS, PAIRS)],
+        code=("distillation", "quantization-aware training", "recovery", "training", "vision transformers"),
+        checkpoints=FILES,
+        tried=[(*pair, 0) for pair in PAIRS],
+        at=Setting(images=24, training={"epochs": 1, "batch_size": 24}),
+        processes=2,
+    ),
+    Table(
+        "distillation_both",
+        both,
+        [(0,), (1,)],
+        code=students.CODE,
+        checkpoints=FILES,
+        tried=[(0,)],
+        at=Setting(images=12, count=1, training={"epochs": 1, "batch_size": 12}),
+        processes=2,
+    ),
+]

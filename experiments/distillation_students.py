@@ -1,6 +1,6 @@
-"""The stored runs behind lesson 08 with MobileNet as the teacher: students of a quarter of its operations.
+"""The table ``distillation_students`` of lesson 08: students of a quarter of MobileNet's operations.
 
-``stored.make_all`` writes the table ``distillation_students``, and some students of seed 0 as checkpoints.
+Some students of seed 0 are kept as checkpoints.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from torch import nn
 from xaiprune import distill, explain, measure, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import SHIFTS
-from xaiprune.measure import accuracy, calibration_error, predict
+from xaiprune.measure import calibration_error, predict
 from xaiprune.training import flip_and_shift, seed_everything
 from xaiprune.training.augment import flip_shift_and_mix
 
-COMMAND = "python -m tests.benchmarks.distillation --full"
+from .setting import WHOLE, Setting
+from .table import Table
+
 MODEL = "mobilenet-fashion-mnist"
 FILES = (f"{MODEL}-seed0.safetensors",)
 #: Width of the student, for a quarter of the teacher's operations; its images.
@@ -44,14 +46,8 @@ METHODS: dict[str, tuple[dict, str, int]] = {
 SHIPPED = ("labels", "soft targets", "relevance")
 #: Test images on which heatmaps are compared, and those with noise or turned.
 COMPARED, SHIFTED, LEVELS = 500, 2000, {"noise": 0.1, "rotation": 20.0}
-MODULES = {
-    "distillation_students": (
-        "xaiprune.distill",
-        "xaiprune.train",
-        "xaiprune.explain.drift",
-        "xaiprune.measure.calibration_error",
-    )
-}
+#: What the rows depend on, those of ``distillation_both`` too.
+CODE = ("calibration error", "distillation", "drift", "training")
 
 
 @functools.cache
@@ -61,15 +57,16 @@ def teacher(name: str = MODEL) -> nn.Module:
 
 
 @functools.cache
-def said(copies: str, evidence: bool = False, name: str = MODEL) -> distill.Transfer:
+def said(copies: str, evidence: bool = False, name: str = MODEL, at: Setting = WHOLE) -> distill.Transfer:
     """What it says of augmented copies of 10,000 images."""
-    return distill.transfer(teacher(name), fashion_mnist("train", IMAGES), evidence=evidence, **COPIES[copies])
+    images = at.split(fashion_mnist, "train", IMAGES)
+    return distill.transfer(teacher(name), images, evidence=evidence, **COPIES[copies])
 
 
 @functools.cache
-def compared(method: str) -> Callable[[nn.Module], explain.Drift]:
+def compared(method: str, at: Setting) -> Callable[[nn.Module], explain.Drift]:
     """Drift from its heatmaps of some test images."""
-    return explain.drift_from(teacher(), fashion_mnist("test", COMPARED).images, method=method)
+    return explain.drift_from(teacher(), fashion_mnist("test", at.few(COMPARED)).images, method=method)
 
 
 def build() -> nn.Module:
@@ -77,48 +74,56 @@ def build() -> nn.Module:
     return zoo.mobilenet(width=WIDTH).eval()
 
 
-def judged(student: nn.Module) -> dict:
+def judged(student: nn.Module, at: Setting = WHOLE) -> dict:
     """Accuracy, agreement, calibration and robustness on test images, and how alike the heatmaps are."""
-    test, validation = fashion_mnist("test"), fashion_mnist("validation")
+    test, validation = (at.split(fashion_mnist, name) for name in ("test", "validation"))
     logits, told = predict(student, test.images), predict(teacher(), test.images)
     fitted = calibration_error.best_temperature(predict(student, validation.images), validation.labels)
-    row = {"test": round(accuracy(student, test), 3)}
+    row = {"test": at.judge(student, test)}
     row["agreement"] = round(100 * (logits.argmax(1) == told.argmax(1)).double().mean().item(), 3)
     for name, values in (("ece", logits), ("ece_tempered", logits / fitted)):
         row[name] = round(calibration_error.expected_calibration_error(values, test.labels), 5)
     row["temperature"] = round(fitted, 3)
     some = test.first(SHIFTED)
     for name, level in LEVELS.items():
-        row[name] = round(accuracy(student, Split(SHIFTS[name].images(some.images, level), some.labels)), 3)
+        row[name] = at.judge(student, Split(SHIFTS[name].images(some.images, level), some.labels))
     for method in ("lrp", "occlusion"):
-        found = compared(method)(student)
+        found = compared(method, at)(student)
         row[method] = round(found.rank.mean().item(), 4)
         row[f"{method}_overlap"] = round(found.overlap.mean().item(), 4)
     return row
 
 
-def student(method: str, seed: int) -> list[dict]:
+def student(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """One student, or the teacher itself."""
     if method == "teacher":
         example = fashion_mnist("test", 1).images
         share = measure.macs(build(), example) / measure.macs(teacher(), example)
-        return [{"method": method, "seed": seed, **judged(teacher()), "student_macs": round(share, 4)}]
+        return [{"method": method, "seed": seed, **judged(teacher(), at), "student_macs": round(share, 4)}]
     seed_everything(seed)
     model, (options, copies, _) = build(), METHODS[method]
-    known = said(copies, evidence=method == "relevance")
-    distill.distill(teacher(), model, known, None, seed=seed, **options, **TRAINED)
-    row = judged(model)
-    if seed == 0 and method in SHIPPED:
+    known = said(copies, evidence=method == "relevance", at=at)
+    distill.distill(teacher(), model, known, None, seed=seed, **options, **at.trained(TRAINED))
+    row = judged(model, at)
+    if at.whole and seed == 0 and method in SHIPPED:
         name = f"mobilenet-student-{method.replace(' ', '-')}"
         weights = zoo.save_weights(model, name, seed, dtype=torch.float16)
-        facts = {"name": name, "command": COMMAND, "data": "fashion_mnist", "train_images": IMAGES, "seed": seed}
-        facts |= {"metric": "accuracy [%]", "test": round(accuracy(model, fashion_mnist("test")), 3)}
+        facts = {"name": name, "command": TABLES[0].command, "data": "fashion_mnist", "train_images": IMAGES, "seed": seed}
+        facts |= {"metric": "accuracy [%]", "test": row["test"]}
         zoo.save_card(model, weights, facts | {"epochs": TRAINED["epochs"]})
     return [{"method": method, "seed": seed, **row}]
 
 
-def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
-    """The parts of each table: a function and its arguments."""
-    most = max(count for *_, count in METHODS.values())
-    students = [(name, seed) for seed in range(most) for name, (*_, count) in METHODS.items() if seed < count]
-    return {"distillation_students": (student, [("teacher", 0), *students])}
+_SEEDS = range(max(count for *_, count in METHODS.values()))
+TABLES = [
+    Table(
+        "distillation_students",
+        student,
+        [("teacher", 0), *((name, seed) for seed in _SEEDS for name, (*_, count) in METHODS.items() if seed < count)],
+        code=CODE,
+        checkpoints=FILES,
+        tried=[(name, 0) for name in ("teacher", *METHODS)],
+        at=Setting(images=12, count=1, training={"epochs": 1, "batch_size": 6}),
+        processes=2,
+    )
+]
