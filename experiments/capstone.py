@@ -1,40 +1,32 @@
-"""The stored runs behind lesson 10: orders of operations, and MobileNet through a whole recipe.
+"""Tables of lesson 10: orders of operations, and MobileNet through a whole recipe.
 
-``stored.make_all`` writes the tables ``orders`` and ``recipe``, and the recipe's last stage as
-``data/checkpoints/mobilenet-recipe``.
+``recipe`` writes its last stage as ``data/checkpoints/mobilenet-recipe``, too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 from xaiprune import zoo
 from xaiprune.core import files
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.experiments import tables
-from xaiprune.measure import ACCURACY, accuracy
+from xaiprune.measure import ACCURACY
 from xaiprune.pipeline import Budget, Distill, OutOfBudget, Prune, Quantize, Round, Step, Tune, compress, save_stage
 from xaiprune.pipeline.store import KERNELS, WEIGHTS
 
-COMMAND, MODEL, SEEDS = "python -m tests.benchmarks.capstone --full", "mobilenet-fashion-mnist", (0, 1, 2)
+from .setting import WHOLE, Setting
+from .table import Table, unfinished
+
+MODEL, SEEDS = "mobilenet-fashion-mnist", (0, 1, 2)
 FILES = (f"{MODEL}-seed0.safetensors",)
-_TRAINED = ("xaiprune.pipeline.steps", "xaiprune.distill", "xaiprune.train", "xaiprune.prune.recover")
-MODULES = {
-    "orders": _TRAINED,
-    "recipe": (
-        *_TRAINED,
-        "xaiprune.quantize.integer",
-        "xaiprune.runtimes",
-        "xaiprune.measure.latency",
-        "xaiprune.explain.drift",
-    ),
-}
-#: Images that the orders are tried on, so that an order takes minutes.
-IMAGES = 10_000
+#: What the rows of each table depend on.
+CODE = {"orders": ("distillation", "recipe steps", "recovery", "training")}
+CODE["recipe"] = (*CODE["orders"], "drift", "integer kernels", "latency", "runtimes")
+#: Images that the orders are tried on, so that an order takes minutes; and those whose heatmaps are compared.
+IMAGES, EXPLAINED = 10_000, 40
 #: Every order leaves half of every layer's channels in numbers of 4 bits, and has three epochs in all.
 CUT, FEW = Prune(ratio=0.5, scope="uniform"), Round(4)
 HALFWAY = Prune(ratio=0.3, scope="uniform")
@@ -71,56 +63,81 @@ BUDGET = Budget(size=1 / 8, latency=1 / 3, accuracy=1.0, drift=0.3)
 STAGE = "mobilenet-recipe"
 
 
-def folder(table: str, name: str) -> Path:
-    """Where the recipes of a table keep their stages; what other code made is not gone on with."""
-    return files.cache_dir() / "recipes" / tables.code_version(*MODULES[table]) / name
-
-
-def splits(count: int | None = None) -> dict[str, Split]:
+def splits(at: Setting, count: int | None = None) -> dict[str, Split]:
     """What recipes work with."""
-    return {"train": fashion_mnist("train", count)} | {n: fashion_mnist(n) for n in ("validation", "calibration")}
+    counts = {"train": count, "validation": None, "calibration": None}
+    return {name: at.split(fashion_mnist, name, some) for name, some in counts.items()}
 
 
-def order(name: str, seed: int) -> list[dict]:
+def options(at: Setting, seed: int, repeats: int) -> dict:
+    """How recipes are run."""
+    found = {"metric": at.metric, "explained": at.few(EXPLAINED), "seed": seed, "repeats": at.few(repeats)}
+    return found | {"progress": False}
+
+
+def shortened(steps: tuple[Step, ...], at: Setting) -> tuple[Step, ...]:
+    """Steps whose trainings are those of a setting."""
+    return tuple(replaced(step, at) for step in steps)
+
+
+def replaced(step: Step, at: Setting) -> Step:
+    """A step whose training is that of a setting."""
+    known = {field.name for field in dataclasses.fields(step)}
+    return dataclasses.replace(step, **{name: value for name, value in at.training.items() if name in known})
+
+
+def order(name: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """One order of operations."""
     start, model = time.perf_counter(), zoo.load(MODEL)
-    options = {
-        "folder": folder("orders", f"seed{seed}"),  # orders that begin alike share what they begin with
-        "seed": seed,
-        "repeats": 5,
-        "progress": False,
-    }
-    done = compress(model, splits(IMAGES), ORDERS[name], **options)
+    folder = unfinished(f"orders-seed{seed}", CODE["orders"])  # orders that begin alike share what they begin with
+    steps = shortened(ORDERS[name], at)
+    done = compress(model, splits(at, IMAGES), steps, folder=folder, **options(at, seed, repeats=5))
     parameters = sum(p.numel() for p in done.model.parameters())
     row = {"order": name, "seed": seed, "parameters": parameters, "megabytes": round(parameters * FEW.bits / 8e6, 4)}
     row |= {key: round(done.spent[key], 4) for key in ("latency", "accuracy", "drift")}
-    row |= {"test": round(accuracy(done.model, fashion_mnist("test")), 3)}
+    row |= {"test": at.judge(done.model, at.split(fashion_mnist, "test"))}
     return [row | {"minutes": round((time.perf_counter() - start) / 60, 1)}]
 
 
-def recipe(seed: int) -> list[dict]:
+def recipe(seed: int, at: Setting = WHOLE) -> list[dict]:
     """MobileNet through the whole recipe; a row per step."""
     start, model = time.perf_counter(), zoo.load(MODEL)
+    folder, steps = unfinished(STAGE, CODE["recipe"]), shortened(RECIPE, at)
     try:
-        done = compress(model, splits(), RECIPE, BUDGET, folder=folder("recipe", STAGE), seed=seed, progress=False)
+        done = compress(model, splits(at), steps, BUDGET, folder=folder, **options(at, seed, repeats=40))
     except OutOfBudget as error:
         done = error.nearest
-    place, test = files.data_dir() / "checkpoints" / STAGE, fashion_mnist("test")
+    place, test = at.checkpoints / STAGE, at.split(fashion_mnist, "test")
     save_stage(done.stage, place)
     rows = [{key: value if key == "step" else round(value, 4) for key, value in row.items()} for row in done.rows]
-    rows[-1] |= {"test": round(accuracy(done.model, test), 3), "original": round(accuracy(model, test), 3)}
+    rows[-1] |= {"test": at.judge(done.model, test), "original": at.judge(model, test)}
     minutes = round((time.perf_counter() - start) / 60, 1)
-    facts = {"name": STAGE, "command": COMMAND, "of": MODEL, "steps": list(map(repr, RECIPE)), "data": "fashion_mnist"}
-    facts |= {"seed": seed, "metric": ACCURACY.name, "test": rows[-1]["test"], "minutes": minutes}
-    facts["kernels_sha256"] = files.sha256(place / KERNELS)
+    facts = {"name": STAGE, "command": TABLES[-1].command, "of": MODEL, "steps": list(map(repr, RECIPE))}
+    facts |= {"data": "fashion_mnist", "seed": seed, "metric": ACCURACY.name, "test": rows[-1]["test"]}
+    facts |= {"minutes": minutes, "kernels_sha256": files.sha256(place / KERNELS)}
     zoo.save_card(done.model.made_from, place / WEIGHTS, facts)
     return [row | {"seed": seed, "over": json.dumps(done.over), "minutes": minutes} for row in rows]
 
 
-def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
-    """The parts of each table: a function and its arguments."""
-    every = [(name, seed) for seed, name in itertools.product(SEEDS, ORDERS) if seed == 0 or name in SEEDED]
-    return {
-        "orders": (order, every),
-        "recipe": (recipe, [(0,)]),
-    }
+TABLES = [
+    Table(
+        "orders",
+        order,
+        [(name, seed) for seed, name in itertools.product(SEEDS, ORDERS) if seed == 0 or name in SEEDED],
+        code=CODE["orders"],
+        checkpoints=FILES,
+        tried=[(name, 0) for name in ("prune, distil, quantize", "prune, tune on labels, quantize")],
+        at=Setting(images=48, count=4, training={"epochs": 1, "batch_size": 24}),
+        processes=2,
+    ),
+    Table(
+        "recipe",
+        recipe,
+        [(0,)],
+        code=CODE["recipe"],
+        checkpoints=FILES,
+        tried=[(0,)],
+        at=Setting(images=48, count=4, training={"epochs": 1, "batch_size": 24}),
+        processes=2,
+    ),
+]
