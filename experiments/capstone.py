@@ -76,19 +76,16 @@ def options(at: Setting, seed: int, repeats: int) -> dict:
 
 
 def shortened(steps: tuple[Step, ...], at: Setting) -> tuple[Step, ...]:
-    """Steps whose trainings are those of a setting."""
-    return tuple(replaced(step, at) for step in steps)
-
-
-def replaced(step: Step, at: Setting) -> Step:
-    """A step whose training is that of a setting."""
-    known = {field.name for field in dataclasses.fields(step)}
-    return dataclasses.replace(step, **{name: value for name, value in at.training.items() if name in known})
+    """Steps whose numbers are those of a setting."""
+    return tuple(
+        dataclasses.replace(step, **{name: value for name, value in at.training.items() if getattr(step, name, None)})
+        for step in steps
+    )
 
 
 def order(name: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """One order of operations."""
-    start, model = time.perf_counter(), zoo.load(MODEL)
+    start, model = time.perf_counter(), at.network(zoo.load(MODEL))
     folder = unfinished(f"orders-seed{seed}", CODE["orders"])  # orders that begin alike share what they begin with
     steps = shortened(ORDERS[name], at)
     done = compress(model, splits(at, IMAGES), steps, folder=folder, **options(at, seed, repeats=5))
@@ -101,8 +98,8 @@ def order(name: str, seed: int, at: Setting = WHOLE) -> list[dict]:
 
 def recipe(seed: int, at: Setting = WHOLE) -> list[dict]:
     """MobileNet through the whole recipe; a row per step."""
-    start, model = time.perf_counter(), zoo.load(MODEL)
-    folder, steps = unfinished(STAGE, CODE["recipe"]), shortened(RECIPE, at)
+    start, model = time.perf_counter(), at.network(zoo.load(MODEL))
+    folder, steps = unfinished(STAGE, CODE["recipe"]), shortened(at.some(RECIPE), at)
     try:
         done = compress(model, splits(at), steps, BUDGET, folder=folder, **options(at, seed, repeats=40))
     except OutOfBudget as error:
@@ -126,8 +123,8 @@ TABLES = [
         [(name, seed) for seed, name in itertools.product(SEEDS, ORDERS) if seed == 0 or name in SEEDED],
         code=CODE["orders"],
         checkpoints=FILES,
-        tried=[(name, 0) for name in ("prune, distil, quantize", "prune, tune on labels, quantize")],
-        at=Setting(images=48, count=4, training={"epochs": 1, "batch_size": 24}),
+        tried=[("prune, tune on labels, quantize", 0)],
+        at=Setting(images=48, count=3, blocks=2, training={"epochs": 1, "batch_size": 24}),
         processes=2,
     ),
     Table(
@@ -137,7 +134,7 @@ TABLES = [
         code=CODE["recipe"],
         checkpoints=FILES,
         tried=[(0,)],
-        at=Setting(images=48, count=4, training={"epochs": 1, "batch_size": 24}),
+        at=Setting(images=48, count=3, blocks=2, training={"epochs": 1, "batch_size": 24}),
         processes=2,
     ),
 ]

@@ -23,34 +23,34 @@ FILES = (f"{MODEL}-seed0.safetensors", f"{VIT}-seed0.safetensors")
 BOTH = {"loss": {"soft targets": 1.0, "hints": 1.0, "relevance": 1.0}, "layers": students.LAYERS, "alpha": 1.0}
 
 
-def pruned() -> nn.Module:
+def pruned(at: Setting) -> nn.Module:
     """MobileNet without a quarter of every layer's channels, its statistics counted anew."""
-    model, images = zoo.load(MODEL), fashion_mnist("calibration", 1).images
+    model, images = at.network(zoo.load(MODEL)), fashion_mnist("calibration", 1).images
     model = prune.cut(model, prune.plan(prune.score(model, prune.find_units(model, images), "l2"), ratio=0.25))
-    return prune.recalibrate(model, fashion_mnist("train", 1000).images)
+    return prune.recalibrate(model, at.split(fashion_mnist, "train", 1000).images)
 
 
-def pruned_transformer() -> nn.Module:
+def pruned_transformer(at: Setting) -> nn.Module:
     """The transformer without three quarters of its heads and of its neurons."""
     model = zoo.load(VIT)
     units = prune.find_heads(model) + prune.find_neurons(model)
     return prune.cut(model, prune.plan(prune.score(model, units, "l2"), ratio=0.75))
 
 
-def quantized() -> nn.Module:
+def quantized(at: Setting) -> nn.Module:
     """MobileNet with weights in 3 bits and activations in 4, its steps to be learned."""
-    model = zoo.load(MODEL)
-    seen = quantize.calibrate(model, fashion_mnist("calibration", 256).images)
+    model = at.network(zoo.load(MODEL))
+    seen = quantize.calibrate(model, at.split(fashion_mnist, "calibration", 256).images)
     return quantize.learnable(quantize.simulate(model, seen, Config(Format(3), Format(4, "affine", "mse"))))
 
 
 #: What is taught, by whom, and how long.
-STUDENTS: dict[str, tuple[Callable[[], nn.Module], str, dict]] = {
+STUDENTS: dict[str, tuple[Callable[[Setting], nn.Module], str, dict]] = {
     "pruned": (pruned, MODEL, {"epochs": 6, "lr": 1e-3}),
     "pruned transformer": (pruned_transformer, VIT, {"epochs": 3, "lr": 1e-3}),
     "quantized": (quantized, MODEL, {"epochs": 1, "lr": 2e-4, "batch_size": 64}),
-    "transformer": (vit.small_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
-    "transformer with a token": (vit.small_distilled_transformer, MODEL, {"epochs": 10, "lr": 2e-3}),
+    "transformer": (lambda at: vit.small_transformer(), MODEL, {"epochs": 10, "lr": 2e-3}),
+    "transformer with a token": (lambda at: vit.small_distilled_transformer(), MODEL, {"epochs": 10, "lr": 2e-3}),
 }
 #: How, on the same augmented copies: by labels, by what the teacher says, or by its answers alone (as DeiT is).
 TAUGHT: dict[str, dict] = {
@@ -71,18 +71,18 @@ def elsewhere(what: str, how: str, seed: int, at: Setting = WHOLE) -> list[dict]
     """A cut, a quantized or another network, taught on the same images."""
     seed_everything(seed)
     make, name, options = STUDENTS[what]
-    model, test = make().eval(), at.split(fashion_mnist, "test")
+    model, test = make(at).eval(), at.split(fashion_mnist, "test")
     row = {"what": what, "how": how, "seed": seed, "before": at.judge(model, test)}
     known, options = students.said("plain", name=name, at=at), TAUGHT[how] | at.trained(options)
-    distill.distill(students.teacher(name), model, known, None, seed=seed, progress=False, **options)
+    distill.distill(students.teacher(name, at), model, known, None, seed=seed, progress=False, **options)
     return [row | {"test": at.judge(model, test)}]
 
 
 def both(seed: int, at: Setting = WHOLE) -> list[dict]:
     """A student of a quarter of MobileNet, with hints and relevance."""
     seed_everything(seed)
-    model, known = students.build(), students.said("blended", evidence=True, at=at)
-    distill.distill(students.teacher(), model, known, None, seed=seed, **BOTH, **at.trained(students.TRAINED))
+    model, known = students.build(at), students.said("blended", evidence=True, at=at)
+    distill.distill(students.teacher(at=at), model, known, None, seed=seed, **students.trained(BOTH, at))
     return [{"method": "hints and relevance", "seed": seed, **students.judged(model, at)}]
 
 
@@ -94,7 +94,7 @@ TABLES = [
         code=("distillation", "quantization-aware training", "recovery", "training", "vision transformers"),
         checkpoints=FILES,
         tried=[(*pair, 0) for pair in PAIRS],
-        at=Setting(images=24, training={"epochs": 1, "batch_size": 24}),
+        at=Setting(images=24, blocks=3, training={"epochs": 1, "batch_size": 24}),
         processes=2,
     ),
     Table(
@@ -104,7 +104,7 @@ TABLES = [
         code=students.CODE,
         checkpoints=FILES,
         tried=[(0,)],
-        at=Setting(images=12, count=1, training={"epochs": 1, "batch_size": 12}),
+        at=Setting(images=24, count=4, blocks=3, training={"epochs": 2, "batch_size": 12}),
         processes=2,
     ),
 ]

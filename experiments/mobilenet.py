@@ -78,7 +78,7 @@ CODE = ("explanation budget", "recovery", "shrinking")
 
 def splits(at: Setting = WHOLE) -> tuple[nn.Module, Split, Split, Split]:
     """The model, and its calibration, validation and test splits."""
-    return zoo.load(MODEL), *(at.split(fashion_mnist, name) for name in ("calibration", "validation", "test"))
+    return at.network(zoo.load(MODEL)), *(at.split(fashion_mnist, name) for name in ("calibration", "validation", "test"))
 
 
 @functools.cache
@@ -95,7 +95,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
     start = time.perf_counter()
     model, calibration, validation, test = splits(at)
     units, blocks = (find(model, calibration.images[:1]) for find in (find_units, find_blocks))
-    shallow = plan(score(model, blocks, "ablation", calibration), k=at.few(BLOCKS))
+    shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS if at.whole else 1)
     shallow = Plan(tuple(units + blocks), shallow.removed)
     shorter = recalibrate(cut(model, shallow), calibration.images)
     budgeted = held_plan(shorter, HEADLINE["target"], calibration, validation, at)
@@ -187,7 +187,7 @@ def criterion_rows(criterion: str, seed: int, at: Setting = WHOLE) -> list[dict]
 def peer_row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Accuracy at half the operations, before and after the same tuning, of one of our criteria or of a peer."""
     model, calibration, validation, test = splits(at)
-    drawn = torch.randperm(len(calibration.labels), generator=torch.Generator().manual_seed(seed))[:EVIDENCE]
+    drawn = torch.randperm(len(calibration.labels), generator=torch.Generator().manual_seed(seed))[: at.few(EVIDENCE)]
     evidence = Split(calibration.images[drawn], calibration.labels[drawn])
     smaller = (ours_at if method in OURS else peer_at)(model, method, evidence)
     row = {"seed": seed, "method": method, "macs": share_of_macs(smaller, model)}
@@ -320,7 +320,7 @@ _CRITERIA = [(name, 0) for name in CRITERIA if name != "random"] + [("random", s
 _POINTS = [(method, target, 0) for method, target in itertools.product(METHODS, TARGETS)]
 _POINTS += [(method, AT, seed) for method, seed in itertools.product(METHODS[1:], SEEDS[1:])]
 _FILE, _SHIPPED = f"{MODEL}-seed0.safetensors", tuple(f"{PRUNED}-seed{seed}.safetensors" for seed in SEEDS)
-_FEW_STEPS = Setting(images=48, count=8, training={"epochs": 1, "batch_size": 24})
+_FEW_STEPS = Setting(images=48, count=8, blocks=3, training={"epochs": 1, "batch_size": 8})
 TABLES = [
     Table(
         "mobilenet_pruned",
@@ -329,7 +329,7 @@ TABLES = [
         code=CODE,
         checkpoints=(_FILE, *_SHIPPED),
         tried=[(0,)],
-        at=Setting(images=32, count=1, training={"epochs": 1, "last_epochs": 1, "batch_size": 8}),
+        at=Setting(images=256, count=8, blocks=5, training={"epochs": 1, "last_epochs": 1}),
     ),
     Table(
         "mobilenet_runtimes",
@@ -370,6 +370,6 @@ TABLES = [
         ),
         checkpoints=(_FILE,),
         tried=[(name, 0) for name in CRITERIA],
-        at=Setting(images=8, count=1),
+        at=Setting(images=8, count=1, blocks=3),
     ),
 ]

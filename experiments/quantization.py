@@ -58,7 +58,7 @@ def eight_bit_steps(model: nn.Module, images: torch.Tensor) -> dict[str, nn.Modu
 
 def repair(at: Setting = WHOLE) -> list[dict]:
     """Collapse and repair at 8 bits, and what rounding can do at 4 and 3: whole test set."""
-    model, test = zoo.load(MODEL), at.split(fashion_mnist, "test")
+    model, test = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "test")
     images = at.split(fashion_mnist, "train", CALIBRATED_ON).images
     rows = [{"bits": 32, "step": "float", "test": at.judge(model, test)}]
     plain = quantize.simulate(model, quantize.calibrate(model, images), both(8))
@@ -84,7 +84,7 @@ def repair(at: Setting = WHOLE) -> list[dict]:
 @functools.cache
 def measured(at: Setting) -> tuple[dict[str, float], dict[str, float]]:
     """Mean traces of the Hessian and shares of relevance, once for all rows."""
-    model, data = zoo.load(MODEL), at.split(fashion_mnist, "train", TRACED_ON)
+    model, data = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "train", TRACED_ON)
     return quantize.hessian_traces(model, data, probes=at.few(PROBES)), quantize.relevance_shares(model, data)
 
 
@@ -94,7 +94,7 @@ def bits(per_channel: bool, average: int, at: Setting = WHOLE) -> list[dict]:
     The loss is the Hessian's trace times noise, or the share of the relevance times relative noise, or one of the two
     noises alone, as controls.
     """
-    model, test, (traces, shares) = zoo.load(MODEL), at.split(fashion_mnist, "test"), measured(at)
+    model, test, (traces, shares) = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "test"), measured(at)
     sizes = {name: layer.weight.numel() for name, layer in quantize.quantized_layers(model).items()}
     form = Format(8, per_channel=per_channel)
     noise = quantize.noise(model, form)
@@ -128,7 +128,7 @@ def images_of(kind: str, count: int, seed: int, at: Setting = WHOLE) -> torch.Te
 
 def calibration_set(kind: str, count: int, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Accuracy and drift with activations in 4 bits, whose ranges came from these images: validation."""
-    model, validation = zoo.load(MODEL), at.split(fashion_mnist, "validation", 1000)
+    model, validation = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "validation", 1000)
     seen = quantize.calibrate(model, images_of(kind, count, seed, at))
     rows = []
     for calibrator in ("min-max", "mse"):
@@ -142,7 +142,7 @@ def calibration_set(kind: str, count: int, seed: int, at: Setting = WHOLE) -> li
 
 def trained(weight_bits: int, activation_bits: int, at: Setting = WHOLE) -> list[dict]:
     """Learned steps, tuned for two epochs on 20,000 images: before and after, whole test set."""
-    model, test = zoo.load(MODEL), at.split(fashion_mnist, "test")
+    model, test = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "test")
     seen = quantize.calibrate(model, at.split(fashion_mnist, "train", CALIBRATED_ON).images)
     config = Config(Format(weight_bits), Format(activation_bits, "affine", "mse"))
     quantized = quantize.simulate(model, seen, config)
@@ -164,7 +164,7 @@ def integers(model: nn.Module, images: torch.Tensor) -> dict[str, bytes]:
 
 def runtime_rows(batch: int, repeats: int, at: Setting = WHOLE) -> list[dict]:
     """Latency in ms in float and in 8 bits, one runtime after another; inside of one, models take turns."""
-    model, images = zoo.load(MODEL), fashion_mnist("train", CALIBRATED_ON).images
+    model, images = at.network(zoo.load(MODEL)), fashion_mnist("train", CALIBRATED_ON).images
     example = images[:batch]
     ready = {name: {"float": deploy.prepare(model, example, name)} for name in deploy.RUNTIMES}
     ready["ONNX Runtime"] = {name: deploy.runnable(file) for name, file in integers(model, images).items()}
@@ -179,7 +179,7 @@ def runtime_rows(batch: int, repeats: int, at: Setting = WHOLE) -> list[dict]:
 
 def runtime_answers(batch: int, at: Setting) -> list[dict]:
     """In place of times: what the models in 8 bits answer."""
-    model, images = zoo.load(MODEL), at.split(fashion_mnist, "train", CALIBRATED_ON).images
+    model, images = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "train", CALIBRATED_ON).images
     ready = {name: deploy.runnable(file) for name, file in integers(model, images).items()}
     ready["PT2E"] = quantize.pt2e(model, images, images[:batch])
     with torch.no_grad():
@@ -200,15 +200,15 @@ TABLES = [
             *("adaptive rounding", "bias correction", "equalization", "quantization layer by layer"),
         ),
         tried=[()],
-        at=Setting(images=16, count=4),
+        at=Setting(images=32, count=8, blocks=3),
     ),
     _TABLE(
         "quantization_bits",
         bits,
         list(itertools.product((False, True), (3, 4, 5, 6))),
         code=(*_SIMULATED, "mixed precision"),
-        tried=[(False, 4), (True, 4)],
-        at=Setting(images=16, count=2),
+        tried=[(False, 3), (True, 4)],
+        at=Setting(images=32, count=4, blocks=3),
     ),
     _TABLE(
         "quantization_sets",
@@ -216,7 +216,7 @@ TABLES = [
         _SETS,
         code=(*_SIMULATED, "calibration"),
         tried=[(kind, 16, 0) for kind in ("random", "one class", "digits", "noise")],
-        at=Setting(images=64, count=2),
+        at=Setting(images=32, count=4, blocks=3),
     ),
     _TABLE(
         "quantization_training",
@@ -224,7 +224,7 @@ TABLES = [
         [(4, 8), (3, 4)],
         code=(*_SIMULATED, "calibration", "quantization-aware training", "recovery", "training"),
         tried=[(4, 8), (3, 4)],
-        at=Setting(images=48, training={"epochs": 1, "batch_size": 24}),
+        at=Setting(images=48, blocks=3, training={"epochs": 2, "batch_size": 12}),
     ),
     _TABLE(
         "quantization_runtimes",
@@ -232,7 +232,7 @@ TABLES = [
         [(64, 60), (1, 300)],
         code=("integer kernels", "integer kernels of torch", "latency", "runtimes"),
         tried=[(2,)],
-        at=Setting(images=16),
+        at=Setting(images=16, blocks=1),
         probed=runtime_answers,
     ),
 ]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torchvision.models import MobileNetV2
 
 from xaiprune import core, deploy, distill
-from xaiprune.data import Split
+from xaiprune.data import Split, fashion_mnist
 from xaiprune.measure import ACCURACY, Metric, predict
 
 
@@ -25,12 +26,15 @@ class Setting:
         Of each split, at most.
     count : int, optional
         Of what a row goes through, at most: ratios, draws, heatmaps that are compared, repeats.
+    blocks : int, optional
+        Of a MobileNet, from the first on: most of what a probe costs is the number of layers.
     training : mapping
         Options that take the place of a training's own, where it has them, and ``epochs`` and ``batch_size``.
     """
 
     images: int | None = None
     count: int | None = None
+    blocks: int | None = None
     training: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
@@ -49,6 +53,21 @@ class Setting:
     def some(self, values: Sequence) -> Sequence:
         """The last of the values, which are the hardest, or all."""
         return values[-self.few(len(values)) :]
+
+    def network(self, model: nn.Module) -> nn.Module:
+        """A network as it is; in a probe a MobileNet has its first blocks alone, with a head by least squares."""
+        if self.blocks is None or not isinstance(model, MobileNetV2):
+            return model
+        model.features, model.classifier = model.features[: self.blocks + 1], nn.Identity()
+        known = _loaded(fashion_mnist, "train", 200)
+        features = nn.functional.pad(predict(model, known.images).double(), (0, 1), value=1.0)
+        gram, wanted = features.T @ features, 10 * nn.functional.one_hot(known.labels).double()
+        gram.diagonal().mul_(1.01)  # so that the head hardly depends on how the features were rounded
+        weight = torch.linalg.solve(gram, features.T @ wanted).float()
+        head = nn.Linear(len(weight) - 1, weight.shape[1])
+        head.weight.data, head.bias.data = weight[:-1].T.contiguous(), weight[-1]
+        model.classifier = nn.Sequential(nn.Dropout(0.2), head)
+        return model.eval()
 
     def trained(self, options: Mapping) -> dict:
         """Options of a training."""

@@ -51,7 +51,7 @@ def measure(seed: int, rho: float, *, fresh: bool = False, at: Setting = WHOLE) 
     methods |= {f"global {name}": partial(soft.global_ranking, scores=by[name]) for name in by}
     if rho in RHOS:
         table = None if fresh else unfinished(f"grid-{seed}-{rho}.json", CODE)
-        methods["grid"] = partial(soft.grid_search, levels=at.few(LEVELS), table=table)
+        methods["grid"] = partial(soft.grid_search, levels=at.few(LEVELS), table=table, progress=False)
     rows = []
     for method, run in methods.items():
         problem = problem_at(rho)  # a new one each time, so that nothing is remembered

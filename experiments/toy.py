@@ -62,7 +62,7 @@ TABLES = [
             *("reading of models", "reference draws", "relevance propagation", "toy networks", "training"),
         ),
         tried=[(name, 0, 5) for name in SETS],
-        at=Setting(images=200, count=2, training={"epochs": 2}),
+        at=Setting(images=100, count=2, training={"epochs": 2}),
         processes=2,
     )
 ]

@@ -119,7 +119,7 @@ def curve(kind: str, criterion: str, seed: int, at: Setting = WHOLE) -> list[dic
     """Validation accuracy without tuning, at 20 pruning rates."""
     model, evidence = zoo.load(MODEL), at.split(fashion_mnist, "calibration", SCORED_ON)
     scores = score(model, KINDS[kind](model), criterion, evidence, seed=seed)
-    judged, rates = at.split(fashion_mnist, "validation", JUDGED), at.some(RATES)
+    judged, rates = at.split(fashion_mnist, "validation", JUDGED), (0.0, *at.some(RATES[1:]))
     found = rate_curve(model, scores, judged, rates=rates, metric=at.metric)
     row = {"kind": kind, "criterion": criterion, "seed": seed, "a_pr": round(found.a_pr, 3), "top_pr": found.top_pr}
     return [row | {"values": [round(value, 2) for value in found.values]}]
@@ -183,7 +183,7 @@ TABLES = [
             *(("heads", name, 0) for name in (*CRITERIA, *OF_HEADS)),
             *(("neurons", name, 1) for name in ("attnlrp", "fisher", "l2", "activation", "random")),
         ],
-        at=Setting(images=8, count=12),
+        at=Setting(images=8, count=6),
         processes=2,
     ),
     Table(

@@ -90,7 +90,7 @@ TABLES = [
         code=("Hessian", "OBD and OBS", "criteria of weights", "per-sample gradients"),
         checkpoints=FILES,
         tried=[(0,)],
-        at=Setting(images=64, count=1),
+        at=Setting(images=16, count=1),
         processes=2,
     ),
     Table(
@@ -100,7 +100,7 @@ TABLES = [
         code=CODE,
         checkpoints=FILES,
         tried=[(0, "l1"), (0, "random")],
-        at=Setting(images=256, training={"steps": 3, "epochs": 1, "last_epochs": 1, "batch_size": 32}),
+        at=Setting(images=512, training={"steps": 3, "epochs": 1, "last_epochs": 1}),
         processes=2,
     ),
 ]
