@@ -99,7 +99,7 @@ def order(name: str, seed: int, at: Setting = WHOLE) -> list[dict]:
 def recipe(seed: int, at: Setting = WHOLE) -> list[dict]:
     """MobileNet through the whole recipe; a row per step."""
     start, model = time.perf_counter(), at.network(zoo.load(MODEL))
-    folder, steps = unfinished(STAGE, CODE["recipe"]), shortened(at.some(RECIPE), at)
+    folder, steps = unfinished(STAGE, CODE["recipe"]), shortened(RECIPE[-3:] if not at.whole else RECIPE, at)
     try:
         done = compress(model, splits(at), steps, BUDGET, folder=folder, **options(at, seed, repeats=40))
     except OutOfBudget as error:
@@ -134,7 +134,7 @@ TABLES = [
         code=CODE["recipe"],
         checkpoints=FILES,
         tried=[(0,)],
-        at=Setting(images=48, count=3, blocks=2, training={"epochs": 1, "batch_size": 24}),
+        at=Setting(images=48, count=8, blocks=2, training={"epochs": 1, "batch_size": 24}),
         processes=2,
     ),
 ]

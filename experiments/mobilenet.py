@@ -112,6 +112,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
         criterion="taylor",
         rescale=rescale,
         loss=distill.towards(at.teacher(model, calibration.images)),
+        score_loss=classification_loss,
         metric=at.metric,
         lr=3e-3,
         augment=flip_and_shift,

@@ -9,6 +9,7 @@ import time
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from xaiprune import deploy, explain, quantize, zoo
 from xaiprune.data import fashion_mnist, mnist
@@ -179,11 +180,16 @@ def runtime_rows(batch: int, repeats: int, at: Setting = WHOLE) -> list[dict]:
 
 def runtime_answers(batch: int, at: Setting) -> list[dict]:
     """In place of times: what the models in 8 bits answer."""
-    model, images = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "train", CALIBRATED_ON).images
-    ready = {name: deploy.runnable(file) for name, file in integers(model, images).items()}
-    ready["PT2E"] = quantize.pt2e(model, images, images[:batch])
-    with torch.no_grad():
-        return [{"model": name, "logits": run(images[:batch]).flatten().tolist()} for name, run in ready.items()]
+    model, split = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "train", CALIBRATED_ON)
+    ready = {name: deploy.runnable(file) for name, file in integers(model, split.images).items()}
+    ready["PT2E"] = quantize.pt2e(model, split.images, split.images[:batch])
+    rows = []
+    for name, run in ready.items():
+        with torch.no_grad():
+            logits = torch.cat([run(images) for images in split.images.split(batch)])
+        size, loss = logits.square().mean().sqrt(), cross_entropy(logits, split.labels)
+        rows.append({"model": name, "size": round(size.item(), 4), "loss": round(loss.item(), 4)})
+    return rows
 
 
 _SIMULATED = ("calibrators", "grids", "simulated quantization", "statistics of activations")
@@ -231,8 +237,8 @@ TABLES = [
         runtime_rows,
         [(64, 60), (1, 300)],
         code=("integer kernels", "integer kernels of torch", "latency", "runtimes"),
-        tried=[(2,)],
-        at=Setting(images=16, blocks=1),
+        tried=[(32,)],
+        at=Setting(images=64, blocks=3),
         probed=runtime_answers,
     ),
 ]

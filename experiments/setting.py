@@ -35,7 +35,7 @@ class Setting:
     images: int | None = None
     count: int | None = None
     blocks: int | None = None
-    training: Mapping[str, int] = field(default_factory=dict, hash=False)
+    training: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def whole(self) -> bool:
