@@ -42,7 +42,8 @@ def main(words: list[str] | None = None) -> int:
 def _list() -> int:
     for name in tables():
         made = stored.made(name)
-        print(f"{name:<26} {made['seconds']:>6} s, {len(made['probe']['rows']):>2} rows of probe, {stored.state(name)}")
+        state = stored.outdated(name) or "up to date"
+        print(f"{name:<26} {made['seconds']:>6} s, {len(made['probe']['rows']):>2} rows of probe, {state}")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -45,6 +45,7 @@ TEACHERS = {"30-30": (30, 30), "100-100": (100, 100), "300-300": (300, 300)}
 SMOOTHED, WARM = (0.0, 0.1), (1.0, 4.0)
 #: Students of several depths and widths under the shipped teacher.
 DEPTHS, WIDTHS, GRID_SEEDS = (1, 2, 3), (8, 16, 32, 64), range(3)
+
 
 def errors(model: nn.Module, split: Split, at: Setting) -> float:
     """How many images are not recognized; in a probe the loss."""

@@ -104,7 +104,7 @@ TABLES = [
         code=students.CODE,
         checkpoints=FILES,
         tried=[(0,)],
-        at=Setting(images=24, count=4, blocks=3, training={"epochs": 1, "batch_size": 12, "lr": 1e-3}),
+        at=Setting(images=48, count=4, blocks=3, training={"epochs": 1, "batch_size": 24, "lr": 1e-3}),
         tolerance=0.03,
         processes=2,
     ),

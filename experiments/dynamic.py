@@ -209,7 +209,10 @@ def row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     else:
         spent = dynamic.path_macs(model, test.images)
         found |= {"left": round(model.shares(test.images)[dynamic.EXIT], 4), "sets": [list(s) for s in model.sets]}
-        found |= {"threshold": round(model.threshold, 5), "branch": at.judge(nn.Sequential(model.trunk, model.branch), test)}
+        found |= {
+            "threshold": round(model.threshold, 5),
+            "branch": at.judge(nn.Sequential(model.trunk, model.branch), test),
+        }
     found |= {"macs": round(spent["mean"] / whole, 4), "worst": round(spent["worst"] / whole, 4)}
     found |= {"validation": at.judge(model, validation), "test": at.judge(model, test)}
     drift = explain.drift(original, model, test.images[: at.few(COMPARED)], method="occlusion")
@@ -234,6 +237,7 @@ TABLES = [
         tried=[(method, 0) for method in (BRANCH, "static", "exits, tails by class")],
         at=Setting(images=96, count=4, training={"epochs": 1, "batch_size": 8}),
         probed=probed,
+        tolerance=0.03,
         processes=2,
     )
 ]

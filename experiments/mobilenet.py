@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable
 
 import torch
 import torch_pruning as tp
@@ -78,7 +77,9 @@ CODE = ("explanation budget", "recovery", "shrinking")
 
 def splits(at: Setting = WHOLE) -> tuple[nn.Module, Split, Split, Split]:
     """The model, and its calibration, validation and test splits."""
-    return at.network(zoo.load(MODEL)), *(at.split(fashion_mnist, name) for name in ("calibration", "validation", "test"))
+    return at.network(zoo.load(MODEL)), *(
+        at.split(fashion_mnist, name) for name in ("calibration", "validation", "test")
+    )
 
 
 @functools.cache
@@ -330,7 +331,8 @@ TABLES = [
         code=CODE,
         checkpoints=(_FILE, *_SHIPPED),
         tried=[(0,)],
-        at=Setting(images=256, count=8, blocks=5, training={"epochs": 1, "last_epochs": 1}),
+        at=Setting(images=128, count=4, blocks=5, training={"epochs": 1, "last_epochs": 1}),
+        tolerance=0.01,
     ),
     Table(
         "mobilenet_runtimes",
@@ -350,6 +352,7 @@ TABLES = [
         checkpoints=(_FILE,),
         tried=[(method, AT, 0) for method in METHODS],
         at=_FEW_STEPS,
+        tolerance=0.01,
         finish=timed,
     ),
     Table(
@@ -360,6 +363,7 @@ TABLES = [
         checkpoints=(_FILE,),
         tried=[(name, 0) for name in OURS],
         at=_FEW_STEPS,
+        tolerance=0.01,
     ),
     Table(
         "mobilenet_criteria",

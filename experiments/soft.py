@@ -86,6 +86,7 @@ TABLES = [
         checkpoints=tuple(f"{MODEL}-seed{seed}.safetensors" for seed in SEEDS),
         tried=[(0, 0.5)],
         at=Setting(images=8, count=2),
+        tolerance=0.01,
         processes=2,
     )
 ]

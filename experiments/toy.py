@@ -30,9 +30,7 @@ def net(name: str, seed: int, at: Setting = WHOLE) -> nn.Module:
     return model.eval()
 
 
-def rows_of(
-    name: str, seed: int, per_class: int, draws: int = DRAWS, criteria=None, at: Setting = WHOLE
-) -> list[dict]:
+def rows_of(name: str, seed: int, per_class: int, draws: int = DRAWS, criteria=None, at: Setting = WHOLE) -> list[dict]:
     """Training accuracy after 1,000 of the 3,000 hidden neurons are gone, for fresh reference samples in every draw."""
     model, points = net(name, seed, at), at.split(samples.toy, name, 2000)
     units = find_units(model, points.images[:1])

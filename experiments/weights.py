@@ -91,6 +91,7 @@ TABLES = [
         checkpoints=FILES,
         tried=[(0,)],
         at=Setting(images=16, count=1),
+        tolerance=0.01,
         processes=2,
     ),
     Table(
@@ -101,6 +102,7 @@ TABLES = [
         checkpoints=FILES,
         tried=[(0, "l1"), (0, "random")],
         at=Setting(images=512, training={"steps": 3, "epochs": 1, "last_epochs": 1}),
+        tolerance=0.01,
         processes=2,
     ),
 ]
