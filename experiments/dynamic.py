@@ -144,7 +144,7 @@ def made_branch(seed: int, at: Setting) -> nn.Module:
     return dynamic.fit_branch(trunk_of(seed), copies, classes=CLASSES, **options)
 
 
-def smaller(seed: int, mean: float, at: Setting) -> nn.Module:
+def smaller(seed: int, mean: float, at: Setting = WHOLE) -> nn.Module:
     """A static one, cut and not yet tuned."""
     model, calibration = pruned.load_pruned(seed), at.split(fashion_mnist, "calibration")
     scores, costs = pruned.ranked(model, calibration)
@@ -152,7 +152,7 @@ def smaller(seed: int, mean: float, at: Setting) -> nn.Module:
     return prune.recalibrate(prune.cut(model, chosen), calibration.images)
 
 
-def routed(way: Way, seed: int, at: Setting) -> Dynamic:
+def routed(way: Way, seed: int, at: Setting = WHOLE) -> Dynamic:
     """A dynamic one of at most the operations of the static one of its mean, on average; not yet tuned."""
     model = pruned.load_pruned(seed)
     calibration, validation = (at.split(fashion_mnist, name) for name in ("calibration", "validation"))
@@ -209,10 +209,8 @@ def row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     else:
         spent = dynamic.path_macs(model, test.images)
         found |= {"left": round(model.shares(test.images)[dynamic.EXIT], 4), "sets": [list(s) for s in model.sets]}
-        found |= {
-            "threshold": round(model.threshold, 5),
-            "branch": at.judge(nn.Sequential(model.trunk, model.branch), test),
-        }
+        early = nn.Sequential(model.trunk, model.branch)
+        found |= {"threshold": round(model.threshold, 5), "branch": at.judge(early, test)}
     found |= {"macs": round(spent["mean"] / whole, 4), "worst": round(spent["worst"] / whole, 4)}
     found |= {"validation": at.judge(model, validation), "test": at.judge(model, test)}
     drift = explain.drift(original, model, test.images[: at.few(COMPARED)], method="occlusion")

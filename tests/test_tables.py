@@ -221,12 +221,12 @@ def test_every_stored_table_can_be_read(name):
 
 def test_every_stored_table_is_made_by_an_experiment_that_says_the_same_of_it():
     assert sorted(experiments.tables()) == tables.names()
-    for name, table in experiments.tables().items():
+    for name, one in experiments.tables().items():
         made = tables.made(name)
-        assert made["command"] == table.command
-        assert made["code"] == sorted(table.code)
-        assert sorted(made["checkpoints"]) == sorted(table.checkpoints)
-        assert made["probe"]["tolerance"] == table.tolerance
+        assert made["command"] == one.command
+        assert made["code"] == sorted(one.code)
+        assert sorted(made["checkpoints"]) == sorted(one.checkpoints)
+        assert made["probe"]["tolerance"] == one.tolerance
 
 
 @pytest.mark.parametrize("name", tables.names())

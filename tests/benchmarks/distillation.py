@@ -13,8 +13,6 @@ import time
 import torch
 
 from experiments import distillation as sweep
-from experiments import distillation_elsewhere as elsewhere
-from experiments import distillation_students as students
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import distill, zoo
 from xaiprune.data import MNIST_CLASSES, mnist
