@@ -74,9 +74,8 @@ def build(at: Setting = WHOLE) -> nn.Module:
     """The student before training."""
     if at.whole:
         return zoo.mobilenet(width=WIDTH).eval()
-    return dataclasses.replace(at, blocks=2).network(
-        zoo.load(MODEL)
-    )  # an untrained one answers to its input too little
+    # An untrained one would hardly answer to its input.
+    return dataclasses.replace(at, blocks=2).network(zoo.load(MODEL))
 
 
 def judged(student: nn.Module, at: Setting = WHOLE) -> dict:
@@ -119,14 +118,8 @@ def student(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     if at.whole and seed == 0 and method in SHIPPED:
         name = f"mobilenet-student-{method.replace(' ', '-')}"
         weights = zoo.save_weights(model, name, seed, dtype=torch.float16)
-        facts = {
-            "name": name,
-            "command": TABLES[0].command,
-            "data": "fashion_mnist",
-            "train_images": IMAGES,
-            "seed": seed,
-        }
-        facts |= {"metric": "accuracy [%]", "test": row["test"]}
+        facts = {"name": name, "command": TABLES[0].command, "data": "fashion_mnist", "train_images": IMAGES}
+        facts |= {"seed": seed, "metric": "accuracy [%]", "test": row["test"]}
         zoo.save_card(model, weights, facts | {"epochs": TRAINED["epochs"]})
     return [{"method": method, "seed": seed, **row}]
 

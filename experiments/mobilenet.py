@@ -77,9 +77,8 @@ CODE = ("explanation budget", "recovery", "shrinking")
 
 def splits(at: Setting = WHOLE) -> tuple[nn.Module, Split, Split, Split]:
     """The model, and its calibration, validation and test splits."""
-    return at.network(zoo.load(MODEL)), *(
-        at.split(fashion_mnist, name) for name in ("calibration", "validation", "test")
-    )
+    names = ("calibration", "validation", "test")
+    return at.network(zoo.load(MODEL)), *(at.split(fashion_mnist, name) for name in names)
 
 
 @functools.cache
