@@ -99,7 +99,7 @@ def order(name: str, seed: int, at: Setting = WHOLE) -> list[dict]:
 def recipe(seed: int, at: Setting = WHOLE) -> list[dict]:
     """MobileNet through the whole recipe; a row per step."""
     start, model = time.perf_counter(), at.network(zoo.load(MODEL))
-    folder, steps = unfinished(STAGE, CODE["recipe"]), shortened(RECIPE[-3:] if not at.whole else RECIPE, at)
+    folder, steps = unfinished(STAGE, CODE["recipe"]), shortened(RECIPE if at.whole else RECIPE[-3:], at)
     try:
         done = compress(model, splits(at), steps, BUDGET, folder=folder, **options(at, seed, repeats=40))
     except OutOfBudget as error:
