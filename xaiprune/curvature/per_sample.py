@@ -133,7 +133,8 @@ def per_sample_gradients(
     --------
     >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> model = nn.Linear(2, 1, bias=False).eval()
-    >>> found = xp.curvature.per_sample_gradients(model, inputs, torch.zeros(2), lambda model, x, y: model(x).mean(), ["weight"])
+    >>> targets, loss = torch.zeros(2), lambda model, x, y: model(x).mean()
+    >>> found = xp.curvature.per_sample_gradients(model, inputs, targets, loss, ["weight"])
     >>> found["weight"].tolist()
     [[[1.0, 0.0]], [[0.0, 2.0]]]
     """
