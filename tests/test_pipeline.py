@@ -503,7 +503,8 @@ def test_a_recipe_that_cannot_be_carried_out_is_a_trial_and_no_end(model, tmp_pa
 def test_a_search_knows_its_space(model, tmp_path):
     first = search(model, splits(), choices([Prune(cost_target=0.5)]), folder=tmp_path, trials=1, **QUICK)
     other = search(model, splits(), choices([Prune(cost_target=0.8)]), folder=tmp_path, trials=1, **QUICK)
-    assert [found.rows[0]["steps"] for found in (first, other)] == ["[Prune(cost_target=0.5)]", "[Prune(cost_target=0.8)]"]
+    steps = [found.rows[0]["steps"] for found in (first, other)]
+    assert steps == ["[Prune(cost_target=0.5)]", "[Prune(cost_target=0.8)]"]
     search(model, splits(), lambda trial: [Prune(cost_target=0.5)], folder=tmp_path, trials=1, **QUICK)
     with pytest.raises(
         ValueError, match=r"holds trials of another space: \[Prune\(cost_target=0.5\)\]. Give another folder"
