@@ -13,12 +13,12 @@ import hashlib
 import struct
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..core import cache_dir, data_dir, packed, save_atomically, sha256  # noqa: F401
+from ..core import cache_dir, data_dir, save_atomically, sha256, whole
+from .door import Split
 
 SPLITS = ("train", "validation", "calibration", "test")
 #: Images of the original training file that each split gets; the test split is the original test file.
@@ -48,37 +48,6 @@ FILES = {
 _RESTORE = "Restore it with `git checkout -- data`."
 
 
-class Split(NamedTuple):
-    """Images and labels of one split.
-
-    Attributes
-    ----------
-    images : torch.Tensor
-        Shape ``(N, 1, 28, 28)``, float32, values in [0, 1].
-    labels : torch.Tensor
-        Shape ``(N,)``, int64.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    def first(self, count: int) -> Split:
-        """The first images and labels of the split, as ``limit`` gives them when it is loaded.
-
-        Parameters
-        ----------
-        count : int
-
-        Raises
-        ------
-        ValueError
-            If ``count`` is no whole number from 1 to the number of images.
-        """
-        if not _within(count, len(self.images)):
-            raise ValueError(f"count must lie in 1 to {len(self.images)}, the images of the split, got {count}.")
-        return Split(self.images[:count], self.labels[:count])
-
-
 def mnist(split: str, limit: int | None = None) -> Split:
     """Handwritten digits, 28 x 28, ten classes (LeCun, Cortes, Burges; CC BY-SA 3.0).
 
@@ -93,7 +62,7 @@ def mnist(split: str, limit: int | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``labels`` of shape (N,), int64.
+        ``inputs`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``targets`` of shape (N,), int64.
 
     Raises
     ------
@@ -101,6 +70,12 @@ def mnist(split: str, limit: int | None = None) -> Split:
         For an unknown split, a limit outside 1..N, or a file that is damaged (the file is named).
     FileNotFoundError
         Where a file is missing from a checkout's ``data/``.
+
+    Examples
+    --------
+    >>> images, labels = xp.data.mnist("test", 3)
+    >>> images.shape, labels.tolist()
+    (torch.Size([3, 1, 28, 28]), [7, 2, 1])
     """
     return _load("MNIST", split, limit)
 
@@ -110,6 +85,21 @@ def mnist_whole(split: str, limit: int | None = None) -> Split:
 
     For a last fit, when nothing is left to choose: the validation and calibration images are among them, so that what
     is measured there says nothing about new images.
+
+    Parameters
+    ----------
+    split : {"train", "validation", "calibration", "test"}
+    limit : int, optional
+        As for :func:`mnist`.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As for :func:`mnist`.
     """
     if split != "train":
         return mnist(split, limit)
@@ -119,10 +109,29 @@ def mnist_whole(split: str, limit: int | None = None) -> Split:
 
 
 def fashion_mnist(split: str, limit: int | None = None) -> Split:
-    """Pictures of clothes, 28 x 28, ten classes (Zalando; MIT).
+    """Pictures of clothes, 28 x 28, ten classes (Zalando; MIT). Their names are ``FASHION_MNIST_CLASSES``.
 
-    Parameters, return value and errors are those of :func:`mnist`; the class names are in
-    ``FASHION_MNIST_CLASSES``.
+    Parameters
+    ----------
+    split : {"train", "validation", "calibration", "test"}
+    limit : int, optional
+        As for :func:`mnist`.
+
+    Returns
+    -------
+    Split
+        Of the shapes of :func:`mnist`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As for :func:`mnist`.
+
+    Examples
+    --------
+    >>> images, labels = xp.data.fashion_mnist("validation", 3)
+    >>> images.shape, [xp.data.FASHION_MNIST_CLASSES[label] for label in labels]
+    (torch.Size([3, 1, 28, 28]), ['Trouser', 'Coat', 'Sneaker'])
     """
     return _load("FashionMNIST", split, limit)
 
@@ -138,6 +147,11 @@ def check_images(images, name: str = "images", shape: tuple[int, ...] | None = N
         The argument's name, for the message.
     shape : tuple of int, optional
         Expected ``(C, H, W)``.
+
+    Returns
+    -------
+    torch.Tensor
+        The images themselves.
 
     Raises
     ------
@@ -167,19 +181,14 @@ def _load(dataset: str, split: str, limit: int | None) -> Split:
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
     size = SPLIT_SIZES[split]
-    if limit is not None and not _within(limit, size):
-        raise ValueError(f"limit must be a whole number from 1 to {size} for the {split} split, got {limit!r}.")
+    if limit is not None:
+        whole(limit, "limit", 1, size, f"the images of the {split} split")
     part = "t10k" if split == "test" else "train"
     rows = _rows(split)[:limit]
     pixels = _unpacked(dataset, f"{part}-images-idx3-ubyte")[rows]
     labels = _unpacked(dataset, f"{part}-labels-idx1-ubyte")[rows]
     images = torch.from_numpy(pixels)[:, None].to(torch.float32).div_(255)
     return Split(images, torch.from_numpy(labels.astype(np.int64)))
-
-
-def _within(count: int, size: int) -> bool:
-    """Whether a count is a whole number from 1 to a size."""
-    return isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= size
 
 
 def _rows(split: str) -> np.ndarray:

@@ -12,7 +12,8 @@ from functools import cache
 import torch
 
 from ..core import data_dir, sha256
-from .splits import SPLITS, Split
+from .door import Split
+from .splits import SPLITS
 
 LANGUAGES = ("English", "German", "French", "Italian", "Spanish", "Dutch")
 CODES = ("en", "de", "fr", "it", "es", "nl")
@@ -37,13 +38,19 @@ def words(split: str, limit: int | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 12, letters), float32: a row for each place of a letter, and in it a 1 in the
-        letter's column; rows of zeros before the word. ``labels`` of shape (N,), int64: places in ``LANGUAGES``.
+        ``inputs`` of shape (N, 1, 12, letters), float32: a row for each place of a letter, and in it a 1 in the
+        letter's column; rows of zeros before the word. ``targets`` of shape (N,), int64: places in ``LANGUAGES``.
 
     Raises
     ------
     ValueError
         For an unknown split, a limit outside 1..N, or a file that is damaged.
+
+    Examples
+    --------
+    >>> images, labels = xp.data.words.words("test", 3)
+    >>> xp.data.words.spelled(images), [xp.data.LANGUAGES[label] for label in labels]
+    (['uitnodiging', 'agregó', 'constitué'], ['Dutch', 'Spanish', 'French'])
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
@@ -56,10 +63,26 @@ def words(split: str, limit: int | None = None) -> Split:
 def pictures(some: list[str]) -> torch.Tensor:
     """Words as pictures, shape (N, 1, 12, letters).
 
+    Parameters
+    ----------
+    some : list of str
+        Words of 1 to 12 letters.
+
+    Returns
+    -------
+    torch.Tensor
+        float32, a 1 for each letter of each word.
+
     Raises
     ------
     ValueError
         If a word is empty, too long, or has another letter (it is named).
+
+    Examples
+    --------
+    >>> images = xp.data.words.pictures(["the", "une"])
+    >>> images.shape, images.sum((1, 2, 3)).tolist()
+    (torch.Size([2, 1, 12, 51]), [3.0, 3.0])
     """
     images = torch.zeros(len(some), 1, PLACES, len(LETTERS))
     for place, word in enumerate(some):

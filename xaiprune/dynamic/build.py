@@ -11,16 +11,17 @@ sets of classes that are fixed beforehand, so that images with the same set run 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from .. import distill
-from ..data import Split
+from ..data import Split, as_split
 from ..measure import macs, predict
 from ..prune import Criterion, Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
-from ..training import classification_loss, fit
+from ..training import TrainOptions, classification_loss, iterate
 from .halves import groups_behind, split_at
 from .routing import Branch, Dynamic
 
@@ -28,13 +29,11 @@ from .routing import Branch, Dynamic
 def fit_branch(
     trunk: nn.Module,
     train: Split,
+    options: TrainOptions | None = None,
     *,
     classes: int,
     width: int = 32,
-    epochs: int = 10,
-    lr: float = 3e-3,
-    seed: int = 0,
-    progress: bool = True,
+    **changes,
 ) -> Branch:
     """A branch that was trained on a trunk's output; the trunk does not change.
 
@@ -42,28 +41,50 @@ def fit_branch(
     ----------
     trunk : nn.Module
         It gives maps (N, channels, H, W).
-    train : Split
+    train : Split, or data of another form
         What is augmented comes as images of its own: the trunk runs once.
+    options : TrainOptions, optional
+        As for ``training.fit``, with the trunk's maps in place of images; by default 10 epochs with ``lr=3e-3``. The
+        seed draws the branch's first weights too.
     classes, width : int
         As for :class:`Branch`.
-    epochs : int
-    lr : float
-    seed : int
-    progress : bool
+    **changes
+        Options by keyword.
+
+    Returns
+    -------
+    Branch
+        In evaluation mode.
 
     Raises
     ------
-    ValueError
-        If the trunk gives no maps.
+    ValueError, TypeError
+        If the trunk gives no maps, or as ``training.fit``.
+
+    Examples
+    --------
+    >>> trunk, split = nn.Conv2d(1, 4, 3, stride=2).eval(), xp.data.mnist("train", 128)
+    >>> branch = xp.dynamic.fit_branch(trunk, split, classes=10, epochs=1, progress=False)
+    >>> branch(trunk(torch.zeros(2, 1, 28, 28))).shape
+    torch.Size([2, 10])
     """
-    features = predict(trunk, train.images)
+    options = TrainOptions.of(options, changes, epochs=10, lr=3e-3)
+    train, collate = as_split(train, collate=options.collate, name="train"), options.collate
+    options = replace(options, collate=None)  # maps are put together already
+    features = predict(trunk, train.inputs)
     if features.ndim != 4:
         raise ValueError(f"trunk must give maps (N, channels, H, W), got shape {tuple(features.shape)}.")
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(options.seed)
         branch = Branch(features.shape[1], classes, width)
-    seen = Split(features, train.labels)
-    fit(branch, seen, classification_loss, epochs=epochs, lr=lr, seed=seed, progress=progress)
+    iterate(
+        branch,
+        options.batches(Split(features, train.targets)),
+        lambda batch, _: classification_loss(branch, *batch),
+        options,
+        identity={"trunk": trunk, "train": train, "classes": classes, "width": width, "collate": collate},
+        name="branch",
+    )
     return branch.eval()
 
 
@@ -86,6 +107,19 @@ def class_sets(logits: torch.Tensor, count: int, *, surest: float = 1.0) -> list
     -------
     list of tuple of int
         Every class in one of them.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is not from 1 to the number of classes.
+
+    Examples
+    --------
+    Two images that the branch cannot tell apart between classes 0 and 2, and 1 and 3:
+
+    >>> logits = torch.tensor([[3.0, 0.0, 3.0, 0.0], [0.0, 3.0, 0.0, 3.0]])
+    >>> xp.dynamic.class_sets(logits, 2)
+    [(0, 2), (1, 3)]
     """
     from sklearn.cluster import AgglomerativeClustering
 
@@ -123,7 +157,7 @@ def class_scores(
     ----------
     model : nn.Module
     units : sequence of UnitGroup
-    data : Split
+    data : Split, or data of another form
         Calibration images; of every class at least one.
     classes : int
     criterion : Criterion or str
@@ -140,13 +174,22 @@ def class_scores(
     ------
     ValueError
         If a class has no image (it is named).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)).eval()
+    >>> _ = nn.init.eye_(model[0].weight)  # each unit reads one input
+    >>> units, data = xp.find_units(model, torch.zeros(1, 2)), xp.data.Split(torch.eye(2), torch.arange(2))
+    >>> by_class = xp.dynamic.class_scores(model, units, data, classes=2, criterion="activation")
+    >>> [scores["0"].tolist() for scores in by_class]
+    [[1.0, 0.0], [0.0, 1.0]]
     """
-    found = []
+    found, data = [], as_split(data, on=model)
     for label in range(classes):
-        rows = data.labels == label
+        rows = data.targets == label
         if not rows.any():
             raise ValueError(f"data has no image of class {label}.")
-        mine = score(model, list(units), criterion, Split(data.images[rows], data.labels[rows]), loss=loss, seed=seed)
+        mine = score(model, list(units), criterion, Split(data.inputs[rows], data.targets[rows]), loss=loss, seed=seed)
         found.append(mine.normalised("sum"))
     return found
 
@@ -159,6 +202,19 @@ def set_scores(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
     by_class : sequence of Scores
         From :func:`class_scores`.
     some : sequence of int
+
+    Returns
+    -------
+    Scores
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).eval()
+    >>> units = tuple(xp.find_units(model, torch.zeros(1, 2)))
+    >>> values = torch.tensor([[0.75, 0.25], [0.5, 0.5]])  # of two classes
+    >>> by_class = [xp.prune.Scores("mine", units, {"0": mine}) for mine in values]
+    >>> xp.dynamic.set_scores(by_class, (0, 1))["0"].tolist()
+    [0.75, 0.5]
     """
     mine = [by_class[label] for label in some]
     values = {name: torch.stack([one[name] for one in mine]).amax(0) for name in mine[0].values}
@@ -186,7 +242,7 @@ def cut_tails(
     sets : sequence of sequence of int
     by_class : sequence of Scores
         Of units that lie behind the layer.
-    data : Split
+    data : Split, or data of another form
         By which the statistics of batch normalisation are counted anew: for each tail, on images of its classes.
     cost_target : float
         Share of the tail's operations that is left, in (0, 1).
@@ -200,8 +256,19 @@ def cut_tails(
     ------
     ValueError
         If a group of the scores lies before the layer, or not that many operations can go.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> data, behind = xp.data.Split(torch.eye(2), torch.arange(2)), xp.dynamic.groups_behind(model, units, "1")
+    >>> by_class = [xp.score(model, behind, "l1") for _ in range(2)]
+    >>> tails = xp.dynamic.cut_tails(model, "1", [(0,), (1,)], by_class, data, cost_target=0.5)
+    >>> len(tails), tails[0].get_submodule("2").out_features
+    (2, 2)
     """
-    groups, example = list(by_class[0].groups), data.images[:1]
+    data = as_split(data, on=model)
+    groups, example = list(by_class[0].groups), data.inputs[:1]
     names = {group.name for group in groups_behind(model, groups, layer)}
     if before := [group.name for group in groups if group.name not in names]:
         raise ValueError(f"by_class holds group {before[0]!r}, which does not lie behind {layer!r}.")
@@ -212,7 +279,7 @@ def cut_tails(
         smaller = cut(model, plan(set_scores(by_class, some), cost_target=share, costs=costs, round_to=round_to))
         tail = split_at(smaller, layer).tail
         if running_norms(tail):
-            recalibrate(tail, predict(trunk, data.images[torch.isin(data.labels, torch.tensor(some))]))
+            recalibrate(tail, predict(trunk, data.inputs[torch.isin(data.targets, torch.tensor(some))]))
         tails.append(tail)
     return tails
 
@@ -221,14 +288,11 @@ def tune_tails(
     model: Dynamic,
     teacher: nn.Module,
     told: distill.Transfer,
+    options: TrainOptions | None = None,
     *,
-    epochs: int,
-    lr: float = 1e-3,
     temperature: float = 2.0,
     alpha: float = 0.9,
-    batch_size: int = 128,
-    seed: int = 0,
-    progress: bool = True,
+    **changes,
 ) -> None:
     """Train the tails in place towards what a teacher says, each on the images that come its way.
 
@@ -242,28 +306,32 @@ def tune_tails(
     told : Transfer
         What it said of training images, from ``distill.transfer``. An image goes by what the branch says of its copies
         on average, whether it would leave or not.
-    epochs, lr
-        As for ``fit``.
+    options : TrainOptions, optional
+        As for ``training.fit``, but that nothing is kept to resume from.
     temperature, alpha
         As for ``distill.distill``.
-    batch_size, seed, progress
-        As for ``fit``.
+    **changes
+        Options by keyword, such as ``epochs=3, lr=1e-3``; ``epochs`` is needed.
 
     Raises
     ------
-    ValueError
-        Before any tail is changed: if less than one batch of images goes to one of them.
+    ValueError, TypeError
+        Before any tail is changed: if less than one batch of images goes to one of them, or ``resume`` is given.
     """
-    features = predict(model.trunk, told.images.flatten(0, 1))
-    early = predict(model.branch, features).unflatten(0, told.images.shape[:2])
-    features = features.unflatten(0, told.images.shape[:2])
+    options = TrainOptions.of(options, changes)
+    if options.resume is not None:
+        raise ValueError(f"resume must be None: what tune_tails has begun is not kept, got {options.resume}.")
+    features = predict(model.trunk, told.inputs.flatten(0, 1))
+    early = predict(model.branch, features).unflatten(0, told.inputs.shape[:2])
+    features = features.unflatten(0, told.inputs.shape[:2])
     ways = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0).route(early.mean(0))
     for place, some in enumerate(model.sets):
-        if (count := int((ways == place).sum())) < batch_size:
-            raise ValueError(f"{count} images of told go to the tail for {some}, less than one batch of {batch_size}.")
+        if (count := int((ways == place).sum())) < options.batch_size:
+            raise ValueError(
+                f"{count} images of told go to the tail for {some}, less than one batch of {options.batch_size}."
+            )
     for place, tail in enumerate(model.tails):
         rows = ways == place
-        labels = None if told.labels is None else told.labels[rows]
+        labels = None if told.targets is None else told.targets[rows]
         mine = distill.Transfer(features[:, rows], labels, told.logits[:, rows])
-        options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed, "progress": progress}
-        distill.distill(teacher, tail, mine, None, temperature=temperature, alpha=alpha, **options)
+        distill.distill(teacher, tail, mine, None, options, temperature=temperature, alpha=alpha)
