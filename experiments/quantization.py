@@ -134,11 +134,11 @@ def calibration_set(kind: str, count: int, seed: int, at: Setting = WHOLE) -> li
     rows = []
     for calibrator in ("min-max", "mse"):
         quantized = quantize.simulate(model, seen, Config(None, Format(SET_BITS, "affine", calibrator)))
-        drift = explain.drift(model, quantized, validation.inputs[: at.few(100)], method="lrp")
+        moved = explain.drift(model, quantized, validation.inputs[: at.few(100)], method="lrp").values.mean()
         row = {"kind": kind, "count": count, "seed": seed, "calibrator": calibrator}
         row |= {
             "accuracy": round(at.metric(quantized, validation), 2),
-            "rank": round(1 - drift.values.mean().item(), 4),
+            "rank": round(1 - moved.item(), 4),
         }
         rows.append(row)
     return rows
