@@ -29,7 +29,7 @@ def tiny() -> zoo.ConvAutoencoder:
 @pytest.fixture
 def digits() -> torch.Tensor:
     """Sixteen validation images."""
-    return data.mnist("validation", 16).images
+    return data.mnist("validation", 16).inputs
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def autoencoder() -> zoo.ConvAutoencoder:
 def autoencoder_scores(autoencoder):
     """Fisher scores of the shipped autoencoder's units."""
     calibration = data.mnist("calibration", 200)
-    units = find_units(autoencoder, calibration.images[:1])
+    units = find_units(autoencoder, calibration.inputs[:1])
     return score(autoencoder, units, "fisher", calibration, loss=reconstruction_loss)
 
 

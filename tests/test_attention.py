@@ -113,7 +113,7 @@ class Reference:
 @pytest.mark.parametrize("shipped", [False, True])
 def test_relevance_is_that_of_a_plain_reference(composite, shipped):
     model = zoo.load("vit-fashion-mnist") if shipped else small()
-    images = data.fashion_mnist("validation", 4).images if shipped else IMAGES
+    images = data.fashion_mnist("validation", 4).inputs if shipped else IMAGES
     targets = torch.arange(len(images))
     found, ledger = propagate(model, images, targets, composite=composite)
     sums = ledger.sums()
@@ -128,7 +128,7 @@ def test_relevance_is_that_of_a_plain_reference(composite, shipped):
 @pytest.mark.parametrize("composite", ["attnlrp", "cp-lrp", "attnlrp-gamma", "attnlrp-plus"])
 def test_the_books_close(composite):
     model, some = zoo.load("vit-fashion-mnist"), data.fashion_mnist("validation", 50)
-    _, ledger = propagate(model, some.images, some.labels, composite=composite)
+    _, ledger = propagate(model, some.inputs, some.targets, composite=composite)
     assert ledger.error.max() <= 1e-3
     sums = ledger.sums()
     assert list(sums)[:1] == ["input"]
@@ -237,9 +237,9 @@ def test_tokens_that_are_no_square_of_patches_are_refused():
 
 def test_attnlrp_is_more_faithful_than_the_others_on_the_shipped_model():
     model, some = zoo.load("vit-fashion-mnist"), data.fashion_mnist("validation", 100)
-    targets = xp.measure.predict(model, some.images).argmax(1)
+    targets = xp.measure.predict(model, some.inputs).argmax(1)
     value = {
-        name: curves(model, some.images, targets, heatmaps(model, some.images, targets, name)).faithfulness
+        name: curves(model, some.inputs, targets, heatmaps(model, some.inputs, targets, name)).faithfulness
         for name in ("attnlrp", "rollout", "gradient x input")
     }
     for name in ("rollout", "gradient x input"):

@@ -58,40 +58,40 @@ def without(model, layer, unit):
 
 def test_relevance_is_the_mean_size_of_each_neurons_share(net, few):
     """By hand for the last hidden layer: epsilon, so a neuron's relevance is its contribution to the logit."""
-    scores = score(net, find_units(net, few.images[:1]), "relevance", few)
-    hidden = net[:5](few.images).detach()
+    scores = score(net, find_units(net, few.inputs[:1]), "relevance", few)
+    hidden = net[:5](few.inputs).detach()
     logits, weight = net[5](hidden).detach(), net[5].weight.detach()
     rows = torch.arange(7)
-    z = logits[rows, few.labels]
-    found = hidden * weight[few.labels] * (z / (z + 1e-6 * z.sign()))[:, None]
+    z = logits[rows, few.targets]
+    found = hidden * weight[few.targets] * (z / (z + 1e-6 * z.sign()))[:, None]
     expected = found.abs().mean(0)
     assert torch.allclose(scores["3"], expected / expected.sum(), atol=1e-10)
     assert all(values.sum() == pytest.approx(1) for values in scores.values.values())
 
 
 def test_gradient_is_the_derivative_of_the_loss(net, few):
-    scores = score(net, find_units(net, few.images[:1]), "gradient", few)
-    hidden = net[:5](few.images).detach().requires_grad_()
-    loss = nn.functional.cross_entropy(net[5](hidden), few.labels, reduction="sum")
+    scores = score(net, find_units(net, few.inputs[:1]), "gradient", few)
+    hidden = net[:5](few.inputs).detach().requires_grad_()
+    loss = nn.functional.cross_entropy(net[5](hidden), few.targets, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, hidden)
     assert torch.allclose(scores["3"], gradient.abs().mean(0), atol=1e-10)
 
 
 def test_integrated_gradients_of_a_group_add_up_to_what_it_adds(net, few):
-    units = find_units(net, few.images[:1])
+    units = find_units(net, few.inputs[:1])
     found = attribution.gate_integrals(evidence(net, units, few))
     rows = torch.arange(7)
-    whole = net(few.images)[rows, few.labels]
+    whole = net(few.inputs)[rows, few.targets]
     for group in units:
         with gated_by(net, [group], {group.name: torch.zeros(group.size)}):
-            rest = net(few.images)[rows, few.labels]
+            rest = net(few.inputs)[rows, few.targets]
         assert torch.allclose(found[group.name].sum(1), (whole - rest).detach(), atol=0.02)
-    assert torch.allclose(found["3"].sum(1), (whole - net[5].bias[few.labels]).detach(), atol=1e-10)
+    assert torch.allclose(found["3"].sum(1), (whole - net[5].bias[few.targets]).detach(), atol=1e-10)
 
 
 def test_shapley_estimates_the_exact_values(net, few, monkeypatch):
     """All 120 orders of the five neurons of the last hidden layer."""
-    [group] = [group for group in find_units(net, few.images[:1]) if group.name == "3"]
+    [group] = [group for group in find_units(net, few.inputs[:1]) if group.name == "3"]
 
     def loss(members):
         gates = torch.tensor([float(unit in members) for unit in range(5)])
@@ -129,7 +129,7 @@ def test_a_tensor_that_two_layers_read_counts_once_for_each(criterion, few):
     merged[3].weight.data = (model.left.weight + model.right.weight).detach()
     merged[3].bias.data = (model.left.bias + model.right.bias).detach()
     [one], [other] = (
-        score(each, find_units(each, few.images[:1]), criterion, few).values.values() for each in (model, merged)
+        score(each, find_units(each, few.inputs[:1]), criterion, few).values.values() for each in (model, merged)
     )
     assert torch.allclose(one, other, atol=1e-9 if criterion != "relevance" else 1e-4)
 
@@ -154,7 +154,7 @@ def test_a_frozen_model_stays_frozen(net, few):
 
 def test_criteria_work_on_channels():
     model, split = zoo.load("lenet-5"), data.mnist("calibration", 50)
-    units = find_units(model, split.images[:1])
+    units = find_units(model, split.inputs[:1])
     for name in ("relevance", "gradient", "integrated gradients", "magnitude", "taylor", "activation", "random"):
         scores = score(model, units, name, split)
         assert all(torch.isfinite(values).all() for values in scores.values.values())
@@ -162,7 +162,7 @@ def test_criteria_work_on_channels():
 
 def test_a_criterion_of_your_own_needs_no_registration(net, few):
     mine = Criterion("mine", {"channels": lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups}})
-    assert score(net, find_units(net, few.images[:1]), mine).criterion == "mine"
+    assert score(net, find_units(net, few.inputs[:1]), mine).criterion == "mine"
 
 
 def test_relevance_refuses_what_has_no_classes(digits):
@@ -178,15 +178,15 @@ def test_the_authors_criteria_follow_their_formulas():
     """Layer by layer with plain matrix products: positive weights, no bias, signed inputs, as in the authors' code."""
     torch.manual_seed(0)
     model, points = zoo.toy_mlp(30).double().eval(), samples.toy("moons", 20, 3)
-    points = Split(points.images.double(), points.labels)
-    units, values, outputs = find_units(model, points.images[:1]), points.images, []
+    points = Split(points.inputs.double(), points.targets)
+    units, values, outputs = find_units(model, points.inputs[:1]), points.inputs, []
     for layer in model:
         values = layer(values)
         if isinstance(layer, nn.Linear):
             values.retain_grad()
             outputs.append(values)
-    nn.functional.cross_entropy(values, points.labels).backward()
-    relevance = nn.functional.one_hot(points.labels, 2) * values.detach()
+    nn.functional.cross_entropy(values, points.targets).backward()
+    relevance = nn.functional.one_hot(points.targets, 2) * values.detach()
     inputs = [outputs[0].relu(), outputs[1].relu(), outputs[2]]
     layers, by_relevance = (model.hidden2, model.hidden3, model.output), []
     for layer, x in reversed(list(zip(layers, inputs))):
@@ -206,7 +206,7 @@ def test_the_authors_criteria_follow_their_formulas():
 
 
 def test_reference_draws_and_overlaps(net, few):
-    units = find_units(net, few.images[:1])
+    units = find_units(net, few.inputs[:1])
 
     def sample(size, draw):
         return samples.balanced(few, size, draw)
@@ -233,12 +233,12 @@ def test_carriers_of_something_go_first(net, few):
     """A neuron that alone reads the first pixel, and adds it to the first class."""
     net[1].weight.data[:, 0] = 0
     net[1].weight.data[2, 0] = 5
-    units = find_units(net, few.images[:1])
-    present = few.images.clone()
+    units = find_units(net, few.inputs[:1])
+    present = few.inputs.clone()
     present[:, 0, 0, 0] = 1
-    absent = few.images.clone()
+    absent = few.inputs.clone()
     absent[:, 0, 0, 0] = 0
-    found = contrast_scores(net, units, Split(present, few.labels), Split(absent, few.labels), "activation")
+    found = contrast_scores(net, units, Split(present, few.targets), Split(absent, few.targets), "activation")
     assert found["1"].argmin() == 2
     with masked(net, plan(found.only("1"), k=1)):
         assert torch.allclose(net(present), net(absent))
@@ -248,7 +248,7 @@ def test_layers_are_counted_anew_for_every_batch():
     """A composite by depth must not change when the images come in several batches."""
     composite = Composite("by depth", ((Where(depth=(0, 0.5)), z_plus()), (Where(), epsilon())))
     model, split = zoo.load("lenet-5"), data.mnist("calibration", 300)
-    units, mine = find_units(model, split.images[:1]), Criterion("mine", {"channels": attribution.relevance(composite)})
+    units, mine = find_units(model, split.inputs[:1]), Criterion("mine", {"channels": attribution.relevance(composite)})
     whole = score(model, units, mine, split)
     parts = [Split(*(values[rows] for values in split)) for rows in (slice(0, 256), slice(256, 300))]
     first, second = (score(model, units, mine, part) for part in parts)
@@ -257,7 +257,7 @@ def test_layers_are_counted_anew_for_every_batch():
 
 
 def test_unit_scores_are_one_row(net, few):
-    units = find_units(net, few.images[:1])
+    units = find_units(net, few.inputs[:1])
     assert unit_scores(net, units)(few).shape == (11,)
 
 
@@ -273,7 +273,7 @@ def test_the_loss_is_handed_on_so_that_an_autoencoder_has_scores_too(pictures):
     straight = score(model, units, "taylor", split, loss=reconstruction_loss)
     row = unit_scores(model, units, "taylor", loss=reconstruction_loss)(split)
     assert torch.equal(row, torch.cat(list(straight.values.values())))
-    darker = Split(split.images / 2, split.labels)
+    darker = Split(split.inputs / 2, split.targets)
     gains = contrast_scores(model, units, split, darker, "taylor", loss=reconstruction_loss)
     other = score(model, units, "taylor", darker, loss=reconstruction_loss)
     assert all(torch.equal(gains[name], other[name] - straight[name]) for name in straight.values)
@@ -285,7 +285,7 @@ def test_the_loss_is_handed_on_so_that_an_autoencoder_has_scores_too(pictures):
 
 
 def test_the_seed_is_handed_on_to_a_criterion_that_draws(net, few):
-    units = find_units(net, few.images[:1])
+    units = find_units(net, few.inputs[:1])
     rows = [unit_scores(net, units, "random", seed=seed)(few) for seed in (0, 0, 1)]
     assert torch.equal(rows[0], rows[1])
     assert not torch.equal(rows[0], rows[2])
@@ -295,7 +295,7 @@ def test_the_seed_is_handed_on_to_a_criterion_that_draws(net, few):
 
 def test_criteria_of_ones_own_go_wherever_a_name_goes(net, few):
     mine = Criterion("mine", {"channels": lambda evidence: {g.name: torch.arange(g.size) for g in evidence.groups}})
-    units = find_units(net, few.images[:1])
+    units = find_units(net, few.inputs[:1])
     assert unit_scores(net, units, mine)(few).tolist() == [*range(6), *range(5)]
     assert contrast_scores(net, units, few, few, mine).criterion == "carriers by mine"
     options = {"sizes": (1,), "draws": 2, "k": 2, "progress": False}

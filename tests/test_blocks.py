@@ -129,11 +129,11 @@ def test_ablation_is_the_loss_without_the_block(images, split):
 
 def test_taylor_and_fisher_are_derivatives_of_a_gate_image_by_image(images, split):
     model = small().double()
-    split = Split(split.images.double(), split.labels)
+    split = Split(split.inputs.double(), split.targets)
     group = blocks_of(model, images.double())
     gates = [torch.ones((), dtype=torch.float64, requires_grad=True) for _ in range(3)]
     slopes = []
-    for image, label in zip(split.images, split.labels):
+    for image, label in zip(split.inputs, split.targets):
         hidden = model[0](image[None])
         for gate, block in zip(gates, model[1:4]):
             hidden = hidden + gate * block.inner(hidden)

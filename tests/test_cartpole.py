@@ -60,15 +60,15 @@ def test_reward_counts_steps_until_the_pole_falls():
     for push in (0.0, 1.0, -1.0):
         assert balanced(Constant(push), split) < 100
     one = starts(1)
-    states, count = one.images, 0
+    states, count = one.inputs, 0
     while True:
         states = step(states, torch.tensor([0.0]))
         if states[0, 0].abs() > cartpole.EDGE or states[0, 2].abs() > cartpole.FALLEN:
             break
         count += 1
     assert balanced(Constant(0.0), one) == count
-    assert torch.equal(starts(5, 3).images, starts(5, 3).images)
-    assert not torch.equal(starts(5, 3).images, starts(5, 4).images)
+    assert torch.equal(starts(5, 3).inputs, starts(5, 3).inputs)
+    assert not torch.equal(starts(5, 3).inputs, starts(5, 4).inputs)
 
 
 def test_a_policy_learns_to_balance(policy):
@@ -78,7 +78,7 @@ def test_a_policy_learns_to_balance(policy):
 
 def test_soft_coefficients_with_reward(policy):
     split = starts(32, 7)
-    units = prune.find_units(policy, split.images[:1])
+    units = prune.find_units(policy, split.inputs[:1])
     problem = prune.soft.SoftProblem(policy, prune.score(policy, units, "l2"), split, 0.5, 0.02, metric=REWARD)
     assert problem.intact == balanced(policy, split)
     best = prune.soft.grid_search(problem, 9, progress=False)

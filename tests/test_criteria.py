@@ -45,8 +45,8 @@ def gate_derivatives(model, units, image):
 @pytest.mark.parametrize("criterion", ["taylor", "fisher"])
 def test_data_criteria_equal_finite_differences_of_gates_per_image(exact, criterion):
     model, split, units = exact
-    split = Split(split.images[:3], split.labels[:3])
-    each = [gate_derivatives(model, units, image[None]) for image in split.images]
+    split = Split(split.inputs[:3], split.targets[:3])
+    each = [gate_derivatives(model, units, image[None]) for image in split.inputs]
     scores = score(model, units, criterion, split, loss=reconstruction_loss)
     for group in units:
         stacked = torch.stack([derivatives[group.name] for derivatives in each])
@@ -75,7 +75,7 @@ def test_norms_are_of_everything_that_goes_with_the_unit(exact):
 
 def test_activation_is_the_mean_size_of_what_is_read(exact):
     model, split, units = exact
-    read = model.encoder[:2](split.images)
+    read = model.encoder[:2](split.inputs)
     expected = read.abs().sum((2, 3)).mean(0)
     assert torch.allclose(score(model, units, "activation", split)["encoder.conv1"], expected)
 

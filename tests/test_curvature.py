@@ -79,7 +79,7 @@ def images(count: int = 7) -> Split:
 def one_by_one(model: nn.Module, split: Split) -> dict[str, torch.Tensor]:
     """Gradient of each image's own loss, by a loop: (images, *shape) for every parameter."""
     found = {name: [] for name, _ in model.named_parameters()}
-    for image, label in zip(split.images, split.labels):
+    for image, label in zip(split.inputs, split.targets):
         value = classification_loss(model, image[None], label[None])
         for name, gradient in zip(found, torch.autograd.grad(value, list(model.parameters()))):
             found[name].append(gradient)
@@ -102,7 +102,7 @@ def test_gradients_and_other_powers_are_those_of_the_loop(name):
     model, split = made(name), images()
     expected = one_by_one(model, split)
     names = list(expected)
-    each = curvature.per_sample_gradients(model, split.images, split.labels, classification_loss, names)
+    each = curvature.per_sample_gradients(model, split.inputs, split.targets, classification_loss, names)
     first = curvature.gradient_moments(model, split, classification_loss, power=1)
     for parameter in names:
         assert torch.allclose(each[parameter], expected[parameter], atol=1e-12), parameter
@@ -111,7 +111,7 @@ def test_gradients_and_other_powers_are_those_of_the_loop(name):
 
 def test_fisher_of_lenet_is_the_loops_to_one_in_a_million():
     model, split = zoo.load("lenet-5").double(), data.mnist("validation", 40)
-    split = Split(split.images.double(), split.labels)
+    split = Split(split.inputs.double(), split.targets)
     found = curvature.fisher_diagonal(model, split, classification_loss, batch_size=16)
     for name, gradients in one_by_one(model, split).items():
         expected = gradients.square().mean(0)
@@ -137,7 +137,7 @@ def exact_hessian(model: nn.Module, split: Split) -> torch.Tensor:
     def value(vector):
         parts = vector.split([shape.numel() for shape in shapes])
         tensors = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes)}
-        return nn.functional.cross_entropy(functional_call(model, tensors, (split.images,)), split.labels)
+        return nn.functional.cross_entropy(functional_call(model, tensors, (split.inputs,)), split.targets)
 
     return hessian(value)(flat)
 
@@ -153,7 +153,7 @@ def trained():
     model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 16), nn.Tanh(), nn.Linear(16, 10))
     fit(model, data.mnist("train", 10_000), classification_loss, epochs=5, lr=1e-2, progress=False)
     split = data.mnist("calibration")
-    model, split = model.double(), Split(split.images.double(), split.labels)
+    model, split = model.double(), Split(split.inputs.double(), split.targets)
     return model, split, exact_hessian(model, split)
 
 
@@ -218,12 +218,12 @@ def test_the_inverse_fisher_is_that_of_the_loop_and_of_woodfishers_recursion(bat
         model, split, classification_loss, names=["1.weight"], block=block, damping=damping, batch_size=batch_size
     )
     rows = one_by_one(model, split)["1.weight"].flatten(1)  # 30 entries: three blocks of 8 and one of 6
-    rows = nn.functional.pad(rows, (0, 2)).view(len(split.images), 4, block)
+    rows = nn.functional.pad(rows, (0, 2)).view(len(split.inputs), 4, block)
     recursive = torch.eye(block, dtype=torch.float64).div(damping).repeat(4, 1, 1)
     for row in rows:
-        recursive = obd_obs.with_gradient(recursive, row, len(split.images))
+        recursive = obd_obs.with_gradient(recursive, row, len(split.inputs))
     for place in range(4):
-        fisher = rows[:, place].T @ rows[:, place] / len(split.images) + damping * torch.eye(block, dtype=torch.float64)
+        fisher = rows[:, place].T @ rows[:, place] / len(split.inputs) + damping * torch.eye(block, dtype=torch.float64)
         assert torch.allclose(found.blocks["1.weight"][place], fisher.inverse(), rtol=1e-8)
         assert torch.allclose(recursive[place], fisher.inverse(), rtol=1e-8)
 

@@ -40,14 +40,16 @@ def test_splits_never_move():
 
 
 def test_limit_takes_the_first_images():
-    assert torch.equal(splits.mnist("test", 7).images, splits.mnist("test").images[:7])
+    assert torch.equal(splits.mnist("test", 7).inputs, splits.mnist("test").inputs[:7])
 
 
 def test_the_first_of_a_split_are_images_and_their_labels():
     split = splits.mnist("test", 9)
     assert all(torch.equal(few, many[:4]) for few, many in zip(split.first(4), split))
     for count in (0, 10, 2.5, True):
-        with pytest.raises(ValueError, match=rf"count must lie in 1 to 9, the images of the split, got {count}"):
+        with pytest.raises(
+            ValueError, match=rf"count must be a whole number from 1 to 9, the inputs of the split, got {count}"
+        ):
             split.first(count)
 
 
@@ -96,10 +98,10 @@ def test_an_altered_file_is_named_even_after_it_was_unpacked_once(own_data):
 
 
 def test_a_damaged_cache_is_made_again(own_data, tmp_path):
-    expected = splits.mnist("test").images
+    expected = splits.mnist("test").inputs
     for path in (tmp_path / "cache" / "unpacked").iterdir():
         path.write_bytes(b"nonsense")
-    assert torch.equal(splits.mnist("test").images, expected)
+    assert torch.equal(splits.mnist("test").inputs, expected)
 
 
 def test_a_missing_file_is_named(own_data):
@@ -111,7 +113,7 @@ def test_a_missing_file_is_named(own_data):
 def test_an_unwritable_cache_costs_only_time(own_data, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("a file where a folder should be")
     monkeypatch.setenv("XAIPRUNE_CACHE", str(tmp_path / "file"))
-    assert len(splits.mnist("test", 5).images) == 5
+    assert len(splits.mnist("test", 5).inputs) == 5
 
 
 def test_outside_a_checkout_torchvision_downloads_into_the_cache(own_data, tmp_path, monkeypatch):
@@ -128,7 +130,7 @@ def test_outside_a_checkout_torchvision_downloads_into_the_cache(own_data, tmp_p
 
     monkeypatch.setenv("XAIPRUNE_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setattr(torchvision.datasets, "MNIST", downloader)
-    assert len(splits.mnist("test", 5).images) == 5
+    assert len(splits.mnist("test", 5).inputs) == 5
     assert calls[0] == (tmp_path / "cache", False, True)
 
 
@@ -167,8 +169,8 @@ def test_bad_images_are_refused_with_the_reason(images, error, message):
 def test_the_whole_training_set_holds_every_original_image_once():
     whole = splits.mnist_whole("train")
     parts = [splits.mnist(split) for split in ("train", "validation", "calibration")]
-    assert len(whole.images) == len(whole.labels) == sum(len(part.labels) for part in parts) == 60_000
-    assert torch.equal(whole.labels[:54_000], parts[0].labels)
-    assert torch.equal(whole.images[-1000:], parts[2].images)
-    assert torch.equal(splits.mnist_whole("test", 3).images, splits.mnist("test", 3).images)
-    assert torch.equal(splits.mnist_whole("train", 2).labels, parts[0].labels[:2])
+    assert len(whole.inputs) == len(whole.targets) == sum(len(part.targets) for part in parts) == 60_000
+    assert torch.equal(whole.targets[:54_000], parts[0].targets)
+    assert torch.equal(whole.inputs[-1000:], parts[2].inputs)
+    assert torch.equal(splits.mnist_whole("test", 3).inputs, splits.mnist("test", 3).inputs)
+    assert torch.equal(splits.mnist_whole("train", 2).targets, parts[0].targets[:2])

@@ -45,19 +45,19 @@ def branch(model) -> Branch:
 @pytest.fixture(scope="module")
 def network(model, branch) -> Dynamic:
     """Two sets, each with a tail of about half of the operations."""
-    units = dynamic.groups_behind(model, prune.find_units(model, pictures().images[:1]), LAYER)
+    units = dynamic.groups_behind(model, prune.find_units(model, pictures().inputs[:1]), LAYER)
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     sets = [(0, 1, 2, 5, 7), (3, 4, 6, 8, 9)]  # both hold classes that are hard to tell
     tails = cut_tails(model, LAYER, sets, by_class, pictures(), cost_target=0.5)
     trunk = split_at(model, LAYER).trunk
-    sure = measure.predict(nn.Sequential(trunk, branch), pictures("validation", 120).images).softmax(1).amax(1)
+    sure = measure.predict(nn.Sequential(trunk, branch), pictures("validation", 120).inputs).softmax(1).amax(1)
     between = sure.sort().values[59:61].mean().item()  # no image stands on it
     return Dynamic(trunk, branch, tails, sets, between)
 
 
 @pytest.mark.parametrize("layer", ["features.0", "features.3", "features.4.conv.0", "features.18"])
 def test_both_halves_are_the_whole(model, layer):
-    images = pictures().images[:8]
+    images = pictures().inputs[:8]
     trunk, tail = split_at(model, layer)
     assert torch.equal(tail(trunk(images)), model(images))
     parts = measure.macs(trunk, images), measure.macs(tail, trunk(images).detach())
@@ -74,24 +74,24 @@ def test_where_a_model_cannot_be_cut(model):
 
 
 def test_blocks_are_behind_a_layer_where_all_of_them_are():
-    model, image = zoo.load("mobilenet-fashion-mnist"), data.fashion_mnist("test", 1).images
+    model, image = zoo.load("mobilenet-fashion-mnist"), data.fashion_mnist("test", 1).inputs
     blocks = prune.find_blocks(model, image)
     assert dynamic.groups_behind(model, blocks, "features.2") == blocks
     assert dynamic.groups_behind(model, blocks, "features.8") == []
 
 
 def test_units_behind_a_layer_leave_what_is_before_it_alone(model):
-    units = prune.find_units(model, pictures().images[:1])
+    units = prune.find_units(model, pictures().inputs[:1])
     found = dynamic.groups_behind(model, units, LAYER)
     assert 0 < len(found) < len(units)
     trunk = split_at(model, LAYER).trunk
     half = prune.cut(model, prune.plan(prune.score(model, found, "l2"), ratio=0.3))
-    images = pictures().images[:4]
+    images = pictures().inputs[:4]
     assert torch.equal(split_at(half, LAYER).trunk(images), trunk(images))
 
 
 def test_every_image_gets_the_answer_of_its_way(network):
-    images = pictures("validation", 120).images
+    images = pictures("validation", 120).inputs
     found, ways = network(images), network.ways(images)
     assert len(set(ways.tolist())) == 3, "some leave, some go each way"
     with torch.no_grad():
@@ -109,7 +109,7 @@ def test_every_image_gets_the_answer_of_its_way(network):
 
 
 def test_tails_are_really_smaller_and_shares_add_up(network, model):
-    images = pictures("validation", 120).images
+    images = pictures("validation", 120).inputs
     costs, shares = dynamic.route_macs(network, images), network.shares(images)
     assert sum(shares.values()) == pytest.approx(1)
     whole, trunk = measure.macs(model, images[:1]), measure.macs(network.trunk, images[:1])
@@ -126,7 +126,7 @@ def test_tails_are_really_smaller_and_shares_add_up(network, model):
 
 
 def test_a_scorecard_tells_of_many_images(network, model):
-    images = pictures("validation", 60).images
+    images = pictures("validation", 60).inputs
     mean, worst = dynamic.cost_columns(images).values()
     known = dynamic.route_macs(network, images)
     assert (mean(network), worst(network)) == (known["mean"], known["worst"])
@@ -154,7 +154,7 @@ def test_a_scorecard_tells_of_many_images(network, model):
 
 
 def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
-    images = pictures("validation", 60).images
+    images = pictures("validation", 60).inputs
     quick = dynamic.OnnxDynamic(network, images[:1])
     torch.testing.assert_close(quick(images), network(images), rtol=1e-3, atol=1e-3)
     one_by_one = torch.cat([quick(image[None]) for image in images])
@@ -171,22 +171,22 @@ def test_parts_in_onnx_runtime_answer_alike_and_are_timed(network, model):
 
 
 def test_scores_for_a_set_are_those_of_the_class_that_needs_a_unit_most(model):
-    units = dynamic.groups_behind(model, prune.find_units(model, pictures().images[:1]), LAYER)[:2]
+    units = dynamic.groups_behind(model, prune.find_units(model, pictures().inputs[:1]), LAYER)[:2]
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     assert len(by_class) == CLASSES
     found, name = set_scores(by_class, (3, 7)), units[0].name
-    seen = [data.Split(*(part[pictures().labels == label] for part in pictures())) for label in (3, 7)]
+    seen = [data.Split(*(part[pictures().targets == label] for part in pictures())) for label in (3, 7)]
     raw = [prune.score(model, units, "taylor", one)[name] for one in seen]
     assert torch.allclose(found[name], torch.maximum(*(values / values.abs().sum() for values in raw)))
     every = set_scores(by_class, range(CLASSES))
     assert torch.equal(set_scores([every] * CLASSES, (3, 7))[name], every[name])
-    rows = pictures().labels != 4
+    rows = pictures().targets != 4
     with pytest.raises(ValueError, match="data has no image of class 4"):
-        class_scores(model, units, data.Split(pictures().images[rows], pictures().labels[rows]), classes=CLASSES)
+        class_scores(model, units, data.Split(pictures().inputs[rows], pictures().targets[rows]), classes=CLASSES)
 
 
 def test_class_scores_take_a_loss_a_seed_and_a_criterion_of_ones_own(model):
-    units = dynamic.groups_behind(model, prune.find_units(model, pictures().images[:1]), LAYER)[:1]
+    units = dynamic.groups_behind(model, prune.find_units(model, pictures().inputs[:1]), LAYER)[:1]
     name = units[0].name
 
     def margin(model, images, labels):
@@ -194,7 +194,7 @@ def test_class_scores_take_a_loss_a_seed_and_a_criterion_of_ones_own(model):
 
     for options in ({"criterion": "taylor", "loss": margin}, {"criterion": "random", "seed": 5}):
         first = class_scores(model, units, pictures(), classes=CLASSES, **options)[0][name]
-        rows = data.Split(*(part[pictures().labels == 0] for part in pictures()))
+        rows = data.Split(*(part[pictures().targets == 0] for part in pictures()))
         criterion, rest = options["criterion"], {key: options[key] for key in options if key != "criterion"}
         raw = prune.score(model, units, criterion, rows, **rest)[name]
         assert torch.allclose(first, raw / raw.abs().sum())
@@ -230,7 +230,7 @@ def test_the_threshold_is_the_lowest_that_loses_no_more(network, lost):
 
     chosen, late = choose_threshold(network, split, lost), accuracy(1.0)
     assert late - accuracy(chosen) <= lost + 1e-9
-    sure = measure.predict(nn.Sequential(network.trunk, network.branch), split.images).softmax(1).amax(1)
+    sure = measure.predict(nn.Sequential(network.trunk, network.branch), split.inputs).softmax(1).amax(1)
     lower = sorted({value for value in sure.tolist() if value < chosen})
     for threshold in lower[:: max(1, len(lower) // 8)]:
         assert late - accuracy(threshold) > lost, "every lower one loses more"
@@ -256,7 +256,7 @@ def test_bad_parts_are_named(network):
 
 
 def test_a_group_before_the_layer_is_refused(model):
-    units = prune.find_units(model, pictures().images[:1])
+    units = prune.find_units(model, pictures().inputs[:1])
     by_class = class_scores(model, units, pictures(), classes=CLASSES, criterion="taylor")
     with pytest.raises(ValueError, match=r"which does not lie behind 'features.3'"):
         cut_tails(model, LAYER, [tuple(range(10))], by_class, pictures(), cost_target=0.5)
@@ -270,7 +270,7 @@ def test_tuning_tails_leaves_trunk_and_branch_alone(network, model):
 
     def apart() -> float:
         return distill.soft_targets(
-            measure.predict(late, train.images), measure.predict(teacher, train.images), 2.0
+            measure.predict(late, train.inputs), measure.predict(teacher, train.inputs), 2.0
         ).item()
 
     first = apart()

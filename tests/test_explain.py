@@ -85,10 +85,10 @@ def test_every_method_gives_one_finite_map_per_image_whatever_the_batches(lenet,
 @pytest.mark.parametrize("name", [name for name, row in METHODS.items() if not row.attention])
 def test_no_method_leaves_a_trace(lenet, some, name):
     before, state = torch.get_rng_state(), {k: v.clone() for k, v in lenet.state_dict().items()}
-    images = some.images[:4].clone()
-    heatmaps(lenet, images, some.labels[:4], name)
+    images = some.inputs[:4].clone()
+    heatmaps(lenet, images, some.targets[:4], name)
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(images, some.images[:4])
+    assert torch.equal(images, some.inputs[:4])
     assert not images.requires_grad
     assert all(torch.equal(state[k], v) for k, v in lenet.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in lenet.parameters())
@@ -111,7 +111,7 @@ def test_methods_agree_with_the_closed_form_of_a_linear_model():
 
 def test_shapley_converges_to_the_exact_values(lenet, some):
     """All 24 orders of the four quarters of an image."""
-    images, targets = some.images[:3], some.labels[:3]
+    images, targets = some.inputs[:3], some.targets[:3]
     quarters = torch.zeros(4, 28, 28, dtype=torch.bool)
     for number, (row, column) in enumerate(itertools.product((0, 14), repeat=2)):
         quarters[number, row : row + 14, column : column + 14] = True
@@ -262,15 +262,15 @@ def test_the_bootstrap_interval_covers_as_often_as_it_says():
 def test_drift_is_nought_for_equal_models_in_every_function(lenet, some):
     """One statistic, one implementation: the table, the column, both budgets and what an explorer says agree."""
     other = reinitialised(lenet)
-    split = Split(some.images, some.labels)
+    split = Split(some.inputs, some.targets)
     budget = prune.ExplanationBudget(lenet, split, max_drift=1.0)
     for model in (lenet, other):
-        expected = drift(lenet, model, some.images).value
-        assert drift_value(drift_from(lenet, some.images), model) == expected
-        assert next(iter(drift_columns(lenet, some.images).values()))(model) == expected
+        expected = drift(lenet, model, some.inputs).value
+        assert drift_value(drift_from(lenet, some.inputs), model) == expected
+        assert next(iter(drift_columns(lenet, some.inputs).values()))(model) == expected
         assert budget.spent(model)["drift"] == expected
         assert (expected == 0) == (model is lenet)
-        first, answer = some.images[:1], lenet(some.images[:1]).argmax(1)
+        first, answer = some.inputs[:1], lenet(some.inputs[:1]).argmax(1)
         one, _ = heatmap_drift(heatmaps(lenet, first, answer), heatmaps(model, first, answer), "the original's")
         assert compared(lenet, model, first, "integrated gradients")[1] == one.item()
 
@@ -284,7 +284,7 @@ def test_no_default_needs_the_patented_method(monkeypatch, lenet, some):
     monkeypatch.setattr(sys.modules["xaiprune.explain.relevance.lrp"], "modified_gradients", refuse)
     with pytest.raises(AssertionError, match="only where it is named"):
         heatmaps(lenet, *some, "lrp")
-    split, units = Split(*some), prune.find_units(lenet, some.images[:1])
+    split, units = Split(*some), prune.find_units(lenet, some.inputs[:1])
     heatmaps(lenet, *some)
     drift_columns(lenet, *some)
     gate(lenet, *some)
@@ -298,7 +298,7 @@ def test_no_default_needs_the_patented_method(monkeypatch, lenet, some):
 
 
 def test_drift_is_none_from_a_model_to_itself_and_grows_with_noise(lenet, some):
-    same = drift(lenet, lenet, some.images)
+    same = drift(lenet, lenet, some.inputs)
     assert same.value == 0
     assert not same.values.any()
     assert not same.top.any()
@@ -308,7 +308,7 @@ def test_drift_is_none_from_a_model_to_itself_and_grows_with_noise(lenet, some):
         generator = torch.Generator().manual_seed(0)
         for parameter in noisy.parameters():
             parameter.data += size * parameter.std() * torch.randn(parameter.shape, generator=generator)
-        found.append(drift(lenet, noisy, some.images).value)
+        found.append(drift(lenet, noisy, some.inputs).value)
     assert 0 < found[0] < found[1] < found[2]
 
 
@@ -316,12 +316,12 @@ def test_drift_breaks_down_by_class(lenet, some):
     other = reinitialised(lenet)
     found = drift(lenet, other, *some)
     rows = found.rows()
-    assert [row["class"] for row in rows] == [*(str(c) for c in sorted(set(some.labels.tolist()))), "all"]
+    assert [row["class"] for row in rows] == [*(str(c) for c in sorted(set(some.targets.tolist()))), "all"]
     assert sum(row["images"] for row in rows[:-1]) == rows[-1]["images"] == 40
     assert all(row["drift_low"] <= row["drift"] <= row["drift_high"] for row in rows)
     assert rows[-1]["drift"] == pytest.approx(found.value)
     assert "drift ↓" in repr(found)
-    mine = drift(lenet, other, *some, classes=some.labels % 2)
+    mine = drift(lenet, other, *some, classes=some.targets % 2)
     assert [row["class"] for row in mine.rows()] == ["0", "1", "all"]
 
 
@@ -329,7 +329,7 @@ def test_a_dead_model_is_said_to_be_so(lenet, some):
     dead = zoo.load("lenet-5")
     dead.fc3.weight.data.zero_()
     with pytest.raises(ValueError, match="does the model still answer to its input"):
-        drift(lenet, dead, some.images, method="saliency")
+        drift(lenet, dead, some.inputs, method="saliency")
 
 
 def test_images_without_evidence_left_are_counted(lenet, some):
@@ -338,7 +338,7 @@ def test_images_without_evidence_left_are_counted(lenet, some):
     class Deaf(nn.Module):
         def __init__(self):
             super().__init__()
-            self.inner, self.bright = zoo.load("lenet-5"), some.images[3].sum()
+            self.inner, self.bright = zoo.load("lenet-5"), some.inputs[3].sum()
 
         def forward(self, images):
             heard = (images.sum((1, 2, 3), keepdim=True) - self.bright).abs() > 1e-3
@@ -375,10 +375,10 @@ def test_curves_take_the_pixels_in_order(some):
 @pytest.mark.parametrize("batch_size", [3, 7, 1000])
 @pytest.mark.parametrize("wanted", [False, True])
 def test_curves_of_many_images_are_those_of_a_loop_over_steps(lenet, some, batch_size, wanted):
-    images = some.images[:5]
+    images = some.inputs[:5]
     with torch.no_grad():
         outputs = lenet(images)
-    targets = outputs + 0.5 if wanted else some.labels[:5]
+    targets = outputs + 0.5 if wanted else some.targets[:5]
     heat = torch.rand(5, 28, 28, generator=torch.Generator().manual_seed(0))  # no ties
     found = curves(lenet, images, targets, heat, steps=6, batch_size=batch_size)
     order = heat.flatten(1).argsort(1, descending=True)
@@ -425,10 +425,10 @@ def test_masks_and_parametrizations_are_not_taken_for_new_weights():
 
 
 def test_noise_follows_each_images_own_range(lenet, some):
-    dim = some.images.clone()
+    dim = some.inputs.clone()
     dim[1] *= 0.5
-    both = smoothgrad(lenet, dim[:2], some.labels[:2], samples=50)
-    alone = smoothgrad(lenet, dim[:1], some.labels[:1], samples=50)
+    both = smoothgrad(lenet, dim[:2], some.targets[:2], samples=50)
+    alone = smoothgrad(lenet, dim[:1], some.targets[:1], samples=50)
     assert torch.allclose(both[:1], alone)
 
 
@@ -467,14 +467,14 @@ def test_tags_go_where_they_are_said_to(some):
     mask = tag_mask()
     assert mask.sum() == 16
     own, others = tag_class(some, 8, "own"), tag_class(some, 8, "others")
-    is_8 = some.labels == 8
-    assert torch.equal(own.images[:, 0, mask].mean(1) == 1, is_8)
-    assert torch.equal(others.images[:, 0, mask].mean(1) == 1, ~is_8)
-    assert torch.equal(own.images[:, 0, ~mask], some.images[:, 0, ~mask])
-    assert torch.equal(tag_class(some, 8, "none").images, some.images)
+    is_8 = some.targets == 8
+    assert torch.equal(own.inputs[:, 0, mask].mean(1) == 1, is_8)
+    assert torch.equal(others.inputs[:, 0, mask].mean(1) == 1, ~is_8)
+    assert torch.equal(own.inputs[:, 0, ~mask], some.inputs[:, 0, ~mask])
+    assert torch.equal(tag_class(some, 8, "none").inputs, some.inputs)
     half = tag_class(data.mnist("validation"), 8, "others", share=0.5)
-    assert 0.45 < (half.images[:, 0, mask].mean(1) == 1).double().mean() < 0.55
-    assert torch.equal(add_tag(some.images, torch.zeros(40, dtype=torch.bool)), some.images)
+    assert 0.45 < (half.inputs[:, 0, mask].mean(1) == 1).double().mean() < 0.55
+    assert torch.equal(add_tag(some.inputs, torch.zeros(40, dtype=torch.bool)), some.inputs)
     for arguments, message in (
         ((8, "all"), "placement must be one of"),
         ((12, "own"), "label must be a class"),
@@ -510,5 +510,5 @@ def test_watching_shifts(lenet):
 
 
 def test_class_means_have_one_map_per_class(some):
-    means = class_means(torch.ones(40, 28, 28) * some.labels[:, None, None], some.labels)
-    assert means[:, 0, 0].tolist() == sorted(set(some.labels.tolist()))
+    means = class_means(torch.ones(40, 28, 28) * some.targets[:, None, None], some.targets)
+    assert means[:, 0, 0].tolist() == sorted(set(some.targets.tolist()))

@@ -105,15 +105,15 @@ def test_a_kind_of_ones_own_is_planned_masked_cut_and_saved(own, tmp_path):
     model, units, split = own
     chosen = plan(score(model, units, "ablation", split), k=2, round_to=1)
     [stays] = set(range(3)) - set(chosen.removed["branches"].tolist())
-    before = model(split.images)
-    assert prune.cut_error(model, chosen, split.images) == 0
+    before = model(split.inputs)
+    assert prune.cut_error(model, chosen, split.inputs) == 0
     with prune.masked(model, chosen):
-        assert torch.equal(model(split.images), model.branches[stays](split.images))
-    assert torch.equal(model(split.images), before)
+        assert torch.equal(model(split.inputs), model.branches[stays](split.inputs))
+    assert torch.equal(model(split.inputs), before)
     smaller = prune.cut(model, chosen)
     prune.save_cut(smaller, chosen, tmp_path / "small")
     loaded = prune.load_cut(lambda: Sum().double().eval(), tmp_path / "small")
-    assert torch.equal(loaded(split.images), smaller(split.images))
+    assert torch.equal(loaded(split.inputs), smaller(split.inputs))
     assert Plan.load(tmp_path / "small.json") == chosen
     with pytest.raises(ValueError, match="smaller is not the cut of this plan"):
         prune.save_cut(model, chosen, tmp_path / "other")
@@ -121,17 +121,17 @@ def test_a_kind_of_ones_own_is_planned_masked_cut_and_saved(own, tmp_path):
 
 def test_a_kind_of_ones_own_has_costs_gates_and_rates(own):
     model, units, split = own
-    costs = prune.mac_costs(model.float(), units, split.images.float())
+    costs = prune.mac_costs(model.float(), units, split.inputs.float())
     assert costs.per_unit()["branches"].tolist() == [36, 45, 72]
     assert costs.of({"branches": [0, 2]}) == 45
     model.double()
     with gated_by(model, units, {"branches": torch.tensor([0.0, 0.5, 0.0])}):
-        halved = model(split.images)
-    assert torch.allclose(halved, model.branches[1](split.images) / 2)
+        halved = model(split.inputs)
+    assert torch.allclose(halved, model.branches[1](split.inputs) / 2)
     each = torch.eye(3)[torch.arange(30) % 3]
     with gated_by(model, units, {"branches": each}):
-        mixed = model(split.images)
-    assert torch.allclose(mixed[1], model.branches[1](split.images[1]))
+        mixed = model(split.inputs)
+    assert torch.allclose(mixed[1], model.branches[1](split.inputs[1]))
     curve = prune.ratio_curve(model, score(model, units, "l2"), split, ratios=(0, 0.4), metric=ACCURACY)
     assert len(curve.values) == 2
 
@@ -197,10 +197,10 @@ def every():
     lenet, mobilenet = zoo.load("lenet-5"), zoo.load("mobilenet-fashion-mnist")
     transformer, lstm = zoo.load("vit-fashion-mnist"), zoo.load("words-lstm")
     return {
-        "channels": (lenet, prune.find_units(lenet, mnist.images[:1]), mnist),
+        "channels": (lenet, prune.find_units(lenet, mnist.inputs[:1]), mnist),
         "heads": (transformer, prune.find_heads(transformer), clothes),
         "weights": (lenet, prune.find_weights(lenet, ["conv1", "fc3"]), mnist),
-        "blocks": (mobilenet, prune.find_blocks(mobilenet, clothes.images[:1]), clothes),
+        "blocks": (mobilenet, prune.find_blocks(mobilenet, clothes.inputs[:1]), clothes),
         "memory": (lstm, prune.find_memory(lstm), words.words("calibration", 20)),
     }
 
@@ -257,10 +257,10 @@ def test_gates_on_blocks_close_and_weaken_what_they_add(every):
     gates[[2, 5]] = 0
     with torch.no_grad():
         with gated_by(model, [group], {"blocks": gates}):
-            closed = model(split.images)
+            closed = model(split.inputs)
         with prune.masked(model, Plan((group,), {"blocks": [2, 5]})):
-            assert torch.allclose(model(split.images), closed, atol=1e-4)
-        assert not torch.allclose(model(split.images), closed, atol=1e-2)
+            assert torch.allclose(model(split.inputs), closed, atol=1e-4)
+        assert not torch.allclose(model(split.inputs), closed, atol=1e-2)
 
 
 @pytest.mark.parametrize("kind", ["weights", "memory"])
@@ -273,7 +273,7 @@ def test_units_that_no_gate_can_close_are_refused_and_not_left_open(kind, every)
 
 def test_chance_ranks_blocks_the_same_with_channels_beside_them(every):
     model, blocks, split = every["blocks"]
-    channels = prune.find_units(model, split.images[:1])
+    channels = prune.find_units(model, split.inputs[:1])
     together = score(model, channels + blocks, "random", seed=4)
     assert torch.equal(together["blocks"], score(model, blocks, "random", seed=4)["blocks"])
     first = channels[0].name
@@ -321,7 +321,7 @@ def test_a_criterion_is_told_by_what_it_computes():
 
 def test_costs_of_blocks_are_their_own_layers_and_of_channels_an_equal_share(every):
     model, blocks, split = every["blocks"]
-    costs = prune.mac_costs(model, blocks + prune.find_units(model, split.images[:1]), split.images[:1])
+    costs = prune.mac_costs(model, blocks + prune.find_units(model, split.inputs[:1]), split.inputs[:1])
     each = costs.per_unit()
     for unit, cost in enumerate(each["blocks"]):
         assert cost == pytest.approx(costs.total - costs.of({"blocks": [unit]}))

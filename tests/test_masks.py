@@ -55,8 +55,8 @@ def task(count: int = 400) -> Split:
 @pytest.fixture(scope="module")
 def learned():
     model, split = OneMatters().eval(), task()
-    units = xp.find_units(model, split.images[:1])
-    costs = mac_costs(model, units, split.images)
+    units = xp.find_units(model, split.inputs[:1])
+    costs = mac_costs(model, units, split.inputs)
     return model, units, costs, learn_masks(model, units, split, costs, cost_target=0.25, epochs=20, progress=False)
 
 
@@ -86,12 +86,12 @@ def test_masks_per_class_leak_the_label_and_say_so():
     with torch.no_grad():
         blind.hidden.weight.zero_()
         blind.hidden.bias.fill_(1.0)
-    units = xp.find_units(blind, split.images[:1])
+    units = xp.find_units(blind, split.inputs[:1])
     masks = learn_masks(
         blind,
         units,
         split,
-        mac_costs(blind, units, split.images),
+        mac_costs(blind, units, split.inputs),
         cost_target=0.6,
         epochs=30,
         per_class=2,
@@ -99,13 +99,13 @@ def test_masks_per_class_leak_the_label_and_say_so():
     )
     assert masks.per_class
     assert masks.scores["hidden"].shape == (8,)
-    with gated_by(blind, units, masks.gates(split.labels)):
+    with gated_by(blind, units, masks.gates(split.targets)):
         told = xp.measure.accuracy(blind, split)  # all in one batch
     assert told > 95 > xp.measure.accuracy(blind, split)
     with pytest.raises(ValueError, match=r"these masks depend on the label.*use \.scores"):
         masks.gates()
     with pytest.raises(ValueError, match="labels were given, but these masks are the same for all classes"):
-        Masks(tuple(units), {"hidden": torch.ones(8)}, {"hidden": 0.5}).gates(split.labels)
+        Masks(tuple(units), {"hidden": torch.ones(8)}, {"hidden": 0.5}).gates(split.targets)
 
 
 def test_bad_requests_for_masks_change_nothing(learned):
@@ -162,14 +162,14 @@ def test_the_curve_is_the_metric_at_every_rate():
     seen = []
 
     def metric(model, split):
-        seen.append(model(split.images))
+        seen.append(model(split.inputs))
         return 100.0 - 10 * len(seen)
 
     found = ratio_curve(model, scores, split, ratios=(0, 0.5), metric=metric)
     assert found == RatioCurve("index", (0, 0.5), (90.0, 80.0))
     with ablated(model, scores, {"blocks.0.attention": [0, 1], "blocks.1.attention": [0]}):
-        torch.testing.assert_close(seen[1], model(split.images))
-    torch.testing.assert_close(seen[0], model(split.images))
+        torch.testing.assert_close(seen[1], model(split.inputs))
+    torch.testing.assert_close(seen[0], model(split.inputs))
     for rates in ((), (0.1, 0.2), (0, 0.5, 0.5), (0, 1)):
         with pytest.raises(ValueError, match="ratios must rise from 0 to below 1"):
             ratio_curve(model, scores, split, ratios=rates)
@@ -225,18 +225,18 @@ def test_the_attribute_halves_every_class_and_the_bias_thins_its_pairs():
     split = xp.data.fashion_mnist("validation")
     bright = fairness.brighter(split)
     for label in range(10):
-        assert bright[split.labels == label].double().mean() == pytest.approx(0.5, abs=0.01)
+        assert bright[split.targets == label].double().mean() == pytest.approx(0.5, abs=0.01)
     few = fairness.thinned(split, pairs=((0, 6),), keep=0.1)
     left = fairness.brighter(split)  # of the whole split
-    stays = torch.tensor([(few.images == image).flatten(1).all(1).any() for image in split.images[:300]])
-    rare = ((split.labels == 0) & (left == 0)) | ((split.labels == 6) & (left == 1))
+    stays = torch.tensor([(few.inputs == image).flatten(1).all(1).any() for image in split.inputs[:300]])
+    rare = ((split.targets == 0) & (left == 0)) | ((split.targets == 6) & (left == 1))
     assert stays[~rare[:300]].all()
     assert stays[rare[:300]].double().mean() < 0.4
-    assert torch.equal(fairness.thinned(split, keep=0.1).labels, fairness.thinned(split, keep=0.1).labels)
+    assert torch.equal(fairness.thinned(split, keep=0.1).targets, fairness.thinned(split, keep=0.1).targets)
     with pytest.raises(ValueError, match=r"keep must be in \(0, 1\]"):
         fairness.thinned(split, keep=0)
-    assert fairness.fashion_mnist_brightness("calibration").labels.unique().tolist() == [0, 1]
-    assert len(fairness.biased_fashion_mnist("test").labels) == 10_000
+    assert fairness.fashion_mnist_brightness("calibration").targets.unique().tolist() == [0, 1]
+    assert len(fairness.biased_fashion_mnist("test").targets) == 10_000
 
 
 def test_entries_that_matter_to_the_attribute_alone_go():
@@ -254,7 +254,7 @@ def test_entries_that_matter_to_the_attribute_alone_go():
 def test_entry_relevance_is_that_of_the_images_one_by_one_and_masks_leave_no_trace():
     model, split = small(), Split(IMAGES, torch.tensor([0, 1, 2]))
     found = entry_relevance(model, split)
-    one = [entry_relevance(model, Split(i, n)) for i, n in zip(IMAGES.split(1), split.labels.split(1))]
+    one = [entry_relevance(model, Split(i, n)) for i, n in zip(IMAGES.split(1), split.targets.split(1))]
     for name, value in found.items():
         assert value.shape == (3, 5, 5)
         torch.testing.assert_close(value, sum(part[name] for part in one) / 3, rtol=1e-5, atol=1e-9)

@@ -172,7 +172,7 @@ def test_measuring_restores_the_mode(tiny, digits):
     ("call", "message"),
     [
         (lambda m, s: comparison.scorecards({}, s, PSNR), "models is empty"),
-        (lambda m, s: comparison.scorecard(m, Split(s.images[:0], None), PSNR), "split is empty"),
+        (lambda m, s: comparison.scorecard(m, Split(s.inputs[:0], None), PSNR), "split is empty"),
         (lambda m, s: comparison.scorecard(m.train(), s, PSNR), "is in training mode"),
         (lambda m, s: comparison.scorecard(m, s, PSNR, repeats=0), "repeats must be at least 1"),
         (lambda m, s: comparison.compare([]), "cards is empty"),

@@ -62,7 +62,7 @@ def model(splits):
 
 def test_recalibration_gives_the_plain_means_over_batches(splits):
     model = separable()
-    images = splits["train"].images
+    images = splits["train"].inputs
     state = {name: tensor.clone() for name, tensor in model.named_parameters()}
     assert recalibrate(model, images, batch_size=128) is model
     first = model[0](images)
@@ -77,8 +77,8 @@ def test_recalibration_gives_the_plain_means_over_batches(splits):
 def test_recalibration_needs_something_to_do(splits):
     with pytest.raises(ValueError, match="no batch normalisation"):
         recalibrate(nn.Linear(2, 2), torch.rand(4, 2))
-    with pytest.raises(ValueError, match="images is empty"):
-        recalibrate(separable(), splits["train"].images[:0])
+    with pytest.raises(ValueError, match="inputs is empty"):
+        recalibrate(separable(), splits["train"].inputs[:0])
 
 
 def test_tuning_ends_with_the_best_state(splits):
@@ -108,8 +108,8 @@ def test_an_interrupted_tuning_goes_on_with_its_best_state(splits, tmp_path, int
 
 
 def ranked(model, splits):
-    units = find_units(model, splits["validation"].images[:1])
-    return score(model, units, "taylor", splits["calibration"]), mac_costs(model, units, splits["validation"].images)
+    units = find_units(model, splits["validation"].inputs[:1])
+    return score(model, units, "taylor", splits["calibration"]), mac_costs(model, units, splits["validation"].inputs)
 
 
 def test_a_budget_says_what_is_spent(model, splits):
@@ -149,7 +149,7 @@ def test_a_model_without_any_evidence_has_spent_everything(model, splits):
 
 def test_a_walk_within_a_budget_never_leaves_it(model, splits):
     scores, costs = ranked(model, splits)
-    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.1)
+    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.1, method="lrp")
     done = prune_within_budget(model, scores, costs, 0.3, budget)
     assert budget.spent(cut(model, done.plan))["holds"]
     closed = [row["closed"] for row in done.rows]
@@ -210,7 +210,7 @@ def test_shrinking_gives_one_plan_for_all_its_steps(model, splits):
     data, more = options(splits)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     done = shrink(model, *data, **more)
-    example = splits["validation"].images[:1]
+    example = splits["validation"].inputs[:1]
     assert [row["step"] for row in done.rows] == [1, 2]
     assert done.rows[-1]["share"] <= 0.4
     by_plan = cut(model, done.plan)
@@ -290,7 +290,7 @@ def test_recalibration_that_fails_gives_the_statistics_back(model, splits):
 
 
 def test_recalibration_weighs_all_images_alike(model, splits):
-    images = splits["calibration"].images[:41].clone()
+    images = splits["calibration"].inputs[:41].clone()
     images[40] = 3  # with 40 and 1 image in the batches this one would weigh as much as all others
 
     def mean(batch_size: int, some: torch.Tensor) -> torch.Tensor:

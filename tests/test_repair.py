@@ -344,7 +344,7 @@ def test_repairs_need_images_and_finite_ones():
         lambda: quantize.layer_errors(model, quantized, none),
         lambda: quantize.absorb_bias(model, none),
     ):
-        with pytest.raises(ValueError, match="images is empty"):
+        with pytest.raises(ValueError, match="inputs is empty"):
             call()
     for call in (quantize.absorb_bias, lambda model, images: quantize.correct_bias(model, quantized, images)):
         with pytest.raises(ValueError, match="NaN or infinite values for th"):

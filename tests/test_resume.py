@@ -1,179 +1,367 @@
-"""Runs that can be resumed: the same call goes on to the same end, another one is refused by the argument's name."""
+"""Every function that can be resumed: it goes on where it was, and refuses another value of any of its arguments."""
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import inspect
-from dataclasses import fields
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset, default_collate
 
-from xaiprune import distill, prune, training
-from xaiprune.core import Checkpoint, fingerprint
+from xaiprune import distill, dynamic
+from xaiprune.core import Checkpoint, checkpoint, fingerprint
 from xaiprune.data import Split
 from xaiprune.measure import ACCURACY, Metric
-from xaiprune.training import TrainOptions, classification_loss
+from xaiprune.prune import (
+    Criterion,
+    Cutting,
+    ExplanationBudget,
+    find_units,
+    learn_masks,
+    mac_costs,
+    prune_and_tune,
+    shrink,
+)
+from xaiprune.training import TrainOptions, classification_loss, fit, tune
 
-X = torch.randn(96, 1, 6, 6, generator=torch.Generator().manual_seed(0))
-DATA, OTHER = Split(X, (X.mean((1, 2, 3)) > 0).long()), Split(X.flip(0), (X.mean((1, 2, 3)) > 0).long())
-#: Two epochs of three batches.
-SMALL = {"epochs": 2, "batch_size": 32, "progress": False}
+CLASSES = 3
+#: What leaves the result as it is.
+NO_MATTER = {"options", "changes", "resume", "progress"}
 
 
-def network(width: int = 4) -> nn.Module:
-    torch.manual_seed(0)
-    layers = [nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 6, 3), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(24, 2)).eval()
+def network(seed: int = 0, width: int = 6) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers = nn.Conv2d(1, width, 3), nn.ReLU(), nn.Conv2d(width, 5, 3), nn.ReLU(), nn.Dropout(0.2), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(80, CLASSES)).eval()
 
 
-def other_loss(model, images, labels):
+def pictures(seed: int, count: int = 24) -> TensorDataset:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 1, 8, 8, generator=generator)
+    return TensorDataset(images, torch.randint(0, CLASSES, (count,), generator=generator))
+
+
+def doubled(model, images, labels):
     return 2 * classification_loss(model, images, labels)
 
 
-def halves(images, generator):
-    return images / 2
+def steep(t: float, ratio: float) -> float:
+    return ratio * t**2
 
 
-def sgd(parameters, lr):
-    return torch.optim.SGD(parameters, lr=lr)
+def darker(images, generator):
+    return images * torch.rand(len(images), 1, 1, 1, generator=generator)
+
+
+def at_rest(model) -> float:
+    return 1.0
 
 
 def constant(optimizer, lr, steps):
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer)
 
 
-def accuracy_again(model, split):
-    return ACCURACY.function(model, split)
+def own(scale: float) -> Criterion:
+    """A criterion that ranks by place."""
+
+    def places(evidence):
+        return {group.name: scale * torch.arange(group.size) + 1.0 for group in evidence.groups}
+
+    return Criterion("own", {"channels": places, "weights": places})
 
 
-LIKEWISE = Metric("accuracy [%]", accuracy_again)
+OWN = own(1)
+CARELESS = Metric("share right", lambda model, split: ACCURACY(model, split) / 100)
+#: Another value for each option of training.
 OPTIONS = {
-    "epochs": 3,
-    "lr": 2e-3,
-    "batch_size": 16,
-    "optimizer": sgd,
+    "epochs": 5,
+    "lr": 2e-2,
+    "batch_size": 6,
+    "drop_last": False,
+    "optimizer": torch.optim.SGD,
     "lr_schedule": constant,
-    "augment": halves,
+    "augment": darker,
+    "collate": lambda items: default_collate(items),
     "seed": 1,
 }
+SPLITS = {"train": pictures(1), "validation": pictures(2), "calibration": pictures(3)}
+LEARN = {"epochs": 4, "lr": 1e-2, "batch_size": 8, "progress": False}
 
 
-def own_criterion(scale: float) -> prune.Criterion:
-    def places(evidence):
-        return {group.name: scale * torch.arange(group.size) for group in evidence.groups}
-
-    return prune.Criterion("mine", {"channels": places, "weights": places})
+def units() -> list:
+    return find_units(network(), SPLITS["train"][:1][0])
 
 
-def squared(student, teacher):
-    return (student - teacher).square().mean()
+def costs(model: nn.Module):
+    return mac_costs(model, units(), SPLITS["train"][:1][0])
 
 
-class Run:
-    """A resumable function with arguments to call it by, and another value for each of them."""
-
-    def __init__(self, function, given, others, batches):
-        self.function, self.given, self.others, self.batches = function, given, others | OPTIONS, batches
-
-    def __call__(self, **changes):
-        given = copy.deepcopy({name: value() if name == "model" else value for name, value in self.given.items()})
-        if "student" in given:
-            given["student"] = given["student"]()
-        result = self.function(**(given | SMALL | changes))
-        trained = given.get("student", given.get("model"))
-        model = getattr(result, "model", trained)
-        return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-    @property
-    def arguments(self) -> set[str]:
-        names = set(inspect.signature(self.function).parameters) - {"options", "changes"}
-        return names | {field.name for field in fields(TrainOptions)} - {"resume", "progress"}
+def teacher(seed: int = 5) -> nn.Module:
+    return distill.freeze(network(seed))
 
 
-BOTH = {"model": network, "train": DATA, "validation": DATA}
-WIDER = {"model": lambda: network(5), "train": OTHER, "validation": OTHER, "loss": other_loss, "metric": LIKEWISE}
-TEACHER, SECOND = distill.freeze(network(5)), distill.freeze(network(6))
-RUNS = {
-    "fit": Run(
-        training.fit,
-        {"model": network, "train": DATA, "loss": classification_loss},
-        {"model": lambda: network(5), "train": OTHER, "loss": other_loss, "validate": lambda model: 0.0},
-        4,
+def shrunk(**arguments):
+    done = shrink(**arguments)
+    return done.model, done.rows
+
+
+def taught(*arguments, **options):
+    return distill.distillation_loss(*arguments, **options)
+
+
+def in_place(function, changed: str = "model"):
+    """A function that changes a model, so that it gives the model back with what it returns."""
+
+    def call(**arguments):
+        done = function(**arguments)
+        return arguments[changed], done
+
+    return call
+
+
+#: By name: the function, how to call it, its usual arguments (made anew for each call), and another value for each.
+CASES = {
+    "fit": (
+        fit,
+        in_place(fit),
+        lambda: {"model": network(), "train": SPLITS["train"], "loss": classification_loss, **LEARN},
+        {"model": network(1), "train": pictures(4), "loss": doubled, "validate": at_rest},
     ),
-    "tune": Run(training.tune, BOTH, WIDER, 4),
-    "prune_and_tune": Run(
-        prune.prune_and_tune,
-        BOTH | {"ratio": 0.5, "steps": 2, "criterion": own_criterion(1)},
-        WIDER
-        | {"ratio": 0.6, "steps": 3, "schedule": "linear", "last_epochs": 1, "criterion": own_criterion(2)}
-        | {"scope": "uniform", "tolerance": 50.0},
-        7,
+    "tune": (
+        tune,
+        in_place(tune),
+        lambda: {"model": network(), "train": SPLITS["train"], "validation": SPLITS["validation"], **LEARN},
+        {"model": network(1), "train": pictures(4), "validation": pictures(4), "loss": doubled, "metric": CARELESS},
     ),
-    "shrink": Run(
-        prune.shrink,
-        BOTH | {"cost_target": 0.6, "calibration": DATA, "steps": 2, "criterion": own_criterion(1)},
-        WIDER
-        | {"cost_target": 0.5, "calibration": OTHER, "steps": 3, "schedule": "gradual", "criterion": own_criterion(2)}
-        | {"rescale": lambda scores, costs: scores.normalised("rank"), "min_units": 2, "round_to": 2, "last_epochs": 1}
-        | {"units": lambda model, example: prune.find_units(model, example)[:1], "score_loss": other_loss}
-        | {"costs": lambda model, units, example: prune.mac_costs(model, units, example)}
-        | {"budget": prune.ExplanationBudget(network(), DATA, max_drop=90.0, method="gradient x input")},
-        7,
-    ),
-    "distill": Run(
+    "distill": (
         distill.distill,
-        {"teacher": TEACHER, "student": network, "train": DATA, "validation": DATA},
-        {"teacher": SECOND, "student": lambda: network(5), "train": OTHER, "validation": OTHER, "metric": LIKEWISE}
-        | {"loss": squared, "temperature": 2.0, "alpha": 0.5, "layers": ["0"]},
-        4,
+        in_place(distill.distill, "student"),
+        lambda: {
+            "teacher": teacher(),
+            "student": network(width=4),
+            "train": SPLITS["train"],
+            "validation": SPLITS["validation"],
+            "loss": {"hints": 1.0, "relevance": 1.0},
+            "layers": ["0"],
+            **LEARN,
+        },
+        {
+            "teacher": teacher(6),
+            "student": network(1, width=4),
+            "train": distill.transfer(teacher(), pictures(1), evidence=True),
+            "validation": None,
+            "loss": {"hints": 1.0, "relevance": 2.0},
+            "temperature": 2.0,
+            "alpha": 0.5,
+            "layers": ["2"],
+            "metric": CARELESS,
+        },
+    ),
+    "prune_and_tune": (
+        prune_and_tune,
+        in_place(prune_and_tune),
+        lambda: {
+            "model": network(),
+            "train": SPLITS["train"],
+            "validation": SPLITS["validation"],
+            "ratio": 0.6,
+            "steps": 4,
+            "criterion": OWN,
+            **LEARN,
+        },
+        {
+            "model": network(1),
+            "train": pictures(4),
+            "validation": pictures(4),
+            "ratio": 0.5,
+            "schedule": steep,
+            "steps": 3,
+            "last_epochs": 2,
+            "criterion": own(2),
+            "scope": "uniform",
+            "loss": doubled,
+            "metric": CARELESS,
+            "tolerance": 200.0,
+        },
+    ),
+    "shrink": (
+        shrink,
+        shrunk,
+        lambda: {"model": network(), **SPLITS, "cost_target": 0.6, "steps": 2, "criterion": OWN, **LEARN},
+        {
+            "model": network(1),
+            "train": pictures(4),
+            "validation": pictures(4),
+            "calibration": pictures(4),
+            "cost_target": 0.5,
+            "steps": 3,
+            "schedule": steep,
+            "criterion": "l1",
+            "cutting": Cutting(rescale=lambda scores, costs: scores.normalised("rank")),
+            "last_epochs": 1,
+            "loss": doubled,
+            "metric": CARELESS,
+            "budget": ExplanationBudget(network(), SPLITS["validation"], max_drop=100.0, method="saliency"),
+        },
+    ),
+    "learn_masks": (
+        learn_masks,
+        lambda **arguments: (None, learn_masks(**arguments)),
+        lambda: {
+            "model": network(),
+            "units": units(),
+            "train": SPLITS["train"],
+            "costs": costs(network()),
+            "cost_target": 0.5,
+            **LEARN,
+        },
+        {
+            "model": network(1),
+            "units": units()[:1],
+            "train": pictures(4),
+            "costs": mac_costs(network(), units()[:1], SPLITS["train"][:1][0]),
+            "cost_target": 0.6,
+            "sparsity": 0.1,
+            "smoothness": 0.1,
+            "penalty": 10.0,
+            "per_class": CLASSES,
+            "loss": doubled,
+            "drop_last": True,
+        },
+    ),
+    "fit_branch": (
+        dynamic.fit_branch,
+        lambda **arguments: (dynamic.fit_branch(**arguments), None),
+        lambda: {"trunk": network()[:2], "train": SPLITS["train"], "classes": CLASSES, "width": 4, **LEARN},
+        {"trunk": network(1)[:2], "train": pictures(4), "classes": CLASSES + 1, "width": 5},
     ),
 }
-CASES = [(name, argument) for name, run in RUNS.items() for argument in sorted(run.arguments)]
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_every_argument_has_another_value_here(name):
-    """So that a new argument without a place in the identity is seen."""
-    assert set(RUNS[name].others) == RUNS[name].arguments
+def arguments_of(function) -> list[str]:
+    """The names of all that changes a function's result."""
+    options = [field.name for field in dataclasses.fields(TrainOptions)]
+    return [name for name in (*inspect.signature(function).parameters, *options) if name not in NO_MATTER]
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_the_same_call_goes_on_to_the_same_end(name, tmp_path, interrupted):
-    run = RUNS[name]
-    whole = run()
-    with interrupted(run.batches):
-        run(resume=tmp_path / "run")
+def interrupt(monkeypatch, call, **arguments) -> None:
+    """Stop a call just after its second state was written."""
+    real, writes = checkpoint.save_atomically, []
+
+    def stopping(path, write):
+        real(path, write)
+        writes.append(path)
+        if len(writes) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_atomically", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            call(**arguments)
+
+
+def same(one, other) -> bool:
+    """Whether two calls gave the same, but for the seconds that they took."""
+    for rows in (one[1], other[1]):
+        rows = getattr(rows, "rows", rows)
+        for row in rows if isinstance(rows, list) else ():
+            row.pop("seconds", None)
+    return fingerprint(one) == fingerprint(other)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """By name the folder with what an interrupted call has left."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in CASES}
+    for name, (_, call, usual, _) in CASES.items():
+        interrupt(pytest.MonkeyPatch(), call, **usual(), resume=folders[name] / "run")
+    return folders
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def test_an_interrupted_call_ends_as_one_that_was_not(case, tmp_path, monkeypatch):
+    _, call, usual, _ = case
+    whole, arguments = call(**usual()), usual() | {"resume": tmp_path / "run"}
+    interrupt(monkeypatch, call, **arguments)
     assert list(tmp_path.iterdir())
-    again = run(resume=tmp_path / "run")
-    assert all(torch.equal(tensor, again[key]) for key, tensor in whole.items())
+    again = call(**arguments)  # the same objects, as in a notebook
+    assert same(whole, again)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("name", "argument"), CASES)
-def test_another_call_is_refused_by_the_arguments_name(name, argument, tmp_path, interrupted):
-    run = RUNS[name]
-    changed = {argument: run.others[argument]}
-    if argument in ("model", "student"):
-        changed = {argument: run.others[argument]()}
-    if argument == "layers":  # they are for losses of features alone
-        changed |= {"loss": "hints"}
-    with interrupted(run.batches):
-        run(resume=tmp_path / "run")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    words = {"student": "model", "teacher": "loss", "layers": "loss|model", "alpha": "loss", "temperature": "loss"}
-    with pytest.raises(ValueError, match=rf"written by a call with another ({words.get(argument, argument)}) .*resume"):
-        run(resume=tmp_path / "run", **changed)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, "nothing is lost"
+def test_another_process_goes_on_with_models_that_are_made_anew(case, tmp_path, monkeypatch):
+    _, call, usual, _ = case
+    interrupt(monkeypatch, call, **usual(), resume=tmp_path / "run")
+    assert same(call(**usual()), call(**usual(), resume=tmp_path / "run"))
 
 
-def test_a_state_of_an_earlier_form_says_what_to_do(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, one) for name, row in CASES.items() for one in arguments_of(row[0])]
+)
+def test_another_value_of_any_argument_is_refused_by_its_name(name, argument, stopped, tmp_path):
+    _, call, usual, others = CASES[name]
+    files = {tmp_path / path.name: path.read_bytes() for path in stopped[name].iterdir()}
+    for path, content in files.items():
+        path.write_bytes(content)
+    other = (OPTIONS | others)[argument]  # a new argument needs another value here
+    with pytest.raises(ValueError, match=f"written by a call with another {argument}\\b"):
+        call(**usual() | {argument: other, "resume": tmp_path / "run"})
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_a_state_of_the_old_form_is_refused_with_what_to_do(case, tmp_path):
+    _, call, usual, _ = case
     torch.save({"model": {}, "history": []}, tmp_path / "run")
-    with pytest.raises(
-        ValueError, match=r"holds no state of this version .*delete it, or give resume another file name"
+    with pytest.raises(ValueError, match=r"holds no state of this version .*; delete it, or give resume another file"):
+        call(**usual(), resume=tmp_path / "run")
+
+
+def test_a_model_goes_back_to_what_was_saved_when_its_training_is_interrupted(tmp_path, monkeypatch):
+    calls = []
+
+    def breaking(model, images, labels):
+        calls.append(1)
+        if len(calls) == 5:  # in the second epoch
+            raise KeyboardInterrupt
+        return classification_loss(model, images, labels)
+
+    model, once = network(), network()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, SPLITS["train"], breaking, **LEARN, resume=tmp_path / "run")
+    kept = torch.load(tmp_path / "run", weights_only=True)["weights"]["model"]
+    assert not model.training
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+    assert not all(torch.equal(tensor, kept[name]) for name, tensor in once.state_dict().items())
+
+
+def test_data_of_every_form_is_known_again(tmp_path, monkeypatch):
+    """A loader too, whose sampler and generator have addresses of their own."""
+    loader = partial(torch.utils.data.DataLoader, batch_size=8, shuffle=True)
+    for data, other in (
+        (tuple(SPLITS["train"].tensors), tuple(pictures(4).tensors)),
+        (Split(*SPLITS["train"].tensors), Split(*pictures(4).tensors)),
+        (list(loader(SPLITS["train"])), list(loader(pictures(4)))),
     ):
-        RUNS["fit"](resume=tmp_path / "run")
+        assert_known(tmp_path, monkeypatch, data, data, other)
+    assert_known(tmp_path, monkeypatch, loader(SPLITS["train"]), loader(SPLITS["train"]), loader(pictures(4)))
+
+
+def assert_known(tmp_path, monkeypatch, data, again, other) -> None:
+    usual = {"loss": classification_loss, **LEARN, "resume": tmp_path / "run"}
+    interrupt(monkeypatch, fit, model=network(), train=data, **usual)
+    with pytest.raises(ValueError, match="another train"):
+        fit(network(), other, **usual)
+    model, whole = network(), network()
+    fit(model, again, **usual)
+    fit(whole, data, **usual | {"resume": None})
+    assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
 def test_without_a_path_nothing_is_kept():
@@ -195,22 +383,50 @@ def made(number):
         (torch.ones(3), torch.ones(3), torch.zeros(3)),
         (torch.ones(3), torch.ones(3), torch.ones(3, dtype=torch.float64)),
         (torch.ones(4), torch.ones(4), torch.ones(2, 2)),
-        (DATA, Split(*DATA), OTHER),
-        (network(), network(), network(5)),
+        (Split(*SPLITS["train"].tensors), Split(*SPLITS["train"].tensors), Split(*pictures(4).tensors)),
+        (network(), network(), network(width=5)),
         (made(1), made(1), made(2)),
-        (own_criterion(1), own_criterion(1), own_criterion(2)),
+        (own(1), own(1), own(2)),
         ([1, (2, 3)], [1, (2, 3)], [1, (2, 4)]),
         ({"a": 1}, {"a": 1}, {"b": 1}),
-        (distill.distillation_loss(TEACHER), distill.distillation_loss(TEACHER), distill.distillation_loss(SECOND)),
         (
-            distill.distillation_loss(TEACHER),
-            distill.distillation_loss(TEACHER),
-            distill.distillation_loss(TEACHER, alpha=0.5),
+            taught(teacher()),
+            taught(teacher()),
+            taught(teacher(6)),
         ),
-        (LIKEWISE, Metric("accuracy [%]", accuracy_again), ACCURACY),
-        (torch.Generator(), torch.Generator(), 1),
+        (
+            taught(teacher()),
+            taught(teacher()),
+            taught(teacher(), alpha=0.5),
+        ),
+        (
+            taught(teacher()),
+            taught(teacher()),
+            taught(teacher(), temperature=2.0),
+        ),
+        (CARELESS, dataclasses.replace(CARELESS), ACCURACY),
+        (torch.Generator(), torch.Generator(), torch.Generator().manual_seed(1)),
+        (torch.float16, torch.float16, torch.float32),
+        (slice(1, 2), slice(1, 2), slice(1, 3)),
     ],
 )
 def test_equal_values_have_equal_fingerprints(one, same, other):
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
     assert " at 0x" not in fingerprint(one)
+
+
+@pytest.mark.parametrize("function", [fit, tune])
+def test_a_resumed_student_has_the_same_patches_hidden(function, tmp_path, interrupted):
+    """The objective is made anew, as in another process: what it hides depends on the step alone."""
+
+    def call(model, **more):
+        given = {"train": SPLITS["train"], "loss": taught(teacher(), {"relevance": 1.0, "soft targets": 1.0}), **LEARN}
+        given |= {} if function is fit else {"validation": SPLITS["validation"]}
+        function(model, **given, **more)
+        return model.state_dict()
+
+    whole, broken = call(network()), network()
+    with interrupted(8):  # in the third epoch of three batches
+        call(broken, resume=tmp_path / "run")
+    again = call(broken, resume=tmp_path / "run")
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())

@@ -16,9 +16,9 @@ def test_toy_points_are_scikit_learns():
 
     split = samples.toy("circles", 200, 3)
     places, labels = make_circles(200, noise=0.1, factor=0.3, random_state=3)
-    assert np.allclose(split.images.numpy(), places, atol=1e-6)
-    assert split.labels.tolist() == labels.tolist()
-    assert samples.toy("moons").labels.bincount().tolist() == [1000, 1000]
+    assert np.allclose(split.inputs.numpy(), places, atol=1e-6)
+    assert split.targets.tolist() == labels.tolist()
+    assert samples.toy("moons").targets.bincount().tolist() == [1000, 1000]
     with pytest.raises(ValueError, match="name must be one of moons, circles"):
         samples.toy("spirals")
     with pytest.raises(ValueError, match="points must be an even number"):
@@ -28,18 +28,18 @@ def test_toy_points_are_scikit_learns():
 def test_balanced_draws_have_as_many_of_each_class():
     calibration = data.mnist("calibration")
     one, again, other = (samples.balanced(calibration, 5, seed) for seed in (0, 0, 1))
-    assert one.labels.bincount().tolist() == [5] * 10
-    assert torch.equal(one.images, again.images)
-    assert not torch.equal(one.images, other.images)
+    assert one.targets.bincount().tolist() == [5] * 10
+    assert torch.equal(one.inputs, again.inputs)
+    assert not torch.equal(one.inputs, other.inputs)
     with pytest.raises(ValueError, match="per_class must be from 1 to"):
         samples.balanced(calibration, 500)
 
 
 def test_printed_digits_are_digits():
     split = samples.printed_digits()
-    assert split.images.shape == (10 * len(samples.FONTS) * 3, 1, 28, 28)
-    assert split.images.min() == 0
-    assert split.images.max() == 1
+    assert split.inputs.shape == (10 * len(samples.FONTS) * 3, 1, 28, 28)
+    assert split.inputs.min() == 0
+    assert split.inputs.max() == 1
     assert accuracy(zoo.load("lenet-5"), split) > 90
     with pytest.raises(ValueError, match="fonts must be among those of matplotlib"):
         samples.printed_digits(("Papyrus",))
@@ -59,10 +59,10 @@ def file(tmp_path):
 
 def test_pneumonia_mnist_reads_medmnists_format(file):
     split = samples.pneumonia_mnist("validation", file)
-    assert split.images.shape == (3, 1, 28, 28)
-    assert split.images.unique().tolist() == pytest.approx([0.2])
-    assert split.labels.tolist() == [0, 1, 0]
-    assert split.labels.dtype == torch.int64
+    assert split.inputs.shape == (3, 1, 28, 28)
+    assert split.inputs.unique().tolist() == pytest.approx([0.2])
+    assert split.targets.tolist() == [0, 1, 0]
+    assert split.targets.dtype == torch.int64
 
 
 def test_pneumonia_mnist_refuses_other_files(file, tmp_path, monkeypatch):

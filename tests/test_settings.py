@@ -52,15 +52,15 @@ def test_cifar10_is_read_from_its_binary_records(cache):
     test = records(15, 9)
     cifar_archive(cache, batches | {"test_batch.bin": test})
     found = data.cifar10("test")
-    assert found.images.shape == (15, 3, 32, 32)
-    assert found.labels.tolist() == test[:, 0].tolist()
-    assert found.images[3, 2, 0, 1].item() == pytest.approx(test[3, 1 + 2 * 1024 + 1] / 255)
+    assert found.inputs.shape == (15, 3, 32, 32)
+    assert found.targets.tolist() == test[:, 0].tolist()
+    assert found.inputs[3, 2, 0, 1].item() == pytest.approx(test[3, 1 + 2 * 1024 + 1] / 255)
     parts = [data.cifar10(split) for split in ("train", "validation", "calibration")]
-    assert [len(part.images) for part in parts] == [80, 10, 10]
-    joined = torch.cat([part.images.flatten(1) for part in parts])
+    assert [len(part.inputs) for part in parts] == [80, 10, 10]
+    joined = torch.cat([part.inputs.flatten(1) for part in parts])
     everything = np.concatenate(list(batches.values()))[:, 1:].astype(np.float32) / 255
     assert sorted(map(tuple, joined.tolist())) == sorted(map(tuple, everything.tolist()))
-    assert len(data.cifar10("train", limit=7).labels) == 7
+    assert len(data.cifar10("train", limit=7).targets) == 7
 
 
 def test_a_damaged_archive_is_named(cache):
@@ -83,11 +83,11 @@ def test_imagenette_is_read_from_its_folders(cache):
             for number in range(count):
                 Image.new("RGB", (180, 160), (20 * place, 0, 255)).save(folder / f"{number}.JPEG")
     test = data.imagenette("test", size=32)
-    assert test.images.shape == (10, 3, 32, 32)
-    assert sorted(test.labels.tolist()) == list(range(10))
-    red = test.images[:, 0].mean((1, 2))
-    assert torch.allclose(red, 20 * test.labels / 255, atol=0.03)
-    assert sum(len(data.imagenette(split, size=32).labels) for split in ("train", "validation", "calibration")) == 20
+    assert test.inputs.shape == (10, 3, 32, 32)
+    assert sorted(test.targets.tolist()) == list(range(10))
+    red = test.inputs[:, 0].mean((1, 2))
+    assert torch.allclose(red, 20 * test.targets / 255, atol=0.03)
+    assert sum(len(data.imagenette(split, size=32).targets) for split in ("train", "validation", "calibration")) == 20
     with pytest.raises(ValueError, match=r"size must be from 1 to 160, .* got 224"):
         data.imagenette("test", size=224)
 

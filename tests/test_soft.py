@@ -31,7 +31,7 @@ def real(autoencoder, autoencoder_scores):
     """A function that makes problems of the shipped autoencoder."""
     from xaiprune import data
 
-    images = data.mnist("validation", 64).images
+    images = data.mnist("validation", 64).inputs
     return lambda rho, epsilon=0.01: soft.SoftProblem(autoencoder, autoencoder_scores, images, rho, epsilon)
 
 
@@ -87,7 +87,7 @@ def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
     assert table.exists()
     monkeypatch.setattr(soft.SoftProblem, "value_of_plan", measure)
     fresh = soft.SoftProblem(
-        problem.model, problem.scores, problem.data.images, problem.target_sparsity, problem.epsilon
+        problem.model, problem.scores, problem.data.inputs, problem.target_sparsity, problem.epsilon
     )
     counted = []
     monkeypatch.setattr(
@@ -97,7 +97,7 @@ def test_an_interrupted_grid_loses_nothing(problem, tmp_path, monkeypatch):
     total = len(soft.combinations(problem, 3))
     assert len(counted) <= total - 15 + 1  # three whole chunks were kept; one more identifies the table
     clean = soft.SoftProblem(
-        problem.model, problem.scores, problem.data.images, problem.target_sparsity, problem.epsilon
+        problem.model, problem.scores, problem.data.inputs, problem.target_sparsity, problem.epsilon
     )
     whole = soft.grid_search(clean, 3, progress=False)
     assert (resumed.value, resumed.plan, resumed.evaluations) == (whole.value, whole.plan, whole.evaluations)
@@ -130,11 +130,11 @@ def test_a_result_can_be_checked_from_its_plan(real, autoencoder):
     problem = real(0.7)
     result = soft.relax(problem, steps=10)
     smaller = cut(autoencoder, result.plan)
-    assert psnr(smaller, Split(problem.data.images, None)) == pytest.approx(result.value, abs=1e-6)
+    assert psnr(smaller, Split(problem.data.inputs, None)) == pytest.approx(result.value, abs=1e-6)
     total = sum(p.numel() for p in autoencoder.parameters())
     assert result.sparsity == pytest.approx(1 - sum(p.numel() for p in smaller.parameters()) / total)
     assert result.evaluations == 10 * 3 + 1
-    assert cut_error(autoencoder, result.plan, problem.data.images) <= 1e-5
+    assert cut_error(autoencoder, result.plan, problem.data.inputs) <= 1e-5
     assert str(result).startswith(f"relax: {result.value:.2f} dB at S = ")
 
 
@@ -160,7 +160,7 @@ def test_a_step_below_half_a_unit_gives_a_zero_gradient(real):
 
 def test_the_gradient_of_the_relaxation_is_that_of_its_differences(problem):
     problem.model.double()
-    images = problem.data.images.double()
+    images = problem.data.inputs.double()
     alphas = torch.full((7,), 0.4, dtype=torch.float64)
 
     def value(a):
@@ -179,8 +179,8 @@ def test_narrow_gates_are_the_hard_plan(real):
         gate[problem.scores.order(name)[: round(alpha * size)]] = 0
         hard.append(gate)
     with torch.no_grad():
-        rebuilt = soft.gated(problem, hard)(problem.data.images)
-        expected = cut(problem.model, problem.plan(problem.counts(coefficients)))(problem.data.images)
+        rebuilt = soft.gated(problem, hard)(problem.data.inputs)
+        expected = cut(problem.model, problem.plan(problem.counts(coefficients)))(problem.data.inputs)
     assert torch.allclose(rebuilt, expected, atol=1e-5)
     soft_gates = soft.gates(problem, torch.tensor(coefficients), 1e-9)
     assert all(((gate > 0.5) == (target > 0.5)).all() for gate, target in zip(soft_gates, hard))
@@ -224,14 +224,14 @@ def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
         ({"data": torch.zeros(0, 1, 28, 28)}, ValueError, "data is empty"),
         ({"data": torch.rand(4, 3, 28, 28)}, ValueError, "do not run through the model"),
         ({"data": torch.rand(4, 1, 30, 30)}, ValueError, "do not run through the model"),
-        ({"rho": 70}, ValueError, r"rho must be in \(0, 1\), got 70; did you mean 0.7"),
-        ({"rho": 0}, ValueError, r"rho must be in \(0, 1\)"),
-        ({"rho": 0.999}, ValueError, r"cannot be reached.*the nearest reachable is 0\.9\d"),
+        ({"target_sparsity": 70}, ValueError, r"target_sparsity must be in \(0, 1\), got 70; did you mean 0.7"),
+        ({"target_sparsity": 0}, ValueError, r"target_sparsity must be in \(0, 1\)"),
+        ({"target_sparsity": 0.999}, ValueError, r"cannot be reached.*the nearest reachable is 0\.9\d"),
         ({"epsilon": 0}, ValueError, "epsilon must be positive"),
     ],
 )
 def test_bad_problems_are_refused(problem, change, error, message):
-    arguments = {"data": problem.data.images, "rho": 0.5, "epsilon": 0.01} | change
+    arguments = {"data": problem.data.inputs, "target_sparsity": 0.5, "epsilon": 0.01} | change
     with pytest.raises(error, match=message):
         soft.SoftProblem(problem.model, problem.scores, **arguments)
 
@@ -246,11 +246,11 @@ def test_a_classifier_is_no_autoencoder():
 def test_a_model_in_training_mode_is_refused(problem):
     model = copy.deepcopy(problem.model).train()
     with pytest.raises(ValueError, match="training mode"):
-        soft.SoftProblem(model, problem.scores, problem.data.images, 0.5)
+        soft.SoftProblem(model, problem.scores, problem.data.inputs, 0.5)
 
 
 def test_an_epsilon_finer_than_units_names_the_nearest_sparsity(problem):
-    narrow = soft.SoftProblem(problem.model, problem.scores, problem.data.images, 0.5, epsilon=1e-7)
+    narrow = soft.SoftProblem(problem.model, problem.scores, problem.data.inputs, 0.5, epsilon=1e-7)
     with pytest.raises(ValueError, match=r"the method ended at S = 0\.\d{4}, outside"):
         soft.uniform(narrow)
 
@@ -276,14 +276,14 @@ def test_scores_of_another_architecture_are_refused(problem, autoencoder):
     with pytest.raises(
         ValueError, match=r"the groups do not fit the model: encoder\.conv1\.weight should have 4 entries"
     ):
-        soft.SoftProblem(autoencoder, problem.scores, problem.data.images, 0.5)
+        soft.SoftProblem(autoencoder, problem.scores, problem.data.inputs, 0.5)
 
 
 def test_a_table_of_another_ranking_or_of_nonsense_is_refused(problem, tmp_path):
     table = tmp_path / "grid.json"
     soft.grid_search(problem, 2, table=table, progress=False)
     turned = soft.SoftProblem(
-        problem.model, problem.scores.reversed(), problem.data.images, problem.target_sparsity, problem.epsilon
+        problem.model, problem.scores.reversed(), problem.data.inputs, problem.target_sparsity, problem.epsilon
     )
     with pytest.raises(ValueError, match="another ranking"):
         soft.grid_search(turned, 2, table=table, progress=False)
@@ -297,7 +297,7 @@ def test_another_grid_in_the_same_table_keeps_what_was_there(problem, tmp_path):
     soft.grid_search(problem, 3, table=table, progress=False)
     before = {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}
     fresh = soft.SoftProblem(
-        problem.model, problem.scores, problem.data.images, problem.target_sparsity, problem.epsilon
+        problem.model, problem.scores, problem.data.inputs, problem.target_sparsity, problem.epsilon
     )
     soft.grid_search(fresh, 2, table=table, progress=False)
     assert before <= {tuple(key) for key, _ in json.loads(table.read_text())["rows"]}

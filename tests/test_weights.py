@@ -275,7 +275,7 @@ def test_scans_that_make_no_sense_are_refused(net):
     with pytest.raises(ValueError, match=r"ratios must lie in \(0, 1\), got none"):
         scan(net, scores, split, ratios=[])
     with pytest.raises(ValueError, match="split is empty"):
-        scan(net, scores, Split(split.images[:0], split.labels[:0]))
+        scan(net, scores, Split(split.inputs[:0], split.targets[:0]))
 
 
 def rows_of(**curves) -> list[dict]:

@@ -253,7 +253,7 @@ def test_settings_that_make_no_sense_leave_the_threshold_explorer_as_it_is(class
         threshold_explorer.set(99)
     assert threshold_explorer.view is view
     with pytest.raises(ValueError, match="split is empty"):
-        ThresholdExplorer(model, data.Split(split.images[:0], split.labels[:0]))
+        ThresholdExplorer(model, data.Split(split.inputs[:0], split.targets[:0]))
 
 
 @pytest.fixture
@@ -332,7 +332,8 @@ def test_gamma_takes_evidence_against_away(lenet):
 
 
 def test_the_heatmap_explorer_follows_its_controls(lenet):
-    explorer = HeatmapExplorer(*lenet, {"one": (0, "lrp", "gamma", 0.25), "two": (3, "saliency", "gamma", 0.25)})
+    stops = {"one": (0, "lrp", "gamma", 0.25), "two": (3, "saliency", "gamma", 0.25)}
+    explorer = HeatmapExplorer(*lenet, stops, methods=("lrp", *METHODS))
     png, text = explorer.png.value, explorer.readout.value
     image, method, rule, parameter = explorer.controls.values()
     parameter.value = 0.75
@@ -351,7 +352,7 @@ def test_the_heatmap_explorer_follows_its_controls(lenet):
 
 
 def test_the_heatmap_explorer_refuses_what_is_not_there(lenet):
-    explorer = HeatmapExplorer(*lenet)
+    explorer = HeatmapExplorer(*lenet, methods=("lrp", *METHODS))
     for setting, message in (
         ((6,), "image must be a whole number from 0 to 5, .*, got 6"),
         ((0, "gradcam"), "method must be one of lrp"),
@@ -362,7 +363,7 @@ def test_the_heatmap_explorer_refuses_what_is_not_there(lenet):
             explorer.set(*setting)
     model, split = lenet
     with pytest.raises(ValueError, match="split is empty"):
-        HeatmapExplorer(model, data.Split(split.images[:0], split.labels[:0]))
+        HeatmapExplorer(model, data.Split(split.inputs[:0], split.targets[:0]))
 
 
 def test_noise_agrees_with_itself_more_the_less_there_is_and_the_more_samples(lenet):
@@ -400,7 +401,7 @@ def structure_explorer():
     clothes = data.fashion_mnist("validation", 40)
     stops = ((0, "taylor", "uniform"), (50, "taylor", "global"))
     model = zoo.load("mobilenet-fashion-mnist")
-    return StructureExplorer(model, clothes, clothes, criteria=("taylor", "l1"), stops=stops)
+    return StructureExplorer(model, clothes, clothes, criteria=("taylor", "l1"), method="lrp", stops=stops)
 
 
 def test_a_higher_ratio_costs_less_by_every_criterion_and_scope(structure_explorer):
@@ -560,7 +561,7 @@ def test_the_head_explorer_leaves_a_strip_and_refuses(head_explorer):
         with pytest.raises(ValueError, match=message):
             explorer.set(**setting)
     assert explorer.view is before
-    empty = data.Split(explorer.split.images[:0], explorer.split.labels[:0])
+    empty = data.Split(explorer.split.inputs[:0], explorer.split.targets[:0])
     with pytest.raises(ValueError, match="split is empty"):
         HeadExplorer(explorer.model, explorer.split, empty)
 
@@ -569,7 +570,7 @@ def test_the_head_explorer_leaves_a_strip_and_refuses(head_explorer):
 def calibration_explorer():
     clothes = data.fashion_mnist("validation", 30)
     stops = (("features.2.conv.2", 100.0, 8, "affine", False), ("features.2.conv.2", 99.0, 3, "affine", True))
-    return CalibrationExplorer(zoo.load("mobilenet-fashion-mnist"), clothes.images, clothes, stops=stops)
+    return CalibrationExplorer(zoo.load("mobilenet-fashion-mnist"), clothes.inputs, clothes, stops=stops)
 
 
 def test_a_tighter_clip_rounds_less_and_clips_more_over_the_whole_grid(calibration_explorer):
@@ -620,7 +621,7 @@ def test_the_calibration_explorer_leaves_a_strip_and_refuses(calibration_explore
     assert explorer.view is before
     empty = data.Split(torch.zeros(0, 1, 28, 28), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(ValueError, match="split is empty"):
-        CalibrationExplorer(explorer.model, explorer.split.images, empty)
+        CalibrationExplorer(explorer.model, explorer.split.inputs, empty)
 
 
 @pytest.fixture(scope="module")
@@ -632,13 +633,13 @@ def temperature_explorer():
 def test_soft_labels_are_the_softmax_at_every_stop(temperature_explorer):
     explorer = temperature_explorer
     with torch.no_grad():
-        logits = [model(explorer.split.images).double() for model in explorer.models]
+        logits = [model(explorer.split.inputs).double() for model in explorer.models]
     for temperature, alpha, image in itertools.product(TEMPERATURES, ALPHAS[::5], (0, 11)):
         view = explorer.compute(temperature, alpha, image)
         teacher, student = (np.exp(rows[image].numpy() / temperature) for rows in logits)
         assert view.teacher == pytest.approx(teacher / teacher.sum(), abs=1e-6)
         assert view.student == pytest.approx(student / student.sum(), abs=1e-6)
-        label = np.eye(10)[explorer.split.labels[image]]
+        label = np.eye(10)[explorer.split.targets[image]]
         assert view.heard == pytest.approx((1 - alpha) * label + alpha * view.teacher, abs=1e-6)
         assert list(view.teacher[list(view.others)]) == sorted(np.delete(view.teacher, label.argmax()))[::-1]
         assert view.entropy == pytest.approx(-(view.teacher * np.log2(view.teacher)).sum(), abs=1e-6)
@@ -682,7 +683,7 @@ def test_the_temperature_explorer_follows_its_controls_and_refuses(temperature_e
             explorer.set(**setting)
     with pytest.raises(ValueError, match="classes must name 10 classes, got 3"):
         TemperatureExplorer(*explorer.models, explorer.split, "abc")
-    empty = data.Split(explorer.split.images[:0], explorer.split.labels[:0])
+    empty = data.Split(explorer.split.inputs[:0], explorer.split.targets[:0])
     with pytest.raises(ValueError, match="split is empty"):
         TemperatureExplorer(*explorer.models, empty, data.MNIST_CLASSES)
 
@@ -701,7 +702,7 @@ def route_explorer():
 
 @pytest.mark.parametrize("threshold", [0.2, 0.6, 0.9, 1.0])
 def test_routes_are_those_of_the_network(route_explorer, threshold):
-    explorer, images = route_explorer, route_explorer.split.images
+    explorer, images = route_explorer, route_explorer.split.inputs
     network = Dynamic(*(getattr(explorer.model, name) for name in ("trunk", "branch", "tails", "sets")), threshold)
     view, costs = explorer.compute(threshold), route_macs(network, images)
     total = measure.macs(explorer.whole, images[:1])
@@ -714,7 +715,7 @@ def test_routes_are_those_of_the_network(route_explorer, threshold):
     assert len(view.leave) == min(SHOWN, int((ways == -1).sum()))
     assert len(view.stay) == min(SHOWN, int((ways >= 0).sum()))
     assert [sure[place].item() for place in view.leave] == sorted(sure[ways == -1].tolist())[: len(view.leave)][::-1]
-    wrong = network(images).argmax(1) != explorer.split.labels
+    wrong = network(images).argmax(1) != explorer.split.targets
     assert list(view.wrong) == wrong[list(view.leave + view.stay)].tolist()
 
 
@@ -731,7 +732,7 @@ def test_the_route_explorer_follows_its_slider_and_refuses(route_explorer):
         explorer.set(0.55)
     with pytest.raises(ValueError, match="split is empty"):
         RouteExplorer(
-            explorer.model, explorer.whole, explorer.split.first(1)._replace(images=torch.zeros(0, 1, 28, 28))
+            explorer.model, explorer.whole, explorer.split.first(1)._replace(inputs=torch.zeros(0, 1, 28, 28))
         )
 
 
@@ -916,7 +917,9 @@ def test_each_calibrator_and_method_of_the_registries_is_offered(lenet, calibrat
     assert set(calibration_explorer.controls["calibrator"].options) >= set(CALIBRATORS)
     views = [calibration_explorer.set("features.2.conv.2", bits=4, calibrator=name) for name in CALIBRATORS]
     assert len({view.grid.range for view in views}) > 2
-    explorer = HeatmapExplorer(*lenet)
+    free = HeatmapExplorer(*lenet).controls["method"].options
+    assert set(METHODS) - set(free) == {name for name, method in METHODS.items() if "lrp" in name}
+    explorer = HeatmapExplorer(*lenet, methods=METHODS)
     assert set(explorer.controls["method"].options) == set(METHODS)
     for name in METHODS:
         explorer.controls["method"].value = name

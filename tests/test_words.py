@@ -16,15 +16,15 @@ from xaiprune.training import classification_loss, fit, seed_everything
 
 def test_splits_are_apart_and_even():
     found = {name: words.words(name) for name in SPLITS}
-    assert {name: len(split.images) for name, split in found.items()} == words.SIZES
-    spelled = {name: set(words.spelled(split.images)) for name, split in found.items()}
+    assert {name: len(split.inputs) for name, split in found.items()} == words.SIZES
+    spelled = {name: set(words.spelled(split.inputs)) for name, split in found.items()}
     assert sum(map(len, spelled.values())) == len(set().union(*spelled.values())) == 24_000
     for split in found.values():
-        counts = torch.bincount(split.labels, minlength=6) / len(split.labels)
+        counts = torch.bincount(split.targets, minlength=6) / len(split.targets)
         assert counts.min() > 0.12
-        assert split.images.shape[1:] == (1, 12, len(words.LETTERS))
-        assert set(split.images.unique().tolist()) == {0, 1}
-    assert words.words("test", 5).images.shape[0] == 5
+        assert split.inputs.shape[1:] == (1, 12, len(words.LETTERS))
+        assert set(split.inputs.unique().tolist()) == {0, 1}
+    assert words.words("test", 5).inputs.shape[0] == 5
 
 
 def test_a_picture_is_its_word():
@@ -58,7 +58,7 @@ def lstm() -> nn.Module:
 
 def test_a_memory_is_the_loop_in_its_paper(lstm):
     """h and c of Hochreiter and Schmidhuber with forget gates (Gers et al. 2000), letter by letter."""
-    images = words.words("test", 3).images
+    images = words.words("test", 3).inputs
     memory = lstm.memory
     x = images[:, 0] @ lstm.embed.weight.T
     h, c = torch.zeros(3, 12), torch.zeros(3, 12)
@@ -71,7 +71,7 @@ def test_a_memory_is_the_loop_in_its_paper(lstm):
 
 
 def test_masking_and_cutting_a_memory_are_one(lstm):
-    images = words.words("test", 20).images
+    images = words.words("test", 20).inputs
     [group] = prune.find_memory(lstm)
     assert (group.name, group.size) == ("memory", 12)
     before = {name: tensor.clone() for name, tensor in lstm.state_dict().items()}
@@ -99,7 +99,7 @@ def test_criteria_of_a_memory_against_the_definition(lstm):
     taylor = prune.score(lstm, [group], "taylor", split)["memory"]
     sizes = prune.score(lstm, [group], "l1")["memory"]
     exact = copy.deepcopy(lstm).double()
-    images, labels = split.images.double(), split.labels
+    images, labels = split.inputs.double(), split.targets
     for unit in range(12):
         with prune.masked(lstm, prune.Plan((group,), {"memory": [unit]})):
             risen = loss(lstm)
@@ -159,8 +159,8 @@ def test_the_five_words_on_a_transformer_of_letters():
     units = prune.find_heads(model) + prune.find_neurons(model)
     plan = prune.plan(prune.score(model, units, "taylor", split), ratio=0.4)
     with prune.masked(model, plan), torch.no_grad():
-        masked = model(split.images)
-    torch.testing.assert_close(prune.cut(model, plan)(split.images), masked, rtol=1e-5, atol=1e-5)
+        masked = model(split.inputs)
+    torch.testing.assert_close(prune.cut(model, plan)(split.inputs), masked, rtol=1e-5, atol=1e-5)
     for method in ("attnlrp", "gradient x input", "occlusion"):
         assert explain.heatmaps(model, *split.first(4), method).shape == (4, 12, len(words.LETTERS))
     with pytest.raises(ValueError, match=r"images must be \(N, 1, 12"):
@@ -169,4 +169,4 @@ def test_the_five_words_on_a_transformer_of_letters():
 
 def test_operations_of_a_memory_are_counted(lstm):
     inside = 12 * 4 * 12 * (16 + 12)
-    assert measure.macs(lstm, words.words("test", 2).images) == 12 * len(words.LETTERS) * 16 + inside + 12 * 6
+    assert measure.macs(lstm, words.words("test", 2).inputs) == 12 * len(words.LETTERS) * 16 + inside + 12 * 6

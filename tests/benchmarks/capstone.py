@@ -1,8 +1,7 @@
 """All together: dynamic networks, orders, a whole recipe, a sweep on Dask, and the minutes of the course.
 
-``python -m tests.benchmarks.capstone`` times what runs and reads the rest from ``data/tables``; ``--full`` makes the
-tables ``dynamic``, ``orders`` and ``recipe`` again, in about three hours on two cores; ``--quick`` leaves out Dask and
-the lessons.
+``python -m tests.benchmarks.capstone`` times what runs and reads the rest from the tables ``dynamic``, ``orders``
+and ``recipe``; ``--quick`` leaves out Dask and the lessons.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ import time
 
 import torch
 
-from tests.benchmarks import capstone_sweep as recipes
-from tests.benchmarks import dynamic_sweep as routes
-from tests.benchmarks import stored
+from experiments import capstone as recipes
+from experiments import dynamic as routes
 from tests.benchmarks.report import Figure, main
 from xaiprune import dynamic, measure, pipeline, prune, zoo
 from xaiprune.core import files
@@ -34,9 +32,6 @@ LONG = 60
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        for module in (routes, recipes):
-            stored.make_all(module)
     figures = dynamic_figures() + speed_figures(60 if arguments.quick else 400)
     print_orders()
     figures += recipe_figures(20 if arguments.quick else 100)
@@ -54,7 +49,7 @@ def dynamic_figures() -> list[Figure]:
         print(f"{method:<42}", *(f"{mean[method][column]:>8.3f}" for column in columns))
     print()
     whole, figures = accuracy(zoo.load(routes.MODEL), fashion_mnist("test")), []
-    image = fashion_mnist("test", 1).images
+    image = fashion_mnist("test", 1).inputs
     began = measure.macs(routes.pruned.load_pruned(0), image) / measure.macs(zoo.load(routes.MODEL), image)
     for method in (*TOLD, routes.COSTLY):
         ours, static = mean[method], mean[routes.BESIDE[method]]
@@ -81,7 +76,7 @@ def speed_figures(repeats: int) -> list[Figure]:
     for method in TOLD:
         way = routes.METHODS[method]
         model, others["static"] = routes.routed(way, 0), routes.smaller(0, way.mean)
-        ways, times = dynamic.route_latencies(model, test.images, others, repeats=repeats)
+        ways, times = dynamic.route_latencies(model, test.inputs, others, repeats=repeats)
         print(method)
         for name, took in times.items():
             print(f"  {name:<24}{took.median:7.3f} ms")
@@ -112,7 +107,7 @@ def recipe_figures(repeats: int) -> list[Figure]:
         print(f"{row['step']:<75}", *(f"{key} {row[key]:.3f}" for key in ("size", "latency", "accuracy", "drift")))
     print()
     model, test = zoo.load(recipes.MODEL), fashion_mnist("test")
-    image = test.images[:1]
+    image = test.inputs[:1]
     small = pipeline.load_stage(model, files.data_dir() / "checkpoints" / recipes.STAGE, image).model
     whole = Frozen(model, image)
     times = measure.latencies({"whole": whole, "small": small}, image, repeats=repeats, runtime="ONNX Runtime")
@@ -133,7 +128,7 @@ def dask_figures() -> list[Figure]:
     cuts, and is sent to workers with what it remembers: every run gets a new one. It travels with every chunk, images
     and all, so that chunks are of two seconds.
     """
-    model, images = zoo.load("mnist-autoencoder"), mnist("validation", 1000).images
+    model, images = zoo.load("mnist-autoencoder"), mnist("validation", 1000).inputs
     scores = prune.score(model, prune.find_units(model, images[:1]), "l2")
     new = functools.partial(SoftProblem, model, scores, images, 0.5, 0.05)
     keys = [tuple(map(int, row)) for row in combinations(new(), 8)]

@@ -1,8 +1,7 @@
 """Structured pruning of MobileNet: accuracy, latency, drift, and torch-pruning beside us.
 
-``python -m tests.benchmarks.mobilenet`` measures the shipped models live and reads the tuned runs from
-``data/tables/mobilenet_*.json``; ``--full`` makes the models and the tables again, in about three hours on two cores;
-``--quick`` looks at fewer architectures and runtimes.
+``python -m tests.benchmarks.mobilenet`` measures the shipped models live and reads the tuned runs from the
+tables ``mobilenet_*``; ``--quick`` looks at fewer architectures and runtimes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import torch_pruning as tp
 import torchvision
 from torch import nn
 
-from tests.benchmarks import mobilenet_sweep as sweep
+from experiments import mobilenet as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import deploy, explain, zoo
 from xaiprune.data import Split, fashion_mnist
@@ -39,8 +38,6 @@ OPTIONS = {"googlenet": {"aux_logits": False, "init_weights": True}}
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        sweep.run_all()
     figures = checkpoint_figures() + pruned_figures(arguments.quick) + peer_figures() + budget_figures()
     print_criteria()
     figures += architecture_figures(ARCHITECTURES[:3] if arguments.quick else ARCHITECTURES)
@@ -64,7 +61,7 @@ def pruned_figures(quick: bool) -> list[Figure]:
     lost = right["original"] - statistics.fmean(right[f"seed {seed}"] for seed in sweep.SEEDS)
     figures = [Figure("pruned: test accuracy lost, mean of 3 seeds", 0.5, lost, "<=", "points")]
     for batch in (1, 64):
-        example = fashion_mnist("calibration").images[:batch]
+        example = fashion_mnist("calibration").inputs[:batch]
         names = ("ONNX Runtime",) if quick else tuple(deploy.available())
         times = {}
         for runtime in names:
@@ -185,7 +182,7 @@ def fisher_figures(count: int) -> list[Figure]:
     """The Fisher of every unit of mobilenet_v2 at 224, against the gradients that torch-pruning's Hessian needs."""
     model = torchvision.models.mobilenet_v2().eval()
     split = Split(torch.rand(count, 3, 224, 224), torch.randint(0, 1000, (count,)))
-    units = find_units(model, split.images[:1])
+    units = find_units(model, split.inputs[:1])
     ours, theirs = [], []
     for _ in range(2):
         start = time.perf_counter()
@@ -193,7 +190,7 @@ def fisher_figures(count: int) -> list[Figure]:
         ours.append(time.perf_counter() - start)
         theirs.append(_hessian_seconds(copy.deepcopy(model), split))
     loop = 0.0
-    for image, label in zip(split.images.split(1), split.labels.split(1)):
+    for image, label in zip(split.inputs.split(1), split.targets.split(1)):
         one = score(model, units, "fisher", Split(image, label))
         loop = {g.name: one[g.name] / count + (loop[g.name] if loop else 0) for g in units}
     apart = max(((scores[g.name] - loop[g.name]).norm() / loop[g.name].norm()).item() for g in units)
@@ -207,7 +204,7 @@ def _hessian_seconds(model: nn.Module, split: Split) -> float:
     """What torch-pruning's GroupHessianImportance takes to get its gradients."""
     importance = tp.importance.GroupHessianImportance()
     start = time.perf_counter()
-    losses = nn.functional.cross_entropy(model(split.images), split.labels, reduction="none")
+    losses = nn.functional.cross_entropy(model(split.inputs), split.targets, reduction="none")
     importance.zero_grad()
     for loss in losses:
         model.zero_grad()
@@ -219,8 +216,8 @@ def _hessian_seconds(model: nn.Module, split: Split) -> float:
 def latency_figures(repeats: int) -> list[Figure]:
     """Latency of untuned cuts in ONNX Runtime: what whole blocks, even widths and odd widths do to it."""
     model, calibration = zoo.load(MODEL), fashion_mnist("calibration")
-    units = find_units(model, calibration.images[:1]) + find_blocks(model, calibration.images[:1])
-    costs = mac_costs(model, units, calibration.images)
+    units = find_units(model, calibration.inputs[:1]) + find_blocks(model, calibration.inputs[:1])
+    costs = mac_costs(model, units, calibration.inputs)
     scores = score(model, units[:-1], "taylor", calibration)
     blocks = plan(score(model, units[-1:], "ablation", calibration), k=5)
     narrow = plan(scores.normalised("rank"), cost_target=0.3, costs=costs, round_to=16)
@@ -233,7 +230,7 @@ def latency_figures(repeats: int) -> list[Figure]:
     models = {"original": model} | {name: cut(model, chosen) for name, chosen in plans.items()}
     figures = []
     for batch in (1, 64):
-        example = calibration.images[:batch]
+        example = calibration.inputs[:batch]
         times = deploy.runtime_latencies(models, example, ["ONNX Runtime"], repeats=repeats)
         whole = times["original", "ONNX Runtime"].median
         for name in plans:

@@ -1,7 +1,7 @@
 """Quantization of MobileNet: collapse and repair, rounding, bits, integer kernels, and what calibration costs.
 
-``python -m tests.benchmarks.quantization`` times what runs and reads the rest from ``data/tables/quantization_*.json``;
-``--full`` makes these again, in about an hour on two cores; ``--quick`` times with fewer repeats.
+``python -m tests.benchmarks.quantization`` times what runs and reads the rest from the tables ``quantization_*``;
+``--quick`` times with fewer repeats.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx
 import torch
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from tests.benchmarks import quantization_sweep as sweep
+from experiments import quantization as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from tests.test_quantize import KINDS, by_onnxruntime
 from xaiprune import deploy, quantize, zoo
@@ -35,8 +35,6 @@ MODEL = sweep.MODEL
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        sweep.run_all()
     quick = arguments.quick
     figures = repair_figures() + exact_figures() + agreement_figures() + bits_figures()
     print_tables()
@@ -66,7 +64,7 @@ def repair_figures() -> list[Figure]:
 
 def exact_figures() -> list[Figure]:
     """What equalization, a rescaling and folding do to the float model's outputs."""
-    model, images = zoo.load(MODEL), fashion_mnist("calibration", 64).images
+    model, images = zoo.load(MODEL), fashion_mnist("calibration", 64).inputs
     changed = {
         "folding": fold_batch_norm(model),
         "equalization": quantize.equalize(model),
@@ -89,7 +87,7 @@ def agreement_figures() -> list[Figure]:
             some.numpy(), grid.scale.numpy(), grid.zero_point.numpy(), getattr(onnx.TensorProto, kind)
         )
         differ[bits] += int((grid(some).numpy() != theirs).sum())
-    seen = quantize.calibrate(zoo.load(MODEL), fashion_mnist("calibration", 128).images, bins=128)
+    seen = quantize.calibrate(zoo.load(MODEL), fashion_mnist("calibration", 128).inputs, bins=128)
     apart = {"percentile": 0.0, "entropy": 0.0}
     for statistics_of in seen.values():
         counts, edges = statistics_of.counts.numpy().astype(np.int64), statistics_of.edges.numpy()
@@ -148,7 +146,7 @@ def print_tables() -> None:
 def integer_figures(quick: bool) -> list[Figure]:
     """int8 in ONNX Runtime against the fastest float runtime: latency, file, accuracy on the whole test set."""
     model, test = zoo.load(MODEL), fashion_mnist("test", 2000 if quick else None)
-    images = fashion_mnist("calibration", sweep.CALIBRATED_ON).images
+    images = fashion_mnist("calibration", sweep.CALIBRATED_ON).inputs
     files, whole, figures = sweep.integers(model, images), accuracy(model, test), []
     for name, file in files.items():
         if name != "float":
@@ -169,7 +167,7 @@ def integer_figures(quick: bool) -> list[Figure]:
 
 def calibration_figures(repeats: int) -> list[Figure]:
     """Time of one calibrating pass over 512 images against the plain forward passes, range search apart."""
-    model, images = zoo.load(MODEL), fashion_mnist("calibration", 512).images
+    model, images = zoo.load(MODEL), fashion_mnist("calibration", 512).inputs
     times: dict[str, list[float]] = {}
 
     def timed(name: str, run) -> None:
@@ -194,7 +192,7 @@ def calibration_figures(repeats: int) -> list[Figure]:
 def explorer_figures(moves: int) -> list[Figure]:
     """What follows a slider of the CalibrationExplorer."""
     explorer = CalibrationExplorer(
-        zoo.load(MODEL), fashion_mnist("calibration", 256).images, fashion_mnist("validation", 100), stops=()
+        zoo.load(MODEL), fashion_mnist("calibration", 256).inputs, fashion_mnist("validation", 100), stops=()
     )
     layers = explorer.controls["layer"].options
     settings = (

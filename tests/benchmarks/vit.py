@@ -1,8 +1,7 @@
 """Relevance-guided pruning of a Vision Transformer: books, faithfulness, rankings, cuts, fairness, and their times.
 
-``python -m tests.benchmarks.vit`` measures the shipped models live and reads the tuned runs and the rankings from
-``data/tables/vit_*.json``; ``--full`` makes these again, in about half an hour on two cores; ``--quick`` looks at
-fewer images and runtimes.
+``python -m tests.benchmarks.vit`` measures the shipped models live and reads the tuned runs and the rankings from the
+tables ``vit_*``; ``--quick`` looks at fewer images and runtimes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torchvision
 from torch import nn
 
 import xaiprune as xp
-from tests.benchmarks import vit_sweep as sweep
+from experiments import vit as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import deploy, explain, measure, zoo
 from xaiprune.data import Split, fashion_mnist
@@ -45,8 +44,6 @@ RIVALS = ("rollout", "gradient x input", "random")
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        sweep.run_all()
     few = arguments.quick
     figures = checkpoint_figures() + ledger_figures(50 if few else 500) + faithful_figures(50 if few else 300)
     print_rankings()
@@ -66,7 +63,7 @@ def ledger_figures(count: int) -> list[Figure]:
     figures = []
     for name in ("attnlrp", "cp-lrp"):
         errors, sums, output = [], {}, 0.0
-        for images, labels in zip(some.images.split(100), some.labels.split(100)):
+        for images, labels in zip(some.inputs.split(100), some.targets.split(100)):
             _, ledger = propagate(model, images, labels, composite=name)
             errors.append(ledger.error.max().item())
             output += ledger.output.sum().item()
@@ -82,13 +79,13 @@ def ledger_figures(count: int) -> list[Figure]:
 def faithful_figures(count: int) -> list[Figure]:
     """Deletion and insertion of AttnLRP beside simpler maps: the lower end of each lead's interval."""
     model, some = zoo.load(MODEL), fashion_mnist("test", count)
-    targets = predict(model, some.images).argmax(1)
+    targets = predict(model, some.inputs).argmax(1)
     faithful = {}
     for name in ("attnlrp", "attnlrp gamma", "cp-lrp", "gradient rollout", *RIVALS):
         generator = torch.Generator().manual_seed(0)
-        random = torch.rand(some.images[:, 0].shape, generator=generator)
-        maps = random if name == "random" else explain.heatmaps(model, some.images, targets, name)
-        faithful[name] = explain.curves(model, some.images, targets, maps).faithfulness
+        random = torch.rand(some.inputs[:, 0].shape, generator=generator)
+        maps = random if name == "random" else explain.heatmaps(model, some.inputs, targets, name)
+        faithful[name] = explain.curves(model, some.inputs, targets, maps).faithfulness
         mean, low, high = explain.bootstrap(faithful[name])
         print(f"faithfulness of {name:<18}{mean:6.3f} [{low:.3f}, {high:.3f}]")
     print()
@@ -118,7 +115,7 @@ def pruned_figures(quick: bool) -> list[Figure]:
         f"{method} {seed}": sweep.load_pruned(method, seed) for method in sweep.METHODS for seed in sweep.SEEDS
     }
     right = {name: accuracy(net, test) for name, net in models.items()}
-    work = {name: measure.macs(net, test.images[:1]) for name, net in models.items()}
+    work = {name: measure.macs(net, test.inputs[:1]) for name, net in models.items()}
     print("test accuracy:", {name: f"{value:.2f}" for name, value in right.items()})
     print("minutes of each run:", [row["minutes"] for row in tables.read("vit_pruned")])
     figures = []
@@ -131,7 +128,7 @@ def pruned_figures(quick: bool) -> list[Figure]:
     timed = {name: models[name] for name in ("original", "masks 0", "relevance 0")}
     for batch, asked in ((1, 20), (64, 35)):
         names = ("ONNX Runtime",) if quick else tuple(deploy.available())
-        example, repeats = fashion_mnist("calibration").images[:batch], 200 if batch == 1 else 40
+        example, repeats = fashion_mnist("calibration").inputs[:batch], 200 if batch == 1 else 40
         times = deploy.runtime_latencies(timed, example, names, repeats=repeats)
         for (name, runtime), taken in times.items():
             print(f"batch {batch:>2}  {name:<13}{runtime:<21}{taken}")
@@ -147,7 +144,7 @@ def fairness_figures() -> list[Figure]:
     """The planted bias: what pruning does to the gap 1 - EOM, on the whole test set."""
     test, some = fashion_mnist("test"), fashion_mnist("calibration", 500)
     bright, model, attribute = fairness.brighter(test), zoo.load(sweep.BIASED), zoo.load("vit-brightness")
-    split = Split(some.images, fairness.brighter(some))
+    split = Split(some.inputs, fairness.brighter(some))
     entries = entry_masks(entry_relevance(model, some), entry_relevance(attribute, split))
     heads = fair_scores(
         score(model, find_heads(model), "attnlrp", some), score(attribute, find_heads(model), "attnlrp", split)

@@ -1,9 +1,7 @@
 """Weights and curvature: pruning with and without tuning, estimates against exact values, and the speed of the tools.
 
 ``python -m tests.benchmarks.weights`` measures one training seed in one shot and the estimates live, and reads the rest
-from xaiprune.prune.scoring import obd_obs
-from ``data/tables/one_shot.json`` and ``tuned.json``; ``--full`` measures all of it and writes them: about 13 minutes
-on two cores.
+from the tables ``one_shot`` and ``tuned``; ``--quick`` measures two methods and fewer loops.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.benchmarks import weights_sweep as sweep
+from experiments import weights as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import curvature, data, prune, zoo
 from xaiprune.data import Split
@@ -41,9 +39,8 @@ from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
 
 def measure(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
-    rows = sweep.run_all() if arguments.full else sweep.stored()
-    if not arguments.full:
-        check_against_live(rows, ("l1", "fisher") if arguments.quick else None)
+    rows = [row for name in ("one_shot", "tuned") for row in tables.read(name)]
+    check_against_live(rows, ("l1", "fisher") if arguments.quick else None)
     print(one_shot_table(rows), end="\n\n")
     print(ledger(), end="\n\n")
     figures = zoo_figures() + pruning_figures(rows) + estimate_figures()
@@ -118,7 +115,7 @@ def small_net() -> tuple[nn.Module, Split]:
     model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 16), nn.Tanh(), nn.Linear(16, 10))
     fit(model, data.mnist("train", 10_000), classification_loss, epochs=5, lr=1e-2, progress=False)
     calibration = data.mnist("calibration")
-    return model.double().eval(), Split(calibration.images.double(), calibration.labels)
+    return model.double().eval(), Split(calibration.inputs.double(), calibration.targets)
 
 
 def hessian_by_func(model: nn.Module, split: Split) -> torch.Tensor:
@@ -129,7 +126,7 @@ def hessian_by_func(model: nn.Module, split: Split) -> torch.Tensor:
     def value(vector: torch.Tensor) -> torch.Tensor:
         parts = vector.split([shape.numel() for shape in shapes.values()])
         tensors = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
-        return nn.functional.cross_entropy(torch.func.functional_call(model, tensors, (split.images,)), split.labels)
+        return nn.functional.cross_entropy(torch.func.functional_call(model, tensors, (split.inputs,)), split.targets)
 
     return torch.func.hessian(value)(flat)
 
@@ -177,7 +174,7 @@ def surgery_error() -> float:
 
 def fisher_error(model: nn.Module, split: Split) -> float:
     """Largest relative error of the Fisher's diagonal against a loop over images, over parameters and batch sizes."""
-    some, parameters = Split(split.images[:100], split.labels[:100]), dict(model.named_parameters())
+    some, parameters = Split(split.inputs[:100], split.targets[:100]), dict(model.named_parameters())
     loop = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for image, label in zip(*some):
         value = classification_loss(model, image[None], label[None])
@@ -233,7 +230,7 @@ def threshold_milliseconds(moves: int) -> float:
 def curvature_milliseconds(moves: int) -> float:
     """95th percentile of what follows a choice of weights, on the small net with 1,000 images."""
     model, split = small_net()
-    model, split = model.float(), Split(split.images.float(), split.labels)
+    model, split = model.float(), Split(split.inputs.float(), split.targets)
     diagonal = curvature.hessian_diagonal(model, split, classification_loss, probes=30)
     explorer = CurvatureExplorer(model, split, diagonal, "2.weight")
     places = np.random.default_rng(0).permutation(784)[:moves].tolist()
@@ -251,7 +248,7 @@ def scan_seconds() -> float:
 
 def ledger() -> str:
     """What zeros are worth on this machine."""
-    model, images = zoo.load(sweep.MODEL), data.mnist("validation", 64).images
+    model, images = zoo.load(sweep.MODEL), data.mnist("validation", 64).inputs
     lines = ["zeros on this machine: LeNet-300-100, batch 64, median ms"]
     for ratio in (0.5, 0.9, 0.99):
         pruned = cut(model, plan(score(model, find_weights(model), "l1"), ratio=ratio))

@@ -2,7 +2,7 @@
 
 from . import arguments, threads
 from .arguments import choice, evaluating, nearest, nonempty, real, share, whole
-from .checkpoint import Checkpoint, digest, fingerprint
+from .checkpoint import Checkpoint, InPlace, digest, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
 from .malloc import KEPT, keep_freed
 from .registry import Registry
@@ -12,6 +12,7 @@ __all__ = [
     "KEPT",
     "LATE",
     "Checkpoint",
+    "InPlace",
     "Registry",
     "arguments",
     "cache_dir",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import functools
@@ -18,7 +19,7 @@ from .files import save_atomically
 if TYPE_CHECKING:
     import torch
 
-_FORM = 1
+_FORM = 2
 
 
 class Checkpoint:
@@ -33,9 +34,14 @@ class Checkpoint:
         None keeps nothing: ``load`` finds nothing then, and ``save`` does nothing.
     identity : mapping of str to object
         Arguments by name. Of models and tensors the content counts, of dataclasses the fields, of functions the code
-        and what it encloses; see :func:`fingerprint`.
+        and what it encloses; see :func:`fingerprint`. A model that the run itself changes comes as :class:`InPlace`.
     argument : str
         What the argument with the path is called, for messages.
+
+    Notes
+    -----
+    Weights of a model :class:`InPlace` are saved and loaded with the state. Used as a context manager, the checkpoint
+    gives the model the weights that were saved last if the body raises, so that the same call can be made again.
 
     Raises
     ------
@@ -45,19 +51,25 @@ class Checkpoint:
 
     def __init__(self, path: Path | str | None, identity: Mapping[str, object], argument: str = "resume"):
         self.path, self.argument = None if path is None else Path(path), argument
-        self.identity = {} if path is None else {name: fingerprint(value) for name, value in identity.items()}
+        kept = {} if path is None else identity
+        self.identity = {name: fingerprint(value) for name, value in kept.items()}
+        self._own = {name: value.model for name, value in kept.items() if isinstance(value, InPlace)}
+        self._start = {name: _digests(model.state_dict()) for name, model in self._own.items()}
+        self._weights = {name: _copied(model) for name, model in self._own.items()}
         self._state = None
         if self.path is not None and self.path.exists():
             self._state = self._read()
 
     def load(self) -> dict | None:
-        """The state that was saved last.
+        """The state that was saved last; a model in place gets its weights.
 
         Returns
         -------
         dict or None
             None where nothing was saved.
         """
+        if self._state is not None:
+            self._restore()
         return self._state
 
     def save(self, **state) -> None:
@@ -73,7 +85,9 @@ class Checkpoint:
             return
         import torch
 
+        self._weights = {name: _copied(model) for name, model in self._own.items()}
         content = {"form": _FORM, "identity": json.dumps(self.identity), "state": state}
+        content |= {"start": json.dumps(self._start), "weights": self._weights}
         save_atomically(self.path, lambda temporary: torch.save(content, temporary))
 
     def finish(self) -> None:
@@ -95,6 +109,17 @@ class Checkpoint:
         """
         return None if self.path is None else self.path.with_name(f"{self.path.name}.{name}")
 
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is not None:
+            self._restore()
+
+    def _restore(self) -> None:
+        for name, model in self._own.items():
+            model.load_state_dict(self._weights[name])
+
     def _read(self) -> dict:
         import torch
 
@@ -104,6 +129,7 @@ class Checkpoint:
             if content["form"] != _FORM:
                 raise KeyError("form")
             kept, state = json.loads(content["identity"]), content["state"]
+            start, weights = json.loads(content["start"]), content["weights"]
         except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, RuntimeError) as error:
             raise ValueError(
                 f"{self.argument}: {self.path} holds no state of this version of the package ({type(error).__name__}); "
@@ -116,7 +142,40 @@ class Checkpoint:
                     f"{self.argument}: {self.path} was written by a call with another {name} ({_short(was)}, now "
                     f"{_short(now)}); give the same {name}, or {renew}."
                 )
+        for name, now in self._start.items():
+            reached = _digests(weights[name])
+            if any(one not in (start[name][place], reached[place]) for place, one in now.items()):
+                raise ValueError(
+                    f"{self.argument}: {self.path} was written by a call with another {name}: its weights are neither "
+                    f"those that the run began with, nor those that it has reached; give the same {name}, or {renew}."
+                )
+        self._start, self._weights = start, weights
         return state
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InPlace:
+    """A model of an identity that the run itself changes.
+
+    Its architecture belongs to the identity. Its weights may be those that the run began with, as in a new process, or
+    those that were saved last, as after an interruption.
+
+    Attributes
+    ----------
+    model : nn.Module
+    """
+
+    model: object
+
+    def fingerprint(self) -> str:
+        """The architecture: class, layers, and the shapes of the tensors.
+
+        Returns
+        -------
+        str
+        """
+        shapes = [(name, tuple(tensor.shape)) for name, tensor in self.model.state_dict().items()]
+        return f"{type(self.model).__name__} {_digest(repr(self.model) + repr(shapes))}"
 
 
 def fingerprint(value: object) -> str:
@@ -143,23 +202,28 @@ def fingerprint(value: object) -> str:
 
 
 def _print(value: object, inside: tuple[int, ...]) -> str:
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        return repr(value) if isinstance(value, str | bytes) else str(value)
+    if isinstance(value, bytes):
+        return f"bytes {_digest(value)}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value) if isinstance(value, str) else str(value)
     if isinstance(value, Path | enum.Enum):
         return str(value)
+    if inspect.isclass(value) or inspect.ismodule(value) or inspect.isbuiltin(value):
+        return getattr(value, "__qualname__", value.__name__)
     if id(value) in inside:
         return "itself"
     told, inside = functools.partial(_print, inside=(*inside, id(value))), (*inside, id(value))
-    if not inspect.isclass(value) and callable(getattr(value, "fingerprint", None)):
+    if callable(getattr(value, "fingerprint", None)):
         return value.fingerprint()
     if hasattr(value, "state_dict") and hasattr(value, "named_modules"):
         state = [(name, told(tensor)) for name, tensor in value.state_dict().items()]
-        held = _held(value, told) if "forward" in vars(value) else ""
-        return f"{type(value).__name__} {_digest(repr(value) + repr(state) + held)}"
+        held = [told(value.forward)] if "forward" in vars(value) else []
+        held += [(part, *_settings(module)) for part, module in value.named_modules()]
+        return f"{type(value).__name__} {_digest(repr(value) + repr(state) + repr(held))}"
+    if hasattr(value, "get_state") and hasattr(value, "manual_seed"):
+        return f"{type(value).__name__} {told(value.get_state())}"
     if hasattr(value, "numpy") or hasattr(value, "__array__"):
         return _of_tensor(value)
-    if inspect.isclass(value) or inspect.ismodule(value) or inspect.isbuiltin(value):
-        return getattr(value, "__qualname__", value.__name__)
     if isinstance(value, functools.partial):
         return f"partial({told(value.func)}, {told(value.args)}, {told(value.keywords)})"
     if inspect.ismethod(value):
@@ -178,11 +242,26 @@ def _print(value: object, inside: tuple[int, ...]) -> str:
     return f"{type(value).__name__}({_held(value, told)})"
 
 
+def _settings(module) -> list[tuple[str, str]]:
+    """Plain values that a module holds beside its tensors, such as a threshold, which its repr need not show."""
+    rows = sorted((name, value) for name, value in vars(module).items() if not name.startswith("_"))
+    plain = bool | int | float | str | bytes | tuple
+    return [(name, fingerprint(value)) for name, value in rows if name != "training" and isinstance(value, plain)]
+
+
+def _digests(state: Mapping) -> dict[str, str]:
+    return {name: fingerprint(value) for name, value in state.items()}
+
+
+def _copied(model) -> dict:
+    return copy.deepcopy(model.state_dict())
+
+
 def _held(value: object, told) -> str:
     """What an object holds: its attributes, those that begin with an underscore included."""
     names = getattr(value, "__dict__", None)
-    if names is None:  # nothing to look into: its class alone, since a repr may tell where it lies in memory
-        return ""
+    if names is None:  # nothing to look into
+        return "" if " at 0x" in repr(value) else repr(value)  # an address says nothing of the value
     return ", ".join(f"{name}={told(item)}" for name, item in sorted(names.items()))
 
 
@@ -195,7 +274,7 @@ def _of_function(function, told) -> str:
 
 
 def _of_code(code) -> str:
-    constants = [_of_code(one) if inspect.iscode(one) else repr(one) for one in code.co_consts]
+    constants = [_of_code(one) if inspect.iscode(one) else fingerprint(one) for one in code.co_consts]
     return repr((code.co_code.hex(), code.co_names, code.co_varnames, constants))
 
 

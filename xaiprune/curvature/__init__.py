@@ -10,12 +10,11 @@ from .hessian import (
     hessian_trace,
     top_eigenvalue,
 )
-from .per_sample import batches, check_request, check_scalar, fisher_diagonal, gradient_moments, per_sample_gradients
+from .per_sample import check_request, check_scalar, fisher_diagonal, gradient_moments, per_sample_gradients
 
 __all__ = [
     "Estimate",
     "HessianProduct",
-    "batches",
     "by_relative_change",
     "by_standard_error",
     "check_request",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Split, as_split
 from .hessian import HessianProduct
 from .per_sample import check_request
 
@@ -65,9 +65,9 @@ def measured_rises(model: nn.Module, data: Split, loss: Callable, name: str) -> 
     ----------
     model : nn.Module
         In evaluation mode; its weights are put back.
-    data : Split
+    data : Split, or data of another form
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     name : str
         The parameter.
 
@@ -92,6 +92,7 @@ def measured_rises(model: nn.Module, data: Split, loss: Callable, name: str) -> 
     >>> rises.tolist()
     [[0.5, 2.0]]
     """
+    data = as_split(data, on=model)
     check_request(model, data, [name])
     parameter = dict(model.named_parameters())[name]
     original, rises = parameter.detach().clone(), torch.zeros(parameter.numel(), dtype=torch.float64)

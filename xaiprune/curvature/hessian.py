@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data import Split
-from .per_sample import batches, check_request, check_scalar
+from ..data import Split, as_split, batches
+from .per_sample import check_request, check_scalar
 
 _Tensors = dict[str, torch.Tensor]
 
@@ -25,10 +25,10 @@ class HessianProduct:
     ----------
     model : nn.Module
         In evaluation mode.
-    data : Split
+    data : Split, or data of another form
         The loss is the mean over all these images. The graph of their gradient stays in memory.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str, optional
         Parameters to take; default all.
 
@@ -48,13 +48,14 @@ class HessianProduct:
     """
 
     def __init__(self, model: nn.Module, data: Split, loss: Callable, names: Iterable[str] | None = None):
+        data = as_split(data, on=model)
         self.names = check_request(model, data, names)
         parameters = dict(model.named_parameters())
         self.parameters = {name: parameters[name] for name in self.names}
         self._gradients = []
         with torch.enable_grad():
-            for images, labels in batches(data, 1000):
-                value = check_scalar(loss(model, images, labels)) * (len(images) / len(data.images))
+            for inputs, targets in batches(data, 1000):
+                value = check_scalar(loss(model, inputs, targets)) * (len(inputs) / len(data.inputs))
                 gradient = torch.autograd.grad(value, list(self.parameters.values()), create_graph=True)
                 if bad := [name for name, part in zip(self.names, gradient) if not torch.isfinite(part).all()]:
                     raise ValueError(f"the gradient of {bad[0]!r} is not finite: is the loss NaN or infinite?")

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from ..data import Split
+from ..core import nonempty
+from ..data import Split, as_split, batches
 
 #: Numbers that the per-image gradients of one layer may take at once: 128 MB in float32.
 _CHUNK = 2**25
@@ -36,9 +37,9 @@ def fisher_diagonal(
     ----------
     model : nn.Module
         In evaluation mode, so that no image depends on another.
-    data : Split
+    data : Split, or data of another form
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str, optional
         Parameters to take; default all.
     batch_size : int
@@ -97,19 +98,20 @@ def gradient_moments(
     ValueError
         As for :func:`fisher_diagonal`.
     """
+    data = as_split(data, on=model)
     names = check_request(model, data, names)
     totals = {name: torch.zeros_like(dict(model.named_parameters())[name], dtype=torch.float64) for name in names}
-    for images, labels in batches(data, batch_size):
-        for name, part in _sums(model, images, labels, loss, names, power):
+    for inputs, targets in batches(data, batch_size):
+        for name, part in _sums(model, inputs, targets, loss, names, power):
             totals[name] += part.detach()
     for name, total in totals.items():
         if not torch.isfinite(total).all():
             raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite for some image?")
-    return {name: total / len(data.images) for name, total in totals.items()}
+    return {name: total / len(data.inputs) for name, total in totals.items()}
 
 
 def per_sample_gradients(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: Callable, names: Iterable[str]
+    model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, loss: Callable, names: Iterable[str]
 ) -> dict[str, torch.Tensor]:
     """Gradient of each image's own loss: parameter name to a tensor of shape ``(images, *parameter's shape)``.
 
@@ -117,10 +119,10 @@ def per_sample_gradients(
     ----------
     model : nn.Module
         In evaluation mode.
-    images, labels : torch.Tensor
+    inputs, targets : torch.Tensor
         Shapes (N, ...) and (N, ...).
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str
         Parameters.
 
@@ -141,12 +143,12 @@ def per_sample_gradients(
     """
     parameters, found = dict(model.named_parameters()), {}
     names = list(names)
-    records = _record(model, images, labels, loss, names)
+    records = _record(model, inputs, targets, loss, names)
     for name in names:
         if name in records:
-            found[name] = _outer(*records[name]).reshape(len(images), *parameters[name].shape)
+            found[name] = _outer(*records[name]).reshape(len(inputs), *parameters[name].shape)
     rest = [name for name in names if name not in found]
-    return found | (_by_vmap(model, images, labels, loss, rest) if rest else {})
+    return found | (_by_vmap(model, inputs, targets, loss, rest) if rest else {})
 
 
 def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) -> list[str]:
@@ -169,8 +171,7 @@ def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) ->
         If data is empty, the model is in training mode, or a name does not exist.
     """
     parameters = dict(model.named_parameters())
-    if data is None or len(data.images) == 0:
-        raise ValueError("data is empty: at least one image is needed.")
+    nonempty(as_split(data), "data")
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first, so that no image depends on another.")
     names = list(parameters) if names is None else [names] if isinstance(names, str) else list(names)
@@ -203,39 +204,23 @@ def check_scalar(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def batches(data: Split, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Images and labels in parts of at most ``size``.
-
-    Parameters
-    ----------
-    data : Split
-    size : int
-        Inputs in each part; the last one may have fewer.
-
-    Returns
-    -------
-    iterator of (torch.Tensor, torch.Tensor)
-    """
-    return zip(data.images.split(size), data.labels.split(size))
-
-
-def _sums(model, images, labels, loss, names, power) -> Iterator[tuple[str, torch.Tensor]]:
+def _sums(model, inputs, targets, loss, names, power) -> Iterator[tuple[str, torch.Tensor]]:
     """Parameter name and the sum over images of ``|gradient| ** power``, in its parameter's shape or a part of it."""
     parameters = dict(model.named_parameters())
-    records = _record(model, images, labels, loss, names)
-    for name, (delta, inputs) in records.items():
+    records = _record(model, inputs, targets, loss, names)
+    for name, (delta, entered) in records.items():
         shape = parameters[name].shape
         if delta.shape[2] == 1:  # one place: the power of a product is the product of the powers
-            delta, inputs = (_power(values[:, :, 0], power) for values in (delta, inputs))
-            yield name, (delta.T @ inputs).reshape(shape)
+            delta, entered = (_power(values[:, :, 0], power) for values in (delta, entered))
+            yield name, (delta.T @ entered).reshape(shape)
             continue
-        size = max(1, _CHUNK // (delta.shape[1] * inputs.shape[1]))
-        for some_deltas, some_inputs in zip(delta.split(size), inputs.split(size)):
-            yield name, _power(_outer(some_deltas, some_inputs), power).sum(0).reshape(shape)
+        size = max(1, _CHUNK // (delta.shape[1] * entered.shape[1]))
+        for some_deltas, some_entered in zip(delta.split(size), entered.split(size)):
+            yield name, _power(_outer(some_deltas, some_entered), power).sum(0).reshape(shape)
     if rest := [name for name in names if name not in records]:
         size = max(1, _CHUNK // sum(parameters[name].numel() for name in rest))
-        for some_images, some_labels in zip(images.split(size), labels.split(size)):
-            for name, values in _by_vmap(model, some_images, some_labels, loss, rest).items():
+        for some_inputs, some_targets in zip(inputs.split(size), targets.split(size)):
+            for name, values in _by_vmap(model, some_inputs, some_targets, loss, rest).items():
                 yield name, _power(values, power).sum(0)
 
 
@@ -254,7 +239,7 @@ def _outer(delta: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     return torch.bmm(delta, inputs.transpose(1, 2))
 
 
-def _record(model, images, labels, loss, names) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _record(model, inputs, targets, loss, names) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Output derivatives (N, O, P) and inputs (N, I, P), P places each, of the parameters that have a closed form.
 
     A bias has the input 1. A layer that runs several times has the places of all its runs.
@@ -266,8 +251,8 @@ def _record(model, images, labels, loss, names) -> dict[str, tuple[torch.Tensor,
         for name in wanted:
             hook = partial(_keep, calls.setdefault(name, []))
             stack.callback(layers[name].register_forward_hook(hook).remove)
-        inputs = images.detach().requires_grad_()
-        value = check_scalar(loss(model, inputs, labels)) * len(images)
+        inputs = inputs.detach().requires_grad_()
+        value = check_scalar(loss(model, inputs, targets)) * len(inputs)
         outputs = [output for several in calls.values() for _, output in several]
         derivatives = iter(torch.autograd.grad(value, outputs)) if outputs else iter(())
     found = {}
@@ -312,7 +297,7 @@ def _unfold_of(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | No
     return None
 
 
-def _by_vmap(model, images, labels, loss, names) -> dict[str, torch.Tensor]:
+def _by_vmap(model, inputs, targets, loss, names) -> dict[str, torch.Tensor]:
     """Per-image gradients of any parameters, by vectorising the gradient of one image's loss."""
     everything = {name: tensor.detach() for name, tensor in model.named_parameters()}
     everything |= dict(model.named_buffers())
@@ -321,7 +306,7 @@ def _by_vmap(model, images, labels, loss, names) -> dict[str, torch.Tensor]:
         return check_scalar(loss(_Called(model, everything | chosen), image[None], label[None]))
 
     chosen = {name: everything[name] for name in names}
-    return vmap(grad(value), in_dims=(None, 0, 0))(chosen, images, labels)
+    return vmap(grad(value), in_dims=(None, 0, 0))(chosen, inputs, targets)
 
 
 class _Called(nn.Module):

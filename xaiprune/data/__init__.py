@@ -1,6 +1,7 @@
 """Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
 
 from . import downloads, samples, words
+from .door import Batches, Split, as_split, batches, device_of, to_device
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
 from .splits import (
     FASHION_MNIST_CLASSES,
@@ -8,7 +9,6 @@ from .splits import (
     MNIST_CLASSES,
     SPLIT_SIZES,
     SPLITS,
-    Split,
     check_images,
     fashion_mnist,
     mnist,
@@ -27,14 +27,19 @@ __all__ = [
     "PLACES",
     "SPLITS",
     "SPLIT_SIZES",
+    "Batches",
     "Split",
+    "as_split",
+    "batches",
     "check_images",
     "cifar10",
+    "device_of",
     "downloads",
     "fashion_mnist",
     "imagenette",
     "mnist",
     "mnist_whole",
     "samples",
+    "to_device",
     "words",
 ]

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..core import cache_dir
-from .splits import SPLITS, Split
+from .door import Split
+from .splits import SPLITS
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -36,7 +37,7 @@ def cifar10(split: str, limit: int | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 3, 32, 32), float32 in [0, 1], and ``labels`` of shape (N,), int64.
+        ``inputs`` of shape (N, 3, 32, 32), float32 in [0, 1], and ``targets`` of shape (N,), int64.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def imagenette(split: str, limit: int | None = None, size: int = 128) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 3, size, size), float32 in [0, 1], and ``labels`` of shape (N,), int64.
+        ``inputs`` of shape (N, 3, size, size), float32 in [0, 1], and ``targets`` of shape (N,), int64.
 
     Raises
     ------

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..core import cache_dir
-from .splits import Split
+from .door import Split
 
 #: Fonts of the printed digits, all of them part of matplotlib.
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cmr10")
@@ -30,7 +30,7 @@ def toy(name: str, points: int = 2000, seed: int = 0) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (points, 2), float32, and ``labels`` of shape (points,), int64.
+        ``inputs`` of shape (points, 2), float32, and ``targets`` of shape (points,), int64.
 
     Raises
     ------
@@ -83,13 +83,13 @@ def balanced(split: Split, per_class: int, seed: int = 0) -> Split:
     >>> labels.tolist()
     [0, 0, 1, 1]
     """
-    counts = torch.bincount(split.labels)
+    counts = torch.bincount(split.targets)
     fewest = int(counts[counts > 0].min())
     if not 1 <= per_class <= fewest:
         raise ValueError(f"per_class must be from 1 to {fewest}, the images of the rarest class, got {per_class}.")
-    order = torch.randperm(len(split.labels), generator=torch.Generator().manual_seed(seed))
-    rows = torch.cat([order[split.labels[order] == label][:per_class] for label in split.labels.unique()])
-    return Split(split.images[rows], split.labels[rows])
+    order = torch.randperm(len(split.targets), generator=torch.Generator().manual_seed(seed))
+    rows = torch.cat([order[split.targets[order] == label][:per_class] for label in split.targets.unique()])
+    return Split(split.inputs[rows], split.targets[rows])
 
 
 def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20, 22, 24)) -> Split:
@@ -105,7 +105,7 @@ def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20,
     Returns
     -------
     Split
-        ``images`` of shape (10 x fonts x sizes, 1, 28, 28), float32 in [0, 1], and ``labels``.
+        ``inputs`` of shape (10 x fonts x sizes, 1, 28, 28), float32 in [0, 1], and ``targets``.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def pneumonia_mnist(split: str, file: Path | str | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``labels`` of shape (N,), int64.
+        ``inputs`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``targets`` of shape (N,), int64.
 
     Raises
     ------

@@ -13,12 +13,12 @@ import hashlib
 import struct
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..core import cache_dir, data_dir, packed, save_atomically, sha256  # noqa: F401
+from ..core import cache_dir, data_dir, save_atomically, sha256, whole
+from .door import Split
 
 SPLITS = ("train", "validation", "calibration", "test")
 #: Images of the original training file that each split gets; the test split is the original test file.
@@ -48,48 +48,6 @@ FILES = {
 _RESTORE = "Restore it with `git checkout -- data`."
 
 
-class Split(NamedTuple):
-    """Images and labels of one split.
-
-    Attributes
-    ----------
-    images : torch.Tensor
-        Shape ``(N, 1, 28, 28)``, float32, values in [0, 1].
-    labels : torch.Tensor
-        Shape ``(N,)``, int64.
-
-    Examples
-    --------
-    >>> split = xp.data.Split(torch.rand(5, 1, 28, 28), torch.arange(5))
-    >>> images, labels = split.first(2)
-    >>> images.shape, labels.tolist()
-    (torch.Size([2, 1, 28, 28]), [0, 1])
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-
-    def first(self, count: int) -> Split:
-        """The first images and labels of the split, as ``limit`` gives them when it is loaded.
-
-        Parameters
-        ----------
-        count : int
-
-        Returns
-        -------
-        Split
-
-        Raises
-        ------
-        ValueError
-            If ``count`` is no whole number from 1 to the number of images.
-        """
-        if not _within(count, len(self.images)):
-            raise ValueError(f"count must lie in 1 to {len(self.images)}, the images of the split, got {count}.")
-        return Split(self.images[:count], self.labels[:count])
-
-
 def mnist(split: str, limit: int | None = None) -> Split:
     """Handwritten digits, 28 x 28, ten classes (LeCun, Cortes, Burges; CC BY-SA 3.0).
 
@@ -104,7 +62,7 @@ def mnist(split: str, limit: int | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``labels`` of shape (N,), int64.
+        ``inputs`` of shape (N, 1, 28, 28), float32 in [0, 1], and ``targets`` of shape (N,), int64.
 
     Raises
     ------
@@ -223,19 +181,14 @@ def _load(dataset: str, split: str, limit: int | None) -> Split:
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
     size = SPLIT_SIZES[split]
-    if limit is not None and not _within(limit, size):
-        raise ValueError(f"limit must be a whole number from 1 to {size} for the {split} split, got {limit!r}.")
+    if limit is not None:
+        whole(limit, "limit", 1, size, f"the images of the {split} split")
     part = "t10k" if split == "test" else "train"
     rows = _rows(split)[:limit]
     pixels = _unpacked(dataset, f"{part}-images-idx3-ubyte")[rows]
     labels = _unpacked(dataset, f"{part}-labels-idx1-ubyte")[rows]
     images = torch.from_numpy(pixels)[:, None].to(torch.float32).div_(255)
     return Split(images, torch.from_numpy(labels.astype(np.int64)))
-
-
-def _within(count: int, size: int) -> bool:
-    """Whether a count is a whole number from 1 to a size."""
-    return isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= size
 
 
 def _rows(split: str) -> np.ndarray:

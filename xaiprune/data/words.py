@@ -12,7 +12,8 @@ from functools import cache
 import torch
 
 from ..core import data_dir, sha256
-from .splits import SPLITS, Split
+from .door import Split
+from .splits import SPLITS
 
 LANGUAGES = ("English", "German", "French", "Italian", "Spanish", "Dutch")
 CODES = ("en", "de", "fr", "it", "es", "nl")
@@ -37,8 +38,8 @@ def words(split: str, limit: int | None = None) -> Split:
     Returns
     -------
     Split
-        ``images`` of shape (N, 1, 12, letters), float32: a row for each place of a letter, and in it a 1 in the
-        letter's column; rows of zeros before the word. ``labels`` of shape (N,), int64: places in ``LANGUAGES``.
+        ``inputs`` of shape (N, 1, 12, letters), float32: a row for each place of a letter, and in it a 1 in the
+        letter's column; rows of zeros before the word. ``targets`` of shape (N,), int64: places in ``LANGUAGES``.
 
     Raises
     ------

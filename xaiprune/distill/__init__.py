@@ -8,6 +8,7 @@ from .losses import (
     attention,
     correlation,
     decoupled,
+    find_loss,
     hard_targets,
     hints,
     relevance,
@@ -19,7 +20,7 @@ from .seen import ModelOutputs, model_outputs
 
 __all__ = [
     *("LOSSES", "Loss", "Objective", "ModelOutputs", "Transfer", "attention", "correlation", "decoupled", "distill"),
-    *("draw_patches", "hide"),
+    *("draw_patches", "find_loss", "hide"),
     *("freeze", "hard_targets", "hints", "model_outputs", "relevance", "size_against_limit", "soft_targets"),
     *("distillation_loss", "transfer"),
 ]

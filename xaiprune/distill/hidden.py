@@ -46,5 +46,5 @@ def hide(images: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
     torch.Tensor
         Shape ``(N, C, H, W)``.
     """
-    hidden = F.interpolate(patches[:, None].to(images.dtype), size=images.shape[2:])
+    hidden = F.interpolate(patches[:, None].to(images), size=images.shape[2:])
     return images * (1 - hidden)

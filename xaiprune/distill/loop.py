@@ -6,20 +6,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from ..core import fingerprint
-from ..data import Split
+from ..core import fingerprint, whole
+from ..data import Split, as_split, device_of, to_device
 from ..measure import ACCURACY, Metric
-from ..training import TrainOptions, fit, tune
+from ..training import Moment, TrainOptions, iterate
 from .hidden import draw_patches
 from .losses import Loss
-from .objective import Objective, _check_teacher, _check_temperature
+from .objective import Objective, _check_teacher
 from .seen import ModelOutputs, model_outputs
 
 
@@ -28,9 +26,9 @@ class Transfer(NamedTuple):
 
     Attributes
     ----------
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape ``(copies, N, ...)``.
-    labels : torch.Tensor, optional
+    targets : torch.Tensor, optional
         Shape ``(N,)``.
     logits : torch.Tensor
         Shape ``(copies, N, classes)``.
@@ -40,8 +38,8 @@ class Transfer(NamedTuple):
         What the logits lost by it, shape ``(copies, N, classes)``.
     """
 
-    images: torch.Tensor
-    labels: torch.Tensor | None
+    inputs: torch.Tensor
+    targets: torch.Tensor | None
     logits: torch.Tensor
     patches: torch.Tensor | None = None
     evidence: torch.Tensor | None = None
@@ -63,7 +61,7 @@ def transfer(
     ----------
     teacher : nn.Module
         From :func:`freeze`, or a ``deploy.Frozen``.
-    split : Split
+    split : Split, or data of another form
         Its labels may be None.
     copies : int
         At least 1; training goes through one of them in each epoch, in turn.
@@ -90,19 +88,20 @@ def transfer(
     torch.Size([2, 5, 10])
     """
     _check_teacher(teacher)
-    if copies < 1 or (copies > 1 and augment is None):
-        raise ValueError(f"copies must be at least 1, and 1 where nothing is augmented, got {copies}.")
+    if whole(copies, "copies") > 1 and augment is None:
+        raise ValueError(f"copies must be 1 where nothing is augmented, got {copies}: they would all be alike.")
+    split = as_split(split, on=teacher, name="split")
     generator = torch.Generator().manual_seed(seed)
-    images = torch.stack([split.images if augment is None else augment(split.images, generator) for _ in range(copies)])
-    shape, every = images.shape[:2], images.flatten(0, 1)
+    inputs = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])
+    shape, every = inputs.shape[:2], inputs.flatten(0, 1)
     patches = draw_patches(len(every), generator) if evidence else None
     hidden = itertools.repeat(None) if patches is None else patches.split(batch_size)
     seen = [model_outputs(teacher, batch, patches=parts) for batch, parts in zip(every.split(batch_size), hidden)]
     logits = torch.cat([part.logits for part in seen]).unflatten(0, shape)
     if not evidence:
-        return Transfer(images, split.labels, logits)
+        return Transfer(inputs, split.targets, logits)
     lost = torch.cat([part.evidence for part in seen]).unflatten(0, shape)
-    return Transfer(images, split.labels, logits, patches.unflatten(0, shape), lost)
+    return Transfer(inputs, split.targets, logits, patches.unflatten(0, shape), lost)
 
 
 def distill(
@@ -128,34 +127,34 @@ def distill(
     student : nn.Module
         In evaluation mode. One that gives a pair of logits in training learns labels with the first and its teacher's
         answers with the second (a distillation token).
-    train : Split or Transfer
-        Of a split the teacher sees every batch, as augmented; a transfer set has its answers already. ``labels`` may be
+    train : Split, Transfer, or data of another form
+        Of a split the teacher sees every batch, as augmented; a transfer set has its answers already. Labels may be
         None where ``alpha`` is 1.
-    validation : Split, optional
+    validation : Split, or data of another form, optional
         With labels: the student ends with the state that did best on it. None keeps the last state.
     options : TrainOptions, optional
+        As for ``training.fit``.
     loss
         As for :func:`distillation_loss`.
     temperature : float, or callable
-        Or a schedule: from the share of training done, in [0, 1], to the temperature.
+        Or a schedule: from the share of training done, in [0, 1), to the temperature.
     alpha, layers
         As for :func:`distillation_loss`. Between features of different widths a 1x1 convolution is learned along
         ("hints").
     metric : Metric
-        By which the best state is known.
     **changes
-        Options by name, as for ``training.fit``: ``epochs``, ``lr`` ...
+        Options by keyword, such as ``epochs=3, lr=1e-3``; ``epochs`` is needed.
 
     Returns
     -------
     list of dict
-        As ``training.tune`` gives them; without validation as ``fit`` does.
+        As ``training.tune`` gives them; without validation as ``training.fit`` does.
 
     Raises
     ------
-    ValueError
-        As :func:`distillation_loss`; if labels are needed and missing, a transfer set lacks evidence or is augmented
-        once more, or the student's maps cannot be matched.
+    ValueError, TypeError
+        As :func:`distillation_loss` and ``training.fit``; if labels are needed and missing, a transfer set lacks
+        evidence or is augmented once more, or the student's features cannot be compared.
 
     Examples
     --------
@@ -166,98 +165,103 @@ def distill(
     ([-1, 0, 1], 1)
     """
     options = TrainOptions.of(options, changes)
-    schedule = temperature if callable(temperature) else lambda done: temperature
-    objective = Objective(teacher, loss, schedule(0.0), alpha, layers)
-    if objective.needs_labels and train.labels is None:
-        raise ValueError(f"train has no labels: take alpha=1 (got {alpha:g}) and a loss that reads none.")
-    if known := isinstance(train, Transfer):
+    objective = Objective(teacher, loss, temperature, alpha, layers)
+    source = options.check(_Told(train, options)) if isinstance(train, Transfer) else options.batches(train)
+    if isinstance(train, Transfer):
         if options.augment is not None:
             raise ValueError("augment must be None for a transfer set: its copies are augmented already.")
         if objective.hides and train.evidence is None:
             raise ValueError("train has no evidence: make it with transfer(..., evidence=True).")
-    count = train.images.shape[1] if known else len(train.images)
-    rows = torch.arange(count)
-    lesson = _Lesson(objective, train, schedule, count // options.batch_size)
-    example = train.images[0, :2] if known else train.images[:2]
-    split = Split(rows if known else train.images, rows)
-    with _regressed(student, objective, example, options.seed) as model:
-        if validation is None:
-            return fit(model, split, lesson, options)
-        return tune(model, split, validation, options, loss=lesson, metric=metric)
+    example, targets, *_ = to_device(next(source.drawn(0, torch.Generator())), device_of(student))
+    if objective.needs_labels and targets is None:
+        raise ValueError(f"train has no labels: take alpha=1 (got {alpha:g}) and a loss that reads none.")
+    taught = _Taught(student, _regressors(student, objective, example[:2], options.seed))
+
+    def value(batch: tuple, moment: Moment) -> torch.Tensor:
+        objective.at(moment)
+        inputs, targets, *told = batch
+        if told:
+            seen, patches = _recalled(objective, inputs, *told)
+        else:
+            patches = objective.draw(inputs)
+            seen = objective.ask(inputs, patches)
+        return objective.value(student, inputs, targets, seen, patches, taught.by_layer)
+
+    judged = None if validation is None else as_split(validation, name="validation")
+    identity = {"teacher": teacher, "train": source, "validation": judged, "loss": loss, "temperature": temperature}
+    identity |= {"alpha": alpha, "layers": objective.layers, "metric": metric}
+    return iterate(
+        taught,
+        source,
+        value,
+        options,
+        identity=identity,
+        validate=None if judged is None else lambda _: metric(student, judged),
+        better=0 if judged is None else metric.better,
+        name="student",
+    )
 
 
-class _Lesson:
-    """An objective for batches that come with their rows: it knows the labels, the copy, and the temperature."""
+def _recalled(
+    objective: Objective, inputs: torch.Tensor, logits: torch.Tensor, patches, evidence
+) -> tuple[ModelOutputs, torch.Tensor | None]:
+    """What a teacher said of images, and the patches that were hidden then; of its features it is asked again."""
+    patches = patches if objective.hides else None
+    if objective.layers:
+        return objective.ask(inputs, patches), patches
+    return ModelOutputs(logits, logits, {}, evidence if objective.hides else None), patches
 
-    def __init__(self, objective: Objective, train: Split | Transfer, schedule: Callable, per_epoch: int):
-        self.objective, self.train, self.schedule = objective, train, schedule
-        self.per_epoch, self.epoch = per_epoch, 0
 
-    def at(self, step: int, steps: int) -> None:
-        """What changes on the way: the temperature, the copy of a transfer set, and the patches that are hidden."""
-        self.objective.temperature = self.schedule(step / steps)
-        _check_temperature(self.objective.temperature)
-        self.epoch = step // self.per_epoch
-        self.objective.generator.manual_seed(step + 1)  # so that a resumed run hides the same patches
+class _Told:
+    """The batches of a transfer set: images and labels, and what the teacher said; one of its copies in each epoch."""
+
+    name = "train"
+
+    def __init__(self, known: Transfer, options: TrainOptions):
+        self.known, self.batch_size, self.count = known, options.batch_size, known.inputs.shape[1]
+        self._steps = self.count // self.batch_size if options.drop_last else -(-self.count // self.batch_size)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def drawn(self, epoch: int, generator: torch.Generator) -> Iterator[tuple]:
+        """The batches of an epoch, in a new order."""
+        return self._batches(epoch % len(self.known.inputs), torch.randperm(self.count, generator=generator))
 
     def fingerprint(self) -> str:
-        """What is taught, for the identity of a run that can be resumed."""
-        start = self.schedule(0.0), self.schedule(0.5), self.schedule(1.0)
-        taught = {"teacher": self.objective.teacher, "losses": self.objective.rows, "alpha": self.objective.alpha}
-        return fingerprint(taught | {"layers": self.objective.layers, "temperature": start, "train": self.train})
+        """Images and answers."""
+        return fingerprint(self.known)
 
-    def __call__(self, student: nn.Module, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        labels = None if self.train.labels is None else self.train.labels[rows]
-        if not isinstance(self.train, Transfer):
-            return self.objective(student, images, labels)
-        copy = self.epoch % len(self.train.images)
-        images, logits = self.train.images[copy, rows], self.train.logits[copy, rows]
-        patches = self.train.patches[copy, rows] if self.objective.hides else None
-        if self.objective.layers:
-            told = self.objective.ask(images, patches)
-        else:
-            told = ModelOutputs(logits, logits, {}, self.train.evidence[copy, rows] if self.objective.hides else None)
-        return self.objective.value(student, images, labels, told, patches)
+    def _batches(self, copy: int, order: torch.Tensor) -> Iterator[tuple]:
+        inputs, targets, *told = self.known
+        for rows in order[: self._steps * self.batch_size].split(self.batch_size):
+            said = (None if tensor is None else tensor[copy, rows] for tensor in told)
+            yield inputs[copy, rows], None if targets is None else targets[rows], *said
 
 
 class _Taught(nn.Module):
-    """A student with a 1x1 regressor behind some of its layers, that runs whenever these do."""
+    """A student, and the 1x1 regressors behind some of its layers, that learn along."""
 
     def __init__(self, student: nn.Module, regressors: Mapping[str, nn.Module]):
         super().__init__()
         self.student, self.regressors = student, nn.ModuleList(regressors.values())
+        self._layers = tuple(regressors)
 
-    def forward(self, images: torch.Tensor):
-        return self.student(images)
+    @property
+    def by_layer(self) -> dict[str, nn.Module]:
+        """The regressors by layers of the student."""
+        return dict(zip(self._layers, self.regressors))
 
 
-@contextmanager
-def _regressed(student: nn.Module, objective: Objective, example: torch.Tensor, seed: int) -> Iterator[nn.Module]:
-    """The student; with regressors where hints are compared between features of different widths (FitNets, eq. 3)."""
+def _regressors(student: nn.Module, objective: Objective, example: torch.Tensor, seed: int) -> dict[str, nn.Module]:
+    """By layers of the student, where hints are compared between features of different widths (FitNets, eq. 3)."""
     if not any(row.regressed for row, _ in objective.rows):
-        yield student
-        return
-    with torch.no_grad():
-        mine, told = model_outputs(student, example, objective.layers), objective.ask(example)
-    regressors, layers = {}, {}
+        return {}
+    mine, told, found = model_outputs(student, example, objective.layers), objective.ask(example), {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for one, other in objective.layers.items():
             width, wanted = mine.features[one].shape[1], told.features[other].shape[1]
-            if width == wanted or mine.features[one].ndim != 4:
-                layers[f"student.{one}"] = other
-                continue
-            layers[f"regressors.{len(regressors)}"] = other
-            regressors[one] = nn.Conv2d(width, wanted, 1)
-    model = _Taught(student, regressors).eval()
-    with ExitStack() as stack:
-        for name, regressor in regressors.items():
-            hook = student.get_submodule(name).register_forward_hook(partial(_run, regressor))
-            stack.callback(hook.remove)
-        objective.layers = layers
-        yield model
-
-
-def _run(regressor: nn.Module, layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-    """Give a layer's output to its regressor, whose own output is what is looked at."""
-    regressor(output)
+            if width != wanted and mine.features[one].ndim == 4:
+                found[one] = nn.Conv2d(width, wanted, 1).to(example.device)
+    return found

@@ -295,3 +295,24 @@ LOSSES: Registry[Loss] = Registry(
         ("relevance", Loss(relevance, "evidence")),
     ],
 )
+
+
+def find_loss(loss: str | Loss | Callable) -> Loss:
+    """A distillation loss by its name, or as an object.
+
+    Parameters
+    ----------
+    loss : str, Loss or callable
+        A plain function ``(student, teacher) -> scalar`` compares logits of shape ``(N, classes)``.
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is none.
+    """
+    plain = callable(loss) and not isinstance(loss, Loss)
+    return Loss(loss, "logits") if plain else LOSSES.find(loss, "loss")

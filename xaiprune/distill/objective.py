@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ..core import arguments, fingerprint
+from ..training import Moment, classification_loss
 from .hidden import draw_patches
-from .losses import LOSSES, Loss
+from .losses import LOSSES, Loss, find_loss
 from .seen import ModelOutputs, model_outputs
 
 
@@ -42,7 +43,7 @@ def distillation_loss(
     teacher: nn.Module,
     loss: str | Loss | Callable | Mapping = "soft targets",
     *,
-    temperature: float = 4.0,
+    temperature: float | Callable[[float], float] = 4.0,
     alpha: float = 0.9,
     layers: Sequence[str] | Mapping[str, str] = (),
 ) -> Objective:
@@ -58,8 +59,8 @@ def distillation_loss(
     loss : str, Loss, callable or mapping
         A row of ``LOSSES``, one of your own, or a function ``(student logits, teacher logits) -> scalar``; several with
         their weights: ``{"soft targets": 1, "attention": 10}``.
-    temperature : float
-        T > 0: both sets of logits are divided by it.
+    temperature : float, or callable
+        T > 0: both sets of logits are divided by it. Or a schedule: from the share of training done, in [0, 1), to it.
     alpha : float
         a in [0, 1]: 0 is cross-entropy alone, 1 needs no labels.
     layers : sequence of str, or mapping of str to str
@@ -68,7 +69,7 @@ def distillation_loss(
     Returns
     -------
     Objective
-        ``(student, images, labels) -> scalar``.
+        ``(student, inputs, targets) -> scalar``.
 
     Raises
     ------
@@ -82,34 +83,40 @@ def distillation_loss(
 
     >>> model, images, labels = nn.Linear(2, 3), torch.rand(4, 2), torch.tensor([0, 1, 2, 0])
     >>> loss = xp.distill.distillation_loss(xp.distill.freeze(model), "soft targets", alpha=1.0)
-    >>> round(loss(model, images, labels).item(), 5)
+    >>> round(loss(model, inputs, targets).item(), 5)
     0.0
     """
     return Objective(teacher, loss, temperature, alpha, layers)
 
 
 class Objective:
-    """What :func:`distillation_loss` returns: ``(student, images, labels) -> scalar``.
+    """What :func:`distillation_loss` returns: ``(student, inputs, targets) -> scalar``.
 
     Parameters
     ----------
     teacher, loss, temperature, alpha, layers
         As for :func:`distillation_loss`.
+
+    Attributes
+    ----------
+    scored_by : callable
+        Cross-entropy: what units of a student are scored by (see ``training.scoring_loss``).
     """
+
+    scored_by = staticmethod(classification_loss)
 
     def __init__(
         self,
         teacher: nn.Module,
         loss: str | Loss | Callable | Mapping,
-        temperature: float,
+        temperature: float | Callable[[float], float],
         alpha: float,
         layers: Sequence[str] | Mapping[str, str],
     ):
         _check_teacher(teacher)
-        _check_temperature(temperature)
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha must be in [0, 1], got {alpha:g}.")
-        self.teacher, self.temperature, self.alpha = teacher, temperature, alpha
+        arguments.share(alpha, "alpha", zero=True, one=True)
+        self.teacher, self.alpha, self._schedule = teacher, alpha, temperature
+        self.temperature = _temperature(temperature, 0.0)
         self.rows = _rows(loss)
         self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
         self.hides = any(row.reads == "evidence" for row, _ in self.rows)
@@ -119,9 +126,20 @@ class Objective:
         if unknown := set(self.layers.values()) - set(dict(teacher.named_modules())):
             raise ValueError(f"layers must name modules of the teacher, got {sorted(unknown)}.")
 
-    def __call__(self, student: nn.Module, images: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        patches = draw_patches(len(images), self.generator) if self.hides else None
-        return self.value(student, images, labels, self.ask(images, patches), patches)
+    def __call__(self, student: nn.Module, inputs: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
+        patches = self.draw(inputs)
+        return self.value(student, inputs, targets, self.ask(inputs, patches), patches)
+
+    def at(self, moment: Moment) -> None:
+        """Set what changes on the way: the temperature, and the patches that are hidden next.
+
+        Parameters
+        ----------
+        moment : Moment
+            The patches depend on its step alone, so that a resumed run hides the same ones.
+        """
+        self.temperature = _temperature(self._schedule, moment.done)
+        self.generator.manual_seed(moment.step + 1)
 
     def fingerprint(self) -> str:
         """What is asked of the student, for the identity of a run that can be resumed.
@@ -130,20 +148,23 @@ class Objective:
         -------
         str
         """
-        asked = {"teacher": self.teacher, "losses": self.rows, "alpha": self.alpha, "layers": self.layers}
-        return fingerprint(asked | {"temperature": self.temperature})
+        return fingerprint((self.teacher, self.rows, self._schedule, self.alpha, self.layers))
 
     @property
     def needs_labels(self) -> bool:
         """Whether labels are read."""
         return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
 
-    def ask(self, images: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
+    def draw(self, inputs: torch.Tensor) -> torch.Tensor | None:
+        """Patches to hide in a batch, where a loss compares what the models lose by it."""
+        return draw_patches(len(inputs), self.generator) if self.hides else None
+
+    def ask(self, inputs: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:
         """What the teacher gives for a batch, without a graph.
 
         Parameters
         ----------
-        images : torch.Tensor
+        inputs : torch.Tensor
             A batch, shape (N, ...).
         patches : torch.Tensor, optional
             What is hidden, from ``draw_patches``; for losses of evidence.
@@ -152,29 +173,29 @@ class Objective:
         -------
         ModelOutputs
         """
-        return model_outputs(self.teacher, images, self.layers.values(), patches=patches)
+        return model_outputs(self.teacher, inputs, self.layers.values(), patches=patches)
 
     def value(
         self,
         student: nn.Module,
-        images: torch.Tensor,
-        labels: torch.Tensor | None,
+        inputs: torch.Tensor,
+        targets: torch.Tensor | None,
         told: ModelOutputs,
         patches: torch.Tensor | None = None,
+        regressors: Mapping[str, nn.Module] | None = None,
     ) -> torch.Tensor:
         """The objective, given what the teacher gave, with the same patches hidden.
 
         Parameters
         ----------
         student : nn.Module
-        images : torch.Tensor
-            A batch, shape (N, ...).
-        labels : torch.Tensor or None
-            Shape (N,); None where they are not read.
+        inputs, targets : torch.Tensor
+            Shapes ``(N, ...)`` and ``(N,)``; labels may be None where none are read.
         told : ModelOutputs
             From :meth:`ask`.
         patches : torch.Tensor, optional
-            As :meth:`ask` had them.
+        regressors : mapping of str to nn.Module, optional
+            By layers of the student: what their features go through before losses that are ``regressed`` compare them.
 
         Returns
         -------
@@ -186,27 +207,33 @@ class Objective:
         ValueError
             If student and teacher have other classes, or layers that cannot be compared.
         """
-        mine = model_outputs(student, images, self.layers, patches=patches, graph=True)
+        mine = model_outputs(student, inputs, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
             shapes = tuple(mine.heard.shape), tuple(told.logits.shape)
             raise ValueError(
                 f"student and teacher must have the same classes, their outputs are {shapes[0]}, {shapes[1]}."
             )
-        total = (1 - self.alpha) * cross_entropy(mine.logits, labels) if self.alpha < 1 else 0.0
-        context = {"labels": labels, "temperature": self.temperature}
+        total = (1 - self.alpha) * cross_entropy(mine.logits, targets) if self.alpha < 1 else 0.0
+        context = {"labels": targets, "temperature": self.temperature}
         for row, weight in self.rows if self.alpha else ():
             given = {need: context[need] for need in row.needs}
-            for pair in self._pairs(row, mine, told):
+            for pair in self._pairs(row, mine, told, regressors or {}):
                 total = total + self.alpha * weight * row.function(*pair, **given)
         return total
 
-    def _pairs(self, row: Loss, mine: ModelOutputs, told: ModelOutputs) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _pairs(
+        self, row: Loss, mine: ModelOutputs, told: ModelOutputs, regressors: Mapping
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What a loss compares: one pair of tensors, or one for every layer."""
         if row.reads == "logits":
             return [(mine.heard, told.logits)]
         if row.reads == "evidence":
             return [(mine.evidence, told.evidence)]
-        pairs = [(mine.features[one], told.features[other]) for one, other in self.layers.items()]
+        behind = regressors if row.regressed else {}
+        pairs = [
+            (behind.get(one, nn.Identity())(mine.features[one]), told.features[other])
+            for one, other in self.layers.items()
+        ]
         for (one, other), pair in zip(self.layers.items(), pairs):
             shapes = [tuple(tensor.shape) for tensor in pair]
             if not row.fits(*shapes):
@@ -224,10 +251,12 @@ def _check_teacher(teacher: nn.Module) -> None:
         raise ValueError("teacher requires gradients; pass distill.freeze(teacher), a copy that does not.")
 
 
-def _check_temperature(temperature: float) -> None:
-    """Raise if a temperature is not positive."""
+def _temperature(schedule: float | Callable[[float], float], done: float) -> float:
+    """A temperature, or that of a schedule where this share of the training is done."""
+    temperature = schedule(done) if callable(schedule) else schedule
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature:g}.")
+    return temperature
 
 
 def _rows(loss: str | Loss | Callable | Mapping) -> list[tuple[Loss, float]]:
@@ -237,5 +266,4 @@ def _rows(loss: str | Loss | Callable | Mapping) -> list[tuple[Loss, float]]:
         raise ValueError(f"loss is empty: give one or several of {', '.join(LOSSES)}, or your own.")
     if bad := {LOSSES.name_of(one): weight for one, weight in weights.items() if not weight >= 0}:
         raise ValueError(f"weights of losses must be at least 0, got {bad}.")
-    plain = {one: Loss(one, "logits") if callable(one) and not isinstance(one, Loss) else one for one in weights}
-    return [(LOSSES.find(plain[one], "loss"), weight) for one, weight in weights.items()]
+    return [(find_loss(one), weight) for one, weight in weights.items()]

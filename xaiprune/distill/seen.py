@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from ..graph import outputs
 from .hidden import hide
 
 
@@ -37,7 +37,7 @@ class ModelOutputs(NamedTuple):
 
 def model_outputs(
     model: nn.Module,
-    images: torch.Tensor,
+    inputs: torch.Tensor,
     layers: Iterable[str] = (),
     *,
     patches: torch.Tensor | None = None,
@@ -49,7 +49,7 @@ def model_outputs(
     ----------
     model : nn.Module
         As it is: its mode does not change.
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape ``(N, ...)``.
     layers : iterable of str
         Modules whose outputs are kept.
@@ -60,30 +60,18 @@ def model_outputs(
 
     Returns
     -------
-    Seen
+    ModelOutputs
+
+    Raises
+    ------
+    ValueError
+        If a layer is no module of the model.
     """
-    count = len(images)
-    given = images if patches is None else torch.cat([images, hide(images, patches)])
-    with torch.set_grad_enabled(graph), _outputs(model, layers) as features:
+    count = len(inputs)
+    given = inputs if patches is None else torch.cat([inputs, hide(inputs, patches)])
+    with torch.set_grad_enabled(graph), outputs(model, layers) as features:
         found = model(given)
     logits, heard = found if isinstance(found, tuple) else (found, found)
     features = {name: values[:count] for name, values in features.items()}
     evidence = None if patches is None else heard[:count] - heard[count:]
     return ModelOutputs(logits[:count], heard[:count], features, evidence)
-
-
-@contextmanager
-def _outputs(model: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, torch.Tensor]]:
-    """Collect outputs of layers while the model runs."""
-    found: dict[str, torch.Tensor] = {}
-    known = dict(model.named_modules())
-    with ExitStack() as stack:
-        for name in layers:
-            if name not in known:
-                raise ValueError(f"layers must name modules of the student, got {name!r}.")
-
-            def keep(module, inputs, output, name=name):
-                found[name] = output
-
-            stack.callback(known[name].register_forward_hook(keep).remove)
-        yield found

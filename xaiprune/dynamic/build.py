@@ -11,16 +11,17 @@ sets of classes that are fixed beforehand, so that images with the same set run 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from .. import distill
-from ..data import Split
+from ..data import Split, as_split
 from ..measure import macs, predict
 from ..prune import Criterion, Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
-from ..training import classification_loss, fit
+from ..training import TrainOptions, classification_loss, iterate
 from .halves import groups_behind, split_at
 from .routing import Branch, Dynamic
 
@@ -28,13 +29,11 @@ from .routing import Branch, Dynamic
 def fit_branch(
     trunk: nn.Module,
     train: Split,
+    options: TrainOptions | None = None,
     *,
     classes: int,
     width: int = 32,
-    epochs: int = 10,
-    lr: float = 3e-3,
-    seed: int = 0,
-    progress: bool = True,
+    **changes,
 ) -> Branch:
     """A branch that was trained on a trunk's output; the trunk does not change.
 
@@ -42,14 +41,15 @@ def fit_branch(
     ----------
     trunk : nn.Module
         It gives maps (N, channels, H, W).
-    train : Split
+    train : Split, or data of another form
         What is augmented comes as images of its own: the trunk runs once.
+    options : TrainOptions, optional
+        As for ``training.fit``, with the trunk's maps in place of images; by default 10 epochs with ``lr=3e-3``. The
+        seed draws the branch's first weights too.
     classes, width : int
         As for :class:`Branch`.
-    epochs : int
-    lr : float
-    seed : int
-    progress : bool
+    **changes
+        Options by keyword.
 
     Returns
     -------
@@ -58,8 +58,8 @@ def fit_branch(
 
     Raises
     ------
-    ValueError
-        If the trunk gives no maps.
+    ValueError, TypeError
+        If the trunk gives no maps, or as ``training.fit``.
 
     Examples
     --------
@@ -68,14 +68,23 @@ def fit_branch(
     >>> branch(trunk(torch.zeros(2, 1, 28, 28))).shape
     torch.Size([2, 10])
     """
-    features = predict(trunk, train.images)
+    options = TrainOptions.of(options, changes, epochs=10, lr=3e-3)
+    train, collate = as_split(train, collate=options.collate, name="train"), options.collate
+    options = replace(options, collate=None)  # maps are put together already
+    features = predict(trunk, train.inputs)
     if features.ndim != 4:
         raise ValueError(f"trunk must give maps (N, channels, H, W), got shape {tuple(features.shape)}.")
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(options.seed)
         branch = Branch(features.shape[1], classes, width)
-    seen = Split(features, train.labels)
-    fit(branch, seen, classification_loss, epochs=epochs, lr=lr, seed=seed, progress=progress)
+    iterate(
+        branch,
+        options.batches(Split(features, train.targets)),
+        lambda batch, _: classification_loss(branch, *batch),
+        options,
+        identity={"trunk": trunk, "train": train, "classes": classes, "width": width, "collate": collate},
+        name="branch",
+    )
     return branch.eval()
 
 
@@ -148,7 +157,7 @@ def class_scores(
     ----------
     model : nn.Module
     units : sequence of UnitGroup
-    data : Split
+    data : Split, or data of another form
         Calibration images; of every class at least one.
     classes : int
     criterion : Criterion or str
@@ -175,12 +184,12 @@ def class_scores(
     >>> [scores["0"].tolist() for scores in by_class]
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    found = []
+    found, data = [], as_split(data, on=model)
     for label in range(classes):
-        rows = data.labels == label
+        rows = data.targets == label
         if not rows.any():
             raise ValueError(f"data has no image of class {label}.")
-        mine = score(model, list(units), criterion, Split(data.images[rows], data.labels[rows]), loss=loss, seed=seed)
+        mine = score(model, list(units), criterion, Split(data.inputs[rows], data.targets[rows]), loss=loss, seed=seed)
         found.append(mine.normalised("sum"))
     return found
 
@@ -233,7 +242,7 @@ def cut_tails(
     sets : sequence of sequence of int
     by_class : sequence of Scores
         Of units that lie behind the layer.
-    data : Split
+    data : Split, or data of another form
         By which the statistics of batch normalisation are counted anew: for each tail, on images of its classes.
     cost_target : float
         Share of the tail's operations that is left, in (0, 1).
@@ -258,7 +267,8 @@ def cut_tails(
     >>> len(tails), tails[0].get_submodule("2").out_features
     (2, 2)
     """
-    groups, example = list(by_class[0].groups), data.images[:1]
+    data = as_split(data, on=model)
+    groups, example = list(by_class[0].groups), data.inputs[:1]
     names = {group.name for group in groups_behind(model, groups, layer)}
     if before := [group.name for group in groups if group.name not in names]:
         raise ValueError(f"by_class holds group {before[0]!r}, which does not lie behind {layer!r}.")
@@ -269,7 +279,7 @@ def cut_tails(
         smaller = cut(model, plan(set_scores(by_class, some), cost_target=share, costs=costs, round_to=round_to))
         tail = split_at(smaller, layer).tail
         if running_norms(tail):
-            recalibrate(tail, predict(trunk, data.images[torch.isin(data.labels, torch.tensor(some))]))
+            recalibrate(tail, predict(trunk, data.inputs[torch.isin(data.targets, torch.tensor(some))]))
         tails.append(tail)
     return tails
 
@@ -278,14 +288,11 @@ def tune_tails(
     model: Dynamic,
     teacher: nn.Module,
     told: distill.Transfer,
+    options: TrainOptions | None = None,
     *,
-    epochs: int,
-    lr: float = 1e-3,
     temperature: float = 2.0,
     alpha: float = 0.9,
-    batch_size: int = 128,
-    seed: int = 0,
-    progress: bool = True,
+    **changes,
 ) -> None:
     """Train the tails in place towards what a teacher says, each on the images that come its way.
 
@@ -299,28 +306,32 @@ def tune_tails(
     told : Transfer
         What it said of training images, from ``distill.transfer``. An image goes by what the branch says of its copies
         on average, whether it would leave or not.
-    epochs, lr
-        As for ``fit``.
+    options : TrainOptions, optional
+        As for ``training.fit``, but that nothing is kept to resume from.
     temperature, alpha
         As for ``distill.distill``.
-    batch_size, seed, progress
-        As for ``fit``.
+    **changes
+        Options by keyword, such as ``epochs=3, lr=1e-3``; ``epochs`` is needed.
 
     Raises
     ------
-    ValueError
-        Before any tail is changed: if less than one batch of images goes to one of them.
+    ValueError, TypeError
+        Before any tail is changed: if less than one batch of images goes to one of them, or ``resume`` is given.
     """
-    features = predict(model.trunk, told.images.flatten(0, 1))
-    early = predict(model.branch, features).unflatten(0, told.images.shape[:2])
-    features = features.unflatten(0, told.images.shape[:2])
+    options = TrainOptions.of(options, changes)
+    if options.resume is not None:
+        raise ValueError(f"resume must be None: what tune_tails has begun is not kept, got {options.resume}.")
+    features = predict(model.trunk, told.inputs.flatten(0, 1))
+    early = predict(model.branch, features).unflatten(0, told.inputs.shape[:2])
+    features = features.unflatten(0, told.inputs.shape[:2])
     ways = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0).route(early.mean(0))
     for place, some in enumerate(model.sets):
-        if (count := int((ways == place).sum())) < batch_size:
-            raise ValueError(f"{count} images of told go to the tail for {some}, less than one batch of {batch_size}.")
+        if (count := int((ways == place).sum())) < options.batch_size:
+            raise ValueError(
+                f"{count} images of told go to the tail for {some}, less than one batch of {options.batch_size}."
+            )
     for place, tail in enumerate(model.tails):
         rows = ways == place
-        labels = None if told.labels is None else told.labels[rows]
+        labels = None if told.targets is None else told.targets[rows]
         mine = distill.Transfer(features[:, rows], labels, told.logits[:, rows])
-        options = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed, "progress": progress}
-        distill.distill(teacher, tail, mine, None, temperature=temperature, alpha=alpha, **options)
+        distill.distill(teacher, tail, mine, None, options, temperature=temperature, alpha=alpha)

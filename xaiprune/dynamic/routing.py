@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Split, as_split
 from ..measure import macs, predict
 
 #: The way of an image that leaves at the branch.
@@ -404,7 +404,7 @@ def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:
     ----------
     model : Dynamic
         Its own threshold does not matter.
-    split : Split
+    split : Split, or data of another form
         Validation images and labels.
     lost : float
         Points of accuracy.
@@ -431,12 +431,13 @@ def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:
     >>> round(xp.dynamic.choose_threshold(model, split, lost=0), 2)  # as sure as of the second image
     0.88
     """
+    split = as_split(split, name="split")
     if not lost >= 0:
         raise ValueError(f"lost must be at least 0 points, got {lost:g}.")
-    early = predict(nn.Sequential(model.trunk, model.branch), split.images)
-    late = predict(Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0), split.images)
+    early = predict(nn.Sequential(model.trunk, model.branch), split.inputs)
+    late = predict(Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0), split.inputs)
     sure = early.softmax(1).amax(1)
-    right = [(logits.argmax(1) == split.labels).double() for logits in (early, late)]
+    right = [(logits.argmax(1) == split.targets).double() for logits in (early, late)]
     order = sure.argsort(descending=True)
     gained = (right[0] - right[1])[order].cumsum(0)  # by letting the surest 1, 2, ... leave
     ranked = sure[order]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..data import Split
+from ..data import Split, as_split
 
 #: Which images of a split carry the tag.
 _PLACEMENTS = ("none", "own", "others")
@@ -70,7 +70,7 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
 
     Parameters
     ----------
-    split : Split
+    split : Split, or data of another form
     label : int
         The class that the tag goes with.
     placement : {"none", "own", "others"}
@@ -95,15 +95,16 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
     >>> images.amax((1, 2, 3)).tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
+    split = as_split(split, name="split")
     if placement not in _PLACEMENTS:
         raise ValueError(f"placement must be one of {', '.join(_PLACEMENTS)}, got {placement!r}.")
-    if not (split.labels == label).any():
+    if not (split.targets == label).any():
         raise ValueError(f"label must be a class of the split, got {label}.")
     if not 0 <= share <= 1:
         raise ValueError(f"share must be from 0 to 1, got {share}.")
-    drawn = torch.rand(len(split.labels), generator=torch.Generator().manual_seed(seed)) < share
-    chosen = {"none": drawn & False, "own": split.labels == label, "others": split.labels != label}[placement]
-    return Split(add_tag(split.images, chosen & drawn), split.labels)
+    drawn = torch.rand(len(split.targets), generator=torch.Generator().manual_seed(seed)) < share
+    chosen = {"none": drawn & False, "own": split.targets == label, "others": split.targets != label}[placement]
+    return Split(add_tag(split.inputs, chosen & drawn), split.targets)
 
 
 def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int = 0) -> Split:
@@ -114,7 +115,7 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
 
     Parameters
     ----------
-    split : Split
+    split : Split, or data of another form
     suspect : torch.Tensor
         Shape ``(N,)``, bool.
     mask : torch.Tensor
@@ -138,16 +139,17 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     >>> mixed.amax((1, 2, 3)).tolist(), labels.tolist()  # who carries the tag now, and what the class is
     ([0.0, 1.0, 0.0, 1.0, 1.0, 0.0], [1, 1, 1, 0, 0, 0])
     """
+    split = as_split(split, name="split")
     if not 0 < int(suspect.sum()) < len(suspect):
         raise ValueError(f"suspect must be some of the {len(suspect)} images, got {int(suspect.sum())}.")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand(len(suspect), generator=generator) < 0.5
     sources = suspect.nonzero()[:, 0]
     donors = sources[torch.randint(len(sources), (len(suspect),), generator=generator)]
-    usual = split.images[~suspect].mean(0)
-    replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.images)
-    images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.images[donors], replaced)
-    return Split(images, split.labels)
+    usual = split.inputs[~suspect].mean(0)
+    replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.inputs)
+    images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.inputs[donors], replaced)
+    return Split(images, split.targets)
 
 
 def relevance_mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.transforms.functional import InterpolationMode, rotate
 
 from ..core import Registry
-from ..data import Split
+from ..data import Split, as_split
 from ..measure import predict
 from .drift import heatmap_drift, rank_correlation
 from .methods import METHODS, Method
@@ -74,7 +74,7 @@ def watch(
     ----------
     model : nn.Module
         In evaluation mode.
-    split : Split
+    split : Split, or data of another form
         Images and labels, not shifted; the labels are what is explained.
     shift : Shift or str
         Or a key of ``SHIFTS``.
@@ -106,10 +106,11 @@ def watch(
     ([0, 30], 0.0, True)
     """
     shift, method = SHIFTS.find(shift, "shift"), METHODS.find(method, "method")
-    before, rows = method(model, split.images, split.labels), []
+    split = as_split(split, on=model, name="split")
+    before, rows = method(model, split.inputs, split.targets), []
     known = None if scores is None else scores(split).flatten()[None, None]
     for level in levels:
-        moved = Split(shift.images(split.images, level), split.labels)
+        moved = Split(shift.images(split.inputs, level), split.targets)
         found = method(model, *moved)
         row = {"shift": shift.name, "level": level, **accuracy_and_confidence(model, moved)}
         pairs = {"drift": (before, found, "the unshifted heatmap")}
@@ -123,7 +124,7 @@ def watch(
 
 
 def _ink(split: Split) -> torch.Tensor:
-    return split.images.sum(1)
+    return split.inputs.sum(1)
 
 
 def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
@@ -148,9 +149,10 @@ def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     >>> found["accuracy"], round(found["confidence"], 3)
     (50.0, 0.8)
     """
-    probabilities = predict(model, split.images).softmax(1)
+    split = as_split(split, name="split")
+    probabilities = predict(model, split.inputs).softmax(1)
     top, classes = probabilities.max(1)
-    return {"accuracy": 100 * (classes == split.labels).double().mean().item(), "confidence": top.mean().item()}
+    return {"accuracy": 100 * (classes == split.targets).double().mean().item(), "confidence": top.mean().item()}
 
 
 def class_means(heatmaps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

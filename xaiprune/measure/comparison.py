@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Split, as_split
 from .counting import Shipped, costs, csr_bytes, macs, sizes
 from .latency import Latency, latencies
 from .metrics import Metric
@@ -135,7 +135,7 @@ def scorecards(
     ----------
     models : mapping of str to nn.Module
         Name to model.
-    split : Split
+    split : Split, or data of another form
         Data for the metric; the images' shape is also the shape of the example.
     metric : Metric
         What the models are for. It is also measured with Gaussian noise of standard deviation 0.1 on the
@@ -167,19 +167,20 @@ def scorecards(
     >>> card["parameters"], card["macs"]  # 4 x 4 weights and 4 biases
     (20, 16)
     """
+    split = as_split(split, name="split")
     if not models:
         raise ValueError("models is empty: give at least one model by name.")
-    if len(split.images) == 0:
+    if len(split.inputs) == 0:
         raise ValueError("split is empty: at least one image is needed.")
     columns = card_columns(metric)
-    timed = {size: latencies(models, _batch(split.images, size), repeats=repeats, threads=threads) for size in (1, 64)}
+    timed = {size: latencies(models, _batch(split.inputs, size), repeats=repeats, threads=threads) for size in (1, 64)}
     cards = []
     for name, model in models.items():
-        one = split.images[:1]
+        one = split.inputs[:1]
         values = {
             "metric": metric(model, split),
             "metric_noise": metric(_Noisy(model), split),
-            "metric_shift": metric(model, Split(shifted(split.images), split.labels)),
+            "metric_shift": metric(model, Split(shifted(split.inputs), split.targets)),
             **costs(model, one),
             **{f"latency_{size}": timed[size][name].median for size in timed},
         }

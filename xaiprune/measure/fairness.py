@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ..data import Split, fashion_mnist
+from ..data import Split, as_split, fashion_mnist
 from .metrics import predict
 
 #: Classes of Fashion-MNIST that are easily mistaken for each other: in the planted bias the first of a pair is hardly
@@ -92,7 +92,8 @@ def fairness_of(model: nn.Module, split: Split, groups: torch.Tensor) -> dict[st
     >>> xp.measure.fairness.fairness_of(nn.Identity(), points, torch.tensor([0, 0, 1, 1]))
     {'accuracy': 75.0, 'PQD': 0.5, 'DPM': 0.25, 'EOM': 0.5}
     """
-    return fairness(predict(model, split.images).argmax(1), split.labels, groups)
+    split = as_split(split, name="split")
+    return fairness(predict(model, split.inputs).argmax(1), split.targets, groups)
 
 
 def brighter(split: Split) -> torch.Tensor:
@@ -113,9 +114,10 @@ def brighter(split: Split) -> torch.Tensor:
     >>> xp.measure.fairness.brighter(xp.data.Split(images, torch.zeros(3, dtype=torch.int64))).tolist()
     [0, 0, 1]
     """
-    means, found = split.images.flatten(1).mean(1), torch.zeros_like(split.labels)
-    for label in split.labels.unique():
-        mine = split.labels == label
+    split = as_split(split, name="split")
+    means, found = split.inputs.flatten(1).mean(1), torch.zeros_like(split.targets)
+    for label in split.targets.unique():
+        mine = split.targets == label
         found[mine] = (means[mine] > means[mine].median()).long()
     return found
 
@@ -125,7 +127,7 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
 
     Parameters
     ----------
-    split : Split
+    split : Split, or data of another form
     pairs : sequence of (int, int)
     keep : float
         Share of those images that stays.
@@ -140,14 +142,15 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
     ValueError
         If ``keep`` is not in (0, 1].
     """
+    split = as_split(split, name="split")
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be in (0, 1], the share of images that stays, got {keep:g}.")
-    bright, stays = brighter(split), torch.ones(len(split.labels), dtype=torch.bool)
-    luck = torch.rand(len(split.labels), generator=torch.Generator().manual_seed(seed)) < keep
+    bright, stays = brighter(split), torch.ones(len(split.targets), dtype=torch.bool)
+    luck = torch.rand(len(split.targets), generator=torch.Generator().manual_seed(seed)) < keep
     for first, second in pairs:
-        rare = ((split.labels == first) & (bright == 0)) | ((split.labels == second) & (bright == 1))
+        rare = ((split.targets == first) & (bright == 0)) | ((split.targets == second) & (bright == 1))
         stays &= ~rare | luck
-    return Split(split.images[stays], split.labels[stays])
+    return Split(split.inputs[stays], split.targets[stays])
 
 
 def paired(split: Split, groups: torch.Tensor) -> Split:
@@ -163,7 +166,8 @@ def paired(split: Split, groups: torch.Tensor) -> Split:
     -------
     Split
     """
-    return Split(split.images, 2 * split.labels + groups)
+    split = as_split(split, name="split")
+    return Split(split.inputs, 2 * split.targets + groups)
 
 
 def even_loss(weight: float = 1.0) -> Callable:
@@ -177,7 +181,7 @@ def even_loss(weight: float = 1.0) -> Callable:
     Returns
     -------
     callable
-        ``(model, images, labels) -> scalar``, with the labels of :func:`paired`.
+        ``(model, inputs, targets) -> scalar``, with the labels of :func:`paired`.
 
     Raises
     ------
@@ -225,4 +229,4 @@ def fashion_mnist_brightness(split: str, limit: int | None = None) -> Split:
         Labels 0 (dark) and 1 (bright).
     """
     whole = fashion_mnist(split, limit)
-    return Split(whole.images, brighter(whole))
+    return Split(whole.inputs, brighter(whole))

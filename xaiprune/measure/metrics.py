@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..data import Split, check_images
+from ..data import Split, as_split, check_images
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Metric:
     error: Callable[[float], float] | None = None
 
     def __call__(self, model: nn.Module, split: Split) -> float:
+        split = as_split(split, name="split")
         return self.function(model, split)
 
     @property
@@ -82,15 +83,15 @@ class Metric:
         return -self.better * value if self.error is None else self.error(value)
 
 
-def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
-    """Outputs for all ``images`` (N, ...), in evaluation mode and without gradients; the mode is restored.
+def predict(model: nn.Module, inputs: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
+    """Outputs for all ``inputs`` (N, ...), in evaluation mode and without gradients; the mode is restored.
 
-    Batches go to the device of the model's parameters, outputs come back to that of the images.
+    Batches go to the device of the model's parameters, outputs come back to that of the inputs.
 
     Parameters
     ----------
     model : nn.Module
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape (N, ...).
     batch_size : int
         How many go through the model at once.
@@ -98,20 +99,20 @@ def predict(model: nn.Module, images: torch.Tensor, batch_size: int = 500) -> to
     Returns
     -------
     torch.Tensor
-        Shape (N, ...), on the device of the images.
+        Shape (N, ...), on the device of the inputs.
 
     Examples
     --------
     >>> xp.measure.predict(nn.Softmax(dim=1), torch.zeros(3, 2)).tolist()
     [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
     """
-    device = next((parameter.device for parameter in model.parameters()), images.device)
+    device = next((parameter.device for parameter in model.parameters()), inputs.device)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
-            batches = images.split(batch_size)
-            return torch.cat([model(batch.to(device)).to(images.device) for batch in batches])
+            batches = inputs.split(batch_size)
+            return torch.cat([model(batch.to(device)).to(inputs.device) for batch in batches])
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -149,7 +150,7 @@ def psnr(model: nn.Module, split: Split) -> float:
     Parameters
     ----------
     model : nn.Module
-    split : Split
+    split : Split, or data of another form
         Images in [0, 1]; labels are not read.
 
     Returns
@@ -168,7 +169,8 @@ def psnr(model: nn.Module, split: Split) -> float:
     >>> round(xp.measure.psnr(black, split), 2)  # 10 log10(1 / 0.2**2)
     13.98
     """
-    images = check_images(split.images)
+    split = as_split(split, name="split")
+    images = check_images(split.inputs)
     found = predict(model, images)
     if found.shape != images.shape:
         raise ValueError(f"the model must reproduce its input: {tuple(images.shape)} became {tuple(found.shape)}.")
@@ -196,15 +198,16 @@ def accuracy(model: nn.Module, split: Split) -> float:
     >>> xp.measure.accuracy(nn.Identity(), points)  # the largest of each row is its own place: three are right
     75.0
     """
-    return 100 * (predict(model, split.images).argmax(1) == split.labels).double().mean().item()
+    split = as_split(split, name="split")
+    return 100 * (predict(model, split.inputs).argmax(1) == split.targets).double().mean().item()
 
 
 def _smooth_psnr(model: Callable, split: Split) -> torch.Tensor:
-    return -10 * torch.log10((model(split.images) - split.images).square().mean())
+    return -10 * torch.log10((model(split.inputs) - split.inputs).square().mean())
 
 
 def _log_likelihood(model: Callable, split: Split) -> torch.Tensor:
-    return -nn.functional.cross_entropy(model(split.images), split.labels)
+    return -nn.functional.cross_entropy(model(split.inputs), split.targets)
 
 
 PSNR = Metric("PSNR [dB]", psnr, smooth=_smooth_psnr, error=lambda value: 10 ** (-value / 10))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..core import save_atomically
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import METHODS
 from ..measure import ACCURACY
 from ..training import classification_loss
@@ -34,7 +34,7 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     ----------
     done : Compressed
         From ``compress``, or the ``nearest`` of an ``OutOfBudgetError``.
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
         "validation", whose first images are explained; of a "test" split the metric is told, for the original and for
         the last model.
     path : Path or str
@@ -54,6 +54,7 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     >>> "Prune(k=4)" in page.read_text()
     True
     """
+    data = {name: as_split(split, name=f"data[{name!r}]") for name, split in data.items()}
     facts, bounds = done.facts, done.budget.bounds
     held = "The budget holds." if not done.over else f"The budget does not hold: {', '.join(done.over)}."
     parts = [f"<h1>A compressed {html.escape(type(done.original).__name__)}</h1>"]
@@ -74,8 +75,8 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     if "test" in data:
         metric = done.metric
         before, after = (metric(model, data["test"]) for model in (done.original, done.model))
-        parts.append(f"<p>{metric.name} on {len(data['test'].images):,} test images: {before:.2f} and {after:.2f}.</p>")
-    images = data["validation"].images[:explained]
+        parts.append(f"<p>{metric.name} on {len(data['test'].inputs):,} test images: {before:.2f} and {after:.2f}.</p>")
+    images = data["validation"].inputs[:explained]
     answers, models = done.original(images).argmax(1), {"original": done.original, "now": done.model}
     maps = {name: done.method(model, images, answers) for name, model in models.items()}
     parts.append("<h2>Where it looks</h2>")

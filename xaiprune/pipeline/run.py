@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..data import Split
+from ..core import evaluating
+from ..data import Split, as_split
 from ..deploy import RUNTIMES, Frozen, need
 from ..explain import METHODS, Method, drift_from, drift_value
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
@@ -135,14 +136,14 @@ def compress(
     Every step is kept in ``folder`` when it is done. A call with the same model, data, steps and settings goes on where
     an interrupted one was, in the midst of a training too; a recipe that begins like an earlier one begins with its
     stages. What was made with other versions of torch, ONNX Runtime or xaiprune is made anew, and what was timed with
-    other repeats or threads is timed anew. A loss or a metric is known again by its name in its module: what was made
-    with a lambda or a closure is made anew in another process.
+    other repeats or threads is timed anew. A loss or a metric, and what a step of your own holds, is known again by its
+    name and its code.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode; not changed.
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
         "train", "validation" and "calibration", such as
         ``{name: data.mnist(name) for name in ("train", "validation", "calibration")}``. The budget is judged on the
         validation split.
@@ -152,7 +153,7 @@ def compress(
         Is made where it is missing.
     metric : Metric
     loss : callable
-        ``(model, images, labels) -> scalar``, to score and tune with.
+        ``(model, inputs, targets) -> scalar``, to score and tune with.
     method : Method or str
         Of the heatmaps whose drift is measured: one of your own, or a key of ``explain.METHODS``. It needs answers only
         (``answers_only``: occlusion, shapley), for integer kernels have no gradient.
@@ -192,7 +193,7 @@ def compress(
     steps = _check_steps(steps)
     budget.check(steps)
     need("compress", RUNTIMES["ONNX Runtime"].lacks())
-    data = {name: data[name] for name in _SPLITS}
+    data = {name: as_split(data[name], name=f"data[{name!r}]") for name in _SPLITS}
     identity = {
         "metric": told(metric),
         "loss": told(loss),
@@ -201,7 +202,7 @@ def compress(
         "explained": explained,
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")},
     }
-    store = Store(folder, model, data, identity)
+    store = Store(folder, model, data, {**identity, "metric": metric, "loss": loss})
     judge = _Judge(model, data["validation"], metric, by, explained, repeats)
     stage, rows, cards = Stage(copy.deepcopy(model)), [], []
     for count, step in enumerate(steps, 1):
@@ -235,8 +236,7 @@ def _check_given(model: nn.Module, data: Mapping[str, Split], method: Method | s
     -------
     Method
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
+    evaluating(model)
     if missing := [name for name in _SPLITS if name not in data]:
         raise ValueError(f"data lacks {missing[0]!r}: give {', '.join(_SPLITS)}, got {', '.join(data) or 'nothing'}.")
     by = METHODS.find(method, "method")
@@ -250,7 +250,7 @@ def _check_given(model: nn.Module, data: Mapping[str, Split], method: Method | s
 
 def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work) -> Stage:
     """The stage after the last of the steps: what was kept, or done now and kept."""
-    kept = store.load(steps, work.data["validation"].images[:1])
+    kept = store.load(steps, work.data["validation"].inputs[:1])
     if kept is not None:
         return kept
     with room(store.place(steps)):
@@ -265,12 +265,12 @@ class _Judge:
     def __init__(self, original: nn.Module, split: Split, metric: Metric, method: Method, explained: int, repeats: int):
         self.original, self.split, self.metric = original, split, metric
         self.timed = {"repeats": repeats, "threads": torch.get_num_threads()}
-        self.method, self.images = method, split.images[:explained]
+        self.method, self.images = method, split.inputs[:explained]
 
     @cached_property
     def before(self) -> Frozen:
         """The original as it would be shipped."""
-        return Frozen(self.original, self.split.images[:1])
+        return Frozen(self.original, self.split.inputs[:1])
 
     @cached_property
     def compared(self) -> Callable:
@@ -283,7 +283,7 @@ class _Judge:
 
     def measure(self, name: str, model: nn.Module) -> dict:
         """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""
-        shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.images[:1])
+        shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.inputs[:1])
         models, extra = {"original": self.before, name: shipped}, {DRIFT: self.drift}
         cards = scorecards(models, self.split, self.metric, repeats=self.timed["repeats"], extra=extra)
         return {

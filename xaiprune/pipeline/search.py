@@ -12,12 +12,11 @@ from pathlib import Path
 
 from torch import nn
 
-from ..core import digest
-from ..data import Split
+from ..core import fingerprint
+from ..data import Split, as_split
 from .budget import Budget
 from .run import _METHOD, CompressionResult, OutOfBudgetError, _check_given, compress
 from .step import Step, _check_steps
-from .store import told
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def search(
         As for :func:`compress`.
     space : callable
         ``trial -> steps``, from an ``optuna.Trial``: :func:`choices`, or your own, such as
-        ``lambda trial: [Prune(target=trial.suggest_float("target", 0.2, 0.8)), Tune(epochs=1)]``.
+        ``lambda trial: [Prune(cost_target=trial.suggest_float("share", 0.2, 0.8)), Tune(epochs=1)]``.
     budget : Budget
     folder : Path or str
     trials : int
@@ -197,10 +196,11 @@ def search(
     def run(steps: Sequence[Step], budget: Budget) -> CompressionResult:
         return compress(model, data, steps, budget, folder=folder, seed=seed, **options)
 
-    identity = [digest(*model.state_dict().values()), *(digest(*split) for split in data.values())]
-    identity += [f"{name}={told(value)}" for name, value in sorted(options.items()) if name != "progress"]
-    identity += [repr(budget), *objectives, f"seed={seed}", *([repr(space)] if isinstance(space, _OneOf) else [])]
-    study, recipes = _study(Path(folder), "; ".join(identity), len(objectives)), {}
+    data = {name: as_split(split, name=f"data[{name!r}]") for name, split in data.items()}
+    given = {"model": model, "data": data, "budget": budget, "objectives": objectives, "seed": seed, **options}
+    given |= {"space": space} if isinstance(space, _OneOf) else {}
+    identity = "; ".join(f"{name}={fingerprint(value)}" for name, value in given.items() if name != "progress")
+    study, recipes = _study(Path(folder), identity, len(objectives)), {}
     while sum(map(len, kept := _ended(study))) < trials:
         study.sampler = _sampler(seed + sum(map(len, kept)))
         trial = study.ask()

@@ -45,11 +45,11 @@ class Work:
     Attributes
     ----------
     original : nn.Module
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
         "train", "validation" and "calibration".
     metric : Metric
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     seed : int
     unfinished : Path
         File that a training keeps its state in.
@@ -129,7 +129,7 @@ def _check_steps(steps: Sequence) -> tuple:
     """
     steps = tuple(steps)
     if not steps:
-        raise ValueError("steps is empty: give at least one, such as Prune(target=0.5).")
+        raise ValueError("steps is empty: give at least one, such as Prune(cost_target=0.5).")
     has, by = _FLOAT, None
     for place, step in enumerate(steps, 1):
         if not isinstance(step, Step):

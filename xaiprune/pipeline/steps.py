@@ -15,7 +15,7 @@ from ..core import Registry, arguments
 from ..deploy import Frozen
 from ..prune import running_norms
 from ..quantize import Config, Format
-from ..training import AUGMENTATIONS, TrainOptions
+from ..training import TrainOptions
 from .step import _FLOAT, _FOLD, _INTEGER, _ROUNDED, Stage, Step, Work
 
 #: What :class:`Prune` can take away, and what it can count.
@@ -90,7 +90,7 @@ class Prune(Step):
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage after the cut."""
         calibration = work.data["calibration"]
-        example = calibration.images[:1]
+        example = calibration.inputs[:1]
         groups = _UNITS.find(self.units, "units")(stage.model, example)
         scores = prune.score(stage.model, groups, self.criterion, calibration, loss=work.loss, seed=work.seed)
         scores = scores.normalised("rank") if self.ranks else scores
@@ -101,7 +101,7 @@ class Prune(Step):
         plan = prune.plan(scores, scope=self.scope, round_to=self.round_to, **asked)
         smaller = prune.cut(stage.model, plan)
         if running_norms(smaller):
-            prune.recalibrate(smaller, calibration.images)
+            prune.recalibrate(smaller, calibration.inputs)
         return Stage(smaller, (*stage.changes, plan))
 
 
@@ -138,8 +138,7 @@ class Tune(Step):
     @property
     def options(self) -> TrainOptions:
         """How the training goes."""
-        augment = None if self.augment is None else AUGMENTATIONS.find(self.augment, "augment")
-        return TrainOptions(epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, augment=augment)
+        return TrainOptions(epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, augment=self.augment)
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
         """Train a model in place.
@@ -166,7 +165,7 @@ class Distill(Tune):
         As for :class:`Tune`.
     temperature, alpha : float
         As for ``distill.distill``.
-    loss : str or Loss
+    loss : str, Loss or callable
         Key of ``distill.LOSSES``, of those that read no features, or one of your own.
 
     Examples
@@ -177,16 +176,16 @@ class Distill(Tune):
 
     temperature: float = 4.0
     alpha: float = 0.9
-    loss: str | distill.Loss = "soft targets"
+    loss: str | distill.Loss | Callable = "soft targets"
 
     def __post_init__(self):
         super().__post_init__()
-        if distill.LOSSES.find(self.loss, "loss").reads == "features":
+        if distill.find_loss(self.loss).reads == "features":
             raise ValueError(f"loss must read no features, got {self.loss!r}: a recipe names no layers.")
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
         """Train a model in place towards the original."""
-        teacher = Frozen(work.original, work.data["train"].images[:1])
+        teacher = Frozen(work.original, work.data["train"].inputs[:1])
         taught = {"loss": self.loss, "temperature": self.temperature, "alpha": self.alpha}
         data = work.data["train"], work.data["validation"]
         distill.distill(teacher, model, *data, options, metric=work.metric, **taught)
@@ -258,7 +257,7 @@ class Quantize(Step):
 
     def apply(self, stage: Stage, work: Work) -> Stage:
         """The stage as an ONNX file with integer kernels."""
-        images = work.data["calibration"].images[: self.images]
+        images = work.data["calibration"].inputs[: self.images]
         kept = list(quantize.quantized_layers(stage.model))[: self.first_in_float]
         form = Format(scheme="affine", calibrator=self.calibrator)
         config = Config(quantize.INT8.weights, form, {name: Config(None, None) for name in kept})

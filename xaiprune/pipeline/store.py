@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import inspect
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,9 +35,9 @@ class Store:
     ----------
     folder : Path or str
     original : nn.Module
-    data : mapping of str to Split
+    data : mapping of str to Split, or to data of another form
     identity : mapping
-        What else the stages depend on, as JSON can hold it.
+        What else the stages depend on.
 
     Attributes
     ----------
@@ -51,9 +49,7 @@ class Store:
         self.folder, self.original = Path(folder), original
         self.hashes = {"weights": digest(*original.state_dict().values())}
         self.hashes |= {name: digest(*split) for name, split in data.items()}
-        shapes = {name: list(tensor.shape) for name, tensor in original.state_dict().items()}
-        model = {"model": repr(original), "shapes": shapes}
-        self._root = json.dumps({**model, **self.hashes, **identity}, sort_keys=True)
+        self._root = fingerprint({"model": original, "data": data, **identity})
 
     def place(self, steps: Sequence[Step]) -> Path:
         """The folder of the stage that steps lead to."""
@@ -89,10 +85,7 @@ class Store:
 
 
 def told(value) -> str:
-    """A function, or a value that holds some, in words that another process finds again.
-
-    Of functions only what a module defines by name is found again: of a lambda, a closure or a partial another one can
-    have the same name, so that its address in memory is told. Of other values the content counts.
+    """A function, a metric or a value that holds some, in words for a reader.
 
     Parameters
     ----------
@@ -104,10 +97,8 @@ def told(value) -> str:
     """
     if isinstance(value, Metric):
         return f"{value.name} by {told(value.function)}"
-    if not inspect.isroutine(value) and not isinstance(value, partial):
-        return fingerprint(value)
-    name = getattr(value, "__qualname__", "<")
-    return repr(value) if "<" in name else f"{value.__module__}.{name}"
+    name = getattr(value, "__qualname__", None)
+    return f"{value.__module__}.{name}" if name else fingerprint(value)
 
 
 def save_stage(stage: Stage, folder: Path | str) -> None:

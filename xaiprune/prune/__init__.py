@@ -22,6 +22,7 @@ from .costs import Costs, Layer, ParameterCount, computing_layers, latency_costs
 from .loops import (
     SCHEDULES,
     BudgetResult,
+    Cutting,
     ExplanationBudget,
     Masks,
     ShrinkResult,
@@ -107,6 +108,7 @@ __all__ = [
     "BudgetResult",
     "Costs",
     "Criterion",
+    "Cutting",
     "Damage",
     "Evidence",
     "ExplanationBudget",

@@ -16,7 +16,7 @@ from .walk import _by_channel, layerwise
 
 
 @torch.no_grad()
-def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
+def absorb_bias(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
     """A copy in which the part of a bias that activations never go below is moved on (section 4.1.3).
 
     Where a channel's values before its activation have mean m and deviation d, ``c = max(0, m - 3 d)`` is taken off the
@@ -27,7 +27,7 @@ def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
     ----------
     model : nn.Module
         Float, in evaluation mode; equalized, usually. It stays as it is; batch normalisation is folded first.
-    images : torch.Tensor
+    inputs : torch.Tensor
         To measure means and deviations on, shape ``(N, C, H, W)``. (The paper takes them from batch normalisation.)
 
     Returns
@@ -57,7 +57,7 @@ def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
     for first, between, second in equalizable_pairs(better):
         if layer(first).bias is not None and not any(getattr(layer(second), "padding", ())):
             treated.append((layer(first), between, layer(second)))
-    moments = _moments(better, [one for one, *_ in treated], images)
+    moments = _moments(better, [one for one, *_ in treated], inputs)
     for one, between, two in treated:
         mean, deviation = moments[one]
         moved = (mean - 3 * deviation).clamp(min=0)
@@ -72,7 +72,7 @@ def absorb_bias(model: nn.Module, images: torch.Tensor) -> nn.Module:
 
 
 def _moments(
-    model: nn.Module, layers: list[nn.Module], images: torch.Tensor
+    model: nn.Module, layers: list[nn.Module], inputs: torch.Tensor
 ) -> dict[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
     """Mean and standard deviation of what layers give, channel by channel, from one pass."""
     sums: dict[nn.Module, torch.Tensor] = {}
@@ -84,7 +84,7 @@ def _moments(
 
     handles = [layer.register_forward_hook(add) for layer in layers]
     try:
-        for batch in images.split(256):
+        for batch in inputs.split(256):
             model(batch)
     finally:
         for handle in handles:
@@ -92,7 +92,7 @@ def _moments(
     names, found = {module: name for name, module in model.named_modules()}, {}
     for layer in layers:
         if layer not in sums or not sums[layer][0].all() or not torch.isfinite(sums[layer]).all():
-            raise ValueError(f"images is empty, or layer {names[layer]!r} gives NaN or infinite values for them.")
+            raise ValueError(f"inputs is empty, or layer {names[layer]!r} gives NaN or infinite values for them.")
         count, total, squares = sums[layer]
         mean, square = total / count, squares / count
         found[layer] = mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()
@@ -100,7 +100,7 @@ def _moments(
 
 
 @torch.no_grad()
-def correct_bias(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> nn.Module:
+def correct_bias(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -> nn.Module:
     """A copy of a quantized model without the mean error of its layers (section 4.2, measured instead of derived).
 
     Rounding shifts the mean of a channel. Layer by layer, with all layers before it corrected, the mean difference
@@ -112,7 +112,7 @@ def correct_bias(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
         The float model; of an equalized model, that one.
     quantized : nn.Module
         From :func:`simulate`; it stays as it is.
-    images : torch.Tensor
+    inputs : torch.Tensor
         Unlabelled, shape ``(N, C, H, W)``; a few hundred.
 
     Returns
@@ -139,7 +139,7 @@ def correct_bias(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
     True
     """
     better = copy.deepcopy(quantized)
-    for step in layerwise(model, better, images):
+    for step in layerwise(model, better, inputs):
         shift = _by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
         if not torch.isfinite(shift).all():
             raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..data import Split
+from ..data import Split, as_split
 from ..graph import fold_batch_norm
 from ..measure import ACCURACY, Metric, predict
 from .formats import Config, quantized_layers
@@ -70,7 +70,7 @@ def rounding_and_clipping(seen: Statistics, grid: Grid) -> tuple[float, float]:
     return errors[~outside].sum().item(), errors[outside].sum().item()
 
 
-def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> list[dict]:
+def layer_errors(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -> list[dict]:
     """Error of every layer of a quantized model, with all layers before it quantized too.
 
     Parameters
@@ -79,7 +79,7 @@ def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
         The float model.
     quantized : nn.Module
         From :func:`simulate`.
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape ``(N, C, H, W)``.
 
     Returns
@@ -102,7 +102,7 @@ def layer_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -
     """
     weights = {name: layer.weight for name, layer in quantized_layers(fold_batch_norm(model)).items()}
     rows = []
-    for step in layerwise(model, quantized, images):
+    for step in layerwise(model, quantized, inputs):
         quantizer = getattr(step.layer, "input_quantizer", None)
         row = {"layer": step.name, "weights": sqnr(weights[step.name], step.layer.weight)}
         row["inputs"] = sqnr(step.read, quantizer(step.read)) if quantizer else float("inf")
@@ -134,7 +134,7 @@ def sensitivity(
         In evaluation mode.
     seen : mapping of str to Statistics
         From :func:`calibrate`.
-    split : Split
+    split : Split, or data of another form
         Not the test split.
     config : Config
     metric : Metric
@@ -161,9 +161,10 @@ def sensitivity(
     >>> row["layer"], row["metric"], row["sqnr"] > 30  # with 8 bits: per cent right, and dB
     ('1', 100.0, True)
     """
-    before, rows = predict(model, split.images), []
+    split = as_split(split, name="split")
+    before, rows = predict(model, split.inputs), []
     for name in tqdm(quantized_layers(model), disable=not progress, desc="layers"):
         alone = simulate(model, seen, Config(None, None, {name: config.of(name)}))
-        outputs = predict(alone, split.images)
+        outputs = predict(alone, split.inputs)
         rows.append({"layer": name, "metric": metric(alone, split), "sqnr": sqnr(before, outputs)})
     return rows

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..curvature import HessianProduct
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import explained_output
 from ..explain.relevance import modified_gradients
 from ..graph import fold_batch_norm
@@ -80,9 +80,9 @@ def hessian_traces(
     ----------
     model : nn.Module
         Float, in evaluation mode; batch normalisation is folded first.
-    data : Split
+    data : Split, or data of another form
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     probes, seed : int
 
     Returns
@@ -112,7 +112,7 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     ----------
     model : nn.Module
         Float, in evaluation mode; batch normalisation is folded first.
-    data : Split
+    data : Split, or data of another form
         Images and the labels whose logits are explained.
 
     Returns
@@ -128,6 +128,7 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     >>> {name: round(share, 3) for name, share in shares.items()}  # a chain: everything passes through both
     {'1': 1.0, '2': 1.0}
     """
+    data = as_split(data, on=model)
     check_float(model)
     folded = fold_batch_norm(model)
     layers = quantized_layers(folded)
@@ -135,7 +136,7 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     with modified_gradients(folded, "epsilon 1e-06"), torch.enable_grad():
         for weight in weights:
             weight.requires_grad_()
-        total = explained_output(folded(data.images), data.labels).sum()
+        total = explained_output(folded(data.inputs), data.targets).sum()
         gradients = torch.autograd.grad(total, weights)
     scale = abs(total.item())
     return {

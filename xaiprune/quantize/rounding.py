@@ -89,7 +89,7 @@ def _patches(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def adaround(
     model: nn.Module,
     quantized: nn.Module,
-    images: torch.Tensor,
+    inputs: torch.Tensor,
     *,
     iterations: int = 500,
     lr: float = 1e-2,
@@ -110,7 +110,7 @@ def adaround(
         The float model; of an equalized model, that one.
     quantized : nn.Module
         From :func:`simulate`, weights on a grid; it stays as it is.
-    images : torch.Tensor
+    inputs : torch.Tensor
         Unlabelled, shape ``(N, C, H, W)``; about a thousand. All activations of one layer are held at once.
     iterations : int
         Steps of Adam for each layer.
@@ -151,7 +151,7 @@ def adaround(
         if not plain and not isinstance(layer, nn.Linear):
             raise ValueError(f"layer {name!r} cannot be rounded: it must be nn.Linear, or nn.Conv2d padded with zeros.")
     bar = tqdm(total=len(chosen), disable=not progress, desc="layers")
-    for step in layerwise(model, better, images):
+    for step in layerwise(model, better, inputs):
         if step.name in chosen:
             up = _learned(step, iterations, lr, regularization)
             step.layer.parametrizations["weight"][0] = _Rounded(_grid(step.layer), up)

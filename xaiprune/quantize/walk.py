@@ -48,7 +48,7 @@ class LayerComparison:
 
 
 def layerwise(
-    model: nn.Module, quantized: nn.Module, images: torch.Tensor, batch_size: int = 256
+    model: nn.Module, quantized: nn.Module, inputs: torch.Tensor, batch_size: int = 256
 ) -> Iterator[LayerComparison]:
     """Run a float model and its quantized copy side by side, one layer after another, and stop at every layer.
 
@@ -61,7 +61,7 @@ def layerwise(
         The float model, in evaluation mode.
     quantized : nn.Module
         A copy of it from :func:`simulate`.
-    images : torch.Tensor
+    inputs : torch.Tensor
         Shape ``(N, C, H, W)``.
     batch_size : int
         Images in one pass of a layer.
@@ -75,8 +75,8 @@ def layerwise(
     ValueError
         If there is no image, ``torch.fx`` cannot follow the models, or a layer runs more than once.
     """
-    if len(images) == 0:
-        raise ValueError("images is empty: at least one image is needed.")
+    if len(inputs) == 0:
+        raise ValueError("inputs is empty: at least one is needed.")
     model = fold_batch_norm(model)
     graph = traced(model)
     layers = dict(model.named_modules(remove_duplicate=False))
@@ -84,11 +84,11 @@ def layerwise(
     uses = {node: len(node.users) for node in graph.nodes}
     stops = set(quantized_layers(model))
     values: dict[torch.fx.Node, tuple[list, list]] = {}
-    count = -(-len(images) // batch_size)
+    count = -(-len(inputs) // batch_size)
     with torch.no_grad():
         for node in graph.nodes:
             if node.op == "placeholder":
-                values[node] = tuple([batch.clone() for batch in images.split(batch_size)] for _ in range(2))
+                values[node] = tuple([batch.clone() for batch in inputs.split(batch_size)] for _ in range(2))
             elif node.op == "output":
                 return
             else:

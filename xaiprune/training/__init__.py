@@ -11,21 +11,23 @@ from .augment import (
     rotate_and_shift,
 )
 from .distributed import distributed_loss
-from .fit import architecture, fit, seed_everything
-from .losses import classification_loss, reconstruction_loss
-from .options import TrainOptions, adam, one_cycle
+from .fit import fit, seed_everything
+from .loop import Moment, by_loss, iterate
+from .losses import classification_loss, reconstruction_loss, scoring_loss
+from .options import TrainOptions, one_cycle
 from .tune import tune
 
 __all__ = [
     "AUGMENTATIONS",
+    "Moment",
     "TrainOptions",
-    "adam",
-    "architecture",
+    "by_loss",
     "classification_loss",
     "distributed_loss",
     "fit",
     "flip_and_shift",
     "flip_shift_and_mix",
+    "iterate",
     "one_cycle",
     "random_flip",
     "random_mixup",
@@ -33,6 +35,7 @@ __all__ = [
     "random_shift",
     "reconstruction_loss",
     "rotate_and_shift",
+    "scoring_loss",
     "seed_everything",
     "tune",
 ]

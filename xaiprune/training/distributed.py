@@ -23,7 +23,7 @@ def distributed_loss(
 
         fabric = lightning_fabric.Fabric(devices=2, num_nodes=4)
         fabric.launch()
-        fit(model, train, shared(fabric, model, classification_loss), epochs=3, lr=1e-3, batch_size=512)
+        fit(model, train, distributed_loss(fabric, model, classification_loss), epochs=3, lr=1e-3, batch_size=512)
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def distributed_loss(
         Is moved to the process's device; the model that ``fit`` trains. A loss sees the model that Fabric has wrapped,
         and may only call it.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
 
     Returns
     -------
@@ -54,11 +54,11 @@ def distributed_loss(
         warnings.warn("batch normalisation counts each process's share of a batch by itself.", stacklevel=2)
     wrapped = fabric.setup_module(model)
 
-    def value(_, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if len(images) % fabric.world_size:
-            raise ValueError(f"batch_size must be a multiple of {fabric.world_size} processes, got {len(images)}.")
+    def value(_, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if len(inputs) % fabric.world_size:
+            raise ValueError(f"batch_size must be a multiple of {fabric.world_size} processes, got {len(inputs)}.")
         mine = slice(fabric.global_rank, None, fabric.world_size)
-        own = loss(wrapped, *(fabric.to_device(tensor[mine]) for tensor in (images, labels)))
+        own = loss(wrapped, *(fabric.to_device(tensor[mine]) for tensor in (inputs, targets)))
         return own + (fabric.all_reduce(own.detach(), reduce_op="mean") - own.detach())
 
     return value

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import nn
 
@@ -55,3 +57,23 @@ def classification_loss(model: nn.Module, inputs: torch.Tensor, targets: torch.T
     1.3862943649291992
     """
     return nn.functional.cross_entropy(model(inputs), targets)
+
+
+def scoring_loss(loss: Callable | Sequence[Callable]) -> Callable:
+    """The loss that units are scored by, where a model is trained with this one.
+
+    It is the same, but for a loss that names another one as its ``scored_by``: a student that begins as a copy of its
+    teacher has no gradient towards it, so that what a teacher teaches says nothing about single units. Of several
+    losses it is that of the first.
+
+    Parameters
+    ----------
+    loss : callable or sequence of callable
+
+    Returns
+    -------
+    callable
+        ``(model, inputs, targets) -> scalar``.
+    """
+    first = loss if callable(loss) else loss[0]
+    return getattr(first, "scored_by", first)

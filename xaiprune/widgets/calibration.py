@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method
 from ..measure import ACCURACY, Metric
 from ..plots import BLUE, RED
@@ -125,7 +125,7 @@ def compute(
     rounding, clipping = rounding_and_clipping(seen[layer], grid)
     saturated = seen[layer].shares()[grid.saturated(seen[layer].middles)].sum().item()
     value = metric(quantized, split)
-    maps, drift = compared(model, quantized, split.images[image : image + 1], method)
+    maps, drift = compared(model, quantized, split.inputs[image : image + 1], method)
     where = "all layers" if everywhere else "this layer alone"
     text = (
         f"{where}: {metric.name} {value:.1f}; step {grid.scale:.3g}; error {rounding + clipping:.2g} = rounding "
@@ -190,7 +190,7 @@ class CalibrationExplorer(Explorer[View]):
         A float classifier, in evaluation mode; not changed.
     calibration : torch.Tensor
         Images ``(N, C, H, W)`` whose activations are counted.
-    split : Split
+    split : Split, or data of another form
         A hundred validation images and labels: the fixed subset for the metric, and the images to choose from.
     calibrators : sequence of Calibrator or str
         For the menu, the first is its default. The share of values inside is for ``"percentile"``.
@@ -231,6 +231,7 @@ class CalibrationExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        split = as_split(split, name="split")
         image = image_slider(split)
         self.model, self.split, self.metric, self.method = model, split, metric, method
         self.calibrators = rows_of("a calibrator", Calibrator, CALIBRATORS, calibrators, "calibrators")
@@ -246,13 +247,13 @@ class CalibrationExplorer(Explorer[View]):
             "image": image,
             "calibrator": Menu("calibrator", "what chooses the range", self.calibrators),
         }
-        self.picture = Picture(split.images, self.seen)
+        self.picture = Picture(split.inputs, self.seen)
         super().__init__(controls, ((middle,),) if stops is None else stops)
 
     @classmethod
     def example(cls) -> CalibrationExplorer:
         """A MobileNet."""
-        images = data.fashion_mnist("calibration", 256).images
+        images = data.fashion_mnist("calibration", 256).inputs
         return cls(zoo.load("mobilenet-fashion-mnist"), images, data.fashion_mnist("validation", 100))
 
     def compute(

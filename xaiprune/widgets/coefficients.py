@@ -195,11 +195,11 @@ class CoefficientExplorer(Explorer[View]):
     def example(cls) -> CoefficientExplorer:
         """The autoencoder."""
         model, calibration = zoo.load("mnist-autoencoder"), data.mnist("calibration", 300)
-        units = find_units(model, calibration.images[:1])
+        units = find_units(model, calibration.inputs[:1])
         scores = score(model, units, "fisher", calibration, loss=reconstruction_loss)
         methods = ("grid", "descend", "relax", "uniform")
         frontier = [row for row in tables.where(tables.read("soft"), seed=0) if row["method"] in methods]
-        return cls(model, scores, data.mnist("validation", 500).images, frontier)
+        return cls(model, scores, data.mnist("validation", 500).inputs, frontier)
 
     def compute(self, coefficients: Mapping[str, float]) -> View:
         return compute(self.model, self.scores, self.images, coefficients, count=self._count)

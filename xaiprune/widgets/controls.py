@@ -193,7 +193,7 @@ def image_slider(split: Split) -> Whole:
     ValueError
         If the split is empty.
     """
-    last = len(nonempty(split, "split").images) - 1
+    last = len(nonempty(split, "split").inputs) - 1
     return Whole("image", "which one of the images", value=0, min=0, max=last)
 
 

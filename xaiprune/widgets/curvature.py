@@ -13,7 +13,7 @@ from torch import nn
 from .. import data, zoo
 from ..core import choice
 from ..curvature import fisher_diagonal
-from ..data import Split
+from ..data import Split, as_split
 from ..plots import RED
 from ..prune import obd
 from ..training import classification_loss
@@ -93,7 +93,7 @@ def compute(
     pair : tuple of int
         Their entries in the flattened tensor.
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
 
     Returns
     -------
@@ -175,7 +175,7 @@ class CurvatureExplorer(Explorer[View]):
     ----------
     model : nn.Module
         Small: every move evaluates the loss 67 times. In evaluation mode; its weights are put back.
-    split : Split
+    split : Split, or data of another form
         Images and labels of the loss.
     diagonal : mapping of str to torch.Tensor
         The Hessian's diagonal, from ``hessian_diagonal``.
@@ -212,6 +212,7 @@ class CurvatureExplorer(Explorer[View]):
         stops: Mapping[str, tuple[int, int]] | Sequence[tuple[int, int]] | None = None,
         loss: Callable = classification_loss,
     ):
+        split = as_split(split, name="split")
         choice(name, "name", diagonal)
         self.model, self.split, self.diagonal, self.name, self.loss = model, split, diagonal, name, loss
         self.order = torch.argsort(dict(model.named_parameters())[name].detach().flatten().abs(), stable=True)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .. import data, zoo
 from ..core import whole
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method, heatmaps
 from ..measure import accuracy
 from ..nn import VisionTransformer
@@ -115,7 +115,7 @@ def compute(
     both = Scores(heads.criterion, heads.groups + neurons.groups, {**heads.values, **neurons.values})
     off = {name: sorted(set(units)) for name, units in off.items() if len(units)}
     gone = off | lowest_units(neurons, (total - kept) / total)
-    one = split.images[image : image + 1]
+    one = split.inputs[image : image + 1]
     with torch.no_grad():
         first = model(one).argmax(1)
     before = heatmaps(model, one, first, method)
@@ -216,9 +216,9 @@ class HeadExplorer(Explorer[View]):
     ----------
     model : VisionTransformer
         In evaluation mode; not changed.
-    calibration : Split
+    calibration : Split, or data of another form
         To score on.
-    split : Split
+    split : Split, or data of another form
         A few hundred validation images and labels: the fixed subset for the accuracy, and the images to choose from.
     criteria : sequence of Criterion or str
         For the menu, the first is its default; each is scored when it is first chosen.
@@ -258,13 +258,15 @@ class HeadExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        calibration = as_split(calibration, name="calibration")
+        split = as_split(split, name="split")
         image = image_slider(split)
         self.model, self.calibration, self.split = model, calibration, split
         self.classes, self.method = classes, method
         self.criteria = rows_of("a criterion", Criterion, CRITERIA, criteria, "criteria")
         self.units = {"heads": find_heads(model), "neurons": find_neurons(model)}
         self.totals = {kind: sum(group.size for group in groups) for kind, groups in self.units.items()}
-        self.costs = mac_costs(model, [*self.units["heads"], *self.units["neurons"]], split.images[:1])
+        self.costs = mac_costs(model, [*self.units["heads"], *self.units["neurons"]], split.inputs[:1])
         self.scores = cache(self._score)
         heads, neurons = self.totals.values()
         step = max(1, neurons // 32)
@@ -279,7 +281,7 @@ class HeadExplorer(Explorer[View]):
         column = [controls[name] for name in ("criterion", "heads", "neurons", "image")]
         for control in column:
             control.style.description_width = "70px"
-        self.picture = Picture(split.images, self.units["heads"])
+        self.picture = Picture(split.inputs, self.units["heads"])
         stops = ((heads, neurons), (heads // 2, neurons)) if stops is None else stops
         super().__init__(controls, stops, [_wrapped([controls["off"], widgets.VBox(column)])])
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from .. import data, zoo
 from ..core import Registry
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import METHODS, Curves, Method, curves, heatmaps, lrp
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
 from ..plots import RED, scale_heatmaps
@@ -99,7 +99,7 @@ def compute(
     -------
     View
     """
-    images, targets = split.images[image : image + 1], split.labels[image : image + 1]
+    images, targets = split.inputs[image : image + 1], split.targets[image : image + 1]
     if method in ("lrp", METHODS["lrp"]):
         rule = RULES.find(rule, "rule")
         rule = rule if isinstance(rule, Rule) else rule(parameter)
@@ -173,7 +173,7 @@ class HeatmapExplorer(Explorer[View]):
     ----------
     model : nn.Module
         A classifier that is quick enough for a slider: a move takes about 30 passes of one image. In evaluation mode.
-    split : Split
+    split : Split, or data of another form
         The images to choose from, and their labels, which are explained.
     stops : mapping of str to tuple, or sequence of tuple, optional
         ``(image, method, rule, parameter)`` of the stored pictures.
@@ -204,6 +204,7 @@ class HeatmapExplorer(Explorer[View]):
         *,
         methods: Sequence[Method | str] = FREE,
     ):
+        split = as_split(split, name="split")
         self.methods = rows_of("a method", Method, METHODS, methods, "methods")
         self.rules = rows_of(RULES.what, RULES.fits, RULES)
         controls = {
@@ -214,7 +215,7 @@ class HeatmapExplorer(Explorer[View]):
         }
         self.model, self.split = model, split
         rows = compute(model, split, 0, "lrp").ledger if "lrp" in self.methods else ()
-        self.picture = Picture(split.images, [row["layer"] for row in rows])
+        self.picture = Picture(split.inputs, [row["layer"] for row in rows])
         super().__init__(controls, ((0, next(iter(self.methods)), "gamma", 0.25),) if stops is None else stops)
 
     @classmethod

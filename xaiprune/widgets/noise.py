@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import curves, rank_correlation, saliency, smoothgrad
 from ..plots import scale_heatmaps
 from .canvas import LiveFigure, Panels
@@ -65,7 +65,7 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
     -------
     View
     """
-    images, targets = split.images[image : image + 1], split.labels[image : image + 1]
+    images, targets = split.inputs[image : image + 1], split.targets[image : image + 1]
     options = {"noise_level": sigma / 100, "samples": samples, "batch_size": samples}
     pair = torch.cat([smoothgrad(model, images, targets, seed=seed, **options) for seed in (0, 1)])
     likeness = rank_correlation(pair[:1], pair[1:]).item()
@@ -108,7 +108,7 @@ class NoiseExplorer(Explorer[View]):
     ----------
     model : nn.Module
         A classifier that is quick enough for a slider. In evaluation mode.
-    split : Split
+    split : Split, or data of another form
         The images to choose from, and their labels, which are explained.
     stops : mapping of str to tuple, or sequence of tuple, optional
         ``(image, sigma, samples)`` of the stored pictures.
@@ -135,13 +135,14 @@ class NoiseExplorer(Explorer[View]):
         split: Split,
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        split = as_split(split, name="split")
         controls = {
             "image": image_slider(split),
             "sigma": Whole("sigma [%]", "noise in per cent of the image's range", value=15, min=0, max=60),
             "samples": Whole("samples", "noisy copies that the mean is over", value=25, min=1, max=64),
         }
         self.model, self.split = model, split
-        self.picture = Picture(split.images, saliency(model, *split))
+        self.picture = Picture(split.inputs, saliency(model, *split))
         super().__init__(controls, {"as in the paper": (0, 15, 25)} if stops is None else stops)
 
     @classmethod

@@ -13,7 +13,7 @@ from torch import nn
 
 from .. import data, zoo
 from ..core import nonempty
-from ..data import Split
+from ..data import Split, as_split
 from ..dynamic import EXIT, Dynamic, exits_early, fit_branch, route_macs, split_at
 from ..measure import accuracy, macs, predict
 from ..plots import BLUE, RED
@@ -169,7 +169,7 @@ class RouteExplorer(Explorer[View]):
         Its own threshold does not matter.
     whole : nn.Module
         The model that it was made of: what its accuracy and operations are compared with.
-    split : Split
+    split : Split, or data of another form
         Validation images and labels.
     stops : sequence of float, or mapping of str to float
         Thresholds of the stored pictures.
@@ -200,18 +200,19 @@ class RouteExplorer(Explorer[View]):
         *,
         stops: Mapping[str, float] | Sequence[float] = (0.5, 0.9, 0.99, 1.0),
     ):
+        split = as_split(split, name="split")
         self.model, self.whole, self.split = model, whole, nonempty(split, "split")
         every = Dynamic(model.trunk, model.branch, model.tails, model.sets, 1.0)
-        early = predict(nn.Sequential(model.trunk, model.branch), split.images)
+        early = predict(nn.Sequential(model.trunk, model.branch), split.inputs)
         self.sure, self.ways = early.softmax(1).amax(1), every.route(early)
-        late = predict(every, split.images)
-        self.right = early.argmax(1) == split.labels, late.argmax(1) == split.labels
-        total = macs(whole, split.images[:1])
+        late = predict(every, split.inputs)
+        self.right = early.argmax(1) == split.targets, late.argmax(1) == split.targets
+        total = macs(whole, split.inputs[:1])
         names = (EXIT, *map(str, model.sets))
-        self.costs = {way: cost / total for way, cost in route_macs(model, split.images).items() if way in names}
+        self.costs = {way: cost / total for way, cost in route_macs(model, split.inputs).items() if way in names}
         about = "how sure the branch must be of an image that leaves"
         controls = {"threshold": Stops("threshold", about, options=THRESHOLDS, layout={"width": "480px"})}
-        self.picture = Picture(split.images, [self.compute(stop) for stop in THRESHOLDS], accuracy(whole, split))
+        self.picture = Picture(split.inputs, [self.compute(stop) for stop in THRESHOLDS], accuracy(whole, split))
         super().__init__(controls, stops)
 
     @classmethod

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method
 from ..measure import ACCURACY, Metric
 from ..plots import BLUE
@@ -114,9 +114,9 @@ def compute(
     smaller = cut(model, chosen)
     before = metric(smaller, split)
     if running_norms(smaller):
-        recalibrate(smaller, split.images)
+        recalibrate(smaller, split.inputs)
     value = metric(smaller, split)
-    maps, drift = compared(model, smaller, split.images[image : image + 1], method)
+    maps, drift = compared(model, smaller, split.inputs[image : image + 1], method)
     share = macs.share(chosen)
     text = f"{metric.name} {value:.1f} ({before:.1f} before re-calibration), {100 * share:.0f} % of the MACs"
     predicted = None
@@ -170,9 +170,9 @@ class StructureExplorer(Explorer[View]):
     ----------
     model : nn.Module
         A classifier, in evaluation mode; not changed.
-    calibration : Split
+    calibration : Split, or data of another form
         To score on.
-    split : Split
+    split : Split, or data of another form
         A few hundred validation images and labels: the fixed subset for the metric, and the images to choose from.
     latency : Costs, optional
         From ``latency_costs``: adds the predicted latency.
@@ -213,10 +213,12 @@ class StructureExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
+        calibration = as_split(calibration, name="calibration")
+        split = as_split(split, name="split")
         image = image_slider(split)
         self.model, self.calibration, self.split, self.metric, self.method = model, calibration, split, metric, method
-        self.units = find_units(model, split.images[:1])
-        self.macs, self.latency = mac_costs(model, self.units, split.images), latency
+        self.units = find_units(model, split.inputs[:1])
+        self.macs, self.latency = mac_costs(model, self.units, split.inputs), latency
         self.criteria = rows_of("a criterion", Criterion, CRITERIA, criteria, "criteria")
         self.scores = cache(self._score)
         sizes = {group.name: group.size for group in self.units}
@@ -232,7 +234,7 @@ class StructureExplorer(Explorer[View]):
             "image": image,
             "kept": Bank(bars, min_height="180px"),
         }
-        self.picture = Picture(split.images, sizes)
+        self.picture = Picture(split.inputs, sizes)
         first = next(iter(self.criteria))
         super().__init__(controls, tuple((ratio, first, "uniform") for ratio in (0, 30)) if stops is None else stops)
 

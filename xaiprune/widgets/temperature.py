@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split
+from ..data import Split, as_split
 from ..explain import Method
 from ..measure import predict
 from ..plots import BLUE, RED
@@ -190,7 +190,7 @@ class TemperatureExplorer(Explorer[View]):
     ----------
     teacher, student : nn.Module
         Classifiers, in evaluation mode; not changed.
-    split : Split
+    split : Split, or data of another form
         Images and labels to choose from.
     classes : sequence of str
     method : Method or str
@@ -225,17 +225,18 @@ class TemperatureExplorer(Explorer[View]):
         method: Method | str = "gradient x input",
         stops: Mapping[str, tuple] | Sequence[tuple] = ((1.0, 0.9, 0), (4.0, 0.9, 0)),
     ):
+        split = as_split(split, name="split")
         controls = {
             "temperature": Stops("T", "temperature of the soft labels", value=1.0, options=TEMPERATURES),
             "alpha": Stops("alpha", "weight of the teacher beside the label", value=0.9, options=ALPHAS),
             "image": image_slider(split),
         }
         self.models, self.split, self.classes = (teacher, student), split, tuple(classes)
-        self.logits = torch.stack([predict(model, split.images).double() for model in self.models])
+        self.logits = torch.stack([predict(model, split.inputs).double() for model in self.models])
         if self.logits.shape[-1] != len(self.classes):
             raise ValueError(f"classes must name {self.logits.shape[-1]} classes, got {len(self.classes)}.")
-        self._evidence = cache(lambda image: compared(teacher, student, split.images[image : image + 1], method))
-        self.picture = Picture(split.images, self.logits[0], self.classes)
+        self._evidence = cache(lambda image: compared(teacher, student, split.inputs[image : image + 1], method))
+        self.picture = Picture(split.inputs, self.logits[0], self.classes)
         super().__init__(controls, stops)
 
     @classmethod
@@ -246,4 +247,4 @@ class TemperatureExplorer(Explorer[View]):
 
     def compute(self, temperature: float, alpha: float, image: int) -> View:
         setting = (temperature, alpha, image, self._evidence(image))
-        return compute(self.logits, self.split.labels, self.classes, *setting)
+        return compute(self.logits, self.split.targets, self.classes, *setting)

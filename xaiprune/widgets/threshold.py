@@ -13,7 +13,7 @@ from torch import nn
 
 from .. import data, zoo
 from ..core import nonempty
-from ..data import Split
+from ..data import Split, as_split
 from ..measure import ACCURACY, Metric, csr_bytes
 from ..plots import RED, histogram, sensitivity_curves
 from ..prune import WHOLE, Scores, find_weights, masked, plan, scan, score
@@ -158,7 +158,7 @@ class ThresholdExplorer(Explorer[View]):
     ----------
     model : nn.Module
         In evaluation mode; not changed.
-    split : Split
+    split : Split, or data of another form
         Validation images and labels.
     rows : sequence of dict, optional
         From ``scan``, for the curves on the right.
@@ -192,6 +192,7 @@ class ThresholdExplorer(Explorer[View]):
         metric: Metric = ACCURACY,
         stops: Mapping[str, object] | Sequence[object] | None = None,
     ):
+        split = as_split(split, name="split")
         self.model, self.split, self.metric, self.rows = model, nonempty(split, "split"), metric, list(rows)
         self.scores = score(model, find_weights(model), "l1")
         parameters = dict(model.named_parameters())

@@ -106,7 +106,7 @@ def balanced(policy: nn.Module, split: Split) -> float:
     >>> xp.zoo.cartpole.balanced(nn.Threshold(1e9, 0.0), starts) < 100  # never pushes
     True
     """
-    states, up = split.images, torch.ones(len(split.images), dtype=torch.bool)
+    states, up = split.inputs, torch.ones(len(split.inputs), dtype=torch.bool)
     steps = torch.zeros(len(up))
     with _one_thread(), torch.no_grad():
         for _ in range(LONGEST):
@@ -135,7 +135,7 @@ def steady(policy: Callable, split: Split, horizon: int = 60) -> torch.Tensor:
     torch.Tensor
         A scalar; 0 where nothing moves.
     """
-    states, total = split.images, 0.0
+    states, total = split.inputs, 0.0
     for _ in range(horizon):
         states = step(states, PUSH * policy(states / SCALES)[:, 0])
         total = total + (states / SCALES).square().mean()

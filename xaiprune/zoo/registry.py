@@ -43,7 +43,7 @@ class Recipe:
     dataset : callable
         ``split -> Split``.
     loss : callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     metric : Metric
         Reported on the validation split after each epoch and once on the test split.
     epochs : int
@@ -135,7 +135,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-lstm": Recipe(
         build=WordLSTM,
-        dataset=data.words,
+        dataset=data.words.words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=12,
@@ -144,7 +144,7 @@ MODELS: dict[str, Recipe] = {
     ),
     "words-transformer": Recipe(
         build=WordTransformer,
-        dataset=data.words,
+        dataset=data.words.words,
         loss=classification_loss,
         metric=ACCURACY,
         epochs=20,
@@ -258,7 +258,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
         "name": name,
         "command": f"python -m xaiprune.zoo train {name} --seed {seed} --epochs {epochs}",
         "data": recipe.dataset.__name__,
-        "train_images": len(train_split.images),
+        "train_images": len(train_split.inputs),
         "epochs": epochs,
         "seed": seed,
         "metric": recipe.metric.name,

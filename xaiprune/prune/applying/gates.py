@@ -79,7 +79,7 @@ def per_image(
         Of kinds with ``replaced``.
     data : Split
     run : callable
-        ``(model, images, labels) -> result``, in batches of at most ``BATCH`` images.
+        ``(model, inputs, targets) -> result``, in batches of at most ``BATCH`` images.
     products : callable
         ``(parts, result) -> products``: the parts that a gate would multiply, which the result depends on, and one
         tensor for each of the same shape.
@@ -91,7 +91,7 @@ def per_image(
     """
     found: dict[str, list[torch.Tensor]] = {group.name: [] for group in groups}
     for some in alike(groups):
-        for images, labels in zip(data.images.split(_BATCH), data.labels.split(_BATCH)):
+        for inputs, targets in zip(data.inputs.split(_BATCH), data.targets.split(_BATCH)):
             places: list[str] = []
             parts: list[torch.Tensor] = []
 
@@ -101,7 +101,7 @@ def per_image(
                 return parts[-1]
 
             with some[0].kind.replaced(model, some, keep), torch.enable_grad():
-                result = run(model, images.detach().requires_grad_(), labels)
+                result = run(model, inputs.detach().requires_grad_(), targets)
             shares: dict[str, list[torch.Tensor]] = {group.name: [] for group in some}
             for place, values in zip(places, products(parts, result)):
                 values = values.double()

@@ -4,11 +4,12 @@ from .budget import BudgetResult, ExplanationBudget, prune_within_budget
 from .masks import Masks, learn_masks
 from .recalibrate import recalibrate, running_norms
 from .schedules import SCHEDULES, TuneResult, prune_and_tune, ratios
-from .shrink import ShrinkResult, shrink
+from .shrink import Cutting, ShrinkResult, shrink
 
 __all__ = [
     "SCHEDULES",
     "BudgetResult",
+    "Cutting",
     "ExplanationBudget",
     "Masks",
     "ShrinkResult",

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from ...data import Split
+from ...core import fingerprint
+from ...data import Split, as_split
 from ...explain import Method, drift_from, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
@@ -33,8 +34,8 @@ class ExplanationBudget:
     ----------
     original : nn.Module
         In evaluation mode.
-    split : Split
-        Images and labels to measure on: validation or calibration, never test.
+    split : Split, or data of another form
+        Inputs and targets to measure on: validation or calibration, never test.
     max_drift : float, optional
         Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
     max_drop : float, optional
@@ -74,9 +75,11 @@ class ExplanationBudget:
             raise ValueError(f"max_drift must be in (0, 2): it is 1 less a rank correlation, got {max_drift:g}.")
         if max_drop is not None and not max_drop >= 0:
             raise ValueError(f"max_drop must be at least 0, in the metric's unit, got {max_drop:g}.")
-        self.split, self.metric, self.max_drift, self.max_lost = split, metric, max_drift, max_drop
+        split = as_split(split, on=original, name="split")
+        self.split, self.metric, self.max_drift, self.max_drop = split, metric, max_drift, max_drop
         self.intact = metric(original, split)
-        self._compared = drift_from(original, split.images, method=method)
+        self._compared = drift_from(original, split.inputs, method=method)
+        self._given = (original, split, max_drift, max_drop, method, metric)
 
     def spent(self, model: nn.Module) -> dict[str, float | bool]:
         """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``.
@@ -95,13 +98,22 @@ class ExplanationBudget:
         drift = drift_value(self._compared, model)
         value = self.metric(model, self.split)
         lost = self.metric.better * (self.intact - value)
-        holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_lost is None or lost <= self.max_lost)
+        holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_drop is None or lost <= self.max_drop)
         return {"drift": drift, "value": value, "lost": lost, "holds": holds}
+
+    def fingerprint(self) -> str:
+        """What it was made from, for the identity of a run that can be resumed.
+
+        Returns
+        -------
+        str
+        """
+        return fingerprint(self._given)
 
     def __repr__(self) -> str:
         bounds = [f"drift <= {self.max_drift:g}"] if self.max_drift is not None else []
-        bounds += [f"{self.metric.name} lost <= {self.max_lost:g}"] if self.max_lost is not None else []
-        return f"Budget: {' and '.join(bounds)}, on {len(self.split.images)} images"
+        bounds += [f"{self.metric.name} lost <= {self.max_drop:g}"] if self.max_drop is not None else []
+        return f"Budget: {' and '.join(bounds)}, on {len(self.split.inputs)} images"
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from ...core import evaluating, share
-from ...data import Split
-from ...training import classification_loss
+from ...data import Split, device_of
+from ...training import Moment, TrainOptions, classification_loss, iterate
 from ..applying import gated_by
 from ..costs import Costs
 from ..scoring import Scores
@@ -99,18 +98,15 @@ def learn_masks(
     units: list[UnitGroup],
     train: Split,
     costs: Costs,
+    options: TrainOptions | None = None,
     *,
     cost_target: float,
-    epochs: int = 3,
-    lr: float = 0.1,
     sparsity: float = 0.01,
     smoothness: float = 0.01,
     penalty: float = 20.0,
     per_class: int | None = None,
     loss: Callable = classification_loss,
-    batch_size: int = 64,
-    seed: int = 0,
-    progress: bool = True,
+    **changes,
 ) -> Masks:
     """Learn which units can close, with the model's own weights as they are.
 
@@ -125,25 +121,23 @@ def learn_masks(
         In evaluation mode; its weights stay as they are.
     units : list of UnitGroup
         Channels, neurons or heads.
-    train : Split
+    train : Split, or data of another form
         To learn on: a few thousand images do.
     costs : Costs
         Of the same groups.
+    options : TrainOptions, optional
+        As for ``training.fit``; by default 3 epochs in batches of 64, the incomplete one included, with ``lr=0.1``, for
+        masks and thresholds before their sigmoid, which stays as it is.
     cost_target : float
         Share of the cost that is to be left, in (0, 1).
-    epochs : int
-    lr : float
-        Of Adam, for masks and thresholds, before their sigmoid.
     sparsity, smoothness, penalty : float
         Weights of the terms; ``penalty`` is p.
     per_class : int, optional
         Number of classes, for a mask per class that each image's label chooses.
     loss : callable
-        ``(model, images, labels) -> scalar``.
-    batch_size : int
-    seed : int
-        Of the order of the images.
-    progress : bool
+        ``(model, inputs, targets) -> scalar``.
+    **changes
+        Options by keyword.
 
     Returns
     -------
@@ -151,8 +145,9 @@ def learn_masks(
 
     Raises
     ------
-    ValueError
-        For a model in training mode, a target outside (0, 1), or units that are single weights or blocks.
+    ValueError, TypeError
+        For a model in training mode, a cost target outside (0, 1), units that are single weights or blocks, or options
+        that are none.
 
     Examples
     --------
@@ -164,51 +159,76 @@ def learn_masks(
     >>> masks.values["0"].shape, [row["epoch"] for row in masks.rows]
     (torch.Size([6]), [0, 1])
     """
+    usual = {"epochs": 3, "lr": 0.1, "batch_size": 64, "drop_last": False, "lr_schedule": None}
+    options = TrainOptions.of(options, changes, **usual)
     _check(model, units, cost_target)
-    shape = (per_class,) if per_class else ()
-    raw = {group.name: torch.full((*shape, group.size), 1.0, requires_grad=True) for group in units}
-    edges = {group.name: torch.zeros((), requires_grad=True) for group in units}
-    optimizer = torch.optim.Adam([*raw.values(), *edges.values()], lr=lr)
+    source = options.batches(train)
+    weights = (sparsity, smoothness, penalty)
+    descent = _Descent(model, units, costs, loss, cost_target, weights, per_class, len(source)).to(device_of(model))
+    identity = {"model": model, "units": units, "train": source, "costs": costs, "cost_target": cost_target}
+    identity |= {"sparsity": sparsity, "smoothness": smoothness, "penalty": penalty, "per_class": per_class}
     wanted = [parameter.requires_grad for parameter in model.parameters()]
-    steps, multiplier, rows = -(-len(train.images) // batch_size), 0.0, []
-    bar = tqdm(total=epochs * steps, disable=not progress, desc="masks")
     try:
         model.requires_grad_(False)
-        for epoch in range(epochs):
-            order = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(1000 * seed + epoch))
-            total = spent = 0.0
-            for step, some in enumerate(order.split(batch_size)):
-                heat = 0.2 * 0.1 ** ((epoch * steps + step) / max(1, epochs * steps - 1))
-                masks = {name: value.sigmoid() for name, value in raw.items()}
-                gates = {name: ((mask - edges[name].sigmoid()) / heat).sigmoid() for name, mask in masks.items()}
-                labels = train.labels[some]
-                chosen = {name: gate[labels] for name, gate in gates.items()} if per_class else gates
-                with torch.enable_grad(), gated_by(model, units, chosen):
-                    value = loss(model, train.images[some], labels)
-                removed = {g.name: g.size - gates[g.name].reshape(-1, g.size).mean(0).sum() for g in units}
-                excess = costs.relaxed(removed) / costs.total - cost_target
-                every = torch.cat([mask.flatten() for mask in masks.values()])
-                spread = torch.cat([(mask - mask.mean()).square().flatten() for mask in masks.values()])
-                terms = sparsity * every.mean() + smoothness * spread.mean()
-                optimizer.zero_grad()
-                (value + terms + penalty / 2 * (excess + multiplier / penalty).clamp(min=0).square()).backward()
-                optimizer.step()
-                total, spent = total + value.item() / steps, spent + excess.item() / steps
-                bar.update()
-            multiplier = max(0.0, multiplier + penalty * spent)
-            rows.append({"epoch": epoch, "loss": total, "share": spent + cost_target, "multiplier": multiplier})
-            bar.set_postfix(loss=f"{total:.3f}", share=f"{spent + cost_target:.3f}")
+        rows = iterate(
+            descent,
+            source,
+            descent.value,
+            options,
+            identity={**identity, "loss": loss},
+            validate=lambda _: descent.ended(),
+            name="masks",
+        )
     finally:
         for parameter, before in zip(model.parameters(), wanted):
             parameter.requires_grad_(before)
-    bar.close()
-    values = {name: value.detach().sigmoid() for name, value in raw.items()}
-    return Masks(tuple(units), values, {name: edge.sigmoid().item() for name, edge in edges.items()}, rows)
+    names = [group.name for group in units]
+    values = {name: value.detach().sigmoid() for name, value in zip(names, descent.raw)}
+    return Masks(tuple(units), values, {name: edge.sigmoid().item() for name, edge in zip(names, descent.edges)}, rows)
 
 
-def _check(model: nn.Module, units: list[UnitGroup], target: float) -> None:
+class _Descent(nn.Module):
+    """Masks and thresholds before their sigmoid, and what is minimised over them."""
+
+    def __init__(self, model, units, costs, loss, target: float, weights: tuple, per_class: int | None, steps: int):
+        super().__init__()
+        self._fixed = (model, units, costs, loss)  # in a tuple, so that the model is no part of this module
+        self._target, self._weights, self._per_class, self._steps = target, weights, per_class, steps
+        shape = (per_class,) if per_class else ()
+        self.raw = nn.ParameterList(torch.full((*shape, group.size), 1.0) for group in units)
+        self.edges = nn.ParameterList(torch.zeros(()) for _ in units)
+        self._loss = self._spent = self._multiplier = 0.0
+
+    def value(self, batch: tuple, moment: Moment) -> torch.Tensor:
+        """The augmented Lagrangian of a batch."""
+        (inputs, targets), (model, units, costs, loss) = batch, self._fixed
+        sparsity, smoothness, penalty = self._weights
+        self._multiplier = moment.rows[-1]["multiplier"] if moment.rows else 0.0
+        heat = 0.2 * 0.1 ** (moment.step / max(1, moment.total - 1))
+        masks, edges = [raw.sigmoid() for raw in self.raw], [edge.sigmoid() for edge in self.edges]
+        gates = {g.name: ((mask - edge) / heat).sigmoid() for g, mask, edge in zip(units, masks, edges)}
+        chosen = {name: gate[targets] for name, gate in gates.items()} if self._per_class else gates
+        with torch.enable_grad(), gated_by(model, units, chosen):
+            value = loss(model, inputs, targets)
+        removed = {g.name: g.size - gates[g.name].reshape(-1, g.size).mean(0).sum() for g in units}
+        excess = costs.relaxed(removed) / costs.total - self._target
+        every = torch.cat([mask.flatten() for mask in masks])
+        spread = torch.cat([(mask - mask.mean()).square().flatten() for mask in masks])
+        terms = sparsity * every.mean() + smoothness * spread.mean()
+        self._loss, self._spent = self._loss + value.item() / self._steps, self._spent + excess.item() / self._steps
+        return value + terms + penalty / 2 * (excess + self._multiplier / penalty).clamp(min=0).square()
+
+    def ended(self) -> dict[str, float]:
+        """What an epoch adds to its row; the multiplier rises by what was spent beyond the budget."""
+        multiplier = max(0.0, self._multiplier + self._weights[2] * self._spent)
+        row = {"loss": self._loss, "share": self._spent + self._target, "multiplier": multiplier}
+        self._loss = self._spent = 0.0
+        return row
+
+
+def _check(model: nn.Module, units: list[UnitGroup], cost_target: float) -> None:
     evaluating(model)
-    share(target, "target", what="the share of the cost that is to be left")
+    share(cost_target, "cost_target", what="the share of the cost that is to be left")
     for group in units:
         if not (group.kind.gives("replaced") and group.kind.counted):
             raise ValueError(f"units must be channels, neurons or heads; {group.name!r} holds {group.kind.words}.")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ...core import nonempty
+from ...data import Split, as_split
 from ...graph import BATCH_NORMS
 
 
@@ -29,7 +31,7 @@ def running_norms(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, BATCH_NORMS) and module.track_running_stats]
 
 
-def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -> nn.Module:
+def recalibrate(model: nn.Module, inputs: torch.Tensor | Split, batch_size: int = 200) -> nn.Module:
     """Measure the statistics of every batch normalisation anew, in place, without labels.
 
     After a cut the activations have other means and variances than those stored. Running statistics become plain means
@@ -38,8 +40,8 @@ def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -
     Parameters
     ----------
     model : nn.Module
-    images : torch.Tensor
-        Training or calibration images, shape ``(N, ...)``; a thousand are enough.
+    inputs : torch.Tensor, Split, or data of another form
+        Of training or calibration, shape ``(N, ...)``; a thousand are enough. Targets are not used.
     batch_size : int
         At most.
 
@@ -62,10 +64,9 @@ def recalibrate(model: nn.Module, images: torch.Tensor, batch_size: int = 200) -
     norms = running_norms(model)
     if not norms:
         raise ValueError("model has no batch normalisation with running statistics: nothing can be re-calibrated.")
-    if len(images) == 0:
-        raise ValueError("images is empty: at least one image is needed.")
+    inputs = nonempty(as_split(inputs, on=model, name="inputs"), "inputs").inputs
     with _accumulating(model, norms), torch.no_grad():
-        for batch in images.tensor_split(math.ceil(len(images) / batch_size)):
+        for batch in inputs.tensor_split(math.ceil(len(inputs) / batch_size)):
             model(batch)
     return model
 

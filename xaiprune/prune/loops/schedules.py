@@ -4,22 +4,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from ...core import Checkpoint, Registry, arguments
-from ...data import Split
+from ...core import Checkpoint, InPlace, Registry, arguments
+from ...data import Split, as_split, batches
 from ...measure import ACCURACY, Metric
-from ...training import TrainOptions, architecture, classification_loss, fit
+from ...training import TrainOptions, classification_loss, fit, scoring_loss
 from ..applying import keep_zeros
 from ..planning import plan
 from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, find_weights
 
-#: A schedule is a function ``(t, final) -> ratio`` of the progress t in [0, 1], from 0 up to ``final``.
+#: A schedule is a function ``(t, ratio) -> ratio`` of the progress t in [0, 1], from 0 up to ``ratio``.
 _Schedule = Callable[[float, float], float]
 
 
@@ -128,11 +129,13 @@ def prune_and_tune(
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode; it is trained in place.
-    train, validation : Split
+        In evaluation mode; it is trained in place. If the call is interrupted and has ``resume``, it goes back to the
+        last step that was finished.
+    train, validation : Split, or data of another form
         To tune on, and to judge by. Scores that need data use ``train``.
     options : TrainOptions, optional
-        Of the tuning after each step; by default one epoch, and 0 epochs prune without tuning.
+        Of the tuning after each step; by default one epoch, and 0 epochs prune without tuning. Step number k, from 0,
+        is scored and trained with the seed ``seed + k``.
     ratio : float
         Share of all weights that has gone at the end.
     schedule, steps
@@ -142,7 +145,7 @@ def prune_and_tune(
     criterion, scope
         As for ``score`` and ``plan``.
     loss, metric
-        To score and train with, and to judge by.
+        To train and to score with (see ``training.scoring_loss``), and to judge by.
     tolerance : float, optional
         Stop as soon as a step ends more than this below the unpruned model, in the metric's unit, and go back to the
         step before; by default the schedule runs to its end.
@@ -156,7 +159,7 @@ def prune_and_tune(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If an argument is outside its range, the model has no prunable weight, or ``resume`` holds the state of a call
         with another argument; nothing has been changed then.
 
@@ -172,32 +175,41 @@ def prune_and_tune(
     >>> [(row["ratio"], row["after"]) for row in found.rows], len(found.plan)
     ([(0.375, 100.0), (0.75, 100.0)], 12)
     """
-    options = TrainOptions.of(options, {"epochs": 1} | changes if options is None else changes)
-    goals = ratios(schedule, ratio, steps)
-    groups = find_weights(model)
+    options, goals = TrainOptions.of(options, changes, epochs=1), ratios(schedule, ratio, steps)
+    groups = find_weights(arguments.evaluating(model))
     total = sum(group.size for group in groups)
-    arguments.evaluating(model)
     criterion = CRITERIA.find(criterion, "criterion")
-    identity = {"model": architecture(model), "train": train, "validation": validation, "loss": loss, "metric": metric}
-    identity |= {"ratio": ratio, "schedule": schedule, "steps": steps, "last_epochs": last_epochs, "scope": scope}
-    identity |= {"criterion": criterion, "tolerance": tolerance, **options.identity}
-    state = _Progress(model, metric(model, validation), Checkpoint(options.resume, identity))
-    for step in range(len(state.rows), steps):
-        if state.stopped:
-            break
-        seed = options.seed + step
-        scores = _with_gone_first(score(model, groups, criterion, train, loss=loss, seed=seed), state.plan)
-        chosen = plan(scores, ratio=goals[step], scope=scope)
-        with keep_zeros(model, chosen):
-            before = metric(model, validation)
+    validation, source = as_split(validation, name="validation"), batches(train, name="train")
+    identity = {"train": source, "validation": validation, "ratio": ratio, "schedule": schedule, "steps": steps}
+    identity |= {"last_epochs": last_epochs, "criterion": criterion, "scope": scope, "loss": loss, "metric": metric}
+    identity |= {"tolerance": tolerance, "model": InPlace(model), **options.identity}
+    checkpoint = Checkpoint(options.resume, identity)
+    state = checkpoint.load() or {"rows": [], "plan": None, "stopped": False, "intact": metric(model, validation)}
+    reached = Plan.from_json(state["plan"]) if state["plan"] else None
+    with checkpoint:
+        for step in range(len(state["rows"]), steps):
+            if state["stopped"]:
+                break
+            good, seed = copy.deepcopy(model.state_dict()), options.seed + step
+            scores = score(model, groups, criterion, train, loss=scoring_loss(loss), seed=seed)
+            chosen = plan(_with_gone_first(scores, reached), ratio=goals[step], scope=scope)
             rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
-            fit(model, train, loss, options, epochs=rounds, seed=seed, resume=None)
-        after = metric(model, validation)
-        worse = metric.better * (state.intact - after)
-        row = {"step": step + 1, "ratio": len(chosen) / total, "before": before, "after": after}
-        state.add(row, chosen, recovered=tolerance is None or worse <= tolerance)
-    state.kept.finish()
-    return TuneResult(state.plan, state.rows, state.stopped)
+            with keep_zeros(model, chosen):
+                before = metric(model, validation)
+                if rounds:
+                    fit(model, train, loss, options, epochs=rounds, seed=seed, resume=None)
+            after = metric(model, validation)
+            recovered = tolerance is None or metric.better * (state["intact"] - after) <= tolerance
+            row = {"step": step + 1, "ratio": len(chosen) / total, "before": before, "after": after}
+            state["rows"].append(row | {"recovered": recovered})
+            if recovered:
+                reached = chosen
+            else:
+                state["stopped"] = True
+                model.load_state_dict(good)
+            checkpoint.save(**state | {"plan": reached and reached.to_json()})
+    checkpoint.finish()
+    return TuneResult(reached, state["rows"], state["stopped"])
 
 
 def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:
@@ -209,30 +221,3 @@ def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:
     for name, units in gone.removed.items():
         values[name][torch.tensor(units)] = lowest
     return Scores(scores.criterion, scores.groups, values)
-
-
-class _Progress:
-    """Plan, rows and weights of the last step that recovered, kept in a file if one is given."""
-
-    def __init__(self, model: nn.Module, intact: float, kept: Checkpoint):
-        self.model, self.intact, self.kept = model, intact, kept
-        self.plan: Plan | None = None
-        self.rows: list[dict] = []
-        self.stopped = False
-        self._good = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        if state := kept.load():
-            self.intact, self.rows, self.stopped = state["intact"], state["rows"], state["stopped"]
-            self.plan = Plan.from_json(state["plan"]) if state["plan"] else None
-            self._good = state["weights"]
-            model.load_state_dict(self._good)
-
-    def add(self, row: dict, chosen: Plan, recovered: bool) -> None:
-        self.rows.append(row | {"recovered": recovered})
-        if recovered:
-            self.plan = chosen
-            self._good = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        else:
-            self.stopped = True
-            self.model.load_state_dict(self._good)
-        plan = self.plan.to_json() if self.plan else None
-        self.kept.save(intact=self.intact, rows=self.rows, stopped=self.stopped, plan=plan, weights=self._good)

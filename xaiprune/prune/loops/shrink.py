@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ...core import Checkpoint, arguments
-from ...data import Split
+from ...data import Split, as_split, batches
 from ...measure import ACCURACY, Metric
-from ...training import TrainOptions, classification_loss, tune
+from ...training import TrainOptions, classification_loss, scoring_loss, tune
 from ..applying import cut
 from ..costs import Costs, mac_costs
 from ..planning import plan
@@ -22,7 +22,50 @@ from ..scoring import CRITERIA, Criterion, Scores, score
 from ..units import Plan, UnitGroup, find_units
 from .budget import ExplanationBudget
 from .recalibrate import recalibrate, running_norms
-from .schedules import ratios
+from .schedules import _Schedule, ratios
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What a step of :func:`shrink` may cut, and how it chooses.
+
+    Attributes
+    ----------
+    units : callable
+        ``(model, example) -> list of UnitGroup``: what may go.
+    costs : callable
+        ``(model, units, example) -> Costs``: what counts.
+    rescale : callable, optional
+        ``(scores, costs) -> Scores`` before they are ranked, such as ``lambda s, c: s.per(c.per_unit())``.
+    min_units, round_to : int
+        As for :func:`plan`.
+    """
+
+    units: Callable[[nn.Module, torch.Tensor], list[UnitGroup]] = find_units
+    costs: Callable[[nn.Module, list[UnitGroup], torch.Tensor], Costs] = mac_costs
+    rescale: Callable[[Scores, Costs], Scores] | None = None
+    min_units: int = 1
+    round_to: int = 1
+
+    def plan(self, scores: Scores, costs: Costs, cost_target: float) -> Plan:
+        """The plan that leaves a share of the costs.
+
+        Parameters
+        ----------
+        scores : Scores
+        costs : Costs
+            Of the same groups.
+        cost_target : float
+            From 1 on nothing has to go, and nothing goes.
+
+        Returns
+        -------
+        Plan
+        """
+        if cost_target >= 1:
+            return Plan(scores.groups, {})
+        scores = scores if self.rescale is None else self.rescale(scores, costs)
+        return plan(scores, cost_target=cost_target, costs=costs, min_units=self.min_units, round_to=self.round_to)
 
 
 @dataclass(frozen=True)
@@ -58,16 +101,11 @@ def shrink(
     cost_target: float,
     calibration: Split,
     steps: int = 4,
-    schedule: str | Callable = "linear",
+    schedule: str | _Schedule = "linear",
     criterion: str | Criterion = "taylor",
-    rescale: Callable[[Scores, Costs], Scores] = lambda scores, costs: scores,
-    units: Callable[[nn.Module, torch.Tensor], list[UnitGroup]] = find_units,
-    costs: Callable[[nn.Module, list[UnitGroup], torch.Tensor], Costs] = mac_costs,
-    min_units: int = 1,
-    round_to: int = 1,
+    cutting: Cutting | None = None,
     last_epochs: int | None = None,
     loss: Callable | Sequence[Callable] = classification_loss,
-    score_loss: Callable | None = None,
     metric: Metric = ACCURACY,
     budget: ExplanationBudget | None = None,
     **changes,
@@ -80,38 +118,34 @@ def shrink(
     ----------
     model : nn.Module
         In evaluation mode.
-    train, validation : Split
+    train, validation : Split, or data of another form
         To tune on, and to judge by.
     options : TrainOptions, optional
-        Of the tuning after each step; by default one epoch. 0 epochs are no tuning.
+        Of the tuning after each step; by default one epoch, and 0 epochs are no tuning. Step number k, from 0, is
+        scored and tuned with the seed ``seed + k``.
     cost_target : float
         Share of the cost that is left at the end, in (0, 1).
-    calibration : Split
+    calibration : Split, or data of another form
         To score on, and to re-calibrate with.
     steps, schedule
         As for :func:`ratios`: how the cost falls.
     criterion : str or Criterion
         Key of ``CRITERIA``, or one of your own.
-    rescale : callable
-        ``(scores, costs) -> scores`` before they are ranked, such as ``lambda s, c: s.per(c.per_unit())``.
-    units, costs : callable
-        What may go, and what counts.
-    min_units, round_to
-        As for :func:`plan`.
+    cutting : Cutting, optional
+        What may be cut, and how it is chosen: by default channels and neurons, by their operations.
     last_epochs : int, optional
         Of tuning after the last step; by default ``epochs``.
     loss : callable or sequence of callable
-        As for ``training.tune``; ``distill.distillation_loss(freeze(model))`` distils from the model that came in.
-        Several losses are a trade: where a step overspends the budget it is tuned again with the next one, such as one
-        that asks for the model's attention too, with a rising weight.
-    score_loss : callable, optional
-        By which units are scored; by default the first ``loss``.
+        To tune and to score with: ``distill.distillation_loss(freeze(model))`` distils from the model that came in, and
+        scores by the targets (see ``training.scoring_loss``). Several losses are a trade: where a step overspends the
+        budget it is tuned again with the next one, such as one that asks for the model's attention too, with a rising
+        weight; the first one scores.
     metric : Metric
     budget : ExplanationBudget, optional
         A step that overspends it with every loss ends the run, and the step before is given back.
     **changes
-        Options by name, as for ``training.fit``. ``resume`` keeps the state after each step; a call that finds it goes
-        on from there.
+        Options by name, as for ``training.fit``. ``resume`` keeps the state after each step, and beside it that of the
+        tuning; a call that finds it goes on from there.
 
     Returns
     -------
@@ -119,61 +153,49 @@ def shrink(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If an argument is out of its range, or ``resume`` holds the state of a call with another argument.
     """
-    options = TrainOptions.of(options, {"epochs": 1} | changes if options is None else changes)
+    options, cutting = TrainOptions.of(options, changes, epochs=1), Cutting() if cutting is None else cutting
     arguments.evaluating(model)
     arguments.share(cost_target, "cost_target", what="the share of the cost that is left")
+    goals = [1 - ratio for ratio in ratios(schedule, 1 - cost_target, steps)]
     losses = (loss,) if callable(loss) else tuple(loss)
     if not losses:
         raise ValueError("loss is empty: give one loss, or several in the order in which they are tried.")
     criterion = CRITERIA.find(criterion, "criterion")
-    by = losses[0] if score_loss is None else score_loss
-    goals = [1 - ratio for ratio in ratios(schedule, 1 - cost_target, steps)]
-    example = validation.images[:1]
-    identity = {
-        "model": model,
-        "train": train,
-        "validation": validation,
-        "calibration": calibration,
-        "cost_target": cost_target,
-    }
-    identity |= {"steps": steps, "schedule": schedule, "criterion": criterion, "rescale": rescale, "units": units}
-    identity |= {
-        "costs": costs,
-        "min_units": min_units,
-        "round_to": round_to,
-        "last_epochs": last_epochs,
-        "loss": losses,
-    }
-    identity |= {"score_loss": by, "metric": metric, "budget": budget, **options.identity}
-    state = _State(Plan(tuple(units(model, example)), {}), Checkpoint(options.resume, identity))
-    whole = costs(model, list(state.plan.groups), example).total
-    smaller = state.build(model)
-    for step in range(len(state.rows), steps):
-        if state.stopped:
-            break
-        groups, seed = units(smaller, example), options.seed + step
-        now = costs(smaller, groups, example)
-        share = goals[step] * whole / now.total
-        scores = rescale(score(smaller, groups, criterion, calibration, loss=by, seed=seed), now)
-        enough = share >= 1  # the step before went further than it had to
-        chosen = (
-            Plan(tuple(groups), {})
-            if enough
-            else plan(scores, cost_target=share, costs=now, min_units=min_units, round_to=round_to)
-        )
+    validation = as_split(validation, name="validation")
+    calibration = as_split(calibration, name="calibration")
+    identity = {"model": model, "train": batches(train, name="train"), "validation": validation}
+    identity |= {"calibration": calibration, "cost_target": cost_target, "steps": steps, "schedule": schedule}
+    identity |= {"criterion": criterion, "cutting": cutting, "last_epochs": last_epochs, "loss": losses}
+    identity |= {"metric": metric, "budget": budget, **options.identity}
+    checkpoint = Checkpoint(options.resume, identity)
+    example = validation[0][:1]
+    groups = cutting.units(model, example)
+    whole = cutting.costs(model, groups, example).total
+    done, smaller, rows, stopped = Plan(tuple(groups), {}), copy.deepcopy(model), [], False
+    if state := checkpoint.load():
+        done, rows = Plan.from_json(state["plan"]), state["rows"]
+        smaller = cut(model, done).eval()
+        smaller.load_state_dict(state["weights"])
+    for step in range(len(rows), steps):
+        # saved before the step, so that what it leaves unfinished is known as this call's
+        checkpoint.save(plan=done.to_json(), rows=rows, weights=smaller.state_dict())
+        groups, seed = cutting.units(smaller, example), options.seed + step
+        now = cutting.costs(smaller, groups, example)
+        scores = score(smaller, groups, criterion, calibration, loss=scoring_loss(losses), seed=seed)
+        chosen = cutting.plan(scores, now, goals[step] * whole / now.total)
         next_model = cut(smaller, chosen)
         row = {"step": step + 1, "share": now.of(chosen) / whole, "cut": metric(next_model, validation)}
         if running_norms(next_model):
-            recalibrate(next_model, calibration.images)
+            recalibrate(next_model, calibration[0])
         row["recalibrated"] = metric(next_model, validation)
         rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
         for place, one in enumerate(losses):
             candidate = copy.deepcopy(next_model)
             if rounds:
-                part = state.kept.part(f"step{step + 1}.loss{place}")
+                part = checkpoint.part(f"step{step + 1}.loss{place}")
                 told = {"epochs": rounds, "seed": seed, "resume": part}
                 tune(candidate, train, validation, options, loss=one, metric=metric, **told)
             row["tuned"] = metric(candidate, validation)
@@ -182,47 +204,9 @@ def shrink(
                 row |= {"drift": spent["drift"], "holds": spent["holds"], "loss": place}
             if row.get("holds", True):
                 break
-        if row.get("holds", True):
-            smaller = candidate
-            state.add(row, state.plan.then(chosen), smaller)
-        else:
-            state.stop(row)
-    state.kept.finish()
-    return ShrinkResult(smaller, state.plan, state.rows, state.stopped)
-
-
-class _State:
-    """Plan, rows and weights of the last step that held, in a file too if one is given."""
-
-    def __init__(self, plan: Plan, kept: Checkpoint):
-        self.plan, self.kept = plan, kept
-        self.rows: list[dict] = []
-        self.stopped = False
-        self._weights: dict | None = None
-        if state := kept.load():
-            self.rows, self.stopped, self._weights = state["rows"], state["stopped"], state["weights"]
-            self.plan = Plan.from_json(state["plan"])
-        else:
-            self._save()  # so that what the first step leaves unfinished is known as this run's
-
-    def build(self, model: nn.Module) -> nn.Module:
-        """The model as the last step left it."""
-        if self._weights is None:
-            return copy.deepcopy(model)
-        smaller = cut(model, self.plan)
-        smaller.load_state_dict(self._weights)
-        return smaller.eval()
-
-    def add(self, row: dict, plan: Plan, model: nn.Module) -> None:
-        self.rows.append(row)
-        self.plan = plan
-        self._weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        self._save()
-
-    def stop(self, row: dict) -> None:
-        self.rows.append(row)
-        self.stopped = True
-        self._save()
-
-    def _save(self) -> None:
-        self.kept.save(rows=self.rows, stopped=self.stopped, plan=self.plan.to_json(), weights=self._weights)
+        rows.append(row)
+        if stopped := not row.get("holds", True):
+            break
+        smaller, done = candidate, done.then(chosen)
+    checkpoint.finish()
+    return ShrinkResult(smaller, done, rows, stopped)

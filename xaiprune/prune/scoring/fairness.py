@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ...core import evaluating, nonempty, share
-from ...data import Split
+from ...data import Split, as_split
 from ...explain import explained_output, watching_attention
 from ...explain.relevance import Composite, modified_gradients
 from ...graph import changing
@@ -29,7 +29,7 @@ def entry_relevance(
     ----------
     model : nn.Module
         In evaluation mode, showing its attention.
-    split : Split
+    split : Split, or data of another form
         Images, and the classes whose logits are explained.
     composite : Composite or str
         One that explains attention, with ``attention=True``: "attnlrp", or one of your own.
@@ -53,10 +53,11 @@ def entry_relevance(
     >>> list(found)[0], found["blocks.0.attention.weights"].shape
     ('blocks.0.attention.weights', torch.Size([4, 50, 50]))
     """
+    split = as_split(split, on=model, name="split")
     total: dict[str, torch.Tensor] = {}
     evaluating(model)
     nonempty(split, "split")
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
+    for images, labels in zip(split.inputs.split(batch_size), split.targets.split(batch_size)):
         with torch.enable_grad(), modified_gradients(model, composite) as trace, watching_attention(model) as seen:
             outputs = model(trace.watch(images))
             shown = dict(seen)
@@ -66,7 +67,7 @@ def entry_relevance(
         for (name, weights), gradient in zip(shown.items(), found):
             mine = (weights.detach() * gradient).abs().sum(0, dtype=torch.float64)
             total[name] = total.get(name, 0) + mine
-    return {name: value / len(split.images) for name, value in total.items()}
+    return {name: value / len(split.inputs) for name, value in total.items()}
 
 
 def entry_masks(

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...curvature import batches, check_request, per_sample_gradients
-from ...data import Split
+from ...curvature import check_request, per_sample_gradients
+from ...data import Split, as_split, batches
 from ..units import Plan
 
 
@@ -116,10 +116,10 @@ def inverse_fisher(
     ----------
     model : nn.Module
         In evaluation mode.
-    data : Split
+    data : Split, or data of another form
         Best images that the model was not trained on: those it fits have hardly any gradient left.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     names : iterable of str, optional
         Parameters to take; default all.
     block : int
@@ -147,9 +147,10 @@ def inverse_fisher(
     >>> _ = nn.init.ones_(model[0].weight)
     >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
     >>> inverse = xp.prune.inverse_fisher(model, data, lambda model, x, y: model(x).mean())
-    >>> inverse.blocks["0.weight"].shape, inverse.images
+    >>> inverse.blocks["0.weight"].shape, inverse.inputs
     (torch.Size([1, 50, 50]), 2)
     """
+    data = as_split(data, on=model)
     names = check_request(model, data, names)
     if not isinstance(block, int) or block < 1:
         raise ValueError(f"block must be a whole number of at least 1, got {block!r}.")
@@ -161,11 +162,11 @@ def inverse_fisher(
             if not torch.isfinite(values).all():
                 raise ValueError(f"the gradients of {name!r} are not finite: is the loss NaN or infinite?")
             rows = _in_blocks(values.detach().flatten(1), block)  # (blocks, images, block)
-            part = (rows.transpose(1, 2) @ rows).double() / len(data.images)
+            part = (rows.transpose(1, 2) @ rows).double() / len(data.inputs)
             fisher[name] = fisher[name] + part if name in fisher else part
     damped = damping * torch.eye(block, dtype=torch.float64)
     inverse = {name: torch.cholesky_inverse(torch.linalg.cholesky(part + damped)) for name, part in fisher.items()}
-    return InverseFisher(inverse, damping, len(data.images))
+    return InverseFisher(inverse, damping, len(data.inputs))
 
 
 def with_gradient(inverse: torch.Tensor, gradient: torch.Tensor, images: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ...core import Registry, evaluating
-from ...data import Split
+from ...data import Split, as_split
 from ...training import classification_loss
 from ..units import UnitGroup, check_groups
 from .criteria import CRITERIA, Criterion, Evidence
@@ -189,10 +189,10 @@ def score(
         From :func:`find_units` or :func:`find_weights`.
     criterion : Criterion or str
         One of your own, or a key of ``CRITERIA``.
-    data : Split, optional
-        Images (N, ...) and labels (N,), for criteria that need them. Use the calibration split: never test.
+    data : Split, or data of another form, optional
+        Inputs (N, ...) and targets (N,), for criteria that need them. Use the calibration split: never test.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images. The default is cross-entropy.
+        ``(model, inputs, targets) -> scalar``, a mean over images. The default is cross-entropy.
     seed : int
         For criteria that draw.
 
@@ -220,10 +220,12 @@ def score(
     groups = check_groups(units)
     criterion = CRITERIA.find(criterion, "criterion")
     evaluating(model, why=", so that scores are repeatable")
-    if criterion.reads != "weights" and (data is None or len(data.images) == 0):
-        raise ValueError(
-            f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."
-        )
+    if criterion.reads != "weights":
+        data = None if data is None else as_split(data, on=model)
+        if data is None or len(data[0]) == 0:
+            raise ValueError(
+                f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."
+            )
     evidence = Evidence(model, tuple(groups.values()), data, loss, seed)
     values = criterion(evidence)
     values = {name: values[name].detach().double() for name in groups}

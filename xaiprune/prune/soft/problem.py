@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import nn
 
 from ...core import arguments
-from ...data import Split
+from ...data import Split, as_split
 from ...measure import PSNR, Metric
 from ..applying import cut
 from ..costs import ParameterCount
@@ -35,7 +34,7 @@ class SoftProblem:
         In evaluation mode.
     scores : Scores
         They rank the units inside each group.
-    data : Split or torch.Tensor
+    data : Split, or data of another form
         What the metric is measured on; a tensor is inputs without labels.
     target_sparsity : float
         Wanted share of the parameters that goes, in (0, 1): rho.
@@ -73,7 +72,7 @@ class SoftProblem:
         self,
         model: nn.Module,
         scores: Scores,
-        data: Split | torch.Tensor,
+        data: Split,
         target_sparsity: float,
         epsilon: float = 0.01,
         *,
@@ -83,7 +82,7 @@ class SoftProblem:
         self.target_sparsity = arguments.share(target_sparsity, "target_sparsity")
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive, got {epsilon:g}.")
-        self.data = Split(data, None) if isinstance(data, torch.Tensor) else data
+        self.data = as_split(data, on=model)
         self.scores, self.groups = scores, scores.groups
         self.epsilon, self.metric = epsilon, metric
         self.names = [group.name for group in self.groups]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ...core import evaluating, nonempty
-from ...data import Split
+from ...data import Split, as_split
 from ...measure import ACCURACY, Metric
 from ..applying import gated_by
 from ..planning import check_names
@@ -61,7 +61,7 @@ def ratio_curve(
         In evaluation mode; not changed.
     scores : Scores
         Of channels, neurons, heads or whole blocks: units that a gate can close.
-    split : Split
+    split : Split, or data of another form
         Validation images: never the ones that were scored on.
     ratios : sequence of float
         Rising shares from 0, each below 1; the first is what Top-PR compares with.
@@ -89,6 +89,7 @@ def ratio_curve(
     >>> xp.prune.ratio_curve(model, scores, points, ratios=(0, 0.25, 0.5)).values
     (100.0, 75.0, 50.0)
     """
+    split = as_split(split, name="split")
     evaluating(model)
     nonempty(split, "split")
     ratios = tuple(ratios)

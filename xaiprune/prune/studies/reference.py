@@ -52,7 +52,7 @@ def reference_draws(
     draws : int
         Draws of each size, at least two; the number of a draw is its seed.
     loss : callable
-        ``(model, images, labels) -> scalar``, as for :func:`score`.
+        ``(model, inputs, targets) -> scalar``, as for :func:`score`.
     progress : bool
         Whether to show a bar.
     **request

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ...core import digest, evaluating, nonempty
-from ...data import Split
+from ...data import Split, as_split
 from ...experiments import sweep
 from ...measure import ACCURACY, Metric
 from ..applying import masked
@@ -45,7 +45,7 @@ def scan(
         In evaluation mode; not changed.
     scores : Scores
         Of any kind of unit.
-    split : Split
+    split : Split, or data of another form
         Validation data.
     ratios : sequence of float
         Shares of a group's units that go, in (0, 1): as near as can be, and a warning tells where it is not.
@@ -80,6 +80,7 @@ def scan(
     >>> [(row["group"], row["ratio"], row["lost"]) for row in rows[:3]]
     [('0.weight', 0.0, 0.0), ('0.weight', 0.75, 0.0), ('0.weight', 0.875, 50.0)]
     """
+    split = as_split(split, name="split")
     ratios = sorted(set(ratios))
     if not ratios or not all(0 < ratio < 1 for ratio in ratios):
         raise ValueError(f"ratios must lie in (0, 1), got {', '.join(f'{ratio:g}' for ratio in ratios) or 'none'}.")
@@ -89,7 +90,7 @@ def scan(
     identity = {
         "metric": metric.name,
         "intact": round(intact, 3),
-        "images": digest(split.images),
+        "images": digest(split.inputs),
         "ranking": digest(*(scores.order(group.name) for group in scores.groups)),
     }
     names = [*(group.name for group in scores.groups), *([WHOLE] if len(scores.groups) > 1 else [])]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ...curvature import check_request, check_scalar
-from ...data import Split
+from ...data import Split, as_split
 from ...training import classification_loss
 from ..scoring import score
 from ..units import find_units, find_weights
@@ -97,10 +97,10 @@ def gradient_flow(model: nn.Module, split: Split, loss: Callable = classificatio
     ----------
     model : nn.Module
         In evaluation mode.
-    split : Split
+    split : Split, or data of another form
         The batch, as a whole.
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
 
     Returns
     -------
@@ -108,9 +108,10 @@ def gradient_flow(model: nn.Module, split: Split, loss: Callable = classificatio
         One row per layer with ``layer``, ``weight`` and ``bias`` (None where there is none): Euclidean norms of the
         mean gradient.
     """
+    split = as_split(split, on=model, name="split")
     names = check_request(model, split, None)
     with torch.enable_grad():
-        value = check_scalar(loss(model, split.images, split.labels))
+        value = check_scalar(loss(model, split.inputs, split.targets))
         found = torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
     rows: dict[str, dict] = {}
     for name, gradient in zip(names, found):
@@ -128,7 +129,7 @@ class FlowRecorder:
 
     Parameters
     ----------
-    split : Split
+    split : Split, or data of another form
         The batch that the gradients are taken on.
     loss : callable
 
@@ -147,6 +148,7 @@ class FlowRecorder:
     """
 
     def __init__(self, split: Split, loss: Callable = classification_loss):
+        split = as_split(split, name="split")
         self.split, self.loss, self.rows = split, loss, []
         self._epochs = 0
 
@@ -175,6 +177,7 @@ def _row(name: str, values: torch.Tensor) -> dict:
 
 def _dead(model: nn.Module, split: Split) -> dict[str, tuple[int, int]]:
     """Producing layer to its units, and how many of them are zero wherever they are read."""
-    units = find_units(model, split.images[:1])
+    split = as_split(split, on=model, name="split")
+    units = find_units(model, split.inputs[:1])
     scores = score(model, units, "activation", split)
     return {group.name: (group.size, int((scores[group.name] == 0).sum())) for group in units}

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....curvature import batches, gradient_moments
+from ....curvature import gradient_moments
+from ....data import batches
 from ....explain import explained_output
 from ....explain.relevance import Composite, modified_gradients
 from ...applying import gated_by
@@ -112,11 +113,11 @@ def weight_relevance(evidence: Evidence) -> dict[str, torch.Tensor]:
     parameters = dict(model.named_parameters())
     chosen = [parameters[name] for name in names]
     total = [torch.zeros(weight.shape, dtype=torch.float64) for weight in chosen]
-    for images, labels in batches(evidence.data, 256):
+    for inputs, targets in batches(evidence.data, 256):
         with modified_gradients(model, "epsilon 1e-06"), torch.enable_grad():
             for weight in chosen:
                 weight.requires_grad_()
-            found = torch.autograd.grad(logits(model, images, labels).sum(), chosen, allow_unused=True)
+            found = torch.autograd.grad(logits(model, inputs, targets).sum(), chosen, allow_unused=True)
         for place, gradient in enumerate(found):
             total[place] += 0 if gradient is None else chosen[place].detach() * gradient
     return _shares({name: value.abs().flatten() for name, value in zip(names, total)})
@@ -129,20 +130,20 @@ def weight_gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
     return {name: found[name].flatten() for name in names}
 
 
-def logits(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def logits(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Each image's logit of its label, shape ``(N,)``; ValueError for a model without classes."""
-    outputs = model(images)
+    outputs = model(inputs)
     if outputs.ndim != 2:
         raise ValueError(
             f"this criterion explains a class's logit, but the model's outputs have shape {tuple(outputs.shape)}; "
             "take taylor or fisher with a loss instead."
         )
-    return explained_output(outputs, labels)
+    return explained_output(outputs, targets)
 
 
-def _answers(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _answers(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The sum over images of their labels' logits."""
-    return logits(model, images, labels).sum()
+    return logits(model, inputs, targets).sum()
 
 
 def _loss(evidence: Evidence) -> float:

@@ -25,7 +25,7 @@ class Evidence:
         Those that the rule is for.
     data : Split or None
     loss : callable
-        ``(model, images, labels) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images.
     seed : int
     """
 

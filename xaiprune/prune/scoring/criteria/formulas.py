@@ -151,9 +151,9 @@ def _losses(evidence: Evidence) -> Callable:
     Returns
     -------
     callable
-        ``(model, images, labels) -> scalar``.
+        ``(model, inputs, targets) -> scalar``.
     """
-    return lambda model, images, labels: evidence.loss(model, images, labels) * len(images)
+    return lambda model, inputs, targets: evidence.loss(model, inputs, targets) * len(inputs)
 
 
 def _products(parts: list[torch.Tensor], result: torch.Tensor) -> list[torch.Tensor]:

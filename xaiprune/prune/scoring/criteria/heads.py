@@ -32,8 +32,8 @@ def _of_heads(evidence: Evidence, measure: Callable[[torch.Tensor], torch.Tensor
     """Mean over images of a measure of each head's attention ``(N, heads, T, T) -> (N, heads)``."""
     total = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in evidence.groups}
     with torch.no_grad(), watching_attention(evidence.model) as seen:
-        for images in evidence.data.images.split(100):
-            evidence.model(images)
+        for inputs in evidence.data.inputs.split(100):
+            evidence.model(inputs)
             for group in evidence.groups:
                 total[group.name] += measure(seen[f"{group.name}.weights"].double()).sum(0)
-    return {name: value / len(evidence.data.images) for name, value in total.items()}
+    return {name: value / len(evidence.data.inputs) for name, value in total.items()}

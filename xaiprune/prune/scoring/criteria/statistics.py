@@ -49,8 +49,8 @@ def _variance(evidence: Evidence) -> dict[str, torch.Tensor]:
         sums[name] = sums[name] + torch.stack([values.new_full((len(values),), values.shape[1]), *_powers(values)])
 
     with reading(evidence.model, readers, see), torch.no_grad():
-        for images in evidence.data.images.split(256):
-            evidence.model(images)
+        for inputs in evidence.data.inputs.split(256):
+            evidence.model(inputs)
     found = {group.name: torch.zeros(group.size, dtype=torch.float64) for group in evidence.groups}
     for group, member in places:
         count, first, second = sums[member.module]

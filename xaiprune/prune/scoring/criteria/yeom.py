@@ -67,7 +67,7 @@ def _loss(evidence: Evidence) -> torch.Tensor:
 def _produced(evidence: Evidence, run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Outputs of the layers that produce the units, and the gradients of a scalar there; each ``(samples, units)``."""
     layers = [group.name for group in evidence.groups]
-    evidence = replace(evidence, data=Split(evidence.data.images.detach().requires_grad_(), evidence.data.labels))
+    evidence = replace(evidence, data=Split(evidence.data.inputs.detach().requires_grad_(), evidence.data.targets))
     with outputs(evidence.model, layers) as kept, torch.enable_grad():
         found = torch.autograd.grad(run(evidence), list(kept.values()))
     return {name: (value.detach().double(), part.double()) for (name, value), part in zip(kept.items(), found)}
