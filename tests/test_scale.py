@@ -154,7 +154,7 @@ fabric = Fabric(accelerator="cpu", devices=int(sys.argv[1]), strategy="ddp" if s
 fabric.launch()
 seed_everything(0)
 model = zoo.dense((32, 16))
-loss = distributed.shared(fabric, model, classification_loss)
+loss = distributed.distributed_loss(fabric, model, classification_loss)
 options = {"epochs": 3, "lr": 1e-2, "batch_size": 64, "augment": flip_and_shift, "progress": False}
 rows = fit(model, data.mnist("train", 640), loss, **options)
 if fabric.global_rank == 0:
