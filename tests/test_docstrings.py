@@ -27,7 +27,7 @@ import xaiprune
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 CODES = ("GL08", "PR01", "PR02", "PR03", "RT01", "YD01")
-#: What examples may use without importing it, as lessons do.
+#: What examples may use without importing it: the package's own docstring says so.
 KNOWN = {"torch": torch, "nn": nn, "np": np, "xp": xaiprune}
 
 
@@ -145,9 +145,10 @@ def test_an_example_gives_what_it_shows(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     threads, told = torch.get_num_threads(), []
     torch.set_num_threads(1)
+    example.globs = dict(KNOWN)
     try:
-        example.globs = dict(KNOWN)
-        doctest.DocTestRunner(optionflags=FLAGS).run(example, out=told.append)
+        with plt.rc_context():
+            doctest.DocTestRunner(optionflags=FLAGS).run(example, out=told.append)
     finally:
         torch.set_num_threads(threads)
         plt.close("all")

@@ -329,7 +329,7 @@ def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
     ("steps", "words"),
     [
         ([], "steps is empty"),
-        ([Quantize(), Prune(cost_target=0.5)], r"step 2, Prune\(target=0.5\), cannot follow Quantize\(\)"),
+        ([Quantize(), Prune(cost_target=0.5)], r"step 2, Prune\(cost_target=0.5\), cannot follow Quantize\(\)"),
         ([Round(bits=4), Tune(epochs=1)], "which leaves rounded weights"),
         ([Round(), Prune(k=1), Distill(epochs=1)], r"cannot follow Round\(\)"),
         ([Quantize(), Quantize()], "integer kernels"),
@@ -356,7 +356,7 @@ def test_what_is_no_step_is_named(model, tmp_path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Prune(), "exactly one of target, ratio and k"),
+        (lambda: Prune(), "exactly one of cost_target, ratio and k"),
         (lambda: Prune(cost_target=0.5, k=3), "exactly one"),
         (lambda: Prune(cost_target=40), r"cost_target must be in \(0, 1\), got 40; did you mean 0.4"),
         (lambda: Prune(cost_target=0.5, criterion="size"), "criterion must be one of"),
@@ -491,7 +491,7 @@ def test_an_interrupted_search_goes_on(model, tmp_path):
 def test_a_recipe_that_cannot_be_carried_out_is_a_trial_and_no_end(model, tmp_path):
     space = choices([Prune(k=10**6), Prune(cost_target=0.5)])
     found = search(model, splits(), space, folder=tmp_path, trials=6, **QUICK)
-    assert {row["steps"] for row in found.rows} == {"[Prune(target=0.5)]"}
+    assert {row["steps"] for row in found.rows} == {"[Prune(cost_target=0.5)]"}
     assert 0 < len(found.rows) < 6
     assert f"{6 - len(found.rows)} could not be carried out, the first: [Prune(k=1000000)]: " in found.why
     again = search(model, splits(), space, folder=tmp_path, trials=6, **QUICK)
@@ -503,7 +503,10 @@ def test_a_recipe_that_cannot_be_carried_out_is_a_trial_and_no_end(model, tmp_pa
 def test_a_search_knows_its_space(model, tmp_path):
     first = search(model, splits(), choices([Prune(cost_target=0.5)]), folder=tmp_path, trials=1, **QUICK)
     other = search(model, splits(), choices([Prune(cost_target=0.8)]), folder=tmp_path, trials=1, **QUICK)
-    assert [found.rows[0]["steps"] for found in (first, other)] == ["[Prune(target=0.5)]", "[Prune(target=0.8)]"]
+    assert [found.rows[0]["steps"] for found in (first, other)] == [
+        "[Prune(cost_target=0.5)]",
+        "[Prune(cost_target=0.8)]",
+    ]
     search(model, splits(), lambda trial: [Prune(cost_target=0.5)], folder=tmp_path, trials=1, **QUICK)
     with pytest.raises(
         ValueError, match=r"holds trials of another space: \[Prune\(cost_target=0.5\)\]. Give another folder"

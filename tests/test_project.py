@@ -199,15 +199,6 @@ def test_every_module_says_what_it_is(name):
     assert importlib.import_module(name).__doc__
 
 
-def test_the_readme_begins_with_two_commands_and_maps_every_lesson():
-    text = (ROOT / "README.md").read_text()
-    assert text.index("make lab") < text.index("make test") < 900
-    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
-        assert f"notebooks/{path.name}" in text
-    for words in ("TORCH_INDEX", "CC BY-SA 3.0", "environment.yml", "patent"):
-        assert words in text
-
-
 def test_the_project_names_no_machine():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:

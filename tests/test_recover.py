@@ -149,7 +149,7 @@ def test_a_model_without_any_evidence_has_spent_everything(model, splits):
 
 def test_a_walk_within_a_budget_never_leaves_it(model, splits):
     scores, costs = ranked(model, splits)
-    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.1)
+    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.1, method="lrp")
     done = prune_within_budget(model, scores, costs, 0.3, budget)
     assert budget.spent(cut(model, done.plan))["holds"]
     closed = [row["closed"] for row in done.rows]

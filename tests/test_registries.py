@@ -32,7 +32,7 @@ MODULES = [
 ]
 REGISTRIES = {name: found for module in MODULES for name, found in vars(module).items() if isinstance(found, Registry)}
 #: What annotations call a row that is no class of its own.
-FUNCTIONS = ("Callable", "Schedule")
+FUNCTIONS = ("Callable", "_Schedule")
 
 
 def takers() -> set[str]:

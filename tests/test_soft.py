@@ -224,14 +224,14 @@ def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
         ({"data": torch.zeros(0, 1, 28, 28)}, ValueError, "data is empty"),
         ({"data": torch.rand(4, 3, 28, 28)}, ValueError, "do not run through the model"),
         ({"data": torch.rand(4, 1, 30, 30)}, ValueError, "do not run through the model"),
-        ({"rho": 70}, ValueError, r"rho must be in \(0, 1\), got 70; did you mean 0.7"),
-        ({"rho": 0}, ValueError, r"rho must be in \(0, 1\)"),
-        ({"rho": 0.999}, ValueError, r"cannot be reached.*the nearest reachable is 0\.9\d"),
+        ({"target_sparsity": 70}, ValueError, r"target_sparsity must be in \(0, 1\), got 70; did you mean 0.7"),
+        ({"target_sparsity": 0}, ValueError, r"target_sparsity must be in \(0, 1\)"),
+        ({"target_sparsity": 0.999}, ValueError, r"cannot be reached.*the nearest reachable is 0\.9\d"),
         ({"epsilon": 0}, ValueError, "epsilon must be positive"),
     ],
 )
 def test_bad_problems_are_refused(problem, change, error, message):
-    arguments = {"data": problem.data.inputs, "rho": 0.5, "epsilon": 0.01} | change
+    arguments = {"data": problem.data.inputs, "target_sparsity": 0.5, "epsilon": 0.01} | change
     with pytest.raises(error, match=message):
         soft.SoftProblem(problem.model, problem.scores, **arguments)
 

@@ -1,13 +1,22 @@
-"""Stored sweeps: tables that are refused when the code or a checkpoint is another; and what the soft table holds."""
+"""Stored tables: refused when the code or a checkpoint is another, unless their probe gives what it gave."""
 
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
+import torch
 
-from tests.benchmarks import soft, soft_sweep
+import experiments
+from experiments import __main__ as command
+from experiments import distillation
+from experiments import soft as soft_table
+from experiments.setting import Setting
+from experiments.table import TIMES, Table
+from tests.benchmarks import soft
 from tests.benchmarks.report import Figure, table
+from xaiprune.deploy import UnavailableError
 from xaiprune.experiments import tables
 from xaiprune.experiments.provenance import code_digest
 
@@ -56,10 +65,12 @@ def test_a_table_of_other_code_or_checkpoints_is_refused(made, own, monkeypatch)
         tables.read("mine")
 
 
-def test_a_table_of_an_earlier_form_says_how_to_renew_it(made, own):
+@pytest.mark.parametrize("earlier", [{}, {"probe": {"tolerance": 0.001, "rows": []}}])
+def test_a_table_without_a_probe_says_how_to_renew_it(made, own, earlier):
     path = own / "tables" / "mine.json"
     content = json.loads(path.read_text())
     del content["made"]["probe"]
+    content["made"] |= earlier
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="earlier form, without a probe: renew it with `make it`"):
         tables.read("mine")
@@ -103,6 +114,18 @@ def test_a_table_without_a_probe_is_not_written(own):
         tables.write("mine", [], command="", code=["latency"], checkpoints=[], seconds=0, probe=[])
     with pytest.raises(ValueError, match="no module of xaiprune goes by 'nothing'"):
         tables.write("mine", [], command="", code=["nothing"], checkpoints=[], seconds=0, probe=PROBE)
+
+
+def test_a_probe_is_replaced_only_by_the_code_that_made_the_table(made, monkeypatch):
+    tables.store_probe("mine", [{"c": 2.0}], tolerance=0.1)
+    assert tables.made("mine")["probe"] == {"tolerance": 0.1, "rows": [{"c": 2.0}]}
+    assert tables.read("mine") == made
+    assert tables.differences("mine", [{"c": 2.1}]) == []
+    with pytest.raises(ValueError, match="probe is empty"):
+        tables.store_probe("mine", [])
+    other_code(monkeypatch)
+    with pytest.raises(ValueError, match="made by other code"):
+        tables.store_probe("mine", PROBE)
 
 
 SOURCE = '''"""Doc."""
@@ -196,6 +219,73 @@ def test_every_stored_table_can_be_read(name):
     assert tables.read(name)
 
 
+def test_every_stored_table_is_made_by_an_experiment_that_says_the_same_of_it():
+    assert sorted(experiments.tables()) == tables.names()
+    for name, one in experiments.tables().items():
+        made = tables.made(name)
+        assert made["command"] == one.command
+        assert made["code"] == sorted(one.code)
+        assert sorted(made["checkpoints"]) == sorted(one.checkpoints)
+        assert made["probe"]["tolerance"] == one.tolerance
+
+
+@pytest.mark.parametrize("name", tables.names())
+def test_the_probe_of_every_stored_table_gives_what_it_gave(name):
+    threads = torch.get_num_threads()
+    try:
+        probe = experiments.tables()[name].probe()
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    assert tables.differences(name, probe) == []
+    assert torch.get_num_threads() == threads
+    assert not any(TIMES & set(row) for row in probe)
+
+
+def test_the_command_line_shows_where_a_probe_differs_and_refuses_to_carry_rows_over_it(monkeypatch, capsys):
+    name = "distillation_widths"
+    assert command.main(["probe", name]) == 0
+    monkeypatch.setitem(distillation.QUICKLY, "lr", 3.1e-3)
+    assert command.main(["probe", name]) == 1
+    assert "row 0 of its probe, 'labels': stored" in capsys.readouterr().out
+    other_code(monkeypatch)
+    assert command.main(["carry", name, "Another rate of learning."]) == 1
+    assert "does not hold any more: row 0 of its probe" in capsys.readouterr().err
+    assert command.main(["probe", name, "--store"]) == 1
+    assert "was made by other code" in capsys.readouterr().err
+    assert command.main(["probe", "widths"]) == 1
+    assert "NAME must be one of" in capsys.readouterr().err
+
+
+def test_the_command_line_lists_every_table_and_whether_it_is_up_to_date(monkeypatch, capsys):
+    assert command.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(experiments.tables())
+    assert all(line.endswith("up to date") for line in lines)
+
+
+def test_a_table_is_made_part_by_part_and_an_interrupted_run_goes_on(own, monkeypatch):
+    monkeypatch.setenv("XAIPRUNE_CACHE", str(own / "cache"))
+    monkeypatch.setattr(sys.modules[__name__], "FAILS", True)
+    table = Table("mine", part, [(1,), (2,)], code=("latency",), tried=[(1,)], at=Setting(count=3))
+    with pytest.raises(RuntimeError, match="interrupted"):
+        table.make()
+    monkeypatch.setattr(sys.modules[__name__], "FAILS", False)
+    table.make()
+    assert tables.read("mine") == [{"part": 1, "count": 9}, {"part": 2, "count": 9}]
+    assert MEASURED == [1, 2, 1]  # the first part once, and once for the probe
+    assert tables.made("mine")["probe"]["rows"] == [{"part": 1, "count": 3}]
+
+
+FAILS, MEASURED = False, []
+
+
+def part(number, at):
+    if number == 2 and FAILS:
+        raise RuntimeError("interrupted")
+    MEASURED.append(number)
+    return [{"part": number, "count": at.few(9)}]
+
+
 def test_rows_are_picked_and_compared():
     rows = [
         {"method": m, "seed": s, "v": v}
@@ -206,17 +296,17 @@ def test_rows_are_picked_and_compared():
 
 
 def test_the_soft_table_is_up_to_date_and_complete():
-    rows = soft_sweep.stored()
-    for seed in soft_sweep.SEEDS:
-        for rho in soft_sweep.CURVE:
+    rows = tables.read("soft")
+    for seed in soft_table.SEEDS:
+        for rho in soft_table.CURVE:
             methods = {row["method"] for row in tables.where(rows, seed=seed, rho=rho)}
             assert {"descend", "relax", "uniform", "global fisher", "random 19"} <= methods
-            assert ("grid" in methods) == (rho in soft_sweep.RHOS)
+            assert ("grid" in methods) == (rho in soft_table.RHOS)
     assert all(abs(row["sparsity"] - row["rho"]) <= 0.01 for row in rows)
 
 
 def test_the_figures_asked_for_hold_in_the_stored_table():
-    figures = soft.search_figures(soft_sweep.stored())
+    figures = soft.search_figures(tables.read("soft"))
     assert len(figures) >= 10
     assert all(figure.holds for figure in figures), table(figures)
 

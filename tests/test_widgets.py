@@ -332,7 +332,8 @@ def test_gamma_takes_evidence_against_away(lenet):
 
 
 def test_the_heatmap_explorer_follows_its_controls(lenet):
-    explorer = HeatmapExplorer(*lenet, {"one": (0, "lrp", "gamma", 0.25), "two": (3, "saliency", "gamma", 0.25)})
+    stops = {"one": (0, "lrp", "gamma", 0.25), "two": (3, "saliency", "gamma", 0.25)}
+    explorer = HeatmapExplorer(*lenet, stops, methods=("lrp", *METHODS))
     png, text = explorer.png.value, explorer.readout.value
     image, method, rule, parameter = explorer.controls.values()
     parameter.value = 0.75
@@ -351,7 +352,7 @@ def test_the_heatmap_explorer_follows_its_controls(lenet):
 
 
 def test_the_heatmap_explorer_refuses_what_is_not_there(lenet):
-    explorer = HeatmapExplorer(*lenet)
+    explorer = HeatmapExplorer(*lenet, methods=("lrp", *METHODS))
     for setting, message in (
         ((6,), "image must be a whole number from 0 to 5, .*, got 6"),
         ((0, "gradcam"), "method must be one of lrp"),
@@ -400,7 +401,7 @@ def structure_explorer():
     clothes = data.fashion_mnist("validation", 40)
     stops = ((0, "taylor", "uniform"), (50, "taylor", "global"))
     model = zoo.load("mobilenet-fashion-mnist")
-    return StructureExplorer(model, clothes, clothes, criteria=("taylor", "l1"), stops=stops)
+    return StructureExplorer(model, clothes, clothes, criteria=("taylor", "l1"), method="lrp", stops=stops)
 
 
 def test_a_higher_ratio_costs_less_by_every_criterion_and_scope(structure_explorer):
@@ -916,7 +917,9 @@ def test_each_calibrator_and_method_of_the_registries_is_offered(lenet, calibrat
     assert set(calibration_explorer.controls["calibrator"].options) >= set(CALIBRATORS)
     views = [calibration_explorer.set("features.2.conv.2", bits=4, calibrator=name) for name in CALIBRATORS]
     assert len({view.grid.range for view in views}) > 2
-    explorer = HeatmapExplorer(*lenet)
+    free = HeatmapExplorer(*lenet).controls["method"].options
+    assert set(METHODS) - set(free) == {name for name, method in METHODS.items() if "lrp" in name}
+    explorer = HeatmapExplorer(*lenet, methods=METHODS)
     assert set(explorer.controls["method"].options) == set(METHODS)
     for name in METHODS:
         explorer.controls["method"].value = name

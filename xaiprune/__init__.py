@@ -4,6 +4,9 @@ The five words of pruning, and the few other names that a lesson needs, are here
 ``xp.score``, ``xp.plan``, ``xp.masked``, ``xp.cut``; ``xp.scorecards`` and ``xp.compare``; ``xp.claim`` and
 ``xp.setup``. Everything else is in the rooms, such as ``xp.prune`` and ``xp.measure``. All of them load when they are
 first used.
+
+The examples in the docstrings begin where a lesson does: ``import torch``, ``import numpy as np``,
+``from torch import nn``, ``import xaiprune as xp``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Make the pictures of the documentation: ``python docs/images/make.py``, or ``... rooms`` for one of them."""
+"""Make the pictures of the documentation: ``python -m docs.images.make``, or ``... rooms`` for one of them."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import io
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
 import xaiprune as xp
+from tests import house
 from xaiprune.widgets import StructureExplorer
 from xaiprune.widgets.canvas import strip
 
@@ -53,42 +52,22 @@ SUBJECTS = {
 BOX, HEIGHT, GAP = (2.3, 0.74), 1.16, 0.4
 
 
-def imports() -> dict[str, list[str]]:
-    """The rooms that each room imports, as its files say it.
-
-    Returns
-    -------
-    dict of str to list of str
-        In the order of ``xaiprune.ROOMS``.
-    """
-    package, found = Path(xp.__file__).parent, {room: set() for room in xp.ROOMS}
-    for path in package.rglob("*.py"):
-        parts = path.relative_to(package).with_suffix("").parts
-        if parts[0] not in found:
-            continue
-        here = ".".join(["xaiprune", *parts[:-1]])
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                base = importlib.util.resolve_name("." * node.level + (node.module or ""), here)
-                names = [base] if base != "xaiprune" else [f"xaiprune.{alias.name}" for alias in node.names]
-                found[parts[0]] |= {name.split(".")[1] for name in names}
-    return {room: [other for other in xp.ROOMS if other in used - {room}] for room, used in found.items()}
-
-
-def words(used: dict[str, list[str]]) -> str:
+def words(used: dict[str, set[str]]) -> str:
     """What the picture of the rooms says, as plain text: a line for each layer and each room.
 
     Parameters
     ----------
     used : dict of str to list of str
-        From :func:`imports`.
+        Each room to those that it imports.
 
     Returns
     -------
     str
     """
     layers = [f"{' '.join(name.split())}: {', '.join(rooms)}" for name, rooms in LAYERS.items()]
-    return "\n".join([*layers, *(f"{room} imports {', '.join(others) or 'none'}" for room, others in used.items())])
+    return "\n".join(
+        [*layers, *(f"{room} imports {', '.join(sorted(others)) or 'none'}" for room, others in used.items())]
+    )
 
 
 def draw_rooms() -> Path:
@@ -98,7 +77,7 @@ def draw_rooms() -> Path:
     -------
     Path
     """
-    used, places = imports(), {}
+    used, places = house.plan(), {}
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rooms", "font.family": "sans-serif"}):
         figure = plt.figure(figsize=(10.2, 7.2), layout="none")
         axes = figure.add_axes((0, 0, 1, 1))
@@ -117,7 +96,7 @@ def draw_rooms() -> Path:
                 axes.text(middle, y + 0.14, room, ha="center", va="center", fontsize=12.5, weight="bold")
                 axes.text(middle, y - 0.2, SUBJECTS[room], ha="center", va="center", fontsize=9)
             for room in rooms:
-                for other in set(used[room]) & set(rooms):
+                for other in used[room] & set(rooms):
                     left = places[other] < places[room]
                     start, end = places[room] + BOX[0] * (not left), places[other] + BOX[0] * left
                     arrow = {"arrowstyle": "-|>", "color": "#D55E00", "lw": 2, "shrinkA": 0, "shrinkB": 0}

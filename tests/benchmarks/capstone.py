@@ -1,8 +1,7 @@
 """All together: dynamic networks, orders, a whole recipe, a sweep on Dask, and the minutes of the course.
 
-``python -m tests.benchmarks.capstone`` times what runs and reads the rest from ``data/tables``; ``--full`` makes the
-tables ``dynamic``, ``orders`` and ``recipe`` again, in about three hours on two cores; ``--quick`` leaves out Dask and
-the lessons.
+``python -m tests.benchmarks.capstone`` times what runs and reads the rest from the tables ``dynamic``, ``orders``
+and ``recipe``; ``--quick`` leaves out Dask and the lessons.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ import time
 
 import torch
 
-from tests.benchmarks import capstone_sweep as recipes
-from tests.benchmarks import dynamic_sweep as routes
-from tests.benchmarks import stored
+from experiments import capstone as recipes
+from experiments import dynamic as routes
 from tests.benchmarks.report import Figure, main
 from xaiprune import dynamic, measure, pipeline, prune, zoo
 from xaiprune.core import files
@@ -34,9 +32,6 @@ LONG = 60
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        for module in (routes, recipes):
-            stored.make_all(module)
     figures = dynamic_figures() + speed_figures(60 if arguments.quick else 400)
     print_orders()
     figures += recipe_figures(20 if arguments.quick else 100)

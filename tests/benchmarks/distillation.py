@@ -1,7 +1,7 @@
 """Distillation: the numbers that began the field, temperatures, students of MobileNet, and what a cached teacher costs.
 
-``python -m tests.benchmarks.distillation`` times what runs and reads the rest from ``data/tables/distillation_*.json``;
-``--full`` makes these again, in hours on two cores; ``--quick`` times with fewer repeats.
+``python -m tests.benchmarks.distillation`` times what runs and reads the rest from the tables ``distillation_*``;
+``--quick`` times with fewer repeats.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ import time
 
 import torch
 
-from tests.benchmarks import distillation_elsewhere as elsewhere
-from tests.benchmarks import distillation_students as students
-from tests.benchmarks import distillation_sweep as sweep
-from tests.benchmarks import stored
+from experiments import distillation as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import distill, zoo
 from xaiprune.data import MNIST_CLASSES, mnist
@@ -30,9 +27,6 @@ PUBLISHED = {"teacher": 67, "labels": 146, "soft targets": 74}
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        for module in (sweep, students, elsewhere):
-            stored.make_all(module)
     quick = arguments.quick
     figures = digit_figures() + omitted_figures() + factor_figures()
     print_temperatures()

@@ -1,8 +1,7 @@
 """Explanations: completeness, conservation, agreement with zennit and its speed, the toy experiment, the wrong reason.
 
-``python -m tests.benchmarks.explanations`` measures all but the toy experiment live, and reads that from
-``data/tables/toy.json``, one net of which it measures again; ``--full`` measures it too and writes the table: under ten
-minutes on two cores.
+``python -m tests.benchmarks.explanations`` measures all but the toy experiment live, and reads that from the
+table ``toy``, one net of which it measures again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tests.benchmarks import toy_sweep as sweep
+from experiments import toy as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import data, explain, zoo
 from xaiprune.data import Split
@@ -42,10 +41,9 @@ COMPOSITE = "epsilon-plus"
 def measure(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     warnings.simplefilter("ignore")
-    rows = sweep.run_all() if arguments.full else sweep.stored()
+    rows = tables.read("toy")
     print(toy_table(rows), end="\n\n")
-    if not arguments.full:
-        check_against_live(rows, draws=5 if arguments.quick else sweep.DRAWS)
+    check_against_live(rows, draws=5 if arguments.quick else sweep.DRAWS)
     figures = completeness_figures(200 if arguments.quick else 1000) + conservation_figures()
     figures += zennit_figures(runs=3 if arguments.quick else 6) + toy_figures(rows) + wrong_reason_figures()
     figures += explorer_figures(moves=20 if arguments.quick else 120)
@@ -174,7 +172,7 @@ def check_against_live(rows: list[dict], draws: int) -> None:
     """Measure LRP and Taylor of one net again and print them beside the table."""
     criteria = {name: yeom.YEOM[name] for name in ("lrp", "taylor")}
     print(f"moons, net 0, {draws} draws of 10 per class: measured now, and in the table")
-    for row in sweep.rows_of("moons", 0, (sweep.PER_CLASS,), draws, criteria):
+    for row in sweep.rows_of("moons", 0, sweep.PER_CLASS, draws, criteria):
         [stored] = tables.where(rows, data="moons", net=0, criterion=row["criterion"], per_class=sweep.PER_CLASS)
         means = (statistics.fmean(values[:draws]) for values in (row["values"], stored["values"]))
         print(f"  {row['criterion']:<8}" + "".join(f"{value:8.2f} %" for value in means))
@@ -246,7 +244,7 @@ def explorer_figures(moves: int) -> list[Figure]:
     """What follows the sliders: 95th percentiles."""
     model, split = zoo.load("lenet-5"), data.mnist("validation", 20)
     draw = np.random.default_rng(0)
-    heat, noise = HeatmapExplorer(model, split), NoiseExplorer(model, split)
+    heat, noise = HeatmapExplorer(model, split, methods=("lrp", *explain.METHODS)), NoiseExplorer(model, split)
     rules, methods = (
         ("epsilon", "gamma", "alpha-beta", "z-plus"),
         ("lrp", "lrp", "lrp", "integrated gradients", "saliency"),

@@ -1,8 +1,7 @@
 """Structured pruning of MobileNet: accuracy, latency, drift, and torch-pruning beside us.
 
-``python -m tests.benchmarks.mobilenet`` measures the shipped models live and reads the tuned runs from
-``data/tables/mobilenet_*.json``; ``--full`` makes the models and the tables again, in about three hours on two cores;
-``--quick`` looks at fewer architectures and runtimes.
+``python -m tests.benchmarks.mobilenet`` measures the shipped models live and reads the tuned runs from the
+tables ``mobilenet_*``; ``--quick`` looks at fewer architectures and runtimes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import torch_pruning as tp
 import torchvision
 from torch import nn
 
-from tests.benchmarks import mobilenet_sweep as sweep
+from experiments import mobilenet as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import deploy, explain, zoo
 from xaiprune.data import Split, fashion_mnist
@@ -39,8 +38,6 @@ OPTIONS = {"googlenet": {"aux_logits": False, "init_weights": True}}
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        sweep.run_all()
     figures = checkpoint_figures() + pruned_figures(arguments.quick) + peer_figures() + budget_figures()
     print_criteria()
     figures += architecture_figures(ARCHITECTURES[:3] if arguments.quick else ARCHITECTURES)

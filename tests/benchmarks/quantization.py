@@ -1,7 +1,7 @@
 """Quantization of MobileNet: collapse and repair, rounding, bits, integer kernels, and what calibration costs.
 
-``python -m tests.benchmarks.quantization`` times what runs and reads the rest from ``data/tables/quantization_*.json``;
-``--full`` makes these again, in about an hour on two cores; ``--quick`` times with fewer repeats.
+``python -m tests.benchmarks.quantization`` times what runs and reads the rest from the tables ``quantization_*``;
+``--quick`` times with fewer repeats.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx
 import torch
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from tests.benchmarks import quantization_sweep as sweep
+from experiments import quantization as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from tests.test_quantize import KINDS, by_onnxruntime
 from xaiprune import deploy, quantize, zoo
@@ -35,8 +35,6 @@ MODEL = sweep.MODEL
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        sweep.run_all()
     quick = arguments.quick
     figures = repair_figures() + exact_figures() + agreement_figures() + bits_figures()
     print_tables()

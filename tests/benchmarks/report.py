@@ -44,7 +44,6 @@ def main(measure: Callable[[argparse.Namespace], list[Figure]], description: str
     """Run a benchmark from the command line; exit status 1 when an asked figure falls short."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="less data, under a minute, for a look")
-    parser.add_argument("--full", action="store_true", help="measure everything and write the table")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     torch.set_num_threads(2)

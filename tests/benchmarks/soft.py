@@ -1,8 +1,7 @@
 """Soft coefficients: the searches against the grid and the baselines, and the speed of the tools around them.
 
-``python -m tests.benchmarks.soft`` measures one training seed live and reads the others from ``data/tables/soft.json``;
-``--full`` measures all of them and writes that table: about 45 minutes on two cores, less where an earlier run left
-its grids in the cache.
+``python -m tests.benchmarks.soft`` measures one training seed live and reads the others from the table ``soft``;
+``--quick`` measures one sparsity with a coarse grid.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ import torch
 import torch_pruning as tp
 import torchvision
 
-from tests.benchmarks import soft_sweep
+from experiments import soft as soft_sweep
+from experiments.setting import Setting
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import data, zoo
 from xaiprune.experiments import tables
@@ -34,12 +34,10 @@ TORCHVISION = ("resnet18", "vgg11_bn", "densenet121", "mobilenet_v3_small", "eff
 
 def measure(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
-    if arguments.full:
-        rows = soft_sweep.run_all()
-    elif arguments.quick:
+    if arguments.quick:
         rows = quick_rows()
     else:
-        rows = soft_sweep.stored()
+        rows = tables.read("soft")
         check_against_live(rows)
     print(searches(rows), end="\n\n")
     figures = search_figures(rows)
@@ -51,13 +49,13 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
 def quick_rows() -> list[dict]:
     """One seed, one sparsity, a grid of four levels, 64 images."""
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
-        return soft_sweep.measure(0, 0.7, 4, None, images=64)
+        return soft_sweep.measure(0, 0.7, at=Setting(images=64, count=4))
 
 
 def check_against_live(rows: list[dict]) -> None:
     """Measure seed 0 at the largest sparsity again, its whole grid included, and print it beside the table."""
     with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
-        live = soft_sweep.measure(0, 0.85, soft_sweep.LEVELS, None, fresh=True)
+        live = soft_sweep.measure(0, 0.85, fresh=True)
     print("seed 0, rho 0.85: measured now, and in the table")
     for row in live:
         [stored] = tables.where(rows, seed=0, rho=0.85, method=row["method"])

@@ -1,8 +1,7 @@
 """Relevance-guided pruning of a Vision Transformer: books, faithfulness, rankings, cuts, fairness, and their times.
 
-``python -m tests.benchmarks.vit`` measures the shipped models live and reads the tuned runs and the rankings from
-``data/tables/vit_*.json``; ``--full`` makes these again, in about half an hour on two cores; ``--quick`` looks at
-fewer images and runtimes.
+``python -m tests.benchmarks.vit`` measures the shipped models live and reads the tuned runs and the rankings from the
+tables ``vit_*``; ``--quick`` looks at fewer images and runtimes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torchvision
 from torch import nn
 
 import xaiprune as xp
-from tests.benchmarks import vit_sweep as sweep
+from experiments import vit as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import deploy, explain, measure, zoo
 from xaiprune.data import Split, fashion_mnist
@@ -45,8 +44,6 @@ RIVALS = ("rollout", "gradient x input", "random")
 def measured(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
     torch.manual_seed(0)
-    if arguments.full:
-        sweep.run_all()
     few = arguments.quick
     figures = checkpoint_figures() + ledger_figures(50 if few else 500) + faithful_figures(50 if few else 300)
     print_rankings()

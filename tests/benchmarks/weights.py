@@ -1,9 +1,7 @@
 """Weights and curvature: pruning with and without tuning, estimates against exact values, and the speed of the tools.
 
 ``python -m tests.benchmarks.weights`` measures one training seed in one shot and the estimates live, and reads the rest
-from xaiprune.prune.scoring import obd_obs
-from ``data/tables/one_shot.json`` and ``tuned.json``; ``--full`` measures all of it and writes them: about 13 minutes
-on two cores.
+from the tables ``one_shot`` and ``tuned``; ``--quick`` measures two methods and fewer loops.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.benchmarks import weights_sweep as sweep
+from experiments import weights as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import curvature, data, prune, zoo
 from xaiprune.data import Split
@@ -41,9 +39,8 @@ from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
 
 def measure(arguments: argparse.Namespace) -> list[Figure]:
     """All figures, at the depth that the command line asks for."""
-    rows = sweep.run_all() if arguments.full else sweep.stored()
-    if not arguments.full:
-        check_against_live(rows, ("l1", "fisher") if arguments.quick else None)
+    rows = [row for name in ("one_shot", "tuned") for row in tables.read(name)]
+    check_against_live(rows, ("l1", "fisher") if arguments.quick else None)
     print(one_shot_table(rows), end="\n\n")
     print(ledger(), end="\n\n")
     figures = zoo_figures() + pruning_figures(rows) + estimate_figures()

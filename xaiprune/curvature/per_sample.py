@@ -135,8 +135,9 @@ def per_sample_gradients(
     --------
     >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> model = nn.Linear(2, 1, bias=False).eval()
-    >>> mean = lambda model, x, y: model(x).mean()
-    >>> found = xp.curvature.per_sample_gradients(model, inputs, torch.zeros(2), mean, ["weight"])
+    >>> def loss(model, inputs, targets):
+    ...     return model(inputs).mean()
+    >>> found = xp.curvature.per_sample_gradients(model, inputs, torch.zeros(2), loss, ["weight"])
     >>> found["weight"].tolist()
     [[[1.0, 0.0]], [[0.0, 2.0]]]
     """

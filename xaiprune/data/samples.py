@@ -36,6 +36,12 @@ def toy(name: str, points: int = 2000, seed: int = 0) -> Split:
     ------
     ValueError
         For an unknown name or an odd number of points.
+
+    Examples
+    --------
+    >>> points, labels = xp.data.samples.toy("moons", points=10)
+    >>> points.shape, labels.bincount().tolist()
+    (torch.Size([10, 2]), [5, 5])
     """
     from sklearn import datasets
 
@@ -60,10 +66,22 @@ def balanced(split: Split, per_class: int, seed: int = 0) -> Split:
     per_class : int
     seed : int
 
+    Returns
+    -------
+    Split
+        ``per_class`` images of every class that occurs.
+
     Raises
     ------
     ValueError
         If a class has fewer images than that.
+
+    Examples
+    --------
+    >>> split = xp.data.Split(torch.arange(5.0), torch.tensor([0, 0, 0, 1, 1]))
+    >>> images, labels = xp.data.samples.balanced(split, per_class=2)
+    >>> labels.tolist()
+    [0, 0, 1, 1]
     """
     counts = torch.bincount(split.targets)
     fewest = int(counts[counts > 0].min())
@@ -93,6 +111,12 @@ def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20,
     ------
     ValueError
         For a font that matplotlib does not bring.
+
+    Examples
+    --------
+    >>> images, labels = xp.data.samples.printed_digits(("DejaVuSans",), sizes=(20,))
+    >>> images.shape, labels.tolist()
+    (torch.Size([10, 1, 28, 28]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont

@@ -70,6 +70,12 @@ def mnist(split: str, limit: int | None = None) -> Split:
         For an unknown split, a limit outside 1..N, or a file that is damaged (the file is named).
     FileNotFoundError
         Where a file is missing from a checkout's ``data/``.
+
+    Examples
+    --------
+    >>> images, labels = xp.data.mnist("test", 3)
+    >>> images.shape, labels.tolist()
+    (torch.Size([3, 1, 28, 28]), [7, 2, 1])
     """
     return _load("MNIST", split, limit)
 
@@ -79,6 +85,21 @@ def mnist_whole(split: str, limit: int | None = None) -> Split:
 
     For a last fit, when nothing is left to choose: the validation and calibration images are among them, so that what
     is measured there says nothing about new images.
+
+    Parameters
+    ----------
+    split : {"train", "validation", "calibration", "test"}
+    limit : int, optional
+        As for :func:`mnist`.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As for :func:`mnist`.
     """
     if split != "train":
         return mnist(split, limit)
@@ -88,10 +109,29 @@ def mnist_whole(split: str, limit: int | None = None) -> Split:
 
 
 def fashion_mnist(split: str, limit: int | None = None) -> Split:
-    """Pictures of clothes, 28 x 28, ten classes (Zalando; MIT).
+    """Pictures of clothes, 28 x 28, ten classes (Zalando; MIT). Their names are ``FASHION_MNIST_CLASSES``.
 
-    Parameters, return value and errors are those of :func:`mnist`; the class names are in
-    ``FASHION_MNIST_CLASSES``.
+    Parameters
+    ----------
+    split : {"train", "validation", "calibration", "test"}
+    limit : int, optional
+        As for :func:`mnist`.
+
+    Returns
+    -------
+    Split
+        Of the shapes of :func:`mnist`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As for :func:`mnist`.
+
+    Examples
+    --------
+    >>> images, labels = xp.data.fashion_mnist("validation", 3)
+    >>> images.shape, [xp.data.FASHION_MNIST_CLASSES[label] for label in labels]
+    (torch.Size([3, 1, 28, 28]), ['Trouser', 'Coat', 'Sneaker'])
     """
     return _load("FashionMNIST", split, limit)
 
@@ -107,6 +147,11 @@ def check_images(images, name: str = "images", shape: tuple[int, ...] | None = N
         The argument's name, for the message.
     shape : tuple of int, optional
         Expected ``(C, H, W)``.
+
+    Returns
+    -------
+    torch.Tensor
+        The images themselves.
 
     Raises
     ------

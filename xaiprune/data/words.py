@@ -45,6 +45,12 @@ def words(split: str, limit: int | None = None) -> Split:
     ------
     ValueError
         For an unknown split, a limit outside 1..N, or a file that is damaged.
+
+    Examples
+    --------
+    >>> images, labels = xp.data.words.words("test", 3)
+    >>> xp.data.words.spelled(images), [xp.data.LANGUAGES[label] for label in labels]
+    (['uitnodiging', 'agregó', 'constitué'], ['Dutch', 'Spanish', 'French'])
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
@@ -57,10 +63,26 @@ def words(split: str, limit: int | None = None) -> Split:
 def pictures(some: list[str]) -> torch.Tensor:
     """Words as pictures, shape (N, 1, 12, letters).
 
+    Parameters
+    ----------
+    some : list of str
+        Words of 1 to 12 letters.
+
+    Returns
+    -------
+    torch.Tensor
+        float32, a 1 for each letter of each word.
+
     Raises
     ------
     ValueError
         If a word is empty, too long, or has another letter (it is named).
+
+    Examples
+    --------
+    >>> images = xp.data.words.pictures(["the", "une"])
+    >>> images.shape, images.sum((1, 2, 3)).tolist()
+    (torch.Size([2, 1, 12, 51]), [3.0, 3.0])
     """
     images = torch.zeros(len(some), 1, PLACES, len(LETTERS))
     for place, word in enumerate(some):

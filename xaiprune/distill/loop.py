@@ -79,6 +79,13 @@ def transfer(
     ------
     ValueError
         If the teacher is in training mode or requires gradients, or several copies are asked for without ``augment``.
+
+    Examples
+    --------
+    >>> teacher = xp.distill.freeze(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
+    >>> split = xp.data.mnist("train", 5)
+    >>> xp.distill.transfer(teacher, split, copies=2, augment=xp.training.random_shift).logits.shape
+    torch.Size([2, 5, 10])
     """
     _check_teacher(teacher)
     if whole(copies, "copies") > 1 and augment is None:
@@ -148,6 +155,14 @@ def distill(
     ValueError, TypeError
         As :func:`distillation_loss` and ``training.fit``; if labels are needed and missing, a transfer set lacks
         evidence or is augmented once more, or the student's features cannot be compared.
+
+    Examples
+    --------
+    >>> points = xp.data.Split(torch.eye(4).repeat(8, 1), torch.arange(4).repeat(8))
+    >>> teacher, student = xp.distill.freeze(nn.Linear(4, 4)), nn.Linear(4, 4).eval()
+    >>> rows = xp.distill.distill(teacher, student, points, points, epochs=2, batch_size=8, progress=False)
+    >>> [row["epoch"] for row in rows], sum(row["best"] for row in rows)
+    ([-1, 0, 1], 1)
     """
     options = TrainOptions.of(options, changes)
     objective = Objective(teacher, loss, temperature, alpha, layers)

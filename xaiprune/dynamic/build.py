@@ -54,11 +54,19 @@ def fit_branch(
     Returns
     -------
     Branch
+        In evaluation mode.
 
     Raises
     ------
     ValueError, TypeError
         If the trunk gives no maps, or as ``training.fit``.
+
+    Examples
+    --------
+    >>> trunk, split = nn.Conv2d(1, 4, 3, stride=2).eval(), xp.data.mnist("train", 128)
+    >>> branch = xp.dynamic.fit_branch(trunk, split, classes=10, epochs=1, progress=False)
+    >>> branch(trunk(torch.zeros(2, 1, 28, 28))).shape
+    torch.Size([2, 10])
     """
     options = TrainOptions.of(options, changes, epochs=10, lr=3e-3)
     train, collate = as_split(train, collate=options.collate, name="train"), options.collate
@@ -99,6 +107,19 @@ def class_sets(logits: torch.Tensor, count: int, *, surest: float = 1.0) -> list
     -------
     list of tuple of int
         Every class in one of them.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is not from 1 to the number of classes.
+
+    Examples
+    --------
+    Two images that the branch cannot tell apart between classes 0 and 2, and 1 and 3:
+
+    >>> logits = torch.tensor([[3.0, 0.0, 3.0, 0.0], [0.0, 3.0, 0.0, 3.0]])
+    >>> xp.dynamic.class_sets(logits, 2)
+    [(0, 2), (1, 3)]
     """
     from sklearn.cluster import AgglomerativeClustering
 
@@ -153,6 +174,15 @@ def class_scores(
     ------
     ValueError
         If a class has no image (it is named).
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)).eval()
+    >>> _ = nn.init.eye_(model[0].weight)  # each unit reads one input
+    >>> units, data = xp.find_units(model, torch.zeros(1, 2)), xp.data.Split(torch.eye(2), torch.arange(2))
+    >>> by_class = xp.dynamic.class_scores(model, units, data, classes=2, criterion="activation")
+    >>> [scores["0"].tolist() for scores in by_class]
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     found, data = [], as_split(data, on=model)
     for label in range(classes):
@@ -172,6 +202,19 @@ def set_scores(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
     by_class : sequence of Scores
         From :func:`class_scores`.
     some : sequence of int
+
+    Returns
+    -------
+    Scores
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)).eval()
+    >>> units = tuple(xp.find_units(model, torch.zeros(1, 2)))
+    >>> values = torch.tensor([[0.75, 0.25], [0.5, 0.5]])  # of two classes
+    >>> by_class = [xp.prune.Scores("mine", units, {"0": mine}) for mine in values]
+    >>> xp.dynamic.set_scores(by_class, (0, 1))["0"].tolist()
+    [0.75, 0.5]
     """
     mine = [by_class[label] for label in some]
     values = {name: torch.stack([one[name] for one in mine]).amax(0) for name in mine[0].values}
@@ -213,6 +256,16 @@ def cut_tails(
     ------
     ValueError
         If a group of the scores lies before the layer, or not that many operations can go.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> data, behind = xp.data.Split(torch.eye(2), torch.arange(2)), xp.dynamic.groups_behind(model, units, "1")
+    >>> by_class = [xp.score(model, behind, "l1") for _ in range(2)]
+    >>> tails = xp.dynamic.cut_tails(model, "1", [(0,), (1,)], by_class, data, cost_target=0.5)
+    >>> len(tails), tails[0].get_submodule("2").out_features
+    (2, 2)
     """
     data = as_split(data, on=model)
     groups, example = list(by_class[0].groups), data.inputs[:1]

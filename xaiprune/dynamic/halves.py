@@ -49,6 +49,13 @@ def split_at(model: nn.Module, layer: str) -> Halves:
     ------
     ValueError
         If the model is in training mode, has no such layer, or something beside the layer's output goes past it.
+
+    Examples
+    --------
+    >>> model, images = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval(), torch.rand(5, 4)
+    >>> trunk, tail = xp.dynamic.split_at(model, "1")
+    >>> trunk(images).shape, torch.equal(tail(trunk(images)), model(images))
+    (torch.Size([5, 3]), True)
     """
     evaluating(model)
     graph = traced(model, whole=layer)
@@ -86,6 +93,18 @@ def groups_behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> l
     units : sequence of UnitGroup
     layer : str
         As for :func:`split_at`.
+
+    Returns
+    -------
+    list of UnitGroup
+        In the order of ``units``.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 2))
+    >>> [group.name for group in units], [group.name for group in xp.dynamic.groups_behind(model, units, "1")]
+    (['0', '2'], ['2'])
     """
     names = {name for name, _ in split_at(model, layer).tail.named_modules()}
     return [group for group in units if names.issuperset(group.modules)]

@@ -26,6 +26,11 @@ class Branch(nn.Sequential):
     channels, classes : int
     width : int
         Channels of its convolutions.
+
+    Examples
+    --------
+    >>> xp.dynamic.Branch(channels=4, classes=10)(torch.zeros(2, 4, 14, 14)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(self, channels: int, classes: int, width: int = 32):
@@ -63,6 +68,13 @@ class Dynamic(nn.Module):
     ValueError
         If there is not one tail for each set, the sets do not hold every class once, or the threshold is out of its
         range.
+
+    Examples
+    --------
+    >>> model = xp.dynamic.Dynamic(nn.Identity(), nn.Identity(), [nn.Tanh()], [(0, 1)], threshold=0.9)
+    >>> images = torch.tensor([[5.0, 0.0], [0.5, 0.0]])  # of which the branch is 99 % and 62 % sure
+    >>> model.ways(images).tolist(), model.shares(images)
+    ([-1, 0], {'exit': 0.5, '(0, 1)': 0.5})
     """
 
     def __init__(
@@ -106,25 +118,79 @@ class Dynamic(nn.Module):
         self.first.threshold = _checked(threshold)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of all classes, shape ``(N, classes)``: those of the branch, or of a tail."""
+        """Answer each image by the branch, or by its tail.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape ``(N, ...)``.
+
+        Returns
+        -------
+        torch.Tensor
+            Logits of all classes, shape ``(N, classes)``.
+        """
         return _send_on(*self.first(images), self.tails)
 
     def ways(self, images: torch.Tensor) -> torch.Tensor:
-        """Which way each image goes: the number of its tail, or -1 where it leaves; shape ``(N,)``."""
+        """Which way each image goes: the number of its tail, or -1 where it leaves; shape ``(N,)``.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape ``(N, ...)``.
+
+        Returns
+        -------
+        torch.Tensor
+            int64.
+        """
         return torch.cat([self.first(batch)[2] for batch in images.split(500)]).detach()
 
     def route(self, logits: torch.Tensor) -> torch.Tensor:
-        """The same from what the branch says, logits of shape ``(N, classes)``."""
+        """The same from what the branch says, logits of shape ``(N, classes)``.
+
+        Parameters
+        ----------
+        logits : torch.Tensor
+            Of the branch.
+
+        Returns
+        -------
+        torch.Tensor
+            As :meth:`ways` gives it.
+        """
         return self.first.route(logits)
 
     def shares(self, images: torch.Tensor) -> dict[str, float]:
-        """Way to the share of images that go it: ``exit``, and the sets as text."""
+        """Way to the share of images that go it: ``exit``, and the sets as text.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape ``(N, ...)``.
+
+        Returns
+        -------
+        dict of str to float
+            In [0, 1], of sum 1.
+        """
         ways = self.ways(images)
         counts = {EXIT: (ways == -1)} | {str(some): ways == place for place, some in enumerate(self.sets)}
         return {name: rows.double().mean().item() for name, rows in counts.items()}
 
     def path(self, way: str) -> Route:
-        """What an image runs on one way, as a model of its own."""
+        """What an image runs on one way, as a model of its own.
+
+        Parameters
+        ----------
+        way : str
+            ``exit``, or one of the sets as text, as :meth:`shares` names them.
+
+        Returns
+        -------
+        Route
+        """
         return _path_of(way, self.first, self.tails, self.sets)
 
 
@@ -135,6 +201,14 @@ class First(nn.Module):
     ----------
     trunk, branch, sets, threshold
         As for :class:`Dynamic`.
+
+    Examples
+    --------
+    >>> model = xp.dynamic.Dynamic(nn.Identity(), nn.Identity(), [nn.Tanh()], [(0, 1)], threshold=0.9)
+    >>> images = torch.tensor([[5.0, 0.0], [0.5, 0.0]])  # of which the branch is 99 % and 62 % sure
+    >>> maps, logits, way = model.first(images)
+    >>> way.tolist()  # the first leaves, the second goes to tail 0
+    [-1, 0]
     """
 
     def __init__(self, trunk: nn.Module, branch: nn.Module, sets: Sequence[Sequence[int]], threshold: float):
@@ -146,13 +220,39 @@ class First(nn.Module):
         self.eval()
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Maps for the tails, logits of the branch ``(N, classes)``, and the way ``(N,)``: a tail's number, or -1."""
+        """Run the trunk and the branch, and choose the ways.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape ``(N, ...)``.
+
+        Returns
+        -------
+        maps : torch.Tensor
+            What the tails read.
+        logits : torch.Tensor
+            Of the branch, shape ``(N, classes)``.
+        way : torch.Tensor
+            Shape ``(N,)``: a tail's number, or -1 where the image leaves.
+        """
         features = self.trunk(images)
         logits = self.branch(features)
         return features, logits, self.route(logits)
 
     def route(self, logits: torch.Tensor) -> torch.Tensor:
-        """The way from what the branch says."""
+        """The way from what the branch says.
+
+        Parameters
+        ----------
+        logits : torch.Tensor
+            Shape ``(N, classes)``.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``(N,)``: a tail's number, or -1 where the image leaves.
+        """
         sure = logits.softmax(1)
         likeliest = (sure[:, None] * self.member).sum(2).argmax(1) if len(self.sets) > 1 else 0
         return torch.where(exits_early(sure.amax(1), self.threshold), -1, likeliest)
@@ -167,6 +267,13 @@ class Route(nn.Module):
         :class:`First`, or the same in another form.
     tail : nn.Module, optional
         Default none: the image leaves.
+
+    Examples
+    --------
+    >>> model = xp.dynamic.Dynamic(nn.Identity(), nn.Identity(), [nn.Tanh()], [(0, 1)], threshold=0.9)
+    >>> images = torch.tensor([[5.0, 0.0], [0.5, 0.0]])  # of which the branch is 99 % and 62 % sure
+    >>> torch.equal(model.path("exit")(images), images), torch.equal(model.path("(0, 1)")(images), images.tanh())
+    (True, True)
     """
 
     def __init__(self, first: nn.Module, tail: nn.Module | None):
@@ -175,7 +282,18 @@ class Route(nn.Module):
         self.eval()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits, shape ``(N, classes)``."""
+        """Answer every image this way.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape ``(N, ...)``.
+
+        Returns
+        -------
+        torch.Tensor
+            Logits, shape ``(N, classes)``.
+        """
         features, logits, _ = self.first(images)
         return logits if self.tail is None else self.tail(features)
 
@@ -235,6 +353,16 @@ def exits_early(sure: torch.Tensor, threshold: float) -> torch.Tensor:
     sure : torch.Tensor
         Largest probability of each image, shape ``(N,)``.
     threshold : float
+
+    Returns
+    -------
+    torch.Tensor
+        bool, shape ``(N,)``.
+
+    Examples
+    --------
+    >>> xp.dynamic.exits_early(torch.tensor([0.95, 0.8]), 0.9).tolist()
+    [True, False]
     """
     return sure >= (threshold if threshold < 1 else float("inf"))
 
@@ -246,6 +374,10 @@ def route_macs(model: Dynamic, images: torch.Tensor) -> dict[str, float]:
     ----------
     model : Dynamic
     images : torch.Tensor
+
+    Returns
+    -------
+    dict of str to float
     """
     shares = model.shares(images)
     return _over_images({way: float(macs(model.path(way), images[:1])) for way in shares}, shares)
@@ -281,6 +413,23 @@ def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:
     -------
     float
         In (0, 1]; 1 where every exit costs too much.
+
+    Raises
+    ------
+    ValueError
+        If ``lost`` is negative.
+
+    Examples
+    --------
+    The branch is right about the two images that it is surest of; the tail is right about all:
+
+    >>> tail = nn.Linear(2, 2)
+    >>> _ = tail.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    >>> _ = tail.bias.data.copy_(torch.tensor([-1.0, 0.0]))
+    >>> model = xp.dynamic.Dynamic(nn.Identity(), nn.Identity(), [tail], [(0, 1)], threshold=1.0)
+    >>> split = xp.data.Split(torch.tensor([[5.0, 0.0], [2.0, 0.0], [0.5, 0.0]]), torch.tensor([0, 0, 1]))
+    >>> round(xp.dynamic.choose_threshold(model, split, lost=0), 2)  # as sure as of the second image
+    0.88
     """
     split = as_split(split, name="split")
     if not lost >= 0:

@@ -29,6 +29,14 @@ class OnnxDynamic(Shipped):
     ----------
     content : bytes
         Of all files, one after another.
+
+    Examples
+    --------
+    >>> model = xp.dynamic.Dynamic(nn.Identity(), nn.Identity(), [nn.Tanh()], [(0, 1)], threshold=0.9)
+    >>> images = torch.tensor([[5.0, 0.0], [0.5, 0.0]])  # of which the branch is 99 % and 62 % sure
+    >>> shipped = xp.dynamic.OnnxDynamic(model, images)
+    >>> torch.allclose(shipped(images), model(images), atol=1e-6)
+    True
     """
 
     made_from: Dynamic
@@ -42,7 +50,17 @@ class OnnxDynamic(Shipped):
         self._parts = first, tails  # in a tuple, and so no parts of this module
 
     def path(self, way: str) -> Route:
-        """What an image runs on one way, as ``Dynamic.path`` gives it, from the same files."""
+        """What an image runs on one way, as ``Dynamic.path`` gives it, from the same files.
+
+        Parameters
+        ----------
+        way : str
+            ``exit``, or one of the sets as text.
+
+        Returns
+        -------
+        Route
+        """
         return _path_of(way, *self._parts, self.made_from.sets)
 
     def _answers(self, images: torch.Tensor) -> torch.Tensor:

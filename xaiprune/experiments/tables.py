@@ -63,14 +63,18 @@ def write(
     """
     import torch
 
-    if not probe:
-        raise ValueError("probe is empty: give the rows of a small setting, by which the table can be checked.")
+    _check_probe(probe)
     code = sorted(code)
     made = {"command": command, "code": code, "digest": code_digest(*code)}
     made["checkpoints"] = {file: sha256(data_dir() / "checkpoints" / file) for file in sorted(checkpoints)}
     made |= {"seconds": round(seconds), "torch": torch.__version__.partition("+")[0]}
     made["probe"] = {"tolerance": tolerance, "rows": rounded(probe)}
     return _write(name, made, rows)
+
+
+def _check_probe(probe: list[dict]) -> None:
+    if not probe:
+        raise ValueError("probe is empty: give the rows of a small setting, by which the table can be checked.")
 
 
 def _write(name: str, made: dict, rows: list[dict]) -> Path:
@@ -106,16 +110,43 @@ def read(name: str) -> list[dict]:
     ('moons', 'weight', 10)
     """
     content = _content(name)
-    made = content["made"]
+    if found := _outdated(name, content["made"]):
+        raise ValueError(found)
+    return content["rows"]
+
+
+def outdated(name: str) -> str:
+    """Why a stored table cannot be read, and what to do.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+        Empty if the code and the checkpoints are those that it was made from.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If it is of an earlier form.
+    """
+    return _outdated(name, made(name))
+
+
+def _outdated(name: str, made: dict) -> str:
     if code_digest(*made["code"]) != made["digest"]:
-        raise ValueError(
+        return (
             f"table {name} was made by other code. If its probe still gives the same, keep the rows with "
             f'`python -m experiments carry {name} "WHY"`; otherwise renew it with `{made["command"]}`.'
         )
     for file, digest in made["checkpoints"].items():
         if sha256(data_dir() / "checkpoints" / file) != digest:
-            raise ValueError(f"table {name} was made from another {file}; renew it with `{made['command']}`.")
-    return content["rows"]
+            return f"table {name} was made from another {file}; renew it with `{made['command']}`."
+    return ""
 
 
 def carry(name: str, why: str, probe: list[dict]) -> None:
@@ -146,6 +177,30 @@ def carry(name: str, why: str, probe: list[dict]) -> None:
         raise ValueError(f"table {name} does not hold any more: {found[0]}. Renew it with `{made['command']}`.")
     made["kept"] = [*made.get("kept", []), {"digest": made["digest"], "why": why}]
     _write(name, made | {"digest": now}, content["rows"])
+
+
+def store_probe(name: str, probe: list[dict], tolerance: float = TOLERANCE) -> None:
+    """Store another probe with a table, whose setting is another now; only by the code that the table was made by.
+
+    Parameters
+    ----------
+    name : str
+    probe : list of dict
+        Rows of the new setting.
+    tolerance : float
+        How far its numbers may be off, as a share of the larger of 1 and the number.
+
+    Raises
+    ------
+    ValueError
+        If the probe is empty, or the code or a checkpoint is another: then the probe has to decide about the rows.
+    """
+    _check_probe(probe)
+    content = _content(name)
+    if found := _outdated(name, content["made"]):
+        raise ValueError(found)
+    made = content["made"] | {"probe": {"tolerance": tolerance, "rows": rounded(probe)}}
+    _write(name, made, content["rows"])
 
 
 def differences(name: str, probe: list[dict]) -> list[str]:
@@ -241,7 +296,7 @@ def _content(name: str) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"there is no table {path}.")
     content = json.loads(path.read_text())
-    if "probe" not in content["made"]:
+    if not content["made"].get("probe", {}).get("rows"):
         raise ValueError(
             f"table {name} is of an earlier form, without a probe: renew it with `{content['made']['command']}`."
         )

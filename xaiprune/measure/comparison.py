@@ -222,7 +222,19 @@ def _by_runtime(time: Latency, model: nn.Module) -> Latency:
 
 
 def shifted(images: torch.Tensor, pixels: int = 2) -> torch.Tensor:
-    """Images (N, C, H, W) moved right by some pixels, filled with zeros."""
+    """Images (N, C, H, W) moved right by some pixels, filled with zeros.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Shape (N, C, H, W).
+    pixels : int
+
+    Returns
+    -------
+    torch.Tensor
+        Of the same shape.
+    """
     return nn.functional.pad(images, (pixels, 0))[..., : images.shape[-1]]
 
 

@@ -119,7 +119,25 @@ def predict(model: nn.Module, inputs: torch.Tensor, batch_size: int = 500) -> to
 
 
 def psnr_from_mse(mse: float, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB, ``10 log10(peak^2 / mse)``; infinite for an error of zero."""
+    """Peak signal-to-noise ratio in dB, ``10 log10(peak^2 / mse)``; infinite for an error of zero.
+
+    Parameters
+    ----------
+    mse : float
+        Mean squared error, in the square of the pixels' unit.
+    peak : float
+        Largest value that a pixel can have.
+
+    Returns
+    -------
+    float
+        In dB.
+
+    Examples
+    --------
+    >>> round(xp.measure.metrics.psnr_from_mse(0.01), 2)
+    20.0
+    """
     return 10 * math.log10(peak**2 / mse) if mse > 0 else math.inf
 
 

@@ -2,6 +2,7 @@
 
 from .vit import (
     Attention,
+    Block,
     DistilledTransformer,
     Position,
     VisionTransformer,
@@ -11,6 +12,7 @@ from .vit import (
 
 __all__ = [
     "Attention",
+    "Block",
     "DistilledTransformer",
     "Position",
     "VisionTransformer",

@@ -98,7 +98,7 @@ class Attention(nn.Module):
         return self.output((weights @ value).transpose(1, 2).flatten(2))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Attention, then two dense layers on every token alone; each adds to what it reads (He et al. 2016)."""
 
     def __init__(self, dim: int, heads: int, width: int, hidden: int):
@@ -158,7 +158,7 @@ class VisionTransformer(nn.Module):
         nn.init.normal_(self.patches.weight, std=(channels * patch**2) ** -0.5)
         self.class_token = _Prepend(dim)
         self.position = Position(1 + (side // patch) ** 2, dim)
-        self.blocks = nn.Sequential(*(_Block(dim, heads, width, hidden) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(dim, heads, width, hidden) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, classes)
 

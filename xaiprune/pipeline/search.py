@@ -148,7 +148,7 @@ def search(
         As for :func:`compress`.
     space : callable
         ``trial -> steps``, from an ``optuna.Trial``: :func:`choices`, or your own, such as
-        ``lambda trial: [Prune(target=trial.suggest_float("target", 0.2, 0.8)), Tune(epochs=1)]``.
+        ``lambda trial: [Prune(cost_target=trial.suggest_float("share", 0.2, 0.8)), Tune(epochs=1)]``.
     budget : Budget
     folder : Path or str
     trials : int

@@ -23,7 +23,7 @@ def distributed_loss(
 
         fabric = lightning_fabric.Fabric(devices=2, num_nodes=4)
         fabric.launch()
-        fit(model, train, shared(fabric, model, classification_loss), epochs=3, lr=1e-3, batch_size=512)
+        fit(model, train, distributed_loss(fabric, model, classification_loss), epochs=3, lr=1e-3, batch_size=512)
 
     Parameters
     ----------

@@ -20,6 +20,14 @@ def seed_everything(seed: int) -> None:
     Parameters
     ----------
     seed : int
+
+    Examples
+    --------
+    >>> xp.training.seed_everything(0)
+    >>> first = torch.rand(3)
+    >>> xp.training.seed_everything(0)
+    >>> torch.equal(torch.rand(3), first)
+    True
     """
     import random
 
@@ -73,9 +81,9 @@ def fit(
 
     Examples
     --------
-    >>> from xaiprune.training import classification_loss
     >>> points = torch.eye(4).repeat(8, 1), torch.arange(4).repeat(8)
-    >>> rows = fit(nn.Linear(4, 4), points, classification_loss, epochs=2, batch_size=8, progress=False)
+    >>> loss = xp.training.classification_loss
+    >>> rows = xp.training.fit(nn.Linear(4, 4), points, loss, epochs=2, batch_size=8, progress=False)
     >>> [row["epoch"] for row in rows]
     [0, 1]
     """

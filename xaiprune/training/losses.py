@@ -28,7 +28,7 @@ def reconstruction_loss(model: nn.Module, inputs: torch.Tensor, targets: torch.T
 
     Examples
     --------
-    >>> reconstruction_loss(nn.Identity(), torch.rand(2, 3)).item()
+    >>> xp.training.reconstruction_loss(nn.Identity(), torch.rand(2, 3)).item()
     0.0
     """
     return nn.functional.mse_loss(model(inputs), inputs)
@@ -53,7 +53,7 @@ def classification_loss(model: nn.Module, inputs: torch.Tensor, targets: torch.T
 
     Examples
     --------
-    >>> classification_loss(nn.Identity(), torch.zeros(2, 4), torch.tensor([0, 3])).item()  # log 4
+    >>> xp.training.classification_loss(nn.Identity(), torch.zeros(2, 4), torch.tensor([0, 3])).item()  # log 4
     1.3862943649291992
     """
     return nn.functional.cross_entropy(model(inputs), targets)

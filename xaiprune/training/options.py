@@ -77,8 +77,9 @@ class TrainOptions:
 
     Examples
     --------
-    >>> quick = TrainOptions(epochs=2, lr=1e-3, augment="flip and shift")
-    >>> dataclasses.replace(quick, seed=1).seed
+    >>> from dataclasses import replace
+    >>> quick = xp.training.TrainOptions(epochs=2, lr=1e-3, augment="flip and shift")
+    >>> replace(quick, seed=1).seed
     1
     """
 

@@ -53,7 +53,7 @@ def tune(
     Examples
     --------
     >>> points = torch.eye(4).repeat(8, 1), torch.arange(4).repeat(8)
-    >>> rows = tune(nn.Linear(4, 4).eval(), points, points, epochs=2, batch_size=8, progress=False)
+    >>> rows = xp.training.tune(nn.Linear(4, 4).eval(), points, points, epochs=2, batch_size=8, progress=False)
     >>> [row["epoch"] for row in rows], sum(row["best"] for row in rows)
     ([-1, 0, 1], 1)
     """

@@ -48,6 +48,15 @@ class ExplanationBudget:
     ------
     ValueError
         If neither bound is given, or one is out of its range.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    >>> images = torch.rand(5, 1, 2, 2)
+    >>> split = xp.data.Split(images, model(images).argmax(1))
+    >>> budget = xp.prune.ExplanationBudget(model, split, max_drift=0.1, max_drop=2.0)
+    >>> budget.spent(model)  # by the original itself
+    {'drift': 0.0, 'value': 100.0, 'lost': 0.0, 'holds': True}
     """
 
     def __init__(
@@ -76,6 +85,15 @@ class ExplanationBudget:
         """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``.
 
         A model that no longer answers to its input has a drift of 1.
+
+        Parameters
+        ----------
+        model : nn.Module
+            In evaluation mode.
+
+        Returns
+        -------
+        dict of str to (float or bool)
         """
         drift = drift_value(self._compared, model)
         value = self.metric(model, self.split)

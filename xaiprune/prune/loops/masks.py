@@ -148,6 +148,16 @@ def learn_masks(
     ValueError, TypeError
         For a model in training mode, a cost target outside (0, 1), units that are single weights or blocks, or options
         that are none.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4)).eval()
+    >>> units = xp.find_units(model, torch.zeros(1, 4))
+    >>> costs = xp.prune.mac_costs(model, units, torch.zeros(1, 4))
+    >>> points = xp.data.Split(torch.eye(4), torch.arange(4))
+    >>> masks = xp.prune.learn_masks(model, units, points, costs, cost_target=0.5, epochs=2, progress=False)
+    >>> masks.values["0"].shape, [row["epoch"] for row in masks.rows]
+    (torch.Size([6]), [0, 1])
     """
     usual = {"epochs": 3, "lr": 0.1, "batch_size": 64, "drop_last": False, "lr_schedule": None}
     options = TrainOptions.of(options, changes, **usual)

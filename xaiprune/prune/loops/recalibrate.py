@@ -17,7 +17,17 @@ from ...graph import BATCH_NORMS
 
 
 def running_norms(model: nn.Module) -> list[nn.Module]:
-    """The batch normalisations that store running statistics: what :func:`recalibrate` measures anew."""
+    """The batch normalisations that store running statistics: what :func:`recalibrate` measures anew.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    list of nn.Module
+        In the model's order.
+    """
     return [module for module in model.modules() if isinstance(module, BATCH_NORMS) and module.track_running_stats]
 
 
@@ -44,6 +54,12 @@ def recalibrate(model: nn.Module, inputs: torch.Tensor | Split, batch_size: int 
     ------
     ValueError
         If the model has no batch normalisation with running statistics, or there is no image.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.BatchNorm1d(1)).eval()
+    >>> xp.prune.recalibrate(model, torch.tensor([[1.0], [3.0]]))[0].running_mean
+    tensor([2.])
     """
     norms = running_norms(model)
     if not norms:

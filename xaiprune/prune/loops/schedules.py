@@ -62,6 +62,21 @@ def ratios(schedule: str | _Schedule, ratio: float, steps: int) -> list[float]:
         In (0, 1).
     steps : int
         At least 1.
+
+    Returns
+    -------
+    list of float
+        Rising, in (0, 1).
+
+    Raises
+    ------
+    ValueError
+        If ``ratio`` or ``steps`` is out of its range, or there is no such schedule.
+
+    Examples
+    --------
+    >>> xp.prune.ratios("linear", 0.8, 2)
+    [0.4, 0.8]
     """
     rises = SCHEDULES.find(schedule, "schedule")
     arguments.share(ratio, "ratio")
@@ -147,6 +162,18 @@ def prune_and_tune(
     ValueError, TypeError
         If an argument is outside its range, the model has no prunable weight, or ``resume`` holds the state of a call
         with another argument; nothing has been changed then.
+
+    Examples
+    --------
+    Of 16 weights 12 are zero, and can go without any tuning:
+
+    >>> model = nn.Sequential(nn.Linear(4, 4, bias=False)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0])))
+    >>> points = xp.data.Split(torch.eye(4), torch.arange(4))
+    >>> options = {"schedule": "linear", "steps": 2, "epochs": 0, "batch_size": 2, "progress": False}
+    >>> found = xp.prune.prune_and_tune(model, points, points, ratio=0.75, **options)
+    >>> [(row["ratio"], row["after"]) for row in found.rows], len(found.plan)
+    ([(0.375, 100.0), (0.75, 100.0)], 12)
     """
     options, goals = TrainOptions.of(options, changes, epochs=1), ratios(schedule, ratio, steps)
     groups = find_weights(arguments.evaluating(model))

@@ -1,6 +1,6 @@
-"""The stored runs behind lesson 06: pruned transformers, and how long each ranking of heads and neurons holds.
+"""Tables of lesson 06: pruned transformers, and how long each ranking of heads and neurons holds.
 
-``run_all`` writes ``data/checkpoints/vit-pruned-*`` and the tables ``vit_*``; its parts run side by side, a core each.
+``vit_pruned`` writes ``data/checkpoints/vit-pruned-*`` too.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from functools import partial
 
 from torch import nn
 
-from tests.benchmarks import stored
+from experiments.setting import WHOLE, Setting
+from experiments.table import Table, unfinished
 from xaiprune import distill, zoo
-from xaiprune.core import files
 from xaiprune.data import fashion_mnist
 from xaiprune.experiments import tables
-from xaiprune.measure import accuracy, fairness
+from xaiprune.measure import fairness
 from xaiprune.nn import vit
 from xaiprune.prune import (
+    RATIOS,
     Costs,
     Plan,
     UnitGroup,
@@ -36,7 +37,6 @@ from xaiprune.prune import (
 )
 from xaiprune.training import flip_and_shift, tune
 
-COMMAND = "python -m tests.benchmarks.vit --full"
 MODEL, SEEDS = "vit-fashion-mnist", (0, 1, 2)
 #: How the shipped models were pruned: by masks that were learned, or by relevance.
 METHODS = ("masks", "relevance")
@@ -58,14 +58,8 @@ DRAWS, JUDGED = 20, 500
 BIASED, EVENNESS, EVEN_TARGET, EVEN_ON = "vit-biased", (0.0, 1.0), 0.75, 9000
 LEARNING = {"epochs": 4, "batch_size": 128, "progress": False}
 
-MODULES = {
-    "vit_pruned": tuple(f"xaiprune.prune.{name}" for name in ("gates", "masks", "recover", "targets")),
-    "vit_curves": (
-        *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "heads", "reading", "slices")),
-        *("xaiprune.prune.gates", "xaiprune.prune.rates"),
-    ),
-    "vit_fairness": ("xaiprune.fairness", *(f"xaiprune.prune.{name}" for name in ("gates", "masks", "targets"))),
-}
+#: What the shipped models depend on.
+CODE = ("gates", "learned masks", "plans by cost", "recovery")
 
 
 def units_and_costs(model: nn.Module) -> tuple[list[UnitGroup], Costs]:
@@ -74,49 +68,45 @@ def units_and_costs(model: nn.Module) -> tuple[list[UnitGroup], Costs]:
     return units, mac_costs(model, units, fashion_mnist("calibration", 1).inputs)
 
 
-def planned(method: str, seed: int) -> Plan:
+def planned(method: str, seed: int, at: Setting) -> Plan:
     """The plan of one of the shipped models; that of relevance does not depend on the seed."""
     model = zoo.load(MODEL)
     units, costs = units_and_costs(model)
     if method == "masks":
-        masks = learn_masks(
-            model, units, fashion_mnist("train", LEARNED_ON), costs, cost_target=TARGET, seed=seed, progress=False
-        )
+        known, options = at.split(fashion_mnist, "train", LEARNED_ON), at.trained({"progress": False})
+        masks = learn_masks(model, units, known, costs, cost_target=TARGET, seed=seed, **options)
         return plan(masks.scores, cost_target=TARGET, costs=costs)
-    scores = score(model, units, "attnlrp", fashion_mnist("calibration", SCORED_ON))
+    scores = score(model, units, "attnlrp", at.split(fashion_mnist, "calibration", SCORED_ON))
     return plan(scores.normalised("mean"), cost_target=TARGET, costs=costs)
 
 
-def pruned(method: str, seed: int) -> list[dict]:
+def pruned(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """One of the shipped models: cut to half of the operations at once, then tuned towards the original's answers."""
     start = time.perf_counter()
-    model, validation, test = zoo.load(MODEL), fashion_mnist("validation"), fashion_mnist("test")
-    chosen = planned(method, seed)
+    model = zoo.load(MODEL)
+    train, validation, test = (at.split(fashion_mnist, name) for name in ("train", "validation", "test"))
+    chosen = planned(method, seed, at)
     smaller = cut(model, chosen)
     row = {"method": method, "seed": seed, "macs": round(units_and_costs(model)[1].share(chosen), 4)}
-    row |= {"cut": round(accuracy(smaller, validation), 3)}
+    row |= {"cut": at.judge(smaller, validation)}
     tune(
         smaller,
-        fashion_mnist("train"),
+        train,
         validation,
         loss=distill.distillation_loss(distill.freeze(model)),
+        metric=at.metric,
         seed=seed,
-        resume=state_file(f"vit-pruned-{method}-{seed}"),
-        **TUNING,
+        resume=unfinished(f"vit-pruned-{method}-{seed}.pt", CODE),
+        **at.trained(TUNING),
     )
-    save_cut(smaller, chosen, checkpoint(method, seed))
-    row |= {"validation": round(accuracy(smaller, validation), 3), "test": round(accuracy(smaller, test), 3)}
+    save_cut(smaller, chosen, checkpoint(method, seed, at))
+    row |= {"validation": at.judge(smaller, validation), "test": at.judge(smaller, test)}
     return [row | {"minutes": round((time.perf_counter() - start) / 60, 1)}]
 
 
-def state_file(name: str):
-    """Where an unfinished run keeps what it has."""
-    return files.cache_dir() / "training" / f"{name}-{tables.code_version(__name__, *MODULES['vit_pruned'])}.pt"
-
-
-def checkpoint(method: str, seed: int):
+def checkpoint(method: str, seed: int, at: Setting = WHOLE):
     """Where a shipped model lies, without an ending."""
-    return files.data_dir() / "checkpoints" / f"vit-pruned-{method}-seed{seed}"
+    return at.checkpoints / f"vit-pruned-{method}-seed{seed}"
 
 
 def load_pruned(method: str, seed: int = 0) -> nn.Module:
@@ -124,18 +114,20 @@ def load_pruned(method: str, seed: int = 0) -> nn.Module:
     return load_cut(vit.VisionTransformer, checkpoint(method, seed))
 
 
-def curve(kind: str, criterion: str, seed: int) -> list[dict]:
+def curve(kind: str, criterion: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Validation accuracy without tuning, at 20 pruning rates."""
-    model = zoo.load(MODEL)
-    scores = score(model, KINDS[kind](model), criterion, fashion_mnist("calibration", SCORED_ON), seed=seed)
-    found = ratio_curve(model, scores, fashion_mnist("validation", JUDGED))
+    model, evidence = zoo.load(MODEL), at.split(fashion_mnist, "calibration", SCORED_ON)
+    scores = score(model, KINDS[kind](model), criterion, evidence, seed=seed)
+    judged, rates = at.split(fashion_mnist, "validation", JUDGED), (0.0, *at.some(RATIOS[1:]))
+    found = ratio_curve(model, scores, judged, ratios=rates, metric=at.metric)
     row = {"kind": kind, "criterion": criterion, "seed": seed, "a_pr": round(found.a_pr, 3), "top_pr": found.top_pr}
     return [row | {"values": [round(value, 2) for value in found.values]}]
 
 
-def even_masks(weight: float, seed: int) -> list[dict]:
+def even_masks(weight: float, seed: int, at: Setting = WHOLE) -> list[dict]:
     """A plan for the biased model, by masks learned without the bias, and what it does on validation images."""
-    model, known, validation = zoo.load(BIASED), fashion_mnist("train", EVEN_ON), fashion_mnist("validation")
+    model, known = zoo.load(BIASED), at.split(fashion_mnist, "train", EVEN_ON)
+    validation = at.split(fashion_mnist, "validation")
     units = find_neurons(model)
     costs = mac_costs(model, units, known.inputs[:1])
     masks = learn_masks(
@@ -146,7 +138,7 @@ def even_masks(weight: float, seed: int) -> list[dict]:
         cost_target=EVEN_TARGET,
         loss=fairness.even_loss(weight),
         seed=seed,
-        **LEARNING,
+        **at.trained(LEARNING),
     )
     chosen = plan(masks.scores, cost_target=EVEN_TARGET, costs=costs)
     with masked(model, chosen):
@@ -162,37 +154,45 @@ def even_plans(weight: float) -> list[Plan]:
     return [Plan(units, row["removed"]) for row in tables.where(tables.read("vit_fairness"), weight=weight)]
 
 
-def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
-    """The parts of each table: a function and its arguments."""
-    points = [(kind, name, 0) for kind in KINDS for name in CRITERIA if name != "random"]
-    points += [("heads", name, 0) for name in OF_HEADS]
-    points += [(kind, "random", seed) for kind in KINDS for seed in range(DRAWS)]
-    return {
-        "vit_pruned": (pruned, [(method, seed) for seed in SEEDS for method in METHODS]),
-        "vit_curves": (curve, points),
-        "vit_fairness": (even_masks, [(weight, seed) for weight in EVENNESS for seed in range(3)]),
-    }
-
-
-def run_all() -> None:
-    """Measure everything and write the tables."""
-    for name in MODULES:
-        run(name)
-
-
-def run(name: str) -> list[dict]:
-    """Measure one table and write it, two parts at a time."""
-    function, parts = jobs()[name]
-    files = [f"{BIASED if name == 'vit_fairness' else MODEL}-seed0.safetensors"]
-    if name == "vit_pruned":
-        files += [f"{checkpoint(*part).name}.safetensors" for part in parts]
-    return stored.make(
-        name,
-        function,
-        parts,
-        settings=__name__,
-        command=COMMAND,
-        modules=MODULES[name],
-        files=files,
+_POINTS = [(kind, name, 0) for kind in KINDS for name in CRITERIA if name != "random"]
+_POINTS += [("heads", name, 0) for name in OF_HEADS]
+_POINTS += [(kind, "random", seed) for kind in KINDS for seed in range(DRAWS)]
+_FILE, _PRUNED = f"{MODEL}-seed0.safetensors", [(method, seed) for seed in SEEDS for method in METHODS]
+TABLES = [
+    Table(
+        "vit_pruned",
+        pruned,
+        _PRUNED,
+        code=CODE,
+        checkpoints=(_FILE, *(f"{checkpoint(*part).name}.safetensors" for part in _PRUNED)),
+        tried=[(method, 0) for method in METHODS],
+        at=Setting(images=64, training={"epochs": 1, "batch_size": 16}),
         processes=2,
-    )
+    ),
+    Table(
+        "vit_curves",
+        curve,
+        _POINTS,
+        code=(
+            *("criteria by attribution", "criteria of heads", "criteria of slices", "gates"),
+            *("pruning rates", "reading of models"),
+        ),
+        checkpoints=(_FILE,),
+        tried=[
+            *(("heads", name, 0) for name in (*CRITERIA, *OF_HEADS)),
+            *(("neurons", name, 1) for name in ("attnlrp", "fisher", "l2", "activation", "random")),
+        ],
+        at=Setting(images=8, count=6),
+        processes=2,
+    ),
+    Table(
+        "vit_fairness",
+        even_masks,
+        [(weight, seed) for weight in EVENNESS for seed in range(3)],
+        code=("fairness", "gates", "learned masks", "plans by cost"),
+        checkpoints=(f"{BIASED}-seed0.safetensors",),
+        tried=[(weight, 0) for weight in EVENNESS],
+        at=Setting(images=256, training={"epochs": 1}),
+        processes=2,
+    ),
+]

@@ -1,25 +1,23 @@
-"""The stored runs behind lesson 08: the numbers that began the field, temperatures, teachers, and where they help.
-
-``stored.make_all`` writes the tables ``distillation_*``. An interrupted run goes on with the parts that are missing.
-"""
+"""Tables of lesson 08: the numbers that began the field, temperatures, teachers, and where they help."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from experiments.setting import WHOLE, Setting
+from experiments.table import Table
 from xaiprune import distill, zoo
 from xaiprune.data import Split, mnist, mnist_whole
 from xaiprune.measure import predict
 from xaiprune.training import classification_loss, fit, random_shift, seed_everything
 
-COMMAND = "python -m tests.benchmarks.distillation --full"
 TEACHER = "mnist-1200-1200"
 FILES = (f"{TEACHER}-seed0.safetensors",)
 #: The student of the first experiment, and how it is taught: with that learning rate of 1e-3 and 3e-3 that made fewer
@@ -47,27 +45,21 @@ SMOOTHED, WARM = (0.0, 0.1), (1.0, 4.0)
 #: Students of several depths and widths under the shipped teacher.
 DEPTHS, WIDTHS, GRID_SEEDS = (1, 2, 3), (8, 16, 32, 64), range(3)
 
-MODULES = dict.fromkeys(
-    (
-        *("distillation_digits", "distillation_omitted", "distillation_temperature"),
-        *("distillation_teachers", "distillation_widths"),
-    ),
-    ("xaiprune.distill", "xaiprune.train", "xaiprune.zoo.dense"),
-)
 
-
-def errors(model: nn.Module, split: Split) -> int:
-    """How many images are not recognized."""
+def errors(model: nn.Module, split: Split, at: Setting) -> float:
+    """How many images are not recognized; in a probe the loss."""
+    if not at.whole:
+        return at.judge(model, split)
     return int((predict(model, split.inputs).argmax(1) != split.targets).sum())
 
 
 @functools.cache
-def said(whole: bool, copies: str = "as they are") -> distill.Transfer:
+def said(whole: bool, copies: str = "as they are", at: Setting = WHOLE) -> distill.Transfer:
     """What the shipped teacher says of the training images: all 60,000, or those of the training split.
 
     It was refit on all 60,000: what its students do on validation images is not free of what it saw there.
     """
-    images = mnist_whole("train") if whole else mnist("train")
+    images = at.split(mnist_whole if whole else mnist, "train")
     return distill.transfer(distill.freeze(zoo.load(TEACHER)), images, **COPIES[copies])
 
 
@@ -84,22 +76,22 @@ def how(temperature: float) -> dict:
     return {"temperature": temperature, "alpha": ALPHA} if temperature else {"alpha": 0.0}
 
 
-def digits(method: str, copies: str, seed: int) -> list[dict]:
+def digits(method: str, copies: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Errors of the large student on the 10,000 test images; of the teacher too."""
-    row = {"method": method, "copies": copies, "seed": seed}
+    row, test = {"method": method, "copies": copies, "seed": seed}, at.split(mnist, "test")
     if method == "teacher":
-        return [row | {"errors": errors(zoo.load(TEACHER), mnist("test"))}]
-    student = student_of(said(True, copies), STUDENT, seed, **OPTIONS[method], **TRAINED)
-    return [row | {"errors": errors(student, mnist("test"))}]
+        return [row | {"errors": errors(zoo.load(TEACHER), test, at)}]
+    student = student_of(said(True, copies, at), STUDENT, seed, **OPTIONS[method], **at.trained(TRAINED))
+    return [row | {"errors": errors(student, test, at)}]
 
 
-def omitted(seed: int) -> list[dict]:
+def omitted(seed: int, at: Setting = WHOLE) -> list[dict]:
     """A student that never saw a 3, and what a bias for it, chosen on validation images, brings back."""
-    train = said(whole=False)
+    train = said(whole=False, at=at)
     kept = train.targets != OMITTED
     others = distill.Transfer(train.inputs[:, kept], train.targets[kept], train.logits[:, kept])
-    student = student_of(others, STUDENT, seed, **OPTIONS["soft targets"], **TRAINED)
-    validation, test = mnist("validation"), mnist("test")
+    student = student_of(others, STUDENT, seed, **OPTIONS["soft targets"], **at.trained(TRAINED))
+    validation, test = (at.split(mnist, name) for name in ("validation", "test"))
     bias = best_bias(predict(student, validation.inputs), validation.targets)
     logits = predict(student, test.inputs)
     rows = []
@@ -124,25 +116,25 @@ def best_bias(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return best[len(best) // 2]
 
 
-def small(temperature: float, seed: int) -> list[dict]:
+def small(temperature: float, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Errors of a small student taught at a temperature, on validation and test images."""
-    student = student_of(said(whole=False), SMALL, seed, **how(temperature), **QUICKLY)
+    student = student_of(said(whole=False, at=at), SMALL, seed, **how(temperature), **at.trained(QUICKLY))
     row = {"temperature": temperature, "seed": seed}
-    return [row | {split: errors(student, mnist(split)) for split in ("validation", "test")}]
+    return [row | {split: errors(student, at.split(mnist, split), at) for split in ("validation", "test")}]
 
 
-def teachers(widths: Sequence[int], smoothing: float, seed: int) -> list[dict]:
+def teachers(name: str, smoothing: float, seed: int, at: Setting = WHOLE) -> list[dict]:
     """A dense teacher, trained on labels that may be smoothed, and its small students at two temperatures."""
     seed_everything(seed)
-    teacher, train, test = zoo.dense(widths).eval(), mnist("train"), mnist("test")
+    teacher, train, test = zoo.dense(TEACHERS[name]).eval(), at.split(mnist, "train"), at.split(mnist, "test")
     loss = partial(smoothed_loss, smoothing=smoothing) if smoothing else classification_loss
-    fit(teacher, train, loss, seed=seed, **QUICKLY)
-    row = {"teacher": "-".join(map(str, widths)), "smoothing": smoothing, "seed": seed}
+    fit(teacher, train, loss, seed=seed, **at.trained(QUICKLY))
+    row = {"teacher": name, "smoothing": smoothing, "seed": seed}
     known, rows = distill.transfer(distill.freeze(teacher), train), []
     for temperature in WARM:
-        student = student_of(known, SMALL, seed + 100, **how(temperature), **QUICKLY)
-        found = {"temperature": temperature, "teacher_errors": errors(teacher, test), "errors": errors(student, test)}
-        rows.append(row | found)
+        student = student_of(known, SMALL, seed + 100, **how(temperature), **at.trained(QUICKLY))
+        found = {"teacher_errors": errors(teacher, test, at), "errors": errors(student, test, at)}
+        rows.append(row | {"temperature": temperature} | found)
     return rows
 
 
@@ -151,23 +143,48 @@ def smoothed_loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, 
     return cross_entropy(model(images), labels, label_smoothing=smoothing)
 
 
-def widths(depth: int, width: int, seed: int) -> list[dict]:
+def widths(depth: int, width: int, seed: int, at: Setting = WHOLE) -> list[dict]:
     """A student of some depth and width, by labels and by the shipped teacher."""
-    row = {"depth": depth, "width": width, "seed": seed}
+    row, train = {"depth": depth, "width": width, "seed": seed}, said(whole=False, at=at)
     for name, temperature in (("labels", 0.0), ("soft targets", 4.0)):
-        student = student_of(said(whole=False), (width,) * depth, seed, **how(temperature), **QUICKLY)
-        row[name] = errors(student, mnist("test"))
+        student = student_of(train, (width,) * depth, seed, **how(temperature), **at.trained(QUICKLY))
+        row[name] = errors(student, at.split(mnist, "test"), at)
     return [row]
 
 
-def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
-    """The parts of each table: a function and its arguments."""
-    taught = [(*given, seed) for given, seeds in GIVEN.items() for seed in seeds]
-    kinds = [(TEACHERS["30-30"], 0.0), (TEACHERS["100-100"], 0.0), *((TEACHERS["300-300"], s) for s in SMOOTHED)]
-    return {
-        "distillation_digits": (digits, [("teacher", "turned and moved", 0), *taught]),
-        "distillation_omitted": (omitted, [(seed,) for seed in OMITTED_SEEDS]),
-        "distillation_temperature": (small, list(itertools.product(TEMPERATURES, MANY))),
-        "distillation_teachers": (teachers, [(*kind, seed) for kind in kinds for seed in SEEDS]),
-        "distillation_widths": (widths, list(itertools.product(DEPTHS, WIDTHS, GRID_SEEDS))),
-    }
+_GIVEN = [(*given, seed) for given, seeds in GIVEN.items() for seed in seeds]
+_KINDS = [("30-30", 0.0), ("100-100", 0.0), *(("300-300", smoothing) for smoothing in SMOOTHED)]
+_TABLE = partial(
+    Table,
+    code=("dense networks", "distillation", "training"),
+    checkpoints=FILES,
+    at=Setting(images=256, training={"epochs": 3, "batch_size": 64}),
+    processes=2,
+)
+TABLES = [
+    _TABLE(
+        "distillation_digits",
+        digits,
+        [("teacher", "turned and moved", 0), *_GIVEN],
+        tried=[("teacher", "turned and moved", 0), *((*given, 0) for given in GIVEN)],
+    ),
+    _TABLE("distillation_omitted", omitted, [(seed,) for seed in OMITTED_SEEDS], tried=[(0,)]),
+    _TABLE(
+        "distillation_temperature",
+        small,
+        list(itertools.product(TEMPERATURES, MANY)),
+        tried=[(temperature, 0) for temperature in TEMPERATURES],
+    ),
+    _TABLE(
+        "distillation_teachers",
+        teachers,
+        [(*kind, seed) for kind in _KINDS for seed in SEEDS],
+        tried=[(*kind, 0) for kind in _KINDS],
+    ),
+    _TABLE(
+        "distillation_widths",
+        widths,
+        list(itertools.product(DEPTHS, WIDTHS, GRID_SEEDS)),
+        tried=[(DEPTHS[0], WIDTHS[-1], 0), (DEPTHS[-1], WIDTHS[0], 0)],
+    ),
+]

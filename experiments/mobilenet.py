@@ -1,6 +1,6 @@
-"""The stored runs behind lesson 05: pruned checkpoints, peers, criteria, and the explanation budget.
+"""Tables of lesson 05: pruned checkpoints, peers, criteria, and the explanation budget.
 
-``run_all`` writes ``data/checkpoints/mobilenet-pruned-seed*`` and the tables ``mobilenet_*``.
+``mobilenet_pruned`` writes ``data/checkpoints/mobilenet-pruned-seed*`` too.
 """
 
 from __future__ import annotations
@@ -8,22 +8,18 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable
 
 import torch
 import torch_pruning as tp
 from torch import nn
 
-from tests.benchmarks import stored
+from experiments.setting import WHOLE, Setting
+from experiments.table import Table, unfinished
 from xaiprune import deploy, distill, measure, zoo
-from xaiprune.core import files
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.experiments import tables
 from xaiprune.explain import drift_from
-from xaiprune.measure import accuracy
 from xaiprune.prune import (
     Costs,
-    Cutting,
     ExplanationBudget,
     Plan,
     Scores,
@@ -41,14 +37,13 @@ from xaiprune.prune import (
 )
 from xaiprune.training import classification_loss, flip_and_shift, tune
 
-COMMAND = "python -m tests.benchmarks.mobilenet --full"
 MODEL, PRUNED, SEEDS = "mobilenet-fashion-mnist", "mobilenet-pruned", (0, 1, 2)
 #: How many training images all that is compared by many runs is tuned on.
 SUBSET = 10_000
 
 #: The shipped models: whole blocks first, then widths in steps.
 BLOCKS = 5
-HEADLINE = {"cost_target": 0.45, "steps": 2, "schedule": "iterative", "epochs": 1, "last_epochs": 16}
+HEADLINE = {"target": 0.45, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 16}
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
@@ -75,46 +70,34 @@ TUNING = {"epochs": 3, "lr": 2e-3, "augment": flip_and_shift, "progress": False}
 JUDGED, TARGETS, AT = 200, (0.6, 0.4, 0.25), 0.4
 METHODS = ("labels", "distilled", "distilled, budget")
 
-MODULES = {
-    "mobilenet_pruned": ("xaiprune.prune.budget", "xaiprune.prune.recover", "xaiprune.prune.shrink"),
-    "mobilenet_runtimes": ("xaiprune.measure.latency",),
-    "mobilenet_criteria": (
-        *(f"xaiprune.prune.criteria.{name}" for name in ("attribution", "reading", "slices", "statistics")),
-        "xaiprune.prune.gates",
-    ),
-    "mobilenet_peers": ("xaiprune.prune.criteria.slices", "xaiprune.prune.recover", "xaiprune.prune.targets"),
-    "mobilenet_budget": ("xaiprune.prune.budget", "xaiprune.prune.criteria.slices", "xaiprune.prune.recover"),
-}
+#: What the shipped models depend on.
+CODE = ("explanation budget", "recovery", "shrinking")
 
 
-def splits() -> tuple[nn.Module, Split, Split, Split]:
+def splits(at: Setting = WHOLE) -> tuple[nn.Module, Split, Split, Split]:
     """The model, and its calibration, validation and test splits."""
-    return zoo.load(MODEL), *(fashion_mnist(name) for name in ("calibration", "validation", "test"))
+    names = ("calibration", "validation", "test")
+    return at.network(zoo.load(MODEL)), *(at.split(fashion_mnist, name) for name in names)
 
 
 @functools.cache
-def subset() -> Split:
+def subset(at: Setting) -> Split:
     """The first training images."""
-    return fashion_mnist("train", limit=SUBSET)
+    return at.split(fashion_mnist, "train", SUBSET)
 
 
-def state_file(name: str):
-    """Where an unfinished run keeps what it has."""
-    return files.cache_dir() / "training" / f"{name}.pt"
-
-
-def pruned(seed: int) -> list[dict]:
+def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
     """One of the shipped models: five blocks by ablation, then two steps of width within a budget, distilled.
 
     The budget decides which groups are closed, once, for the whole way; ``shrink`` then scores and cuts the others.
     """
     start = time.perf_counter()
-    model, calibration, validation, test = splits()
+    model, calibration, validation, test = splits(at)
     units, blocks = (find(model, calibration.inputs[:1]) for find in (find_units, find_blocks))
-    shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS)
+    shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS if at.whole else 1)
     shallow = Plan(tuple(units + blocks), shallow.removed)
     shorter = recalibrate(cut(model, shallow), calibration.inputs)
-    budgeted = held_plan(shorter, HEADLINE["cost_target"], calibration, validation)
+    budgeted = held_plan(shorter, HEADLINE["target"], calibration, validation, at)
     closed = set(budgeted["rows"][-1]["closed"])
 
     def rescale(scores: Scores, costs: Costs) -> Scores:
@@ -122,33 +105,37 @@ def pruned(seed: int) -> list[dict]:
 
     done = shrink(
         shorter,
-        fashion_mnist("train"),
+        at.split(fashion_mnist, "train"),
         validation,
         calibration=calibration,
         criterion="taylor",
-        cutting=Cutting(rescale=rescale, round_to=16),
-        loss=distill.distillation_loss(deploy.Frozen(model, calibration.inputs)),
+        rescale=rescale,
+        loss=distill.distillation_loss(at.teacher(model, calibration.inputs)),
+        score_loss=classification_loss,
+        metric=at.metric,
         lr=3e-3,
         augment=flip_and_shift,
         seed=seed,
-        resume=state_file(f"{PRUNED}-{seed}-{tables.code_version(__name__)}"),
+        resume=unfinished(f"{PRUNED}-{seed}.pt", CODE),
         progress=False,
-        **HEADLINE,
+        **at.trained(HEADLINE),
     )
-    save_cut(done.model, shallow.then(done.plan), checkpoint(seed))
-    row = {"seed": seed, "blocks": round(accuracy(shorter, validation), 3), "macs": share_of_macs(done.model, model)}
+    save_cut(done.model, shallow.then(done.plan), checkpoint(seed, at))
+    row = {"seed": seed, "blocks": at.judge(shorter, validation), "macs": share_of_macs(done.model, model)}
     row |= {"closed": sorted(closed), "reached": budgeted["reached"]}
-    row |= {"validation": round(accuracy(done.model, validation), 3), "test": round(accuracy(done.model, test), 3)}
+    row |= {"validation": at.judge(done.model, validation), "test": at.judge(done.model, test)}
     return [row | {"minutes": round((time.perf_counter() - start) / 60, 1), "steps": done.rows}]
 
 
-def held_plan(model: nn.Module, target: float, calibration: Split, validation: Split) -> dict:
+def held_plan(model: nn.Module, target: float, calibration: Split, validation: Split, at: Setting) -> dict:
     """Taylor by ranks within a budget: half of the drift that the ranking's own plan spends before it is tuned."""
     scores, costs = ranked(model, calibration)
     plain = plan(scores, cost_target=target, costs=costs, round_to=16)
-    judged = Split(validation.inputs[:JUDGED], validation.targets[:JUDGED])
-    spent = ExplanationBudget(model, judged, max_drift=1.0).spent(recalibrate(cut(model, plain), calibration.inputs))
-    budget = ExplanationBudget(model, judged, max_drift=spent["drift"] / 2)
+    judged = validation.first(at.few(JUDGED))
+    spent = ExplanationBudget(model, judged, max_drift=1.0, method="lrp").spent(
+        recalibrate(cut(model, plain), calibration.inputs)
+    )
+    budget = ExplanationBudget(model, judged, max_drift=spent["drift"] / 2, method="lrp")
     done = prune_within_budget(
         model,
         scores,
@@ -169,9 +156,9 @@ def ranked(model: nn.Module, calibration: Split) -> tuple[Scores, Costs]:
     return scores, mac_costs(model, units, calibration.inputs)
 
 
-def checkpoint(seed: int):
+def checkpoint(seed: int, at: Setting = WHOLE):
     """Path of a shipped pruned model, without its ending."""
-    return files.data_dir() / "checkpoints" / f"{PRUNED}-seed{seed}"
+    return at.checkpoints / f"{PRUNED}-seed{seed}"
 
 
 def load_pruned(seed: int) -> nn.Module:
@@ -185,33 +172,34 @@ def share_of_macs(smaller: nn.Module, model: nn.Module) -> float:
     return round(measure.macs(smaller, image) / measure.macs(model, image), 4)
 
 
-def criterion_rows(criterion: str, seed: int = 0) -> list[dict]:
+def criterion_rows(criterion: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Validation accuracy of cuts without tuning, the same share of every group; ``seed`` is for random alone."""
-    model, calibration, validation, _ = splits()
+    model, calibration, validation, _ = splits(at)
     scores = score(model, find_units(model, calibration.inputs[:1]), criterion, calibration, seed=seed)
     rows = []
-    for ratio in RATIOS:
+    for ratio in at.some(RATIOS):
         smaller = cut(model, plan(scores, ratio=ratio, scope="uniform"))
         row = {"criterion": criterion, "seed": seed, "ratio": ratio, "macs": share_of_macs(smaller, model)}
-        row["cut"] = round(accuracy(smaller, validation), 3)
-        row["recalibrated"] = round(accuracy(recalibrate(smaller, calibration.inputs), validation), 3)
+        row["cut"] = at.judge(smaller, validation)
+        row["recalibrated"] = at.judge(recalibrate(smaller, calibration.inputs), validation)
         rows.append(row)
     return rows
 
 
-def peer_row(method: str, seed: int) -> list[dict]:
+def peer_row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Accuracy at half the operations, before and after the same tuning, of one of our criteria or of a peer."""
-    model, calibration, validation, test = splits()
-    drawn = torch.randperm(len(calibration.targets), generator=torch.Generator().manual_seed(seed))[:EVIDENCE]
+    model, calibration, validation, test = splits(at)
+    drawn = torch.randperm(len(calibration.targets), generator=torch.Generator().manual_seed(seed))[: at.few(EVIDENCE)]
     evidence = Split(calibration.inputs[drawn], calibration.targets[drawn])
     smaller = (ours_at if method in OURS else peer_at)(model, method, evidence)
     row = {"seed": seed, "method": method, "macs": share_of_macs(smaller, model)}
-    row |= {"cut": round(accuracy(smaller, validation), 3), "cut, test": round(accuracy(smaller, test), 3)}
-    recalibrate(smaller, evidence.inputs)
-    row["recalibrated"] = round(accuracy(smaller, validation), 3)
-    row["recalibrated, test"] = round(accuracy(smaller, test), 3)
-    tune(smaller, subset(), validation, seed=seed, **TUNING)
-    return [row | {"tuned": round(accuracy(smaller, validation), 3), "tuned, test": round(accuracy(smaller, test), 3)}]
+    for step in ("cut", "recalibrated", "tuned"):
+        if step == "recalibrated":
+            recalibrate(smaller, evidence.inputs)
+        if step == "tuned":
+            tune(smaller, subset(at), validation, metric=at.metric, seed=seed, **at.trained(TUNING))
+        row |= {step: at.judge(smaller, validation), f"{step}, test": at.judge(smaller, test)}
+    return [row]
 
 
 def ours_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
@@ -264,35 +252,33 @@ def _gradients(model: nn.Module, name: str, evidence: Split) -> list[torch.Tenso
     return found
 
 
-def budget_row(method: str, target: float, seed: int) -> list[dict]:
+def budget_row(method: str, target: float, seed: int, at: Setting = WHOLE) -> list[dict]:
     """One point of the frontier: Taylor by ranks, tuned on the subset, with or without a bound on the drift.
 
     The bound is half of what the ranking's own plan spends before it is tuned.
     """
-    model, calibration, validation, test = splits()
+    model, calibration, validation, test = splits(at)
     row = {"seed": seed, "method": method, "target": target}
     if method == "distilled, budget":
-        found = held_plan(model, target, calibration, validation)
+        found = held_plan(model, target, calibration, validation, at)
         chosen = found["plan"]
         row |= {key: found[key] for key in ("bound", "reached", "rows", "prices")}
     else:
         scores, costs = ranked(model, calibration)
         chosen = plan(scores, cost_target=target, costs=costs, round_to=16)
     smaller = recalibrate(cut(model, chosen), calibration.inputs)
-    row |= {"macs": share_of_macs(smaller, model), "recalibrated": round(accuracy(smaller, test), 3)}
-    teacher = deploy.Frozen(model, calibration.inputs)
+    row |= {"macs": share_of_macs(smaller, model), "recalibrated": at.judge(smaller, test)}
+    teacher = at.teacher(model, calibration.inputs)
     loss = classification_loss if method == "labels" else distill.distillation_loss(teacher)
-    tune(smaller, subset(), validation, loss=loss, seed=seed, **TUNING)
-    drift = 1 - drift_from(model, test.inputs[:1000])(smaller).rank
+    tune(smaller, subset(at), validation, loss=loss, metric=at.metric, seed=seed, **at.trained(TUNING))
+    drift = drift_from(model, test.inputs[: at.few(1000)], method="lrp")(smaller).values
     save_cut(smaller, chosen, _frontier_file(method, target, seed))
-    row |= {"accuracy": round(accuracy(smaller, test), 3), "drift": round(drift.mean().item(), 5)}
+    row |= {"accuracy": at.judge(smaller, test), "drift": round(drift.mean().item(), 5)}
     return [row | {"median": round(drift.median().item(), 5), "drifts": [round(d, 4) for d in drift.tolist()]}]
 
 
 def _frontier_file(method: str, target: float, seed: int):
-    folder = files.cache_dir() / "frontier"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{method.replace(', ', '-')}-{target}-{seed}"
+    return unfinished(f"frontier-{method.replace(', ', '-')}-{target}-{seed}", CODE)
 
 
 def timed(rows: list[dict]) -> list[dict]:
@@ -306,11 +292,11 @@ def timed(rows: list[dict]) -> list[dict]:
     times = deploy.runtime_latencies(models, image, ["ONNX Runtime"], repeats=60)
     latency = {name: round(times[name, "ONNX Runtime"].median, 4) for name in models}
     whole = {"method": "original", "target": 1.0, "macs": 1.0, "drift": 0.0, "latency": latency["original"]}
-    whole["accuracy"] = round(accuracy(model, fashion_mnist("test")), 3)
+    whole["accuracy"] = WHOLE.judge(model, fashion_mnist("test"))
     return [whole] + [row | {"latency": latency[row["method"], row["target"], row["seed"]]} for row in rows]
 
 
-def runtime_rows(batch: int) -> list[dict]:
+def runtime_rows(batch: int, at: Setting = WHOLE) -> list[dict]:
     """Latency of the original and of the first shipped model in every runtime, in ms."""
     models = {"original": zoo.load(MODEL), "pruned": load_pruned(0)}
     times = deploy.runtime_latencies(models, fashion_mnist("calibration").inputs[:batch])
@@ -321,40 +307,74 @@ def runtime_rows(batch: int) -> list[dict]:
     ]
 
 
-def jobs() -> dict[str, tuple[Callable, list[tuple]]]:
-    """The parts of each table: a function and its arguments."""
-    criteria = [(name, 0) for name in CRITERIA if name != "random"] + [("random", seed) for seed in range(DRAWS)]
-    peers = list(itertools.product([*OURS, *PEERS], SEEDS))
-    points = [(method, target, 0) for method, target in itertools.product(METHODS, TARGETS)]
-    points += [(method, AT, seed) for method, seed in itertools.product(METHODS[1:], SEEDS[1:])]
-    return {
-        "mobilenet_pruned": (pruned, [(seed,) for seed in SEEDS]),
-        "mobilenet_runtimes": (runtime_rows, [(1,), (64,)]),
-        "mobilenet_budget": (budget_row, points),
-        "mobilenet_peers": (peer_row, peers),
-        "mobilenet_criteria": (criterion_rows, criteria),
-    }
+def runtime_calls(batch: int, at: Setting) -> list[dict]:
+    """In place of times: the order in which models are timed, and what they answer."""
+    models, images = {"original": zoo.load(MODEL), "pruned": load_pruned(0)}, fashion_mnist("calibration", batch).inputs
+    calls: list[str] = []
+    counted = {name: lambda batch, name=name: calls.append(name) for name in models}
+    taken = measure.latencies(counted, images, repeats=at.few(40))
+    with torch.no_grad():
+        logits = {name: model(images).flatten().tolist() for name, model in models.items()}
+    return [{"model": name, "calls": calls, "runs": taken[name].taken, "logits": logits[name]} for name in models]
 
 
-def run_all() -> None:
-    """Measure everything and write the tables: one part after another, with all threads."""
-    for name in MODULES:
-        run(name)
-
-
-def run(name: str) -> list[dict]:
-    """Measure one table and write it, one part after another with all threads."""
-    function, parts = jobs()[name]
-    files = [f"{MODEL}-seed0.safetensors"]
-    if name in ("mobilenet_pruned", "mobilenet_runtimes"):
-        files += [f"{PRUNED}-seed{seed}.safetensors" for seed in SEEDS]
-    return stored.make(
-        name,
-        function,
-        parts,
-        settings=__name__,
-        command=COMMAND,
-        modules=MODULES[name],
-        files=files,
-        finish=timed if name == "mobilenet_budget" else list,
-    )
+_CRITERIA = [(name, 0) for name in CRITERIA if name != "random"] + [("random", seed) for seed in range(DRAWS)]
+_POINTS = [(method, target, 0) for method, target in itertools.product(METHODS, TARGETS)]
+_POINTS += [(method, AT, seed) for method, seed in itertools.product(METHODS[1:], SEEDS[1:])]
+_FILE, _SHIPPED = f"{MODEL}-seed0.safetensors", tuple(f"{PRUNED}-seed{seed}.safetensors" for seed in SEEDS)
+_FEW_STEPS = Setting(images=48, count=8, blocks=3, training={"epochs": 1, "batch_size": 8})
+TABLES = [
+    Table(
+        "mobilenet_pruned",
+        pruned,
+        [(seed,) for seed in SEEDS],
+        code=CODE,
+        checkpoints=(_FILE, *_SHIPPED),
+        tried=[(0,)],
+        at=Setting(images=128, count=4, blocks=5, training={"epochs": 1, "last_epochs": 1}),
+        tolerance=0.01,
+    ),
+    Table(
+        "mobilenet_runtimes",
+        runtime_rows,
+        [(1,), (64,)],
+        code=("latency",),
+        checkpoints=(_FILE, *_SHIPPED),
+        tried=[(1,)],
+        at=Setting(count=3),
+        probed=runtime_calls,
+    ),
+    Table(
+        "mobilenet_budget",
+        budget_row,
+        _POINTS,
+        code=("criteria of slices", "explanation budget", "recovery"),
+        checkpoints=(_FILE,),
+        tried=[(method, AT, 0) for method in METHODS],
+        at=_FEW_STEPS,
+        tolerance=0.01,
+        finish=timed,
+    ),
+    Table(
+        "mobilenet_peers",
+        peer_row,
+        list(itertools.product([*OURS, *PEERS], SEEDS)),
+        code=("criteria of slices", "plans by cost", "recovery"),
+        checkpoints=(_FILE,),
+        tried=[(name, 0) for name in OURS],
+        at=_FEW_STEPS,
+        tolerance=0.01,
+    ),
+    Table(
+        "mobilenet_criteria",
+        criterion_rows,
+        _CRITERIA,
+        code=(
+            *("criteria by attribution", "criteria by statistics", "criteria of slices", "gates"),
+            "reading of models",
+        ),
+        checkpoints=(_FILE,),
+        tried=[(name, 0) for name in CRITERIA],
+        at=Setting(images=8, count=1, blocks=3),
+    ),
+]
