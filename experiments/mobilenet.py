@@ -20,6 +20,7 @@ from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import drift_from
 from xaiprune.prune import (
     Costs,
+    Cutting,
     ExplanationBudget,
     Plan,
     Scores,
@@ -43,7 +44,7 @@ SUBSET = 10_000
 
 #: The shipped models: whole blocks first, then widths in steps.
 BLOCKS = 5
-HEADLINE = {"target": 0.45, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 16}
+HEADLINE = {"cost_target": 0.45, "steps": 2, "schedule": "iterative", "epochs": 1, "last_epochs": 16}
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
@@ -97,7 +98,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
     shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS if at.whole else 1)
     shallow = Plan(tuple(units + blocks), shallow.removed)
     shorter = recalibrate(cut(model, shallow), calibration.inputs)
-    budgeted = held_plan(shorter, HEADLINE["target"], calibration, validation, at)
+    budgeted = held_plan(shorter, HEADLINE["cost_target"], calibration, validation, at)
     closed = set(budgeted["rows"][-1]["closed"])
 
     def rescale(scores: Scores, costs: Costs) -> Scores:
@@ -109,9 +110,8 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
         validation,
         calibration=calibration,
         criterion="taylor",
-        rescale=rescale,
+        cutting=Cutting(rescale=rescale, round_to=16),
         loss=distill.distillation_loss(at.teacher(model, calibration.inputs)),
-        score_loss=classification_loss,
         metric=at.metric,
         lr=3e-3,
         augment=flip_and_shift,

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from .methods import METHODS, Method
-from .resampling import bootstrap
+from .resampling import _median, bootstrap
 from .target import _check_request
 
 
@@ -122,7 +122,7 @@ class Drift:
     @property
     def value(self) -> float:
         """The drift of the typical image, the median: images whose answer turned have a drift near 2."""
-        return self.values.quantile(0.5).item()
+        return _median(self.values)
 
     def rows(self) -> list[dict]:
         """A row per class and one for all.
