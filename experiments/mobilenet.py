@@ -20,6 +20,7 @@ from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import drift_from
 from xaiprune.prune import (
     Costs,
+    Cutting,
     ExplanationBudget,
     Plan,
     Scores,
@@ -43,7 +44,9 @@ SUBSET = 10_000
 
 #: The shipped models: whole blocks first, then widths in steps.
 BLOCKS = 5
-HEADLINE = {"target": 0.45, "steps": 2, "schedule": "iterative", "round_to": 16, "epochs": 1, "last_epochs": 16}
+HEADLINE = {"cost_target": 0.45, "steps": 2, "schedule": "iterative", "epochs": 1, "last_epochs": 16}
+#: Widths stay multiples of this, for speed.
+ROUND_TO = 16
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
@@ -97,7 +100,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
     shallow = plan(score(model, blocks, "ablation", calibration), k=BLOCKS if at.whole else 1)
     shallow = Plan(tuple(units + blocks), shallow.removed)
     shorter = recalibrate(cut(model, shallow), calibration.inputs)
-    budgeted = held_plan(shorter, HEADLINE["target"], calibration, validation, at)
+    budgeted = held_plan(shorter, HEADLINE["cost_target"], calibration, validation, at)
     closed = set(budgeted["rows"][-1]["closed"])
 
     def rescale(scores: Scores, costs: Costs) -> Scores:
@@ -109,9 +112,8 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
         validation,
         calibration=calibration,
         criterion="taylor",
-        rescale=rescale,
+        cutting=Cutting(rescale=rescale, round_to=ROUND_TO),
         loss=distill.distillation_loss(at.teacher(model, calibration.inputs)),
-        score_loss=classification_loss,
         metric=at.metric,
         lr=3e-3,
         augment=flip_and_shift,
@@ -130,7 +132,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
 def held_plan(model: nn.Module, target: float, calibration: Split, validation: Split, at: Setting) -> dict:
     """Taylor by ranks within a budget: half of the drift that the ranking's own plan spends before it is tuned."""
     scores, costs = ranked(model, calibration)
-    plain = plan(scores, cost_target=target, costs=costs, round_to=16)
+    plain = plan(scores, cost_target=target, costs=costs, round_to=ROUND_TO)
     judged = validation.first(at.few(JUDGED))
     spent = ExplanationBudget(model, judged, max_drift=1.0, method="lrp").spent(
         recalibrate(cut(model, plain), calibration.inputs)
@@ -143,7 +145,7 @@ def held_plan(model: nn.Module, target: float, calibration: Split, validation: S
         target,
         budget,
         recover=lambda smaller: recalibrate(smaller, calibration.inputs[:400]),
-        round_to=16,
+        round_to=ROUND_TO,
     )
     found = {"plan": done.plan, "bound": budget.max_drift, "reached": done.reached}
     return found | {"rows": done.rows, "prices": done.prices}
@@ -265,7 +267,7 @@ def budget_row(method: str, target: float, seed: int, at: Setting = WHOLE) -> li
         row |= {key: found[key] for key in ("bound", "reached", "rows", "prices")}
     else:
         scores, costs = ranked(model, calibration)
-        chosen = plan(scores, cost_target=target, costs=costs, round_to=16)
+        chosen = plan(scores, cost_target=target, costs=costs, round_to=ROUND_TO)
     smaller = recalibrate(cut(model, chosen), calibration.inputs)
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": at.judge(smaller, test)}
     teacher = at.teacher(model, calibration.inputs)

@@ -19,7 +19,7 @@ RATIOS = (0.5, 0.8, 0.9, 0.95)
 #: Methods that only mask, by their criterion; OBS also moves the weights that stay.
 MASKING = ("l1", "taylor", "fisher", "obd", "random")
 #: How the weights are pruned and tuned in turn: chosen on the validation split of training seed 0.
-TUNING = {"final": 0.95, "schedule": "gradual", "steps": 10, "epochs": 3, "last_epochs": 60, "lr": 3e-3}
+TUNING = {"ratio": 0.95, "schedule": "gradual", "steps": 10, "epochs": 3, "last_epochs": 60, "lr": 3e-3}
 
 
 def one_shot(seed: int, methods: tuple[str, ...] | None = None, at: Setting = WHOLE) -> list[dict]:

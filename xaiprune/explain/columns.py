@@ -66,7 +66,7 @@ def drift_columns(
         return curves(model, images, targets, method(model, images, targets), seed=seed).faithfulness.mean().item()
 
     def changed(model: nn.Module) -> float:
-        return compared(model).top.quantile(0.5).item()
+        return compared(model).top.quantile(0.5, interpolation="higher").item()
 
     return {
         drift_column(label): lambda model: drift_value(compared, model),

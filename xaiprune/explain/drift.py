@@ -121,8 +121,11 @@ class Drift:
 
     @property
     def value(self) -> float:
-        """The drift of the typical image, the median: images whose answer turned have a drift near 2."""
-        return self.values.quantile(0.5).item()
+        """The drift of the typical image, the median: images whose answer turned have a drift near 2.
+
+        Of an even number of images it is the larger of the two in the middle, so that it is the drift of an image.
+        """
+        return self.values.quantile(0.5, interpolation="higher").item()
 
     def rows(self) -> list[dict]:
         """A row per class and one for all.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -23,6 +25,7 @@ def bootstrap(
         How often N images are drawn again, with replacement.
     seed : int
     statistic : {"mean", "median"}
+        The median of an even number of images is the larger of the two in the middle.
 
     Returns
     -------
@@ -42,7 +45,8 @@ def bootstrap(
     values = values.detach().double().numpy()
     if len(values) == 0:
         raise ValueError("values is empty: at least one image is needed.")
-    of = {"mean": np.mean, "median": np.median}[choice(statistic, "statistic", ("mean", "median"))]
+    medians = partial(np.quantile, q=0.5, method="higher")
+    of = {"mean": np.mean, "median": medians}[choice(statistic, "statistic", ("mean", "median"))]
     drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
     low, high = np.quantile(of(values[drawn], axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(of(values)), float(low), float(high)

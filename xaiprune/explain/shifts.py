@@ -116,7 +116,11 @@ def watch(
         pairs = {"drift": (before, found, "the unshifted heatmap")}
         pairs["images"] = _ink(split), _ink(moved), "the unshifted image"
         for name, (still, shifted, told) in pairs.items():
-            row[name] = heatmap_drift(shift.heatmaps(still, level), shifted, told)[0].quantile(0.5).item()
+            row[name] = (
+                heatmap_drift(shift.heatmaps(still, level), shifted, told)[0]
+                .quantile(0.5, interpolation="higher")
+                .item()
+            )
         if scores is not None:
             row["scores"] = 1 - rank_correlation(known, scores(moved).flatten()[None, None]).item()
         rows.append(row)
