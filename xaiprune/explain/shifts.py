@@ -116,11 +116,8 @@ def watch(
         pairs = {"drift": (before, found, "the unshifted heatmap")}
         pairs["images"] = _ink(split), _ink(moved), "the unshifted image"
         for name, (still, shifted, told) in pairs.items():
-            row[name] = (
-                heatmap_drift(shift.heatmaps(still, level), shifted, told)[0]
-                .quantile(0.5, interpolation="higher")
-                .item()
-            )
+            values, _ = heatmap_drift(shift.heatmaps(still, level), shifted, told)
+            row[name] = values.quantile(0.5, interpolation="higher").item()
         if scores is not None:
             row["scores"] = 1 - rank_correlation(known, scores(moved).flatten()[None, None]).item()
         rows.append(row)
