@@ -276,7 +276,7 @@ def made(name: str) -> dict:
     Examples
     --------
     >>> xp.tables.made("toy")["command"]
-    'python -m ...explanations --full'
+    'python -m experiments make toy'
     """
     return _content(name)["made"]
 
