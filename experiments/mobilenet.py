@@ -130,7 +130,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
 def held_plan(model: nn.Module, target: float, calibration: Split, validation: Split, at: Setting) -> dict:
     """Taylor by ranks within a budget: half of the drift that the ranking's own plan spends before it is tuned."""
     scores, costs = ranked(model, calibration)
-    plain = plan(scores, cost_target=target, costs=costs, round_to=16)
+    plain = plan(scores, cost_target=target, costs=costs, round_to=ROUND_TO)
     judged = validation.first(at.few(JUDGED))
     spent = ExplanationBudget(model, judged, max_drift=1.0, method="lrp").spent(
         recalibrate(cut(model, plain), calibration.inputs)
@@ -143,7 +143,7 @@ def held_plan(model: nn.Module, target: float, calibration: Split, validation: S
         target,
         budget,
         recover=lambda smaller: recalibrate(smaller, calibration.inputs[:400]),
-        round_to=16,
+        round_to=ROUND_TO,
     )
     found = {"plan": done.plan, "bound": budget.max_drift, "reached": done.reached}
     return found | {"rows": done.rows, "prices": done.prices}
@@ -265,7 +265,7 @@ def budget_row(method: str, target: float, seed: int, at: Setting = WHOLE) -> li
         row |= {key: found[key] for key in ("bound", "reached", "rows", "prices")}
     else:
         scores, costs = ranked(model, calibration)
-        chosen = plan(scores, cost_target=target, costs=costs, round_to=16)
+        chosen = plan(scores, cost_target=target, costs=costs, round_to=ROUND_TO)
     smaller = recalibrate(cut(model, chosen), calibration.inputs)
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": at.judge(smaller, test)}
     teacher = at.teacher(model, calibration.inputs)
