@@ -45,6 +45,8 @@ SUBSET = 10_000
 #: The shipped models: whole blocks first, then widths in steps.
 BLOCKS = 5
 HEADLINE = {"cost_target": 0.45, "steps": 2, "schedule": "iterative", "epochs": 1, "last_epochs": 16}
+#: Widths stay multiples of this, for speed.
+ROUND_TO = 16
 
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
@@ -110,7 +112,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
         validation,
         calibration=calibration,
         criterion="taylor",
-        cutting=Cutting(rescale=rescale, round_to=16),
+        cutting=Cutting(rescale=rescale, round_to=ROUND_TO),
         loss=distill.distillation_loss(at.teacher(model, calibration.inputs)),
         metric=at.metric,
         lr=3e-3,

@@ -121,7 +121,10 @@ class Drift:
 
     @property
     def value(self) -> float:
-        """The drift of the typical image, the median: images whose answer turned have a drift near 2."""
+        """The drift of the typical image, the median: images whose answer turned have a drift near 2.
+
+        Of an even number of images it is the larger of the two in the middle, so that it is the drift of an image.
+        """
         return _median(self.values)
 
     def rows(self) -> list[dict]:
