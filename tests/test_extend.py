@@ -41,6 +41,12 @@ def section(name: str, title: str) -> str:
     return PAGES[name].partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
+def listed(name: str) -> list[tuple[str, str]]:
+    """The files that a page says to change, and whether each is new."""
+    files = section(name, "Make it permanent").partition("Files to change:\n\n")[2].partition("\n\n")[0]
+    return re.findall(r"^- `(\S+)`(, new)?", files, re.M)
+
+
 def blocks(text: str, language: str = "python") -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
@@ -157,8 +163,7 @@ def test_it_names_all_that_takes_such_an_object(name):
 
 @each_page
 def test_it_takes_two_files_at_most_and_these_are_the_ones_that_it_names(name):
-    listed = section(name, "Make it permanent").partition("Files to change:\n\n")[2].partition("\n\n")[0]
-    files = re.findall(r"^- `(\S+)`(, new)?", listed, re.M)
+    files = listed(name)
     assert 1 <= len(files) <= 2
     assert {path for path, _ in files} == set(changes(name))
     for path, new in files:
