@@ -14,9 +14,10 @@ from torch.nn.functional import cross_entropy
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import distill, zoo
+from xaiprune.core import seed_everything
 from xaiprune.data import Split, mnist, mnist_whole
 from xaiprune.measure import predict
-from xaiprune.training import classification_loss, fit, random_shift, seed_everything
+from xaiprune.training import classification_loss, fit, random_shift
 
 TEACHER = "mnist-1200-1200"
 FILES = (f"{TEACHER}-seed0.safetensors",)

@@ -11,10 +11,10 @@ from experiments import distillation_students as students
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import distill, prune, quantize, zoo
+from xaiprune.core import seed_everything
 from xaiprune.data import fashion_mnist
 from xaiprune.nn import vit
 from xaiprune.quantize import Config, Format
-from xaiprune.training import seed_everything
 
 MODEL, VIT, SEEDS = students.MODEL, "vit-fashion-mnist", range(3)
 FILES = (f"{MODEL}-seed0.safetensors", f"{VIT}-seed0.safetensors")

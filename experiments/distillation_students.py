@@ -15,10 +15,11 @@ from torch import nn
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import distill, explain, measure, zoo
+from xaiprune.core import seed_everything
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.explain import SHIFTS
 from xaiprune.measure import calibration_error, predict
-from xaiprune.training import flip_and_shift, flip_shift_and_mix, seed_everything
+from xaiprune.training import flip_and_shift, flip_shift_and_mix
 
 MODEL = "mobilenet-fashion-mnist"
 FILES = (f"{MODEL}-seed0.safetensors",)

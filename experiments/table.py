@@ -19,9 +19,9 @@ import torch
 
 from experiments.setting import WHOLE, Setting
 from xaiprune import core
+from xaiprune.core import seed_everything
 from xaiprune.experiments import sweep, tables
 from xaiprune.experiments.provenance import code_digest
-from xaiprune.training import seed_everything
 
 #: Columns of times, which are different in every run, and what a recipe has over its budget: probes leave them out.
 TIMES = frozenset({"latency", "median", "low", "high", "minutes", "over", "seconds"})

@@ -9,9 +9,10 @@ from torch import nn
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import zoo
+from xaiprune.core import seed_everything
 from xaiprune.data import samples
 from xaiprune.prune import CRITERIA, YEOM, find_units, reference_draws
-from xaiprune.training import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit
 
 SETS, SEEDS, DRAWS, PER_CLASS = ("moons", "circles"), (0, 1, 2, 3, 4), 50, 10
 #: The authors' four by the names of their paper, and five of the kit.

@@ -59,7 +59,7 @@ def test_scores_do_not_depend_on_the_batch_size(exact, monkeypatch):
 
     model, split, units = exact
     whole = score(model, units, "fisher", split, loss=reconstruction_loss)
-    monkeypatch.setattr(gates, "BATCH", 5)
+    monkeypatch.setattr(gates, "_BATCH", 5)
     parts = score(model, units, "fisher", split, loss=reconstruction_loss)
     assert all(torch.allclose(whole[group.name], parts[group.name], rtol=1e-9) for group in units)
 

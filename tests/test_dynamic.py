@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from xaiprune import data, distill, dynamic, measure, prune, zoo
+from xaiprune.core import seed_everything
 from xaiprune.dynamic import (
     Branch,
     Dynamic,
@@ -19,7 +20,7 @@ from xaiprune.dynamic import (
     set_scores,
     split_at,
 )
-from xaiprune.training import classification_loss, fit, flip_and_shift, seed_everything
+from xaiprune.training import classification_loss, fit, flip_and_shift
 
 CLASSES, LAYER = 10, "features.3"
 

@@ -197,7 +197,7 @@ def test_an_autoencoder_is_explained_by_its_error(digits):
         (lambda m, x, t: curves(m, x, t, torch.zeros(40, 14, 14)), r"heatmaps must have shape \(40, 28, 28\)"),
         (lambda m, x, t: curves(m, x, t, torch.full((40, 28, 28), math.nan)), "heatmaps hold NaN"),
         (lambda m, x, t: curves(m, x, t, torch.zeros(40, 28, 28), steps=0), "steps must be from 1 to the 784"),
-        (lambda m, x, t: watch(m, Split(x, t), "blur", [1]), "shift must be a Shift or one of rotation, noise"),
+        (lambda m, x, t: watch(m, Split(x, t), "blur", [1]), "shift must be one of rotation, noise"),
     ],
 )
 def test_bad_requests_are_named(lenet, some, call, message):

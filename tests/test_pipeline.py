@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial
 from torch import nn
 
 from xaiprune import data, pipeline, prune, quantize, zoo
-from xaiprune.core import checkpoint, files
+from xaiprune.core import checkpoint, files, seed_everything
 from xaiprune.deploy import Frozen, onnx_bytes
 from xaiprune.measure import metrics
 from xaiprune.measure.memory import onnx_activation_bytes
@@ -34,7 +34,7 @@ from xaiprune.pipeline import (
     store,
 )
 from xaiprune.pipeline.store import Store, room
-from xaiprune.training import losses, seed_everything, tune
+from xaiprune.training import losses, tune
 
 RECIPE = (Prune(cost_target=0.5), Tune(epochs=2), Quantize(images=60))
 QUICK = {"repeats": 3, "explained": 4, "progress": False}

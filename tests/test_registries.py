@@ -239,6 +239,19 @@ CASES: dict[str, Case] = {
     "Prune(costs)": Case("_COSTS", "macs", step(pipeline.Prune, "costs", cost_target=0.7)),
     "Tune(augment)": Case("AUGMENTATIONS", "flip", step(pipeline.Tune, "augment", epochs=1, batch_size=10)),
     "Distill(augment)": Case("AUGMENTATIONS", "flip", step(pipeline.Distill, "augment", epochs=1, batch_size=10)),
+    "TrainOptions(augment)": Case(
+        "AUGMENTATIONS",
+        "flip",
+        lambda row: training.fit(network(), noise(), classification_loss, training.TrainOptions(augment=row, **QUIET)),
+    ),
+    "transfer(augment)": Case(
+        "AUGMENTATIONS",
+        "flip",
+        lambda row: distill.transfer(distill.freeze(network()), noise(), copies=2, augment=row),
+    ),
+    "find_loss(loss)": Case(
+        "LOSSES", "hard targets", lambda row: distill.find_loss(row).function(*torch.rand(2, 3, 4))
+    ),
     "Distill(loss)": Case("LOSSES", "soft targets", step(pipeline.Distill, "loss", epochs=1, batch_size=10)),
     "distill(loss)": Case(
         "LOSSES",

@@ -147,7 +147,8 @@ import torch
 from lightning_fabric import Fabric
 from xaiprune import data, zoo
 from xaiprune.training import distributed, flip_and_shift
-from xaiprune.training import classification_loss, fit, seed_everything
+from xaiprune.core import seed_everything
+from xaiprune.training import classification_loss, fit
 
 torch.set_num_threads(1)
 fabric = Fabric(accelerator="cpu", devices=int(sys.argv[1]), strategy="ddp" if sys.argv[1] != "1" else "auto")

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import nn
 
 from xaiprune import curvature, data, measure, plots, zoo
-from xaiprune.core import Registry
+from xaiprune.core import Registry, seed_everything
 from xaiprune.dynamic import Branch, Dynamic, route_macs, split_at
 from xaiprune.explain import METHODS, Method
 from xaiprune.explain.relevance import gamma
 from xaiprune.measure import accuracy
 from xaiprune.prune import CRITERIA, Criterion, cut, find_units, find_weights, plan, scan, score
 from xaiprune.quantize import CALIBRATORS, Calibrator
-from xaiprune.training import classification_loss, seed_everything
+from xaiprune.training import classification_loss
 from xaiprune.widgets import (
     EXPLORERS,
     CalibrationExplorer,

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from xaiprune import explain, measure, prune, zoo
+from xaiprune.core import seed_everything
 from xaiprune.data import words
 from xaiprune.data.splits import SPLITS
-from xaiprune.training import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit
 
 
 def test_splits_are_apart_and_even():

@@ -23,13 +23,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from experiments import toy as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import data, explain, zoo
+from xaiprune.core import seed_everything
 from xaiprune.data import Split
 from xaiprune.experiments import tables
 from xaiprune.explain import relevance
 from xaiprune.measure import accuracy
 from xaiprune.prune import contrast_scores, cut, find_units, plan
 from xaiprune.prune.scoring.criteria import yeom
-from xaiprune.training import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit
 from xaiprune.widgets import HeatmapExplorer, NoiseExplorer
 
 #: What Yeom et al. 2021 logged: training accuracy after pruning, in per cent, on moons and circles.

@@ -17,6 +17,7 @@ from torch import nn
 from experiments import weights as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import curvature, data, prune, zoo
+from xaiprune.core import seed_everything
 from xaiprune.data import Split
 from xaiprune.experiments import tables
 from xaiprune.measure import accuracy, latencies
@@ -33,7 +34,7 @@ from xaiprune.prune import (
     semi_structured_support,
     sparse_latency,
 )
-from xaiprune.training import classification_loss, fit, seed_everything
+from xaiprune.training import classification_loss, fit
 from xaiprune.widgets import CurvatureExplorer, ThresholdExplorer
 
 

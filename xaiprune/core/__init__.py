@@ -6,6 +6,7 @@ from .checkpoint import Checkpoint, InPlace, digest, fingerprint
 from .files import cache_dir, data_dir, packed, save_atomically, sha256
 from .malloc import KEPT, keep_freed
 from .registry import Registry
+from .seeds import seed_everything
 from .threads import LATE
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "packed",
     "real",
     "save_atomically",
+    "seed_everything",
     "sha256",
     "share",
     "threads",

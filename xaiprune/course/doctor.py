@@ -70,9 +70,8 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
     import torch
 
     from .. import __version__
-    from ..core import keep_freed
+    from ..core import keep_freed, seed_everything
     from ..plots import use_style
-    from ..training import seed_everything
 
     keep_freed()
     seed_everything(seed)

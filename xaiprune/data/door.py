@@ -22,6 +22,12 @@ class Split(NamedTuple):
         Shape ``(N, ...)``; pictures have ``(N, 1, 28, 28)``, float32, values in [0, 1].
     targets : torch.Tensor, optional
         Shape ``(N,)``, int64, for classes; None where there are none.
+
+    Examples
+    --------
+    >>> split = xp.data.Split(torch.rand(5, 1, 28, 28), torch.arange(5))
+    >>> split.first(2).inputs.shape, split.first(2).targets.tolist()
+    (torch.Size([2, 1, 28, 28]), [0, 1])
     """
 
     inputs: torch.Tensor
@@ -51,6 +57,11 @@ class Batches:
     """Batches of data, each a tuple ``(inputs, targets)`` on one device; what :func:`batches` gives.
 
     Iterating gives them in the order of the data, as often as it is asked for. ``len`` is their number.
+
+    Parameters
+    ----------
+    data, batch_size, device, collate, drop_last, name
+        As for :func:`batches`.
     """
 
     def __init__(
@@ -107,15 +118,20 @@ class Batches:
         generator : torch.Generator
             Draws the order. A ``DataLoader`` draws its own, by this one's seed.
 
-        Yields
-        ------
-        tuple
+        Returns
+        -------
+        iterator of tuple
             ``(inputs, targets)``.
         """
         return self._batches(generator)
 
     def fingerprint(self) -> str:
-        """What the data are, for an identity; of an iterator, which can be read once, only that it is one."""
+        """What the data are, for an identity; of an iterator, which can be read once, only that it is one.
+
+        Returns
+        -------
+        str
+        """
         data = self._data
         if self._tensors is not None:
             return fingerprint(self._tensors)
@@ -199,8 +215,7 @@ def batches(
 
     Examples
     --------
-    >>> import torch
-    >>> for inputs, targets in batches((torch.rand(5, 2), torch.arange(5)), batch_size=4):
+    >>> for inputs, targets in xp.data.batches((torch.rand(5, 2), torch.arange(5)), batch_size=4):
     ...     print(tuple(inputs.shape), targets.tolist())
     (4, 2) [0, 1, 2, 3]
     (1, 2) [4]

@@ -96,7 +96,17 @@ def pictures(some: list[str]) -> torch.Tensor:
 
 
 def spelled(images: torch.Tensor) -> list[str]:
-    """The words of pictures."""
+    """The words of pictures.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Shape (N, 1, 12, letters), as :func:`pictures` makes them.
+
+    Returns
+    -------
+    list of str
+    """
     letters = images[:, 0].argmax(-1).tolist()
     there = images[:, 0].sum(-1) > 0
     return ["".join(LETTERS[n] for n, is_there in zip(row, rows) if is_there) for row, rows in zip(letters, there)]

@@ -14,7 +14,7 @@ from torch import nn
 from ..core import fingerprint, whole
 from ..data import Split, as_split, device_of, to_device
 from ..measure import ACCURACY, Metric
-from ..training import Moment, TrainOptions, iterate
+from ..training import AUGMENTATIONS, Moment, TrainOptions, iterate
 from .hidden import draw_patches
 from .losses import Loss
 from .objective import Objective, _check_teacher
@@ -50,7 +50,7 @@ def transfer(
     split: Split,
     *,
     copies: int = 1,
-    augment: Callable | None = None,
+    augment: Callable | str | None = None,
     evidence: bool = False,
     seed: int = 0,
     batch_size: int = 500,
@@ -65,8 +65,9 @@ def transfer(
         Its labels may be None.
     copies : int
         At least 1; training goes through one of them in each epoch, in turn.
-    augment : callable, optional
-        ``(images, generator) -> images``; without it all copies would be alike, and one is enough.
+    augment : callable or str, optional
+        ``(inputs, generator) -> inputs``, or a key of ``training.AUGMENTATIONS``; without it all copies would be alike,
+        and one is enough.
     evidence : bool
         Whether to ask a second time, with parts hidden: for the loss "relevance".
     seed, batch_size : int
@@ -90,6 +91,7 @@ def transfer(
     _check_teacher(teacher)
     if whole(copies, "copies") > 1 and augment is None:
         raise ValueError(f"copies must be 1 where nothing is augmented, got {copies}: they would all be alike.")
+    augment = None if augment is None else AUGMENTATIONS.find(augment, "augment")
     split = as_split(split, on=teacher, name="split")
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])

@@ -81,7 +81,7 @@ def distillation_loss(
     --------
     A student that is its teacher has nothing left to learn from it:
 
-    >>> model, images, labels = nn.Linear(2, 3), torch.rand(4, 2), torch.tensor([0, 1, 2, 0])
+    >>> model, inputs, targets = nn.Linear(2, 3), torch.rand(4, 2), torch.tensor([0, 1, 2, 0])
     >>> loss = xp.distill.distillation_loss(xp.distill.freeze(model), "soft targets", alpha=1.0)
     >>> round(loss(model, inputs, targets).item(), 5)
     0.0
@@ -156,7 +156,18 @@ class Objective:
         return self.alpha < 1 or any("labels" in row.needs for row, _ in self.rows)
 
     def draw(self, inputs: torch.Tensor) -> torch.Tensor | None:
-        """Patches to hide in a batch, where a loss compares what the models lose by it."""
+        """Patches to hide in a batch, where a loss compares what the models lose by it.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            A batch, shape (N, ...).
+
+        Returns
+        -------
+        torch.Tensor or None
+            Shape (N, rows, columns), bool; None where no loss asks for it.
+        """
         return draw_patches(len(inputs), self.generator) if self.hides else None
 
     def ask(self, inputs: torch.Tensor, patches: torch.Tensor | None = None) -> ModelOutputs:

@@ -11,6 +11,7 @@ from ..measure import Column
 from .drift import drift_from, drift_value
 from .faithful import curves
 from .methods import METHODS, Method
+from .resampling import _median
 from .sanity import gate
 from .target import _check_request
 
@@ -66,7 +67,7 @@ def drift_columns(
         return curves(model, images, targets, method(model, images, targets), seed=seed).faithfulness.mean().item()
 
     def changed(model: nn.Module) -> float:
-        return compared(model).top.quantile(0.5, interpolation="higher").item()
+        return _median(compared(model).top)
 
     return {
         drift_column(label): lambda model: drift_value(compared, model),

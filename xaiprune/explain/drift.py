@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from .methods import METHODS, Method
-from .resampling import bootstrap
+from .resampling import _median, bootstrap
 from .target import _check_request
 
 
@@ -125,7 +125,7 @@ class Drift:
 
         Of an even number of images it is the larger of the two in the middle, so that it is the drift of an image.
         """
-        return self.values.quantile(0.5, interpolation="higher").item()
+        return _median(self.values)
 
     def rows(self) -> list[dict]:
         """A row per class and one for all.

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
 
 from ..core import choice
+
+
+def _upper_median(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    return np.quantile(values, 0.5, axis=axis, method="higher")
+
+
+#: What can be said of many images.
+_STATISTICS = {"mean": np.mean, "median": _upper_median}
+
+
+def _median(values: torch.Tensor) -> float:
+    """What ``bootstrap(statistic="median")`` gives first."""
+    return float(_upper_median(values.detach().double().numpy()))
 
 
 def bootstrap(
@@ -25,7 +36,7 @@ def bootstrap(
         How often N images are drawn again, with replacement.
     seed : int
     statistic : {"mean", "median"}
-        The median of an even number of images is the larger of the two in the middle.
+        Of an even number of values the median is the upper of the two in the middle.
 
     Returns
     -------
@@ -45,8 +56,7 @@ def bootstrap(
     values = values.detach().double().numpy()
     if len(values) == 0:
         raise ValueError("values is empty: at least one image is needed.")
-    medians = partial(np.quantile, q=0.5, method="higher")
-    of = {"mean": np.mean, "median": medians}[choice(statistic, "statistic", ("mean", "median"))]
+    of = _STATISTICS[choice(statistic, "statistic", _STATISTICS)]
     drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
     low, high = np.quantile(of(values[drawn], axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(of(values)), float(low), float(high)

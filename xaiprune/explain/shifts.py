@@ -14,6 +14,7 @@ from ..data import Split, as_split
 from ..measure import predict
 from .drift import heatmap_drift, rank_correlation
 from .methods import METHODS, Method
+from .resampling import _median
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,7 @@ def watch(
         pairs = {"drift": (before, found, "the unshifted heatmap")}
         pairs["images"] = _ink(split), _ink(moved), "the unshifted image"
         for name, (still, shifted, told) in pairs.items():
-            values, _ = heatmap_drift(shift.heatmaps(still, level), shifted, told)
-            row[name] = values.quantile(0.5, interpolation="higher").item()
+            row[name] = _median(heatmap_drift(shift.heatmaps(still, level), shifted, told)[0])
         if scores is not None:
             row["scores"] = 1 - rank_correlation(known, scores(moved).flatten()[None, None]).item()
         rows.append(row)

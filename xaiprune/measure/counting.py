@@ -88,6 +88,18 @@ def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
 
     Of a model that is run from a file: the bytes of the file and, of ONNX, of the activations in it; parameters and
     operations are those of the model that it was made from.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode, or a ``deploy.Frozen``.
+    example : torch.Tensor
+        A batch, shape (N, ...).
+
+    Returns
+    -------
+    dict of str to float
+        Bytes, and operations per image.
     """
     if not isinstance(model, Shipped):
         peak = peak_activation_bytes(model, example)
@@ -102,6 +114,10 @@ def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
 
 def sizes(model: nn.Module) -> dict[str, float]:
     """Parameters, non-zeros, and bytes in three forms.
+
+    Parameters
+    ----------
+    model : nn.Module
 
     Returns
     -------

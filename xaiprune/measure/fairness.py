@@ -132,6 +132,15 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
     keep : float
         Share of those images that stays.
     seed : int
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    ValueError
+        If ``keep`` is not in (0, 1].
     """
     split = as_split(split, name="split")
     if not 0 < keep <= 1:
@@ -145,7 +154,18 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
 
 
 def paired(split: Split, groups: torch.Tensor) -> Split:
-    """A split whose labels are twice the class plus the group, 0 or 1: what :func:`even_loss` reads."""
+    """A split whose labels are twice the class plus the group, 0 or 1: what :func:`even_loss` reads.
+
+    Parameters
+    ----------
+    split : Split
+    groups : torch.Tensor
+        0 or 1 for every image, shape ``(N,)``.
+
+    Returns
+    -------
+    Split
+    """
     split = as_split(split, name="split")
     return Split(split.inputs, 2 * split.targets + groups)
 

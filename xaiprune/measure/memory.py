@@ -47,6 +47,10 @@ def peak_activation_bytes(model: nn.Module, example: torch.Tensor) -> int:
         In evaluation mode. Its parameters and buffers do not count.
     example : torch.Tensor
         The batch.
+
+    Returns
+    -------
+    int
     """
     example = example.clone()  # a slice would bring the storage of all images along
     weights = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
@@ -68,6 +72,10 @@ def onnx_activation_bytes(content: bytes) -> int:
     ----------
     content : bytes
         The file.
+
+    Returns
+    -------
+    int
     """
     import onnx
 

@@ -99,7 +99,13 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then two dense layers on every token alone; each adds to what it reads (He et al. 2016)."""
+    """Attention, then two dense layers on every token alone; each adds to what it reads (He et al. 2016).
+
+    Parameters
+    ----------
+    dim, heads, width, hidden : int
+        As for :class:`VisionTransformer`.
+    """
 
     def __init__(self, dim: int, heads: int, width: int, hidden: int):
         super().__init__()
@@ -109,6 +115,18 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
     def forward(self, tokens):
+        """Add what the heads find, then what the dense layers make of it.
+
+        Parameters
+        ----------
+        tokens : torch.Tensor
+            Shape (N, T, dim).
+
+        Returns
+        -------
+        torch.Tensor
+            The same shape.
+        """
         tokens = tokens + self.attention(self.norm1(tokens))
         return tokens + self.mlp(self.norm2(tokens))
 

@@ -85,7 +85,7 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str, *, ax: Axes | None = 
     Examples
     --------
     >>> figure = xp.plots.image_rows({"black": np.zeros((3, 28, 28)), "white": np.ones((3, 28, 28))}, "Three of each")
-    >>> figure.axes[0].inputs[0].get_array().shape  # with a gap of 2 pixels between images
+    >>> figure.axes[0].images[0].get_array().shape  # with a gap of 2 pixels between images
     (58, 88)
     """
     first = next(iter(rows.values()))

@@ -100,7 +100,7 @@ def letters(evidence: Mapping[str, np.ndarray], title: str, *, ax: Axes | None =
     Examples
     --------
     >>> figure = xp.plots.letters({"the": np.array([0, 0, 1.0, 2.0, -1.0])}, "What speaks for English")
-    >>> figure.axes[0].inputs[0].get_array().tolist()  # the last three, over the largest
+    >>> figure.axes[0].images[0].get_array().tolist()  # the last three, over the largest
     [[0.5, 1.0, -0.5]]
     """
     longest = max(map(len, evidence))

@@ -31,7 +31,7 @@ def head_maps(maps: np.ndarray, title: str, *, off: Mapping[int, list[int]] | No
     Examples
     --------
     >>> figure = xp.plots.head_maps(np.ones((1, 2, 7, 7)), "One block of two heads", off={0: [1]})
-    >>> figure.axes[0].inputs[0].get_array().shape, len(figure.axes[0].lines)  # a cross over head 1
+    >>> figure.axes[0].images[0].get_array().shape, len(figure.axes[0].lines)  # a cross over head 1
     ((7, 15), 1)
     """
     maps = np.asarray(maps, dtype=float)

@@ -11,7 +11,7 @@ from .augment import (
     rotate_and_shift,
 )
 from .distributed import distributed_loss
-from .fit import fit, seed_everything
+from .fit import fit
 from .loop import Moment, by_loss, iterate
 from .losses import classification_loss, reconstruction_loss, scoring_loss
 from .options import TrainOptions, one_cycle
@@ -36,6 +36,5 @@ __all__ = [
     "reconstruction_loss",
     "rotate_and_shift",
     "scoring_loss",
-    "seed_everything",
     "tune",
 ]

@@ -14,30 +14,6 @@ from .loop import by_loss, iterate
 from .options import TrainOptions
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators.
-
-    Parameters
-    ----------
-    seed : int
-
-    Examples
-    --------
-    >>> xp.training.seed_everything(0)
-    >>> first = torch.rand(3)
-    >>> xp.training.seed_everything(0)
-    >>> torch.equal(torch.rand(3), first)
-    True
-    """
-    import random
-
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
 def fit(
     model: nn.Module,
     train: Split,

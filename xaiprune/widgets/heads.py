@@ -16,7 +16,6 @@ from ..core import whole
 from ..data import Split, as_split
 from ..explain import Method, heatmaps
 from ..measure import accuracy
-from ..nn import VisionTransformer
 from ..plots import scale_heatmaps
 from ..prune import (
     CRITERIA,
@@ -73,7 +72,7 @@ class View:
 
 
 def compute(
-    model: VisionTransformer,
+    model: zoo.VisionTransformer,
     heads: Scores,
     neurons: Scores,
     off: Mapping[str, Sequence[int]],
@@ -249,7 +248,7 @@ class HeadExplorer(Explorer[View]):
 
     def __init__(
         self,
-        model: VisionTransformer,
+        model: zoo.VisionTransformer,
         calibration: Split,
         split: Split,
         *,

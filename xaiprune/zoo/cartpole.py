@@ -31,6 +31,11 @@ def step(states: torch.Tensor, push: torch.Tensor) -> torch.Tensor:
         Position, speed, angle and angular speed, shape ``(N, 4)``.
     push : torch.Tensor
         Force on the cart in newtons, shape ``(N,)``.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, 4)``.
     """
     place, speed, angle, turning = states.unbind(1)
     total = CART + POLE

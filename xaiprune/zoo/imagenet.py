@@ -11,7 +11,13 @@ IMAGENETTE_ROWS = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
 
 
 class Standardise(nn.Module):
-    """Images in [0, 1] with the mean of each colour taken off, divided by its standard deviation."""
+    """Images in [0, 1] with the mean of each colour taken off, divided by its standard deviation.
+
+    Parameters
+    ----------
+    mean, std : list of float
+        One number for each colour.
+    """
 
     def __init__(self, mean: list[float], std: list[float]):
         super().__init__()
@@ -26,6 +32,21 @@ def with_imagenet_body(model: MobileNetV2) -> MobileNetV2:
     """Give a model the ImageNet weights of torchvision, in place, but for the head: a start for training.
 
     The stem's stride is not among the weights, so that the small stem for colour images takes them too.
+
+    Parameters
+    ----------
+    model : torchvision.models.MobileNetV2
+        For three colours.
+
+    Returns
+    -------
+    torchvision.models.MobileNetV2
+        ``model`` itself.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not fit.
     """
     state = MobileNet_V2_Weights.IMAGENET1K_V2.get_state_dict(progress=False, check_hash=True)
     body = {name: tensor for name, tensor in state.items() if not name.startswith("classifier")}
@@ -36,7 +57,18 @@ def with_imagenet_body(model: MobileNetV2) -> MobileNetV2:
 
 
 def imagenette_mobilenet(pretrained: bool = True) -> MobileNetV2:
-    """torchvision's ImageNet model with the ten rows of its head that are Imagenette's classes: no training needed."""
+    """torchvision's ImageNet model with the ten rows of its head that are Imagenette's classes: no training needed.
+
+    Parameters
+    ----------
+    pretrained : bool
+        Whether to fetch the weights.
+
+    Returns
+    -------
+    torchvision.models.MobileNetV2
+        In evaluation mode; input (N, 3, H, W) in [0, 1].
+    """
     weights = MobileNet_V2_Weights.IMAGENET1K_V2
     model = MobileNetV2()
     if pretrained:

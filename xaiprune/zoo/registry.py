@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .. import data, measure
-from ..core import cache_dir
+from ..core import cache_dir, seed_everything
 from ..measure import ACCURACY, PSNR, Metric
 from ..nn import VisionTransformer, small_transformer
 from ..training import (
@@ -21,7 +21,6 @@ from ..training import (
     random_shift,
     reconstruction_loss,
     rotate_and_shift,
-    seed_everything,
 )
 from .autoencoder import ConvAutoencoder
 from .checkpoints import load_weights, save_card, save_weights

@@ -79,7 +79,7 @@ def per_image(
         Of kinds with ``replaced``.
     data : Split
     run : callable
-        ``(model, inputs, targets) -> result``, in batches of at most ``BATCH`` images.
+        ``(model, inputs, targets) -> result``, in batches of at most 256 inputs.
     products : callable
         ``(parts, result) -> products``: the parts that a gate would multiply, which the result depends on, and one
         tensor for each of the same shape.

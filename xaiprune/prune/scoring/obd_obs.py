@@ -147,7 +147,7 @@ def inverse_fisher(
     >>> _ = nn.init.ones_(model[0].weight)
     >>> data = xp.data.Split(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2))
     >>> inverse = xp.prune.inverse_fisher(model, data, lambda model, x, y: model(x).mean())
-    >>> inverse.blocks["0.weight"].shape, inverse.inputs
+    >>> inverse.blocks["0.weight"].shape, inverse.images
     (torch.Size([1, 50, 50]), 2)
     """
     data = as_split(data, on=model)
