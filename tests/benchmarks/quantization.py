@@ -26,7 +26,6 @@ from xaiprune.experiments import tables
 from xaiprune.graph import fold_batch_norm
 from xaiprune.measure import accuracy
 from xaiprune.quantize import CALIBRATORS, grid_of, percentile
-from xaiprune.quantize.calibrators import entropy
 from xaiprune.widgets import CalibrationExplorer
 
 MODEL = sweep.MODEL
@@ -94,7 +93,8 @@ def agreement_figures() -> list[Figure]:
         width, ends = edges[1] - edges[0], (np.float64(statistics_of.low), np.float64(statistics_of.high))
         theirs = HistogramCollector("percentile", False, 128, 128, 99.99, None)
         theirs.histogram_dict["x"] = (statistics_of.counts.numpy(), edges, *ends)
-        pairs = [("entropy", entropy(statistics_of), theirs.get_entropy_threshold((counts, edges, *ends), 128))]
+        mine = CALIBRATORS["entropy"].function(statistics_of)
+        pairs = [("entropy", mine, theirs.get_entropy_threshold((counts, edges, *ends), 128))]
         pairs.append(("percentile", percentile(statistics_of), _quietly(theirs)))
         for name, mine, other in pairs:
             apart[name] = max(apart[name], *(abs(a - max(b, ends[0])) / width for a, b in zip(mine, other[:2])))
