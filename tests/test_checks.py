@@ -419,3 +419,10 @@ def test_nobody_guesses_for_the_learner(capsys):
     assert math.isnan(blank)
     assert "write a number first, from 0 to 10" in capsys.readouterr().out
     assert f"you guessed {blank:.1f}; {blank:+g}" == "you guessed nothing yet; nothing yet"
+
+
+def test_a_claim_stands_beside_a_number_and_not_beside_a_page():
+    with pytest.raises(ValueError, match=r"value must be short, a number or a few, got 4,?000 characters"):
+        claim("the page says so", True, "word" * 1000)
+    with pytest.raises(ValueError, match="value must be short"):
+        claim("it goes out byte for byte", True, bytes(1000))

@@ -9,6 +9,8 @@ from ..core import arguments
 
 #: Set to 1 where a false claim must stop: by the runner, by the tests, and for the kernels that they start.
 STRICT = "XAIPRUNE_STRICT"
+#: Characters that a value may take.
+_LONGEST = 120
 
 
 class ClaimError(AssertionError):
@@ -35,6 +37,8 @@ def claim(text: str, condition: bool, value: object, *, timed: bool = False) -> 
 
     Raises
     ------
+    ValueError
+        If ``value`` takes more than a line: a sentence stands beside a number or a few, not beside a page.
     ClaimError
         If ``condition`` is false, ``XAIPRUNE_STRICT`` is 1, and the sentence is not about time.
 
@@ -43,7 +47,10 @@ def claim(text: str, condition: bool, value: object, *, timed: bool = False) -> 
     >>> xp.claim("half of it is left", 0.5 <= 0.5, 0.5)
     holds: half of it is left [0.5]
     """
-    shown = f"{text} [{_shown(value)}]"
+    shown = _shown(value)
+    if len(shown) > _LONGEST or "\n" in shown:
+        raise ValueError(f"value must be short, a number or a few, got {len(shown)} characters: {shown[:40]!r} ...")
+    shown = f"{text} [{shown}]"
     if bool(condition):
         print(f"holds: {shown}")
     elif timed:
