@@ -77,6 +77,9 @@ DRAGS = {
         "threshold", 200, 0, lambda was, now: was[1] == 0 and now[1] > 30 and now[2] < was[2] and now[0] < was[0]
     ),
     "NoiseExplorer": Drag("sigma [%]", 90, 0, lambda was, now: now[0] < was[0]),
+    "HeatmapExplorer": Drag(
+        "parameter", 120, 0, lambda was, now: (was[0], was[2]) == (now[0], now[2]) and now[1] != was[1]
+    ),
     "CurvatureExplorer": Drag("first, by size", 120, 0, lambda was, now: now != was),
     "CoefficientExplorer": Drag(
         "encoder.hidden (256)", 140, 0, lambda was, now: was[1] == 0 and now[1] > 0.1 and now[0] < was[0]

@@ -143,6 +143,7 @@ class Picture:
         third.axhline(0, color="black", lw=0.8)
         third.set(title="Ledger (relevance rules only)", ylabel="share of the output", ylim=(-1.0, 2.0))
         third.legend(fontsize=8, loc="upper right")
+        third.set_visible(bool(self.layers))
         (self.deletion,) = fourth.plot([0, 1], [0, 0], color=RED, label="deletion (↓ better)")
         (self.insertion,) = fourth.plot([0, 1], [0, 0], color="#0072B2", ls="--", label="insertion (↑ better)")
         fourth.set(
@@ -221,7 +222,7 @@ class HeatmapExplorer(Explorer[View]):
     @classmethod
     def example(cls) -> HeatmapExplorer:
         """LeNet-5."""
-        return cls(zoo.load("lenet-5"), data.mnist("validation", 8))
+        return cls(zoo.load("lenet-5"), data.mnist("validation", 8), methods=("lrp", *FREE))
 
     def compute(self, image: int, method: str, rule: str, parameter: float) -> View:
         method = method if method == "lrp" else self.methods[method]
