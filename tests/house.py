@@ -11,7 +11,8 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 TOP = "xaiprune"
 
 

@@ -19,7 +19,7 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from experiments import quantization as sweep
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
-from tests.test_quantize import KINDS, by_onnxruntime
+from tests.quantize.test_quantize import KINDS, by_onnxruntime
 from xaiprune import deploy, quantize, zoo
 from xaiprune.data import fashion_mnist
 from xaiprune.experiments import tables

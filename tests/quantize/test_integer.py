@@ -1,0 +1,162 @@
+"""Integer kernels: what the file computes, what stays in float, and how a scorecard reads it."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import xaiprune as xp
+from tests.quantize.test_quantize import IMAGES, small, state
+from xaiprune import deploy, quantize
+from xaiprune.measure import counting
+from xaiprune.quantize import Config, Format
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small()
+
+
+@pytest.fixture(scope="module")
+def content(model):
+    return deploy.onnx_bytes(model, IMAGES)
+
+
+def operations(content: bytes) -> list[str]:
+    import onnx
+
+    return [node.op_type for node in onnx.load_from_string(content).graph.node]
+
+
+def test_the_integer_file_computes_nearly_what_the_float_model_does(model):
+    before = state(model)
+    found = quantize.int8_bytes(model, IMAGES)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    outputs = deploy.runnable(found)(IMAGES)
+    assert quantize.sqnr(model(IMAGES), outputs) > 25
+    assert torch.allclose(deploy.runnable(found)(IMAGES[:5]), outputs[:5], atol=1e-4)  # any batch size
+    assert operations(found).count("QuantizeLinear") >= 5
+
+
+def test_its_ranges_are_those_of_the_calibrator(content):
+    by = {}
+    for name in ("min-max", "percentile", "mse"):
+        config = Config(Format(per_channel=True), Format(scheme="affine", calibrator=name))
+        by[name] = quantize.quantize_onnx(content, IMAGES, config)
+    import onnx
+
+    graph = onnx.load_from_string(by["min-max"]).graph
+    scales = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    source = graph.input[0].name
+    span = IMAGES.max() - min(0.0, IMAGES.min().item())
+    assert scales[f"{source}_scale"] == pytest.approx(span.item() / 255, rel=1e-5)
+    assert len(set(by.values())) == 3
+
+
+def test_every_tensor_of_the_graph_is_seen(model, content):
+    seen = quantize.observe_onnx(content, IMAGES, batch_size=10)
+    assert all(statistics.batches == 3 for statistics in seen.values())
+    graph = onnx.load_from_string(content).graph
+    flowing = {name for node in graph.node if node.op_type in ("Conv", "Clip", "Add", "Gemm") for name in node.output}
+    assert flowing <= set(seen)
+    assert seen[graph.output[0].name].high == pytest.approx(model(IMAGES).max().item(), abs=1e-4)
+
+
+def test_layers_can_stay_in_float(content):
+    whole, part = (
+        operations(quantize.quantize_onnx(content, IMAGES, Config(*FORMS, layers=layers))).count("DequantizeLinear")
+        for layers in ({}, KEPT)
+    )
+    assert part < whole
+    graph = onnx.load_from_string(quantize.quantize_onnx(content, IMAGES, Config(*FORMS, layers=KEPT))).graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert [kinds[f"{name}.weight"] for name in KEPT] == [onnx.TensorProto.FLOAT] * 2
+    with pytest.raises(ValueError, match=r"config\.layers names 'neck'"):
+        quantize.quantize_onnx(content, IMAGES, Config(*FORMS, layers={"neck": Config(None, None)}))
+
+
+FORMS = (Format(per_channel=True), Format(scheme="affine"))
+KEPT = {"narrow": Config(None, None), "head": Config(None, None)}
+
+
+def test_a_kind_without_integer_kernel_falls_back_and_says_so():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 2, stride=2)).eval()
+    with pytest.warns(UserWarning, match=r"'2' .ConvTranspose. has no integer kernel and stays in float"):
+        found = quantize.int8_bytes(model, IMAGES)
+    assert quantize.sqnr(model(IMAGES), deploy.runnable(found)(IMAGES)) > 25
+
+
+@pytest.mark.parametrize("config", [Config(), Config(Format(4), Format(scheme="affine")), Config(None)])
+def test_kernels_take_eight_bits(content, config):
+    if config == Config():
+        assert quantize.quantize_onnx(content, IMAGES, config)
+        return
+    with pytest.raises(ValueError, match="integer kernels take 8 bits"):
+        quantize.quantize_onnx(content, IMAGES, config)
+
+
+def test_bad_input_is_refused(model, content):
+    with pytest.raises(ValueError, match="training mode"):
+        quantize.int8_bytes(small().train(), IMAGES)
+    with pytest.raises(ValueError, match="images is empty"):
+        quantize.quantize_onnx(content, IMAGES[:0])
+    with pytest.raises(ValueError, match="quantized already"):
+        quantize.int8_bytes(quantize.simulate(model, quantize.calibrate(model, IMAGES)), IMAGES)
+
+
+def test_a_scorecard_reads_the_file(model, content):
+    found = quantize.quantize_onnx(content, IMAGES)
+    models = {
+        "eager": model,
+        "float": deploy.Frozen(model, IMAGES, content),
+        "int8": deploy.Frozen(model, IMAGES, found),
+    }
+    split = xp.data.Split(IMAGES, model(IMAGES).argmax(1))
+    eager, whole, int8 = xp.scorecards(models, split, xp.measure.ACCURACY, repeats=3)
+    assert whole["metric"] == 100
+    assert int8["metric"] > 80
+    assert (whole["dense_bytes"], int8["dense_bytes"]) == (len(content), len(found))
+    for key in ("parameters", "macs"):
+        assert eager[key] == whole[key] == int8[key] > 0
+    assert 0 < int8["activation_bytes"] < whole["activation_bytes"]
+    assert "ONNX Runtime" in int8.notes["latency_1"]
+    text = str(xp.compare([eager, int8]))
+    assert "eager: median" in text
+    assert "int8: median" in text
+    assert counting.costs(model, IMAGES[:1])["macs"] == eager["macs"]
+
+
+def test_torchs_own_path_computes_nearly_the_same(model):
+    if lack := deploy.lacks_packages("torchao") or deploy.lacks_compiler():
+        pytest.skip(lack)
+    run = quantize.pt2e(model, IMAGES, IMAGES[:8])
+    assert quantize.sqnr(model(IMAGES[:8]), run(IMAGES[:8])) > 20
+    with pytest.raises(ValueError, match="images must fill a batch of 8"):
+        quantize.pt2e(model, IMAGES[:5], IMAGES[:8])
+
+
+def test_what_the_processor_can_do_is_read_from_its_flags(tmp_path):
+    for flags, exact in (
+        ("sse avx2 fma", False),
+        ("avx2 avx512_vnni", True),
+        ("avx2 avx_vnni", True),
+        ("asimddp", True),
+    ):
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+        assert deploy.adds_products_exactly(tmp_path / "cpuinfo") is exact
+    assert deploy.adds_products_exactly(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_bytes_are_widened_only_where_their_sums_would_saturate(content, exact, monkeypatch):
+    monkeypatch.setattr("xaiprune.deploy.onnx.adds_products_exactly", lambda: exact)
+    session = deploy.onnx_session(content)
+    told = session.get_session_options().get_session_config_entry
+    if exact:
+        with pytest.raises(Exception, match="x64quantprecision"):
+            told("session.x64quantprecision")
+    else:
+        assert told("session.x64quantprecision") == "1"

@@ -1,0 +1,139 @@
+"""The documents: names that exist, links that lead somewhere, code that runs, pictures of today's package."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+import xaiprune as xp
+from docs.images import make
+from tests import ROOT, house
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "notebooks" / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PAGES}
+
+each_page = pytest.mark.parametrize("name", TEXTS)
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of all rows of tables."""
+    lines = [line.strip("|") for line in text.splitlines() if line.startswith("|") and "---" not in line]
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
+@each_page
+def test_its_links_lead_somewhere(name):
+    text = re.sub(r"^```.*?^```", "", TEXTS[name], flags=re.M | re.S)
+    for target in re.findall(r"\]\((?!https?:)([^()\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        place = (ROOT / name).parent / path if path else ROOT / name
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place.read_text(encoding="utf-8")), target
+
+
+@each_page
+def test_the_names_of_the_package_that_it_tells_exist(name):
+    text = TEXTS[name].partition("## Old and new")[0] if name == "docs/names.md" else TEXTS[name]
+    for told in re.findall(r"`((?:xaiprune|xp)(?:\.\w+)+)", text):
+        if not told.endswith(".py"):
+            pkgutil.resolve_name(told.replace("xp.", "xaiprune.", 1) if told.startswith("xp.") else told)
+
+
+def test_the_package_is_told_room_by_room_with_names_that_exist():
+    rows, room, rooms = table(TEXTS["docs/packages.md"])[1:], None, []
+    for first, _, names in rows:
+        if first:
+            room = first.strip("`")
+            rooms.append(room)
+        told = re.findall(r"`([\w.]+)`", names)
+        assert told
+        for one in told:
+            pkgutil.resolve_name(f"xaiprune.{room}.{one}")
+    assert tuple(rooms) == xp.ROOMS
+
+
+def test_the_architecture_lists_the_rooms_in_their_order():
+    text = TEXTS["docs/architecture.md"].partition("Why this order")[0]
+    told = [room for row in table(text)[1:] for room in re.findall(r"`(\w+)`", row[0])]
+    assert tuple(told) == xp.ROOMS
+
+
+@pytest.mark.parametrize("name", ["docs/analyse.md", "docs/packages.md"])
+def test_its_code_runs(name, capsys):
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", TEXTS[name], re.M | re.S)), {})
+    said = capsys.readouterr().out
+    assert "parameters" in said
+    assert "drift" in said.lower()
+
+
+def test_the_readme_is_one_screen_with_two_commands_a_picture_and_three_ways_in():
+    text = TEXTS["README.md"]
+    shown = re.sub(r"!\[.*?\]", "![]", text, flags=re.S)
+    assert len(shown.split()) <= 260
+    assert shown.count("\n") <= 35
+    assert text.index("make lab") < text.index("make test") < 900
+    assert re.findall(r"^!\[[^\]]{40,}\]\((\S+)\)$", text, re.M) == ["docs/images/kit.png"]
+    assert re.findall(r"^- \*\*(.*?)\*\*", text, re.M) == [
+        "Follow the course",
+        "Teach it",
+        "Analyse a model of your own",
+    ]
+    assert "patented for some commercial uses" in text
+
+
+def test_the_course_page_maps_every_lesson():
+    lessons = [f"../notebooks/{path.name}" for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+    assert re.findall(r"\]\((\.\./notebooks/\d.*?\.ipynb)\)", TEXTS["docs/course.md"]) == lessons
+
+
+def test_ways_to_install_licences_and_free_alternatives_are_told():
+    for words in ("TORCH_INDEX", "environment.yml", "XAIPRUNE_CACHE"):
+        assert words in TEXTS["docs/install.md"]
+    licences = TEXTS["docs/licences.md"]
+    for words in ("CC BY-SA 3.0", "CC BY-SA 4.0", "MIT"):
+        assert words in licences
+    patented, free = licences.partition("## Patents")[2].split("Free alternatives:")
+    for text in (patented, free):
+        for name in re.findall(r'`"([^"]+)"`', text):
+            assert name in xp.explain.METHODS or name in xp.prune.CRITERIA, name
+    relevance = {name for name, row in xp.explain.METHODS.items() if row.function is xp.explain.lrp}
+    assert relevance <= set(re.findall(r'`"([^"]+)"`', patented))
+
+
+def test_the_picture_of_the_rooms_is_of_today():
+    every = [room for rooms in make.LAYERS.values() for room in rooms]
+    assert sorted(every) == sorted(xp.ROOMS) == sorted(make.SUBJECTS)
+    layer = {room: place for place, rooms in enumerate(make.LAYERS.values()) for room in rooms}
+    assert [layer[room] for room in xp.ROOMS] == sorted(layer.values()), "layers follow the order of the rooms"
+    used = house.plan()
+    assert all(layer[other] <= layer[room] for room, others in used.items() for other in others)
+    beside = [
+        abs(every.index(a) - every.index(b)) for a, others in used.items() for b in others if layer[a] == layer[b]
+    ]
+    assert set(beside) <= {1}, "arrows inside of a layer join neighbours"
+    picture = ElementTree.parse(ROOT / "docs" / "images" / "rooms.svg").getroot()
+    [told] = [element.text for element in picture.iter() if element.tag.endswith("}description")]
+    assert told == make.words(used), "make it anew: python -m docs.images.make rooms"
+
+
+def test_pictures_are_small_and_have_words():
+    for path in (ROOT / "docs" / "images").iterdir():
+        if path.suffix in (".png", ".svg"):
+            assert path.stat().st_size < 150_000, path.name
+            assert any(f"images/{path.name})" in text for text in TEXTS.values()), path.name
+    with Image.open(ROOT / "docs" / "images" / "kit.png") as picture:
+        assert picture.width >= 1000
