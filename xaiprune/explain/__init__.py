@@ -3,37 +3,36 @@
 from . import relevance
 from .attention import attention_weights, gradient_rollout, rollout, watching_attention
 from .clever_hans import TESTS, add_tag, decorrelate, relevance_mass, tag_class, tag_mask
-from .columns import drift_column, drift_columns
-from .drift import (
-    Drift,
-    NoEvidenceError,
-    drift,
-    drift_from,
-    drift_value,
-    heatmap_drift,
-    rank_correlation,
-    top_overlap,
-)
+from .columns import drift_column, drift_columns, place_column
+from .drift import Drift, drift, drift_from, drift_place, drift_value
 from .faithful import Curves, curves
 from .gradients import completeness, gradient_x_input, integrated_gradients, saliency, smoothgrad
+from .likeness import LIKENESSES, Likeness, NoEvidenceError, heatmap_drift, rank_correlation, top_overlap
 from .methods import IMAGE, METHODS, Method, heatmaps
 from .perturbation import occlusion, shapley
 from .relevance import lrp
 from .resampling import bootstrap
 from .sanity import CONTROLS, Verdict, gate, reinitialised
+from .scale import HARMLESS, Harmless, Noise, Scale, drift_scale
 from .shifts import SHIFTS, Shift, accuracy_and_confidence, class_means, watch
 from .target import explained_output
 
 __all__ = [
     "CONTROLS",
+    "HARMLESS",
     "IMAGE",
+    "LIKENESSES",
     "METHODS",
     "SHIFTS",
     "TESTS",
     "Curves",
     "Drift",
+    "Harmless",
+    "Likeness",
     "Method",
     "NoEvidenceError",
+    "Noise",
+    "Scale",
     "Shift",
     "Verdict",
     "accuracy_and_confidence",
@@ -48,6 +47,8 @@ __all__ = [
     "drift_column",
     "drift_columns",
     "drift_from",
+    "drift_place",
+    "drift_scale",
     "drift_value",
     "explained_output",
     "gate",
@@ -58,6 +59,7 @@ __all__ = [
     "integrated_gradients",
     "lrp",
     "occlusion",
+    "place_column",
     "rank_correlation",
     "reinitialised",
     "relevance",

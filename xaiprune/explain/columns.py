@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from ..measure import Column
-from .drift import drift_from, drift_value
+from .drift import drift_from, drift_place, drift_value
 from .faithful import curves
 from .methods import METHODS, Method
 from .resampling import _median
@@ -47,15 +48,16 @@ def drift_columns(
     Returns
     -------
     dict of Column to callable
-        Each a function of a model.
+        Each a function of a model: drift, its place between noise and chance, changed pixels, faithfulness.
 
     Examples
     --------
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
     >>> images = torch.rand(12, 1, 8, 8)
     >>> columns = xp.explain.drift_columns(model, images, method="saliency")
-    >>> [round(measured(model), 3) for measured in columns.values()][:2]  # of the model itself: nothing moved
-    [0.0, 0.0]
+    >>> drift, place, changed, _ = (measured(model) for measured in columns.values())  # of the model itself
+    >>> drift, changed, place <= 0  # nothing moved
+    (0.0, 0.0, True)
     """
     method = METHODS.find(method, "method")
     images, targets = _check_request(original, images, targets)
@@ -71,6 +73,7 @@ def drift_columns(
 
     return {
         drift_column(label): lambda model: drift_value(compared, model),
+        place_column(label): lambda model: drift_place(compared, model),
         Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
         Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
@@ -97,5 +100,30 @@ def drift_column(method: str = "") -> Column:
     return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
 
 
+def place_column(method: str = "") -> Column:
+    """The scorecard's column for :attr:`Drift.place`.
+
+    Parameters
+    ----------
+    method : str
+        What stands in the title, in brackets.
+
+    Returns
+    -------
+    Column
+
+    Examples
+    --------
+    >>> column = xp.explain.place_column("saliency")
+    >>> column.title, column.format(0.12345), column.format(float("nan"))
+    ('place of drift: 0 noise, 1 chance (saliency)', '0.12', 'blind')
+    """
+    return Column("place of drift: 0 noise, 1 chance" + f" ({method})" * bool(method), -1, _place)
+
+
 def _three(value: float) -> str:
     return f"{value:.3f}"
+
+
+def _place(value: float) -> str:
+    return "blind" if math.isnan(value) else f"{value:.2f}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .drift import heatmap_drift
+from .likeness import heatmap_drift
 from .faithful import Curves, curves
 from .methods import METHODS, Method
 from .resampling import bootstrap
