@@ -374,6 +374,7 @@ def test_what_is_no_step_is_named(model, tmp_path):
         (lambda: Budget(size=8), "a share of the original's, got 8"),
         (lambda: Budget(accuracy=-1), "accuracy must be at least 0"),
         (lambda: Budget(drift=2), r"drift must be in \[0, 2\)"),
+        (lambda: Budget(place=2), "place must be from 0, noise, to 1, chance"),
         (lambda: Budget(drift=0, latency=0.5), "contradict each other"),
     ],
 )

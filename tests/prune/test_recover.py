@@ -127,7 +127,7 @@ def test_a_budget_says_what_is_spent(model, splits):
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        ({}, "give max_drift, max_drop or both"),
+        ({}, "give max_drift, max_place or max_drop"),
         ({"max_drift": 2.5}, r"max_drift must be in \(0, 2\)"),
         ({"max_drop": -1.0}, "max_drop must be at least 0"),
     ],

@@ -125,6 +125,15 @@ def by_method(row, folder):
     pipeline.search(network(), DATA, pipeline.choices([pipeline.Round()]), trials=1, **options)
 
 
+def ruled(function, *models, **options):
+    """Drift of something, by saliency."""
+    return function(network(), *models, noise()[0], method="saliency", **options)
+
+
+def kinds(row):
+    return ruled(explain.drift_scale, kinds=[row])
+
+
 def exported(row, folder):
     deploy.export(network(), noise()[0][:2], folder / "model.pt2", row)
 
@@ -294,6 +303,28 @@ CASES: dict[str, Case] = {
     "drift_columns(method)": Case(
         "METHODS", "saliency", lambda row: explain.drift_columns(network(), *noise(), method=row)
     ),
+    "drift_scale(method)": Case(
+        "METHODS", "saliency", lambda row: explain.drift_scale(network(), noise()[0], method=row)
+    ),
+    "drift(likeness)": Case("LIKENESSES", "mass", lambda row: ruled(explain.drift, network(), likeness=row)),
+    "drift_from(likeness)": Case("LIKENESSES", "mass", lambda row: ruled(explain.drift_from, likeness=row)(network())),
+    "drift_scale(likeness)": Case("LIKENESSES", "mass", lambda row: ruled(explain.drift_scale, likeness=row)),
+    "drift_columns(likeness)": Case(
+        "LIKENESSES",
+        "mass",
+        lambda row: [each(network()) for each in ruled(explain.drift_columns, likeness=row).values()],
+    ),
+    "heatmap_drift(likeness)": Case(
+        "LIKENESSES", "mass", lambda row: explain.heatmap_drift(*torch.rand(2, 5, 4, 4), "one", row)
+    ),
+    "drift_scale(kinds)": Case("HARMLESS", next(iter(explain.HARMLESS)), kinds),
+    "ExplanationBudget(likeness)": Case(
+        "LIKENESSES",
+        "mass",
+        lambda row: prune.ExplanationBudget(
+            network(), noise(), max_drift=0.5, method="saliency", likeness=row
+        ).spent(network()),
+    ),
     "watch(method)": Case("METHODS", "saliency", lambda row: watched(row, "method")),
     "watch(shift)": Case("SHIFTS", "rotation", lambda row: watched(row, "shift")),
     "ExplanationBudget(method)": Case(
@@ -369,6 +400,8 @@ def own(registry: str) -> tuple[object, Used]:
             "CRITERIA": lambda evidence: {group.name: torch.rand(group.size) for group in evidence.groups},
             "LOSSES": lambda student, teacher: (student - teacher).square().mean(),
             "CALIBRATORS": lambda seen, bits, scheme: (seen.low, seen.high),
+            "HARMLESS": lambda model, images, seed: model,
+            "LIKENESSES": lambda one, other: (one == other).double().mean((1, 2)),
             "METHODS": lambda model, images, targets=None: images[:, 0] - images[:, 0].mean(),
             "SHIFTS": lambda images, level: images + level,
             "RUNTIMES": lambda model, example: model,
@@ -382,6 +415,8 @@ def own(registry: str) -> tuple[object, Used]:
         "LOSSES": lambda: distill.Loss(used, "logits"),
         "CALIBRATORS": lambda: quantize.Calibrator("own", used),
         "METHODS": lambda: explain.Method("own", used, answers_only=True),
+        "HARMLESS": lambda: explain.Harmless("own", used),
+        "LIKENESSES": lambda: explain.Likeness("own", used),
         "SHIFTS": lambda: shifts.Shift("own", "steps", used, lambda maps, level: maps),
         "RUNTIMES": lambda: deploy.Runtime("own", used),
         "FORMS": lambda: deploy.Form("own", ".pt2", "own", used, lambda path: network()),

@@ -11,6 +11,7 @@ from torch import nn
 from ..measure import Column
 from .drift import drift_from, drift_place, drift_value
 from .faithful import curves
+from .likeness import Likeness
 from .methods import METHODS, Method
 from .resampling import _median
 from .sanity import gate
@@ -23,6 +24,7 @@ def drift_columns(
     targets: torch.Tensor | None = None,
     *,
     method: Method | str = "integrated gradients",
+    likeness: Likeness | str = "rank correlation",
     share: float = 0.1,
     seed: int = 0,
 ) -> dict[Column, Callable[[nn.Module], float]]:
@@ -40,6 +42,8 @@ def drift_columns(
         What is explained; default the original's own answers.
     method : Method or str
         Or a key of ``METHODS``.
+    likeness : Likeness or str
+        Or a key of ``LIKENESSES``.
     share : float
         Which part of the pixels counts as the highest.
     seed : int
@@ -61,7 +65,7 @@ def drift_columns(
     """
     method = METHODS.find(method, "method")
     images, targets = _check_request(original, images, targets)
-    compared = drift_from(original, images, targets, method=method, share=share)
+    compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
     label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
 

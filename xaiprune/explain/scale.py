@@ -317,13 +317,13 @@ def drift_scale(
             return torch.ones(len(images), dtype=torch.bool)
         return predict(model, images).argmax(1) == outputs.argmax(1)
 
+    blanks = torch.stack([drift(reinitialised(original, seed + draw)) for draw in range(_SEEDS)])
     found = []
     for kind in chosen:
         if kind.fits(original, images):
             changed = (kind.change(copy.deepcopy(original), images, seed + draw) for draw in range(kind.seeds))
             values, keeps = zip(*((drift(model), kept(model)) for model in changed))
             found.append(Noise(kind.name, torch.stack(values), torch.stack(keeps)))
-    blanks = torch.stack([drift(reinitialised(original, seed + draw)) for draw in range(_SEEDS)])
     other = None
     if classes and outputs.shape[1] > 1:
         following = outputs.scatter(1, targets[:, None], -torch.inf).argmax(1)

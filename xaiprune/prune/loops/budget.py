@@ -12,7 +12,7 @@ from torch import nn
 
 from ...core import fingerprint
 from ...data import Split, as_split
-from ...explain import Method, drift_from, drift_place, drift_value
+from ...explain import Likeness, Method, drift_from, drift_place, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
 from ..costs import Costs
@@ -46,6 +46,8 @@ class ExplanationBudget:
         Largest loss of the metric, in its own unit.
     method : Method or str
         Of explanation; one of your own, or a key of ``explain.METHODS``.
+    likeness : Likeness or str
+        Of heatmaps; one of your own, or a key of ``explain.LIKENESSES``.
     metric : Metric
 
     Raises
@@ -73,6 +75,7 @@ class ExplanationBudget:
         max_place: float | None = None,
         max_drop: float | None = None,
         method: Method | str = "integrated gradients",
+        likeness: Likeness | str = "rank correlation",
         metric: Metric = ACCURACY,
     ):
         if max_drift is None and max_place is None and max_drop is None:
@@ -87,13 +90,13 @@ class ExplanationBudget:
         self.split, self.metric = split, metric
         self.max_drift, self.max_place, self.max_drop = max_drift, max_place, max_drop
         self.intact = metric(original, split)
-        self._compared = drift_from(original, split.inputs, method=method)
+        self._compared = drift_from(original, split.inputs, method=method, likeness=likeness)
         if max_place is not None and self._compared.scale.blind:
             raise ValueError(
                 f"max_place needs a method that tells noise from chance, on these images it is blind:\n"
                 f"{self._compared.scale}\nGive more images, another method, or max_drift."
             )
-        self._given = (original, split, max_drift, max_place, max_drop, method, metric)
+        self._given = (original, split, max_drift, max_place, max_drop, method, likeness, metric)
 
     def spent(self, model: nn.Module) -> dict[str, float | bool]:
         """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``.
