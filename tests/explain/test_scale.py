@@ -50,8 +50,8 @@ def compared(lenet, images):
 
 def by_hand(values: list, kept: list, blanks: list, **others) -> Scale:
     """A scale of one kind, from numbers."""
-    noise = Noise("own", torch.tensor(values).double(), torch.tensor(kept))
-    return Scale("own", "own", (noise,), torch.tensor(blanks).double(), **others)
+    noise = Noise("own", torch.tensor(values, dtype=torch.float64), torch.tensor(kept))
+    return Scale("own", "own", (noise,), torch.tensor(blanks, dtype=torch.float64), **others)
 
 
 def normed() -> nn.Module:
