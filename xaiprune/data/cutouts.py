@@ -107,7 +107,7 @@ def unlabelled() -> tuple[Cutout, ...]:
     FileNotFoundError, ValueError
         If a file is missing or damaged; it is named.
     """
-    names = [stamp.replace("/", "-") for stamp in json.loads(_read("unlabelled.json"))]
+    names = [stamp.replace("/", "-").lower() for stamp in json.loads(_read("unlabelled.json"))]
     return tuple(_cutout(f"unlabelled/{name}") for name in names)
 
 

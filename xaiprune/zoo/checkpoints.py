@@ -111,8 +111,9 @@ def preprocessing(name: str, seed: int = 0) -> Preprocessing:
     Examples
     --------
     >>> prepare = xp.zoo.preprocessing("efficientnet-lite0")
-    >>> prepare(torch.tensor([255], dtype=torch.uint8).expand(1, 3, 1, 1)).flatten().tolist()
-    [1.0, 1.0, 1.0]
+    >>> inputs = prepare(torch.tensor([0, 127, 255], dtype=torch.uint8).expand(1, 3, 1, 3))
+    >>> [round(value, 4) for value in inputs[0, 0, 0].tolist()]
+    [-0.9922, 0.0, 1.0]
     """
     return Preprocessing(**_fact(name, seed, "preprocessing", "its network takes inputs as the data sets give them"))
 
