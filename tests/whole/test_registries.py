@@ -130,6 +130,11 @@ def ruled(function, *models, **options):
     return function(network(), *models, noise()[0], method="saliency", **options)
 
 
+def budgeted(row):
+    options = {"max_drift": 0.5, "method": "saliency", "likeness": row}
+    return prune.ExplanationBudget(network(), noise(), **options).spent(network())
+
+
 def kinds(row):
     return ruled(explain.drift_scale, kinds=[row])
 
@@ -318,13 +323,7 @@ CASES: dict[str, Case] = {
         "LIKENESSES", "mass", lambda row: explain.heatmap_drift(*torch.rand(2, 5, 4, 4), "one", row)
     ),
     "drift_scale(kinds)": Case("HARMLESS", next(iter(explain.HARMLESS)), kinds),
-    "ExplanationBudget(likeness)": Case(
-        "LIKENESSES",
-        "mass",
-        lambda row: prune.ExplanationBudget(
-            network(), noise(), max_drift=0.5, method="saliency", likeness=row
-        ).spent(network()),
-    ),
+    "ExplanationBudget(likeness)": Case("LIKENESSES", "mass", budgeted),
     "watch(method)": Case("METHODS", "saliency", lambda row: watched(row, "method")),
     "watch(shift)": Case("SHIFTS", "rotation", lambda row: watched(row, "shift")),
     "ExplanationBudget(method)": Case(

@@ -1,4 +1,4 @@
-"""The scale of drift: what harmless changes give, what a network that has learned nothing gives, and the way between."""
+"""The scale of drift: what harmless changes give, what networks without knowledge give, and the way between."""
 
 # In stored tables: drift scale
 

@@ -208,13 +208,13 @@ def compress(
         "explained": explained,
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")},
     }
-    store = Store(folder, model, data, {**identity, "metric": metric, "loss": loss})
     judge = _Judge(model, data["validation"], metric, by, explained, repeats, place or budget.place is not None)
     if budget.place is not None and judge.compared.scale.blind:
         raise ValueError(
             f"place={budget.place:g} needs heatmaps that tell noise from chance; by {by.name} on {explained} images:\n"
             f"{judge.compared.scale}\nExplain more images, or bound the drift."
         )
+    store = Store(folder, model, data, {**identity, "metric": metric, "loss": loss})
     stage, rows, cards = Stage(copy.deepcopy(model)), [], []
     for count, step in enumerate(steps, 1):
         done = steps[:count]
@@ -227,7 +227,7 @@ def compress(
         before, card = (judge.card(**content) for content in measured["cards"])
         cards = [*(cards or [before]), card]
         rows.append({"step": repr(step), **_spent_by(card, before)})
-    facts = {**identity, **judge.timed, "sha256": store.hashes}
+    facts = {**identity, **judge.timed, "place": PLACE in judge.extra, "sha256": store.hashes}
     result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, by, facts, Path(folder))
     if over := result.over:
         words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
