@@ -186,7 +186,7 @@ def test_a_kind_of_ones_own_is_tried_and_one_that_turns_answers_is_left_out(lene
     assert none.loudest is none.noise is none.place(torch.ones(3)) is None
     assert none.blind
     assert "so there is no place" in repr(none)
-    with pytest.raises(ValueError, match="kinds must be one of 0.1 % noise"):
+    with pytest.raises(ValueError, match=r"kinds must be one of 0\.1 % noise"):
         drift_scale(lenet, images, kinds=["harmless"])
 
 
