@@ -21,6 +21,7 @@ MODULES = (
     "dynamic",
     "mobilenet",
     "quantization",
+    "resolution",
     "soft",
     "toy",
     "vit",

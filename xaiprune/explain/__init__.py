@@ -9,11 +9,11 @@ from .faithful import Curves, curves
 from .gradients import completeness, gradient_x_input, integrated_gradients, saliency, smoothgrad
 from .likeness import LIKENESSES, Likeness, NoEvidenceError, heatmap_drift, rank_correlation, top_overlap
 from .methods import IMAGE, METHODS, Method, heatmaps
-from .perturbation import occlusion, shapley
+from .perturbation import coarse_occlusion, occlusion, shapley
 from .relevance import lrp
 from .resampling import bootstrap
 from .sanity import CONTROLS, Verdict, gate, reinitialised
-from .scale import HARMLESS, Harmless, Noise, Scale, drift_scale
+from .scale import HARMLESS, RULER, Harmless, Noise, Scale, drift_scale
 from .shifts import SHIFTS, Shift, accuracy_and_confidence, class_means, watch
 from .target import explained_output
 
@@ -23,6 +23,7 @@ __all__ = [
     "IMAGE",
     "LIKENESSES",
     "METHODS",
+    "RULER",
     "SHIFTS",
     "TESTS",
     "Curves",
@@ -40,6 +41,7 @@ __all__ = [
     "attention_weights",
     "bootstrap",
     "class_means",
+    "coarse_occlusion",
     "completeness",
     "curves",
     "decorrelate",

@@ -12,9 +12,10 @@ from ..measure import Column
 from .drift import drift_from, drift_place, drift_value
 from .faithful import curves
 from .likeness import Likeness
-from .methods import METHODS, Method
+from .methods import Method
 from .resampling import _median
 from .sanity import gate
+from .scale import _ruler
 from .target import _check_request
 
 
@@ -23,8 +24,8 @@ def drift_columns(
     images: torch.Tensor,
     targets: torch.Tensor | None = None,
     *,
-    method: Method | str = "integrated gradients",
-    likeness: Likeness | str = "rank correlation",
+    method: Method | str | None = None,
+    likeness: Likeness | str | None = None,
     share: float = 0.1,
     seed: int = 0,
 ) -> dict[Column, Callable[[nn.Module], float]]:
@@ -40,10 +41,12 @@ def drift_columns(
         Shape ``(N, C, H, W)``; a few hundred are enough.
     targets : torch.Tensor, optional
         What is explained; default the original's own answers.
-    method : Method or str
+    method : Method or str, optional
         Or a key of ``METHODS``.
-    likeness : Likeness or str
-        Or a key of ``LIKENESSES``.
+    likeness : Likeness or str, optional
+        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
+        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
+        compared by rank correlation.
     share : float
         Which part of the pixels counts as the highest.
     seed : int
@@ -63,11 +66,12 @@ def drift_columns(
     >>> drift, changed, place <= 0  # nothing moved
     (0.0, 0.0, True)
     """
-    method = METHODS.find(method, "method")
+    method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets)
     compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
-    label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
+    ruler = method.name if likeness.name == "rank correlation" else f"{method.name}, {likeness.name}"
+    label = ruler if verdict.passes else f"{ruler}: does not pass the sanity gate here"
 
     def own(model: nn.Module) -> float:
         return curves(model, images, targets, method(model, images, targets), seed=seed).faithfulness.mean().item()

@@ -12,10 +12,10 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from .likeness import LIKENESSES, Likeness, NoEvidenceError, heatmap_drift, top_overlap
-from .methods import METHODS, Method
+from .likeness import Likeness, NoEvidenceError, heatmap_drift, top_overlap
+from .methods import Method
 from .resampling import _median, bootstrap
-from .scale import Scale, drift_scale
+from .scale import Scale, _ruler, drift_scale
 from .target import _check_request
 
 #: Most images on which noise and chance are measured where no scale is given: they are means, of 25 networks' heatmaps.
@@ -129,8 +129,8 @@ def drift(
     targets: torch.Tensor | None = None,
     *,
     classes: torch.Tensor | None = None,
-    method: Method | str = "integrated gradients",
-    likeness: Likeness | str = "rank correlation",
+    method: Method | str | None = None,
+    likeness: Likeness | str | None = None,
     share: float = 0.1,
     scale: Scale | None = None,
 ) -> Drift:
@@ -146,10 +146,12 @@ def drift(
         What both have to explain; default the original's own answers.
     classes : torch.Tensor, optional
         Shape ``(N,)``, for the breakdown; default the targets where they are classes, else one class.
-    method : Method or str
+    method : Method or str, optional
         Or a key of ``METHODS``.
-    likeness : Likeness or str
-        Or a key of ``LIKENESSES``.
+    likeness : Likeness or str, optional
+        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
+        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
+        compared by rank correlation.
     share : float
         Which part of the pixels counts as the highest.
     scale : Scale, optional
@@ -190,8 +192,8 @@ def drift_from(
     targets: torch.Tensor | None = None,
     *,
     classes: torch.Tensor | None = None,
-    method: Method | str = "integrated gradients",
-    likeness: Likeness | str = "rank correlation",
+    method: Method | str | None = None,
+    likeness: Likeness | str | None = None,
     share: float = 0.1,
     scale: Scale | None = None,
 ) -> Callable[[nn.Module], Drift]:
@@ -228,7 +230,7 @@ class _Compared:
     """``compressed -> Drift``, with the original's heatmaps and its scale kept."""
 
     def __init__(self, original, images, targets, classes, method, likeness, share, scale):
-        self.method, self.likeness = METHODS.find(method, "method"), LIKENESSES.find(likeness, "likeness")
+        self.method, self.likeness = _ruler(method, likeness)
         if scale is not None and (scale.method, scale.likeness) != (self.method.name, self.likeness.name):
             raise ValueError(
                 f"scale must be of the same method and likeness, {self.method.name!r} and {self.likeness.name!r}, got "

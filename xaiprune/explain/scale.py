@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,8 @@ from .resampling import bootstrap
 from .sanity import reinitialised
 from .target import _check_request
 
+#: What drift is measured by where nothing else is asked for: a method and a likeness. ``drift_resolution`` chose them.
+RULER = ("coarse occlusion", "cosine")
 #: Networks with new weights whose mean drift is the chance; draws of each harmless kind that has a seed.
 _SEEDS = 5
 #: Largest share of the answers that a harmless change may turn.
@@ -114,7 +116,7 @@ class Noise:
     ----------
     name : str
     values : torch.Tensor
-        Shape ``(seeds, N)``: the drift of each draw and image.
+        Shape ``(seeds, N)``: the drift of each draw and image; not measured, NaN, where the kind is left out.
     kept : torch.Tensor
         Shape ``(seeds, N)``, bool: where the answer is still the original's.
     """
@@ -251,13 +253,20 @@ def _told(value: float, low: float, high: float) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def _ruler(method: Method | str | None, likeness: Likeness | str | None) -> tuple[Method, Likeness]:
+    """A method and a likeness, where they are not given the measured default."""
+    usual = RULER[1] if method is None else "rank correlation"
+    method = METHODS.find(RULER[0] if method is None else method, "method")
+    return method, LIKENESSES.find(usual if likeness is None else likeness, "likeness")
+
+
 def drift_scale(
     original: nn.Module,
     images: torch.Tensor,
     targets: torch.Tensor | None = None,
     *,
-    method: Method | str = "integrated gradients",
-    likeness: Likeness | str = "rank correlation",
+    method: Method | str | None = None,
+    likeness: Likeness | str | None = None,
     kinds: Iterable[Harmless | str] | None = None,
     seed: int = 0,
 ) -> Scale:
@@ -273,10 +282,12 @@ def drift_scale(
         Shape ``(N, C, H, W)``.
     targets : torch.Tensor, optional
         What is explained; default the original's own answers.
-    method : Method or str
+    method : Method or str, optional
         Or a key of ``METHODS``.
-    likeness : Likeness or str
-        Or a key of ``LIKENESSES``.
+    likeness : Likeness or str, optional
+        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
+        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
+        compared by rank correlation.
     kinds : iterable of Harmless or str, optional
         Default all of ``HARMLESS`` that the model has a part for.
     seed : int
@@ -298,7 +309,7 @@ def drift_scale(
     >>> scale.loudest.name, scale.place_of(scale.noise[0]), scale.place_of(scale.chance[0])
     ('1 % noise on the weights', 0.0, 1.0)
     """
-    method, likeness = METHODS.find(method, "method"), LIKENESSES.find(likeness, "likeness")
+    method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets)
     chosen = [HARMLESS.find(kind, "kinds") for kind in (HARMLESS if kinds is None else kinds)]
     reference = method(original, images, targets)
@@ -321,9 +332,13 @@ def drift_scale(
     found = []
     for kind in chosen:
         if kind.fits(original, images):
-            changed = (kind.change(copy.deepcopy(original), images, seed + draw) for draw in range(kind.seeds))
-            values, keeps = zip(*((drift(model), kept(model)) for model in changed))
-            found.append(Noise(kind.name, torch.stack(values), torch.stack(keeps)))
+            draws = range(seed, seed + kind.seeds)
+            keeps = torch.stack([kept(kind.change(copy.deepcopy(original), images, draw)) for draw in draws])
+            noise = Noise(kind.name, torch.full(keeps.shape, torch.nan, dtype=torch.float64), keeps)
+            if not noise.left_out:
+                changed = (kind.change(copy.deepcopy(original), images, draw) for draw in draws)
+                noise = replace(noise, values=torch.stack([drift(model) for model in changed]))
+            found.append(noise)
     other = None
     if classes and outputs.shape[1] > 1:
         following = outputs.scatter(1, targets[:, None], -torch.inf).argmax(1)

@@ -39,15 +39,15 @@ class ExplanationBudget:
     split : Split, or data of another form
         Inputs and targets to measure on: validation or calibration, never test.
     max_drift : float, optional
-        Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
+        Largest drift, 1 less the median likeness of heatmaps, in (0, 2).
     max_place : float, optional
         Largest place of the drift between noise and chance, from 0 to 1; see ``explain.Scale``.
     max_drop : float, optional
         Largest loss of the metric, in its own unit.
-    method : Method or str
+    method : Method or str, optional
         Of explanation; one of your own, or a key of ``explain.METHODS``.
-    likeness : Likeness or str
-        Of heatmaps; one of your own, or a key of ``explain.LIKENESSES``.
+    likeness : Likeness or str, optional
+        Of heatmaps; one of your own, or a key of ``explain.LIKENESSES``. The defaults are those of ``explain.drift``.
     metric : Metric
 
     Raises
@@ -74,8 +74,8 @@ class ExplanationBudget:
         max_drift: float | None = None,
         max_place: float | None = None,
         max_drop: float | None = None,
-        method: Method | str = "integrated gradients",
-        likeness: Likeness | str = "rank correlation",
+        method: Method | str | None = None,
+        likeness: Likeness | str | None = None,
         metric: Metric = ACCURACY,
     ):
         if max_drift is None and max_place is None and max_drop is None:
