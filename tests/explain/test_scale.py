@@ -16,10 +16,12 @@ from xaiprune.explain import (
     HARMLESS,
     IMAGE,
     LIKENESSES,
+    RULER,
     Harmless,
     Likeness,
     Noise,
     Scale,
+    coarse_occlusion,
     curves,
     drift,
     drift_columns,
@@ -119,6 +121,25 @@ def test_a_likeness_of_ones_own_is_a_ruler_with_a_scale(lenet, images):
     assert 0 < found.scale.noise[0] < found.scale.chance[0] < 1
 
 
+# The default method
+
+
+def test_coarse_occlusion_is_what_each_part_adds_to_the_images_mean():
+    """For a linear model in closed form; the parts of 5 x 7 pixels differ by one in their sides."""
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(2 * 5 * 7, 3, bias=False)).eval()
+    images, targets = torch.rand(4, 2, 5, 7), torch.tensor([0, 1, 2, 0])
+    found = coarse_occlusion(linear, images, targets, parts=2, batch_size=3)
+    weights = linear[1].weight.view(3, 2, 5, 7)[targets]
+    lost = (weights * (images - images.mean((2, 3), keepdim=True))).sum(1).detach()
+    for rows in (slice(0, 3), slice(3, 5)):
+        for columns in (slice(0, 4), slice(4, 7)):
+            expected = lost[:, rows, columns].sum((1, 2))[:, None, None].expand_as(found[:, rows, columns])
+            assert torch.allclose(found[:, rows, columns], expected, atol=1e-6)
+    with pytest.raises(ValueError, match="parts must be"):
+        coarse_occlusion(linear, images, parts=6)
+
+
 # Harmless kinds
 
 
@@ -166,6 +187,15 @@ def test_measuring_a_scale_changes_nothing(images):
     assert torch.equal(torch.random.get_rng_state(), drawn)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert not any(module.training for module in model.modules())
+
+
+def test_the_default_ruler_is_the_measured_one_and_a_method_alone_goes_by_rank(lenet, images):
+    given = drift(lenet, reinitialised(lenet, 50), images)
+    named = drift(lenet, reinitialised(lenet, 50), images, method="coarse occlusion", likeness="cosine")
+    assert (given.method, given.likeness) == RULER == (named.method, named.likeness)
+    assert torch.equal(given.values, named.values)
+    assert given.place == pytest.approx(1, abs=0.2)
+    assert drift(lenet, lenet, images, method="coarse occlusion").likeness == "rank correlation"
 
 
 def test_a_kind_of_ones_own_is_tried_and_one_that_turns_answers_is_left_out(lenet, images):
