@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from ..core import choice, nonempty, real, whole
 from .composites import Composites
 from .cutouts import FOLDS, Cutout, fold_of, labelled, unlabelled
-from .grounds import GROUNDS, _SIDE, Ground
+from .grounds import _SIDE, GROUNDS, Ground
 from .preprocessing import Preprocessing
 
 #: Parts of the things: "test" is a fold, "validation" the one after it, "train" the other three.
