@@ -42,7 +42,7 @@ def noise(count: int = 2, side: int = 224, dtype=torch.float32) -> torch.Tensor:
 
 
 def same(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, groups: int = 1) -> torch.Tensor:
-    """A convolution as TensorFlow pads it: so that there are ceil(side / stride) outputs, one more behind than before."""
+    """A convolution padded as TensorFlow does: ceil(side / stride) outputs, and an odd pixel goes behind."""
     pads = []
     for side, kernel in zip(reversed(x.shape[2:]), reversed(weight.shape[2:])):
         missing = max((-(-side // stride) - 1) * stride + kernel - side, 0)
