@@ -90,7 +90,9 @@ def test_sizes_and_places_are_drawn_over_their_range():
     for size in (0.6, (0.6, 0.6)):
         masks = objects("all", 40, size=size).masks
         longest = torch.maximum(masks.any(2).sum(1), masks.any(1).sum(1))
-        assert (longest - round(0.6 * 224)).abs().max() <= 3  # a faint rim may fall below one half
+        off = (longest - round(0.6 * 224)).abs()
+        assert (off <= 1).float().mean() > 0.9  # thin ends may fall below one half
+        assert off.max() <= 8
 
 
 def test_half_of_the_pictures_are_mirrored():
@@ -265,7 +267,6 @@ def test_two_things_stand_side_by_side_and_are_of_different_groups():
         (lambda: objects("test", seed=-1), ValueError, "seed must be a whole number from 0"),
         (lambda: objects("test", 2).first(3), ValueError, "count must be a whole number from 1 to 2"),
         (lambda: Scenes([], "white"), ValueError, "cutouts is empty: at least one thing is needed"),
-        (lambda: Scenes([square()], "white", size=0.001).make(), ValueError, None),
         (
             lambda: Cutout("x", np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), bool)),
             ValueError,
@@ -281,14 +282,15 @@ def test_two_things_stand_side_by_side_and_are_of_different_groups():
     ],
 )
 def test_what_cannot_be_is_refused(call, error, message):
-    if message is None:  # a square pixel is left at any size; of a thin line none is
-        line = np.zeros((200, 200), np.uint8)
-        np.fill_diagonal(line, 255)
-        with pytest.raises(ValueError, match=r"no pixel of 'line' is left at 20 pixels; choose a larger size"):
-            Scenes([Cutout("line", np.zeros((200, 200, 3), np.uint8), line)], "white", size=0.09).make()
-    else:
-        with pytest.raises(error, match=message):
-            call()
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_thing_of_which_no_pixel_is_left_is_named():
+    line = Cutout("line", np.zeros((200, 200, 3), np.uint8), np.eye(200, dtype=bool))
+    assert Scenes([line], "white", size=0.9).make().masks.any()
+    with pytest.raises(ValueError, match=r"no pixel of 'line' is left at 20 pixels; choose a larger size"):
+        Scenes([line], "white", size=0.09).make()
 
 
 def test_masks_of_another_size_are_refused():
