@@ -15,23 +15,7 @@ from tests.whole.test_docs import table
 from tests.whole.test_project import pyproject
 
 #: Endings of pictures, of files that may hold them, and of notebooks, which show them.
-PICTURES = [
-    "png",
-    "jpg",
-    "jpeg",
-    "gif",
-    "webp",
-    "bmp",
-    "tif",
-    "tiff",
-    "svg",
-    "ico",
-    "pdf",
-    "npz",
-    "npy",
-    "mp4",
-    "ipynb",
-]
+PICTURES = {"png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "svg", "ico", "pdf", "npz", "npy", "ipynb"}
 ROWS = {row[0].strip("`"): row[1:] for row in table((ROOT / "data" / "PICTURES.md").read_text())[1:]}
 #: What a lesson calls to get pictures, and the licence that its figures then have.
 SHOWN = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT", "objects": "GPL-2", "two_objects": "GPL-2", "scenes": "GPL-2"}

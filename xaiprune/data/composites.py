@@ -1,5 +1,7 @@
 """Composites as a value: pictures of things, with the classes that count as right and the exact mask."""
 
+# In stored tables: composites
+
 from __future__ import annotations
 
 from collections.abc import Sequence

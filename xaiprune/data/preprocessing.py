@@ -1,5 +1,7 @@
 """From pixels to a network's inputs and back, as a value that also finds the likely mistake in wrong inputs."""
 
+# In stored tables: preprocessing
+
 from __future__ import annotations
 
 from dataclasses import dataclass
