@@ -41,7 +41,7 @@ TABLES = [
         rows_of,
         list(itertools.product(data.GROUNDS, SIZES)),
         code=("composites", "EfficientNet-Lite", "preprocessing"),
-        checkpoints=("efficientnet-lite0-seed0",),
+        checkpoints=(f"{MODEL}-seed0.safetensors",),
         tried=[("brick", 0.6), ("flower", 0.8)],
         at=Setting(images=10),
         tolerance=0.01,

@@ -191,6 +191,8 @@ def test_they_pass_through_the_door_as_any_split_does():
     assert torch.equal(first[1], made.targets[:5])
     assert torch.equal(data.as_split(scenes("unlabelled", each=1), 2).inputs, objects("unlabelled", 2).inputs)
     assert torch.equal(lazy[-1][0], lazy[23][0])
+    assert data.batches(lazy).fingerprint() == data.batches(scenes("test", each=1)).fingerprint()
+    assert data.batches(lazy).fingerprint() != data.batches(scenes("test", each=1, seed=1)).fingerprint()
     with pytest.raises(IndexError):
         lazy[24]
 
@@ -310,6 +312,13 @@ def test_own_things_and_grounds_go_where_the_courses_go():
     assert len(set(made.groups.tolist())) == 3
     assert 7 in made.groups
     assert made.shown.all()
+    hidden = Ground("mine", checks.draw, shown=False)
+    assert not objects("train", 2, grounds=hidden).shown.any()
+    small = Ground("small", lambda random: np.zeros((100, 100, 3), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"grounds: 'small' must draw bytes \(224, 224, 3\), got uint8 \(100, 100, 3\)"
+    ):
+        objects("train", 1, grounds=small)
 
 
 def test_missing_and_damaged_pictures_are_named(tmp_path, monkeypatch):
