@@ -1,8 +1,6 @@
-"""The table ``objects`` of the page on photographs: EfficientNet-Lite0 on every ground, with things of two sizes."""
+"""The table ``objects`` of the page on photographs: EfficientNet-Lite0 on every ground, with things of 60 % of a picture, or 80 %."""
 
 from __future__ import annotations
-
-import itertools
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -10,14 +8,17 @@ from torch.nn.functional import cross_entropy
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import data, explain, zoo
+from xaiprune.graph import fold_batch_norm
 from xaiprune.measure import predict
 
-MODEL, SIZES, EACH, BATCH = "efficientnet-lite0", (0.6, 0.8), 20, 118
+MODEL, EACH, BATCH = "efficientnet-lite0", 20, 59
+#: Grounds on which things are shown at 80 % of the picture as well.
+LARGE = ("white", "grey", "grass", "gravel")
 
 
 def rows_of(ground: str, size: float, at: Setting = WHOLE) -> list[dict]:
     """Answers that count as right [%], each with its 95 % interval over groups of things, and how sure they were."""
-    model = zoo.load(MODEL)
+    model = fold_batch_norm(zoo.load(MODEL))  # the same outputs in two thirds of the time
     scenes = data.scenes("all", each=EACH, size=size, grounds=[ground], preprocessing=zoo.preprocessing(MODEL))
     right, surprise, groups = {1: [], 5: []}, [], []
     count = len(scenes) if at.images is None else at.images
@@ -39,7 +40,7 @@ TABLES = [
     Table(
         "objects",
         rows_of,
-        list(itertools.product(data.GROUNDS, SIZES)),
+        [(ground, 0.6) for ground in data.GROUNDS] + [(ground, 0.8) for ground in LARGE],
         code=("composites", "EfficientNet-Lite", "preprocessing"),
         checkpoints=(f"{MODEL}-seed0.safetensors",),
         tried=[("brick", 0.6), ("flower", 0.8)],
