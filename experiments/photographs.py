@@ -1,4 +1,4 @@
-"""The table ``objects`` of the page on photographs: EfficientNet-Lite0 on every ground, with things of 60 % of a picture, or 80 %."""
+"""The table ``objects`` of the page on photographs: EfficientNet-Lite0 on every ground, with things of two sizes."""
 
 from __future__ import annotations
 
