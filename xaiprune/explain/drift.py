@@ -42,6 +42,8 @@ class Drift:
         Shape ``(N,)``, bool: where the compressed model's heatmap is constant, because nothing in the image speaks for
         the answer any more. Rank correlation is not defined there; the drift counts as 1.
     likeness : str
+    measure : callable, optional
+        ``() -> Scale``, for :attr:`scale`.
     """
 
     method: str
@@ -50,12 +52,12 @@ class Drift:
     classes: torch.Tensor
     silent: torch.Tensor
     likeness: str = "rank correlation"
-    _measure: Callable[[], Scale] | None = field(default=None, repr=False)
+    measure: Callable[[], Scale] | None = field(default=None, repr=False)
 
     @property
     def scale(self) -> Scale | None:
         """Noise and chance of the ruler on these images, measured when first asked for, once for an original."""
-        return None if self._measure is None else self._measure()
+        return None if self.measure is None else self.measure()
 
     @property
     def mean(self) -> float:

@@ -136,7 +136,18 @@ class Noise:
         return self.turned > _TURNED
 
     def mean(self, drawn: torch.Tensor | None = None) -> torch.Tensor:
-        """Mean drift over the pictures whose answer is kept; of rows of drawn images ``(draws, N)``, one mean each."""
+        """Mean drift over the pictures whose answer is kept.
+
+        Parameters
+        ----------
+        drawn : torch.Tensor, optional
+            Shape ``(draws, N)``: numbers of images, for one mean of each row.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape ``()`` or ``(draws,)``.
+        """
         total, count = (self.values * self.kept).sum(0), self.kept.sum(0).double()
         if drawn is not None:
             total, count = total[drawn], count[drawn]
@@ -195,7 +206,16 @@ class Scale:
         return self.noise is None or self.noise[2] >= self.chance[1]
 
     def place_of(self, drift: float) -> float | None:
-        """The place of a mean drift; None where the ruler is blind."""
+        """The place of a mean drift.
+
+        Parameters
+        ----------
+        drift : float
+
+        Returns
+        -------
+        float, or None where the ruler is blind
+        """
         if self.blind:
             return None
         noise, chance = self.noise[0], self.chance[0]
