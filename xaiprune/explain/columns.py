@@ -59,8 +59,7 @@ def drift_columns(
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
-    >>> images = torch.rand(12, 1, 8, 8)
+    >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 12).inputs
     >>> columns = xp.explain.drift_columns(model, images, method="saliency")
     >>> drift, place, changed, _ = (measured(model) for measured in columns.values())  # of the model itself
     >>> drift, changed, place <= 0  # nothing moved

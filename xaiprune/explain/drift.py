@@ -297,8 +297,8 @@ def drift_place(compared: Callable[[nn.Module], Drift], model: nn.Module) -> flo
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
-    >>> compared = xp.explain.drift_from(model, torch.rand(20, 1, 8, 8), method="gradient x input")
+    >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20).inputs
+    >>> compared = xp.explain.drift_from(model, images, method="gradient x input")
     >>> place = xp.explain.drift_place(compared, model)  # nothing moved, not even as noise moves it
     >>> round(place, 1), place < 0
     (-0.0, True)

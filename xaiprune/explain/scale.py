@@ -324,8 +324,8 @@ def drift_scale(
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
-    >>> scale = xp.explain.drift_scale(model, torch.rand(20, 1, 8, 8), method="gradient x input")
+    >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20).inputs
+    >>> scale = xp.explain.drift_scale(model, images, method="gradient x input")
     >>> scale.loudest.name, scale.place_of(scale.noise[0]), scale.place_of(scale.chance[0])
     ('1 % noise on the weights', 0.0, 1.0)
     """
