@@ -108,7 +108,7 @@ class Drift:
         lines = [f"Drift by {self.method}, {self.likeness}, {len(self.values)} images; means with 95 % intervals"]
         lines.append(f"  drift ↓       {middle:.3f} [{low:.3f}, {high:.3f}]")
         try:
-            lines.append(repr(self.scale))
+            lines += [repr(self.scale)] if self.scale else []
             if self.place is not None:
                 low, high = self.interval
                 lines.append(f"  place ↓       {self.place:.2f} [{low:.2f}, {high:.2f}]  0 is noise, 1 is chance")
