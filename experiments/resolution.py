@@ -49,7 +49,7 @@ PLACED = 24
 RUINED = (0.3, 0.4, 0.5)
 
 
-# Methods: all that are free of patents, and take no more than ten times as long as a gradient.
+# Methods: free of patents, and no more than ten times as long as a gradient.
 
 
 def gradient_x_activation(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -75,11 +75,8 @@ def gradient_x_activation(model: nn.Module, images: torch.Tensor, targets: torch
 
 #: Each with the passes through the network that a picture takes; a gradient is counted as three.
 TRIED: dict[str, tuple[Method, int]] = {
-    "saliency": (METHODS["saliency"], 3),
     "gradient x input": (METHODS["gradient x input"], 3),
     "gradient x activation": (Method("gradient x activation", gradient_x_activation), 3),
-    "smoothgrad": (Method("smoothgrad", explain.smoothgrad, {"samples": 10}), 30),
-    "integrated gradients": (Method("integrated gradients", explain.integrated_gradients, {"steps": 10}), 30),
     "coarse occlusion": (METHODS["coarse occlusion"], 17),
 }
 #: Not a ruler of heatmaps: how far the logits moved, which any ruler has to beat.
@@ -314,7 +311,10 @@ def places(network: str, method: str, likeness: str, at: Setting = WHOLE) -> lis
     rows = []
     for name, changed in changes.items():
         kept = predict(changed, images).argmax(1) == answers
-        values = compared(changed).values
+        try:
+            values = compared(changed).values
+        except explain.NoEvidenceError:  # a network that answers the same to everything
+            values = torch.ones(len(images), dtype=torch.float64)
         found = {"change": name, "kept": round(kept.double().mean().item(), 4), "drift": round(values.mean().item(), 4)}
         for title, some in (("place", values), ("place_kept", values[kept])):
             told = known.place(some) if len(some) else None
@@ -330,17 +330,12 @@ def measured(kind: str, *part, at: Setting = WHOLE) -> list[dict]:
 
 
 _FEW = (LOGITS, "coarse occlusion", "gradient x input", "gradient x activation")
-_MORE = ("saliency", "integrated gradients", "smoothgrad")
+#: Not a full design: on the composites of the report there is the chosen method alone, beside the logits.
 PARTS = [("reasons", "tuned", stage, method) for stage in STAGES for method in _FEW]
-PARTS += [("cuts", LITE, stage, method) for stage in STAGES for method in _FEW]
-PARTS += [
-    ("cuts", network, stage, method)
-    for network in (MOBILENET, "lenet-300-100")
-    for stage in STAGES
-    for method in _FEW[:3]
+PARTS += [("cuts", LITE, "choice", method) for method in _FEW] + [
+    ("cuts", LITE, "report", method) for method in _FEW[:2]
 ]
-PARTS += [("reasons", "from scratch", stage, method) for stage in STAGES for method in _FEW]
-PARTS += [("reasons", "tuned", stage, method) for stage in STAGES for method in _MORE]
+PARTS += [("cuts", "lenet-300-100", stage, method) for stage in STAGES for method in _FEW[:3]]
 CODE = ("drift", "drift scale", "training")
 TABLES = [
     Table(
@@ -348,7 +343,7 @@ TABLES = [
         measured,
         PARTS,
         code=CODE,
-        checkpoints=(f"{LITE}-seed0.safetensors", f"{MOBILENET}-seed0.safetensors", "lenet-300-100-seed0.safetensors"),
+        checkpoints=(f"{LITE}-seed0.safetensors", "lenet-300-100-seed0.safetensors"),
         tried=[("reasons", "tuned", "choice", method) for method in ("coarse occlusion", LOGITS)]
         + [("cuts", "lenet-300-100", "choice", "gradient x input")],
         at=Setting(images=200, count=2, training={"epochs": 6, "batch_size": 25}),
@@ -357,10 +352,10 @@ TABLES = [
     Table(
         "drift_places",
         places,
-        [(LITE, "coarse occlusion", "cosine"), (MOBILENET, "coarse occlusion", "cosine")],
+        [(network, *explain.RULER) for network in (LITE, MOBILENET)],
         code=CODE,
         checkpoints=(f"{LITE}-seed0.safetensors", f"{MOBILENET}-seed0.safetensors"),
-        tried=[("lenet-300-100", "coarse occlusion", "cosine")],
+        tried=[("lenet-300-100", *explain.RULER)],
         at=Setting(images=40, count=20),
         tolerance=0.05,
     ),
