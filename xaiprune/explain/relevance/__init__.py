@@ -3,7 +3,7 @@
 # In stored tables: relevance propagation
 
 from . import operations
-from .composites import COMPOSITES, Composite, Where, uniform
+from .composites import BIASES, COMPOSITES, Composite, Where, uniform
 from .ledger import Ledger
 from .lrp import inner_relevance, lrp, propagate
 from .rules import Part, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
@@ -11,7 +11,7 @@ from .trace import modified_gradients
 
 __all__ = [
     "operations",
-    *("COMPOSITES", "Composite", "Ledger", "Part", "PixelRule", "Rule", "Where"),
+    *("BIASES", "COMPOSITES", "Composite", "Ledger", "Part", "PixelRule", "Rule", "Where"),
     *("alpha_beta", "epsilon", "flat", "gamma", "inner_relevance", "lrp"),
     *("modified_gradients", "propagate", "uniform", "w_plus", "z_box", "z_plus"),
 ]

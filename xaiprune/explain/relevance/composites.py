@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from ...core import Registry
+from ...core import Registry, choice
 from .ledger import _Entry
 from .rules import PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
+
+#: What can become of the relevance of a bias: it stays in the books, or the layer's inputs get it.
+BIASES = ("absorb", "redistribute")
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,20 @@ class Composite:
     attention : bool
         Whether relevance passes on to what attention compared, its queries and keys. If not, its weights count as
         given, and all relevance goes to the values.
+    bias : {"absorb", "redistribute"}
+        What becomes of the relevance of biases, those of folded batch normalisation and of layer normalisation among
+        them. Absorbed, it ends there, and the ledger tells how much it was: in deep networks nearly all. Redistributed,
+        the inputs of the layer get it in proportion to their contributions, as with zennit's ``zero_params="bias"``,
+        and the ledger tells how much of what they got was that.
     """
 
     name: str
     rows: tuple[tuple[Where, Rule | PixelRule], ...]
     attention: bool = False
+    bias: str = "absorb"
 
     def __post_init__(self):
+        choice(self.bias, f"composite {self.name!r}: bias", BIASES)
         if not self.rows or self.rows[-1][0] != Where():
             raise ValueError(f"composite {self.name!r}: the last row must be (Where(), rule), for all other layers.")
         for where, rule in self.rows:
@@ -91,9 +101,42 @@ class Composite:
         Returns
         -------
         Rule or PixelRule
-            Of the first row whose ``Where`` holds.
+            Of the first row whose ``Where`` holds; without biases where these are redistributed.
         """
-        return next(rule for where, rule in self.rows if where.holds(entry, layers))
+        rule = next(rule for where, rule in self.rows if where.holds(entry, layers))
+        return rule.redistributing() if self.bias == "redistribute" and isinstance(rule, Rule) else rule
+
+    def with_bias(self, bias: str) -> Composite:
+        """The same rules with another treatment of biases.
+
+        Parameters
+        ----------
+        bias : {"absorb", "redistribute"}
+
+        Returns
+        -------
+        Composite
+            Its name tells a treatment other than ``"absorb"``.
+
+        Raises
+        ------
+        ValueError
+            For another treatment.
+
+        Examples
+        --------
+        Of a logit of 3.5 the bias has 0.5:
+
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 1)).eval()
+        >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0]])), model[1].bias.data.fill_(0.5)
+        >>> absorb = xp.explain.relevance.COMPOSITES["epsilon-plus"]
+        >>> for composite in (absorb, absorb.with_bias("redistribute")):
+        ...     print(composite.name, xp.explain.lrp(model, torch.ones(1, 1, 1, 2), composite=composite).tolist())
+        epsilon-plus [[[1.0, 2.0]]]
+        epsilon-plus, bias redistributed [[[1.16..., 2.33...]]]
+        """
+        name = self.name.removesuffix(_REDISTRIBUTED) + _REDISTRIBUTED * (bias == "redistribute")
+        return replace(self, name=name, bias=bias)
 
     @property
     def of_pixels(self) -> bool:
@@ -101,6 +144,7 @@ class Composite:
         return any(isinstance(rule, PixelRule) for _, rule in self.rows)
 
 
+_REDISTRIBUTED = ", bias redistributed"
 _ALL, _CONVOLUTIONS, _FIRST = Where(), Where("convolution"), Where(first=True)
 
 

@@ -23,7 +23,8 @@ import torch
 from torch import nn
 
 from .ledger import _Entry
-from .products import _convolution, _dense, _per_image, _Propagate
+from .products import _away, _convolution, _dense, _over, _per_image, _Propagate
+from .rules import STABILIZER
 
 _PLAIN = """
     __get__ __getitem__ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
@@ -72,9 +73,28 @@ class Affine(torch.autograd.Function):
     def backward(ctx, gradient):
         """Gradient of the input, and the line in the ledger."""
         scale, shift, output = ctx.saved_tensors
-        total = _per_image(output * gradient)
-        ctx.entry.write(total, _per_image(shift * gradient), torch.zeros_like(total))
+        ctx.entry.write(_per_image(output * gradient), _per_image(shift * gradient))
         return scale * gradient, *(None,) * 4
+
+
+class Scaled(torch.autograd.Function):
+    """``x * scale + shift`` where biases are redistributed: x gets all relevance."""
+
+    @staticmethod
+    def forward(ctx, x, scale, shift, output, entry: _Entry):
+        """Return ``output``, which has been computed already."""
+        ctx.entry = entry
+        ctx.save_for_backward(x, scale, shift, output)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradient of the input, and the line in the ledger."""
+        x, scale, shift, output = ctx.saved_tensors
+        relevance, scaled = output * gradient, x * scale
+        total, share = _per_image(relevance), _over(relevance, _away(scaled, STABILIZER))
+        ctx.entry.write(total, kept=total - _per_image(share * scaled), redistributed=_per_image(shift * gradient))
+        return share * scale, *(None,) * 4
 
 
 class Pass(torch.autograd.Function):
@@ -110,7 +130,7 @@ class Softmax(torch.autograd.Function):
         relevance = output * gradient
         total = _per_image(relevance)
         found = relevance - output * relevance.sum(ctx.dim, keepdim=True)
-        ctx.entry.write(total, torch.zeros_like(total), total - _per_image(x * found))
+        ctx.entry.write(total, kept=total - _per_image(x * found))
         return found, *(None,) * 3
 
 
@@ -177,7 +197,7 @@ def normalisation(trace, function, args, kwargs):
         output = torch.addcmul(shift.view(spread), x, scale.view(spread))
     folded = trace.products.get(x)
     if folded is None or (folded[3].axis == -1 and x.ndim > 2):
-        return Affine.apply(x, scale.view(spread), shift.view(spread), output, trace.entry("normalisation", x))
+        return _affine(trace, x, scale.view(spread), shift.view(spread), output)
     x, weight, bias, layer, entry = folded
     bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
     return _Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
@@ -194,7 +214,13 @@ def layer_normalisation(trace, function, args, kwargs):
         scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps) * (1 if weight is None else weight)
         shift = x.new_zeros(()) if bias is None else bias.detach()
         output = centred * scale + shift
-    return Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x))
+    return _affine(trace, centred, scale, shift, output)
+
+
+def _affine(trace, x, scale, shift, output):
+    """A normalisation's factor and bias, by the composite's treatment of biases."""
+    rule = Scaled if trace.composite.bias == "redistribute" else Affine
+    return rule.apply(x, scale, shift, output, trace.entry("normalisation", x))
 
 
 def softmax(trace, function, args, kwargs):

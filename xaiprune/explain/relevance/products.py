@@ -36,6 +36,10 @@ class _Product:
     scale: Callable
     axis: int
 
+    def added(self, z: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Outputs with a bias."""
+        return z + (bias if self.axis == -1 else bias.view(-1, *(1,) * (z.ndim - 2)))
+
     def per_channel(self, z: torch.Tensor) -> torch.Tensor:
         """Sums over everything but images and channels; shape ``(N, channels)``."""
         z = z.movedim(self.axis, 1)
@@ -100,9 +104,9 @@ class _Propagate(torch.autograd.Function):
             if wanted[1]:
                 raise ValueError(f"{entry.name!r}: the rule {rule.name} gives no relevance of weights.")
             of_x, kept = _pixels(rule, ctx.product, operands, relevance)
-            entry.write(total, torch.zeros_like(total), kept)
+            entry.write(total, kept=kept)
             return of_x, *(None,) * 5
-        found = [None, None, torch.zeros_like(total), torch.zeros_like(total)]
+        found = [None] * 5
         for number, part in enumerate(rule.parts):
             relevance = relevance if number == 0 else output * gradient
             if part.times != 1:
@@ -112,8 +116,8 @@ class _Propagate(torch.autograd.Function):
             if not part.outputs or relevance.any():
                 shares = _divide(part, rule.epsilon, ctx.product, operands, relevance, wanted)
                 found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
-        of_x, of_weight, of_bias, kept = found
-        entry.write(total, of_bias, kept)
+        of_x, of_weight, *sums = found
+        entry.write(total, *sums)
         return of_x, of_weight, *(None,) * 4
 
 
@@ -137,30 +141,37 @@ def _divide(part: Part, epsilon: float, product: _Product, operands, relevance: 
     -------
     list
         Gradients of the input and of the weight (None where not wanted); and for each image, shape ``(N,)``, the
-        relevance that went to the biases, and that nobody got.
+        relevance that went to the biases, that nobody got, and that the inputs have in place of biases that do not
+        count (None for nothing).
     """
     x, weight, bias, output = operands
     if part.positive == part.negative == 1:
-        sides, total = [(x, weight, 1.0)], output
+        sides = [(x, weight, 1.0)]
     else:
         pairs = (part.positive, part.negative), (part.negative, part.positive)
         up, down = (_counting(weight, *pair) for pair in pairs)
         one_sided = not part.mirror or x.min() >= 0
         sides = [(x, *up)] if one_sided else [(x.clamp(min=0), *up), (x.clamp(max=0), *down)]
-        bias = _counting(bias, *pairs[0])[0] if part.bias and bias is not None else None
-        total = product.push(sides[0][0], sides[0][1], bias)
+        bias = None if bias is None else _counting(bias, *pairs[0])[0]
+    counts = part.bias and bias is not None
+    if len(sides) == 1 and sides[0][1] is weight and (counts or bias is None):
+        total = output
+    else:
+        total = product.push(*sides[0][:2], bias if counts else None)
         for side, counted, _ in sides[1:]:
             total += product.push(side, counted, None)
-    before = _per_image(relevance)
-    share = _over(relevance, total + epsilon * total.sign() if epsilon else total)
+    before, instead = _per_image(relevance), None
+    if bias is not None and not counts:
+        instead = product.per_channel(_over(relevance.clone(), _away(product.added(total, bias), epsilon))) @ bias
+    share = _over(relevance, _away(total, epsilon))
     of_x = of_weight = None
     if wanted[0]:
         pulled = [product.pull(share, side, counted) for side, counted, _ in sides]
         of_x = pulled[0] if len(pulled) == 1 else torch.where(x > 0, *pulled)
     if wanted[1]:
         of_weight = sum(product.weigh(share, side, counted) * factor for side, counted, factor in sides)
-    of_bias = None if bias is None else product.per_channel(share) @ bias
-    return [of_x, of_weight, of_bias, before - _per_image(share.mul_(total))]
+    of_bias = product.per_channel(share) @ bias if counts else None
+    return [of_x, of_weight, of_bias, before - _per_image(share.mul_(total)), instead]
 
 
 def _pixels(rule: PixelRule, product: _Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,6 +211,11 @@ def _counting(weight: torch.Tensor, positive: float, negative: float) -> tuple[t
     """Weights with their positive and negative entries multiplied, and the factors."""
     factor = torch.where(weight > 0, weight.new_tensor(positive), weight.new_tensor(negative))
     return weight * factor, factor
+
+
+def _away(total: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Sums that are farther from zero by epsilon."""
+    return total + epsilon * total.sign() if epsilon else total
 
 
 def _over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:

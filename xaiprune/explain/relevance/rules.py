@@ -21,7 +21,10 @@ known range, and flat (Lapuschkin et al. 2019), which divides evenly over the la
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+#: What is added to sums of contributions without their bias: with nothing to hold them they can come near zero.
+STABILIZER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,17 @@ class Rule:
     name: str
     parts: tuple[Part, ...]
     epsilon: float = 0.0
+
+    def redistributing(self) -> Rule:
+        """The rule without biases among the contributions: what they would have had goes to the inputs in proportion.
+
+        Returns
+        -------
+        Rule
+            Its epsilon is at least :data:`STABILIZER`, as in zennit.
+        """
+        parts = tuple(replace(part, bias=False) for part in self.parts)
+        return replace(self, parts=parts, epsilon=max(self.epsilon, STABILIZER))
 
 
 @dataclass(frozen=True)
