@@ -3,10 +3,10 @@
 # In stored tables: relevance propagation
 
 from . import operations
-from .composites import BIASES, COMPOSITES, Composite, Where, uniform
+from .composites import COMPOSITES, Composite, Where, uniform
 from .ledger import Ledger
 from .lrp import inner_relevance, lrp, propagate
-from .rules import Part, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
+from .rules import BIASES, Part, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 from .trace import modified_gradients
 
 __all__ = [

@@ -7,11 +7,7 @@ from fnmatch import fnmatchcase
 
 from ...core import Registry, choice
 from .ledger import _Entry
-from .rules import PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
-
-#: What can become of the relevance of a bias: it stays in the books, or the layer's inputs get it.
-BIASES = ("absorb", "redistribute")
-
+from .rules import BIASES, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 
 @dataclass(frozen=True)
 class Where:
@@ -68,11 +64,14 @@ class Composite:
     attention : bool
         Whether relevance passes on to what attention compared, its queries and keys. If not, its weights count as
         given, and all relevance goes to the values.
-    bias : {"absorb", "redistribute"}
+    bias : {"absorb", "zero", "redistribute"}
         What becomes of the relevance of biases, those of folded batch normalisation and of layer normalisation among
-        them. Absorbed, it ends there, and the ledger tells how much it was: in deep networks nearly all. Redistributed,
-        the inputs of the layer get it in proportion to their contributions, as with zennit's ``zero_params="bias"``,
-        and the ledger tells how much of what they got was that.
+        them. ``"absorb"``: it ends there, and the ledger tells how much it was: in deep networks nearly all.
+        ``"zero"``: the sum of contributions leaves the bias out, as with zennit's ``zero_params="bias"``. That is
+        sound for rules of one sign, such as z-plus; where contributions cancel, the sum comes near zero, and relevance
+        explodes. ``"redistribute"``: what the bias has goes to the layer's inputs in proportion to the sizes of their
+        contributions; for rules of one sign that is the same. With both the ledger tells how much of what the inputs
+        got was that. Constants of other kinds, such as a transformer's positions, keep what they have.
     """
 
     name: str
@@ -101,17 +100,17 @@ class Composite:
         Returns
         -------
         Rule or PixelRule
-            Of the first row whose ``Where`` holds; without biases where these are redistributed.
+            Of the first row whose ``Where`` holds, with the composite's treatment of biases.
         """
         rule = next(rule for where, rule in self.rows if where.holds(entry, layers))
-        return rule.redistributing() if self.bias == "redistribute" and isinstance(rule, Rule) else rule
+        return rule if self.bias == "absorb" or isinstance(rule, PixelRule) else rule.with_bias(self.bias)
 
     def with_bias(self, bias: str) -> Composite:
         """The same rules with another treatment of biases.
 
         Parameters
         ----------
-        bias : {"absorb", "redistribute"}
+        bias : {"absorb", "zero", "redistribute"}
 
         Returns
         -------
@@ -133,10 +132,10 @@ class Composite:
         >>> for composite in (absorb, absorb.with_bias("redistribute")):
         ...     print(composite.name, xp.explain.lrp(model, torch.ones(1, 1, 1, 2), composite=composite).tolist())
         epsilon-plus [[[1.0, 2.0]]]
-        epsilon-plus, bias redistributed [[[1.16..., 2.33...]]]
+        epsilon-plus, bias redistribute [[[1.16..., 2.33...]]]
         """
-        name = self.name.removesuffix(_REDISTRIBUTED) + _REDISTRIBUTED * (bias == "redistribute")
-        return replace(self, name=name, bias=bias)
+        name = self.name.removesuffix(f", bias {self.bias}")
+        return replace(self, name=name if bias == "absorb" else f"{name}, bias {bias}", bias=bias)
 
     @property
     def of_pixels(self) -> bool:
@@ -144,7 +143,6 @@ class Composite:
         return any(isinstance(rule, PixelRule) for _, rule in self.rows)
 
 
-_REDISTRIBUTED = ", bias redistributed"
 _ALL, _CONVOLUTIONS, _FIRST = Where(), Where("convolution"), Where(first=True)
 
 

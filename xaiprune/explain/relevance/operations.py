@@ -78,7 +78,7 @@ class Affine(torch.autograd.Function):
 
 
 class Scaled(torch.autograd.Function):
-    """``x * scale + shift`` where biases are redistributed: x gets all relevance."""
+    """``x * scale + shift`` where x gets all relevance."""
 
     @staticmethod
     def forward(ctx, x, scale, shift, output, entry: _Entry):
@@ -95,6 +95,30 @@ class Scaled(torch.autograd.Function):
         total, share = _per_image(relevance), _over(relevance, _away(scaled, STABILIZER))
         ctx.entry.write(total, kept=total - _per_image(share * scaled), redistributed=_per_image(shift * gradient))
         return share * scale, *(None,) * 4
+
+
+class Layer(torch.autograd.Function):
+    """Layer normalisation whose bias is redistributed to all inputs, in proportion to the sizes of what they add."""
+
+    @staticmethod
+    def forward(ctx, x, scale, shift, output, axes, entry: _Entry):
+        """Return ``output``, which has been computed already."""
+        ctx.axes, ctx.entry = axes, entry
+        ctx.save_for_backward(x, scale, shift, output)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradient of the input, and the line in the ledger."""
+        x, scale, shift, output = ctx.saved_tensors
+        bias, number, sizes = shift * gradient, x[0].numel() // x.sum(ctx.axes)[0].numel(), x.abs()
+        own, all_of = 1 - 2 / number, sizes.sum(ctx.axes, keepdim=True) / number
+        share = _over(bias.clone(), own * sizes + all_of)  # an output's contributions: x_i - x_i / n, and -x_k / n
+        straight = scale * gradient
+        found = straight - straight.mean(ctx.axes, keepdim=True)
+        found += x.sign() * (own * share + share.mean(ctx.axes, keepdim=True))
+        ctx.entry.write(_per_image(output * gradient), redistributed=_per_image(bias))
+        return found, *(None,) * 5
 
 
 class Pass(torch.autograd.Function):
@@ -214,12 +238,14 @@ def layer_normalisation(trace, function, args, kwargs):
         scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps) * (1 if weight is None else weight)
         shift = x.new_zeros(()) if bias is None else bias.detach()
         output = centred * scale + shift
+    if trace.composite.bias == "redistribute":
+        return Layer.apply(x, scale, shift, output, axes, trace.entry("normalisation", x))
     return _affine(trace, centred, scale, shift, output)
 
 
 def _affine(trace, x, scale, shift, output):
     """A normalisation's factor and bias, by the composite's treatment of biases."""
-    rule = Scaled if trace.composite.bias == "redistribute" else Affine
+    rule = Affine if trace.composite.bias == "absorb" else Scaled
     return rule.apply(x, scale, shift, output, trace.entry("normalisation", x))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .ledger import _Entry
-from .rules import Part, PixelRule
+from .rules import Part, PixelRule, Rule
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class _Product:
     scale: Callable
     axis: int
 
-    def added(self, z: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Outputs with a bias."""
-        return z + (bias if self.axis == -1 else bias.view(-1, *(1,) * (z.ndim - 2)))
+    def along(self, bias: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """A bias in a shape that can be added to z."""
+        return bias if self.axis == -1 else bias.view(-1, *(1,) * (z.ndim - 2))
 
     def per_channel(self, z: torch.Tensor) -> torch.Tensor:
         """Sums over everything but images and channels; shape ``(N, channels)``."""
@@ -114,21 +114,22 @@ class _Propagate(torch.autograd.Function):
             if part.outputs:
                 relevance *= output > 0 if part.outputs > 0 else output < 0
             if not part.outputs or relevance.any():
-                shares = _divide(part, rule.epsilon, ctx.product, operands, relevance, wanted)
+                shares = _divide(part, rule, ctx.product, operands, relevance, wanted)
                 found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
         of_x, of_weight, *sums = found
         entry.write(total, *sums)
         return of_x, of_weight, *(None,) * 4
 
 
-def _divide(part: Part, epsilon: float, product: _Product, operands, relevance: torch.Tensor, wanted) -> list:
+def _divide(part: Part, rule: Rule, product: _Product, operands, relevance: torch.Tensor, wanted) -> list:
     """Divide the outputs' relevance among the contributions.
 
     Parameters
     ----------
     part : Part
         How positive and negative contributions count.
-    epsilon : float
+    rule : Rule
+        That it is of: its epsilon, and its treatment of biases.
     product : Product
     operands : tuple of torch.Tensor
         Input, weight, bias (or None) and output of the layer.
@@ -141,8 +142,8 @@ def _divide(part: Part, epsilon: float, product: _Product, operands, relevance: 
     -------
     list
         Gradients of the input and of the weight (None where not wanted); and for each image, shape ``(N,)``, the
-        relevance that went to the biases, that nobody got, and that the inputs have in place of biases that do not
-        count (None for nothing).
+        relevance that went to the biases, that nobody got, and that the inputs have in place of the biases (None for
+        nothing).
     """
     x, weight, bias, output = operands
     if part.positive == part.negative == 1:
@@ -153,25 +154,51 @@ def _divide(part: Part, epsilon: float, product: _Product, operands, relevance: 
         one_sided = not part.mirror or x.min() >= 0
         sides = [(x, *up)] if one_sided else [(x.clamp(min=0), *up), (x.clamp(max=0), *down)]
         bias = None if bias is None else _counting(bias, *pairs[0])[0]
-    counts = part.bias and bias is not None
-    if len(sides) == 1 and sides[0][1] is weight and (counts or bias is None):
+    one_sign = part.mirror and 0 in (part.positive, part.negative)
+    spreads = rule.bias == "redistribute" and not one_sign
+    counts = bias is not None and part.bias and (rule.bias == "absorb" or spreads)
+    if sides[0][1] is weight and (counts or bias is None):
         total = output
     else:
         total = product.push(*sides[0][:2], bias if counts else None)
         for side, counted, _ in sides[1:]:
             total += product.push(side, counted, None)
-    before, instead = _per_image(relevance), None
+    before, of_bias, instead = _per_image(relevance), None, None
     if bias is not None and not counts:
-        instead = product.per_channel(_over(relevance.clone(), _away(product.added(total, bias), epsilon))) @ bias
-    share = _over(relevance, _away(total, epsilon))
+        with_bias = _away(total + product.along(bias, total), rule.epsilon)
+        instead = product.per_channel(of_each := _over(relevance.clone(), with_bias)) @ bias
+        of_bias = product.per_channel(of_each.mul_(total == 0)) @ bias  # it alone made these outputs
+        instead -= of_bias
+    share = _over(relevance, _away(total, rule.epsilon))
+    found = _gradients(product, x, share, sides, wanted)
+    if counts:
+        of_bias = product.per_channel(share) @ bias
+    kept = before - _per_image(share * total if spreads else share.mul_(total))
+    if not counts and of_bias is not None:
+        kept -= of_bias
+    if counts and spreads:
+        sizes = [(side.abs(), counted.abs(), factor * weight.sign()) for side, counted, factor in sides]
+        size = sum(product.push(side, counted, None) for side, counted, _ in sizes)
+        spread = _over(share.mul_(product.along(bias, share)), size)
+        more = _gradients(product, x, spread, sizes, wanted)
+        if wanted[0]:
+            found[0] = found[0] + x.sign() * more[0]
+        if wanted[1]:
+            found[1] = found[1] + more[1]
+        instead = _per_image(spread.mul_(size))
+        of_bias = of_bias - instead
+    return [*found, of_bias, kept, instead]
+
+
+def _gradients(product: _Product, x: torch.Tensor, share: torch.Tensor, sides, wanted) -> list:
+    """Gradients of the input and of the weight, None where not wanted; ``sides`` are inputs, weights and factors."""
     of_x = of_weight = None
     if wanted[0]:
         pulled = [product.pull(share, side, counted) for side, counted, _ in sides]
         of_x = pulled[0] if len(pulled) == 1 else torch.where(x > 0, *pulled)
     if wanted[1]:
         of_weight = sum(product.weigh(share, side, counted) * factor for side, counted, factor in sides)
-    of_bias = product.per_channel(share) @ bias if counts else None
-    return [of_x, of_weight, of_bias, before - _per_image(share.mul_(total)), instead]
+    return [of_x, of_weight]
 
 
 def _pixels(rule: PixelRule, product: _Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
