@@ -31,8 +31,8 @@ lab: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	XAIPRUNE_STRICT=1 $(VENV)/bin/python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --durations=30 \
-		tests notebooks
+	XAIPRUNE_STRICT=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --durations=30 \
+		--nbval-lax --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg tests notebooks
 
 course: $(VENV)/.ready
 	$(VENV)/bin/python -m xaiprune.course run

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 
-from tests import house, test_docstrings, test_extend
+from tests import house
 from tests.benchmarks.report import Figure, main
+from tests.whole import test_docstrings, test_extend
 
 
 def measure(arguments: argparse.Namespace) -> list[Figure]:

@@ -57,10 +57,11 @@ def test_weights_that_are_all_zero_are_named():
 
 
 @pytest.mark.parametrize("verb", [calibrate, int8_bytes])
-@todo("images must lie in [0, 1]")
 def test_photographs_normalised_before_the_model(verb):
     """All recipes of torchvision."""
     verb(small(), (images(8, 3, 16, 16) - 0.45) / 0.22)
+    with pytest.raises(ValueError, match="images must be finite"):
+        verb(small(), images(8, 3, 16, 16) / 0)
 
 
 def test_normalised_photographs_through_a_loop_of_ones_own():

@@ -154,7 +154,7 @@ def test_checksums_and_licences_lie_beside_the_files():
         (torch.zeros(0, 1, 28, 28), ValueError, "is empty"),
         (torch.full((2, 1, 28, 28), 255.0), ValueError, "divide them by 255"),
         (torch.full((2, 1, 28, 28), -0.5), ValueError, r"must lie in \[0, 1\]"),
-        (torch.full((2, 1, 28, 28), float("nan")), ValueError, r"must lie in \[0, 1\]"),
+        (torch.full((2, 1, 28, 28), float("nan")), ValueError, "must be finite, got values from nan"),
         (torch.zeros(1, 28, 28), ValueError, "add the batch axis"),
         (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), TypeError, "divide bytes by 255"),
         ([[0.0]], TypeError, "must be a float tensor"),

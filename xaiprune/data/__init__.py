@@ -1,8 +1,13 @@
 """Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
 
 from . import downloads, samples, words
+from .composing import OBJECT_SPLITS, Scenes, objects, scenes, two_objects
+from .composites import Composites
+from .cutouts import Cutout
 from .door import Batches, Split, as_split, batches, device_of, to_device
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
+from .grounds import GROUNDS, Ground
+from .preprocessing import Preprocessing
 from .splits import (
     FASHION_MNIST_CLASSES,
     FILES,
@@ -20,14 +25,21 @@ __all__ = [
     "CIFAR10_CLASSES",
     "FASHION_MNIST_CLASSES",
     "FILES",
+    "GROUNDS",
     "IMAGENETTE_CLASSES",
     "LANGUAGES",
     "LETTERS",
     "MNIST_CLASSES",
+    "OBJECT_SPLITS",
     "PLACES",
     "SPLITS",
     "SPLIT_SIZES",
     "Batches",
+    "Composites",
+    "Cutout",
+    "Ground",
+    "Preprocessing",
+    "Scenes",
     "Split",
     "as_split",
     "batches",
@@ -39,7 +51,10 @@ __all__ = [
     "imagenette",
     "mnist",
     "mnist_whole",
+    "objects",
     "samples",
+    "scenes",
     "to_device",
+    "two_objects",
     "words",
 ]

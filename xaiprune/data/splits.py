@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -136,8 +137,13 @@ def fashion_mnist(split: str, limit: int | None = None) -> Split:
     return _load("FashionMNIST", split, limit)
 
 
-def check_images(images, name: str = "images", shape: tuple[int, ...] | None = None) -> torch.Tensor:
-    """Return ``images`` if they are a batch of float images in [0, 1], and say what is wrong if not.
+def check_images(
+    images,
+    name: str = "images",
+    shape: tuple[int, ...] | None = None,
+    bounds: tuple[float, float] | None = (0, 1),
+) -> torch.Tensor:
+    """Return ``images`` if they are a batch of float images within bounds, and say what is wrong if not.
 
     Parameters
     ----------
@@ -147,6 +153,9 @@ def check_images(images, name: str = "images", shape: tuple[int, ...] | None = N
         The argument's name, for the message.
     shape : tuple of int, optional
         Expected ``(C, H, W)``.
+    bounds : tuple of float, optional
+        The least and the largest value that a pixel may have; with None any finite value, as for pictures that are
+        normalised as a network's card says.
 
     Returns
     -------
@@ -158,11 +167,11 @@ def check_images(images, name: str = "images", shape: tuple[int, ...] | None = N
     TypeError
         If it is not a floating-point tensor.
     ValueError
-        If it is empty, has no batch axis, has another image shape, or leaves [0, 1].
+        If it is empty, has no batch axis, has another image shape, or leaves the bounds.
     """
     if not isinstance(images, torch.Tensor) or not images.is_floating_point():
         got = f"a {images.dtype} tensor" if isinstance(images, torch.Tensor) else type(images).__name__
-        raise TypeError(f"{name} must be a float tensor (N, C, H, W) in [0, 1], got {got}; divide bytes by 255.")
+        raise TypeError(f"{name} must be a float tensor (N, C, H, W), got {got}; divide bytes by 255.")
     if images.ndim != 4:
         hint = "; add the batch axis with images[None]" if images.ndim == 3 else ""
         raise ValueError(f"{name} must have shape (N, C, H, W), got {tuple(images.shape)}{hint}.")
@@ -171,9 +180,11 @@ def check_images(images, name: str = "images", shape: tuple[int, ...] | None = N
     if shape is not None and tuple(images.shape[1:]) != tuple(shape):
         raise ValueError(f"{name} must have image shape {tuple(shape)}, got {tuple(images.shape[1:])}.")
     low, high = images.min().item(), images.max().item()
-    if not (low >= 0 and high <= 1):
-        hint = "; divide them by 255" if high > 2 and low >= 0 else ""
-        raise ValueError(f"{name} must lie in [0, 1], got values from {low:g} to {high:g}{hint}.")
+    if not math.isfinite(low + high):
+        raise ValueError(f"{name} must be finite, got values from {low:g} to {high:g}.")
+    if bounds and not bounds[0] <= low <= high <= bounds[1]:
+        hint = "; divide them by 255" if bounds == (0, 1) and high > 2 and low >= 0 else ""
+        raise ValueError(f"{name} must lie in {list(bounds)}, got values from {low:g} to {high:g}{hint}.")
     return images
 
 

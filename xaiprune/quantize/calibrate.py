@@ -74,7 +74,7 @@ def calibrate(
     model : nn.Module
         In evaluation mode.
     images : torch.Tensor
-        Shape ``(N, C, H, W)``; a few hundred are enough.
+        Shape ``(N, C, H, W)``, in the range that the model was trained on; a few hundred are enough.
     bins, batch_size : int
 
     Returns
@@ -94,7 +94,7 @@ def calibrate(
     >>> list(seen), seen["1"].low, seen["1"].high
     (['1'], 0.0, 1.0)
     """
-    check_images(images)
+    check_images(images, bounds=None)
     with calibrating(model, bins) as seen, torch.no_grad():
         for batch in images.split(batch_size):
             model(batch)

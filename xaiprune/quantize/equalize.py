@@ -20,7 +20,7 @@ from .calibrate import check_float
 #: Channels smaller than this part of their layer's largest are dead: nothing is moved to or from them.
 DEAD = 1e-8
 #: What may lie between two layers that are equalized: it commutes with a positive factor, or is replaced.
-_PASSED = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.ReLU)
+_PASSED = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.ZeroPad2d, nn.ReLU)
 
 
 class ChannelClamp(nn.Module):

@@ -43,7 +43,7 @@ def int8_bytes(
     model : nn.Module
         Float, in evaluation mode; it stays as it is.
     images : torch.Tensor
-        To calibrate on, shape ``(N, C, H, W)``.
+        To calibrate on, shape ``(N, C, H, W)``, in the range that the model was trained on.
     config : Config
         8 bits for both, weights symmetric and by min-max. ``layers={name: Config(None, None)}`` keeps layers in float.
     batch_size : int
@@ -67,7 +67,7 @@ def int8_bytes(
     True
     """
     check_float(model)
-    check_images(images)
+    check_images(images, bounds=None)
     return quantize_onnx(onnx_bytes(model, images[:1]), images, config, batch_size=batch_size)
 
 
@@ -99,7 +99,7 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
     >>> (xp.deploy.runnable(content)(images) - model(images)).abs().max().item() < 0.05
     True
     """
-    check_images(images)
+    check_images(images, bounds=None)
     _check(config)
     bins = _BINS if config.activations.ranges.histogram else 0
     return _quantized(content, observe_onnx(content, images, bins=bins, batch_size=batch_size), config)

@@ -46,7 +46,7 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
         If torchao is not installed, or there is no C++ compiler.
     """
     check_float(model)
-    check_images(images)
+    check_images(images, bounds=None)
     if len(images) < len(example):
         raise ValueError(f"images must fill a batch of {len(example)}, the example's size, got {len(images)}.")
     need("quantize.pt2e", lacks_packages("torchao") or lacks_compiler())

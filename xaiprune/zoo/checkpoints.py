@@ -11,6 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..core import cache_dir, data_dir, packed, save_atomically, sha256
+from ..data import Preprocessing
+from . import imagenet
+
+#: What cards call lists of classes.
+_CLASSES = {"imagenet-1k": imagenet.CLASSES}
 
 
 def load_weights(model: nn.Module, name: str, seed: int = 0) -> nn.Module:
@@ -84,6 +89,63 @@ def card(name: str, seed: int = 0) -> dict:
     return json.loads(path.read_text())
 
 
+def preprocessing(name: str, seed: int = 0) -> Preprocessing:
+    """How a checkpoint's network wants its pictures, as its card says.
+
+    Parameters
+    ----------
+    name : str
+    seed : int
+
+    Returns
+    -------
+    Preprocessing
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such checkpoint.
+    ValueError
+        If its card names no preprocessing: such networks take pixels in [0, 1] as they are.
+
+    Examples
+    --------
+    >>> prepare = xp.zoo.preprocessing("efficientnet-lite0")
+    >>> inputs = prepare(torch.tensor([0, 127, 255], dtype=torch.uint8).expand(1, 3, 1, 3))
+    >>> [round(value, 4) for value in inputs[0, 0, 0].tolist()]
+    [-0.9922, 0.0, 1.0]
+    """
+    return Preprocessing(**_fact(name, seed, "preprocessing", "its network takes inputs as the data sets give them"))
+
+
+def class_names(name: str, seed: int = 0) -> tuple[str, ...]:
+    """Names of a checkpoint's classes, in the order of its outputs.
+
+    Parameters
+    ----------
+    name : str
+    seed : int
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such checkpoint.
+    ValueError
+        If its card names no classes.
+
+    Examples
+    --------
+    >>> names = xp.zoo.class_names("efficientnet-lite0")
+    >>> len(names), names[291]
+    (1000, 'lion')
+    """
+    return _CLASSES[_fact(name, seed, "classes", "the names of the course's classes are in xp.data")]
+
+
 def save_weights(
     model: nn.Module, name: str, seed: int = 0, *, dtype: torch.dtype = torch.float32, out: Path | None = None
 ) -> Path:
@@ -136,6 +198,12 @@ def save_card(model: nn.Module, weights: Path, facts: dict) -> dict:
     }
     weights.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     return result
+
+
+def _fact(name: str, seed: int, fact: str, instead: str):
+    if fact not in (found := card(name, seed)):
+        raise ValueError(f"name: the card of {name} has no {fact}; {instead}.")
+    return found[fact]
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -10,6 +10,10 @@ from torchvision.models import MobileNet_V2_Weights, MobileNetV2
 IMAGENETTE_ROWS = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
 
 
+#: Names of the thousand classes, in the order of the networks' outputs.
+CLASSES = tuple(MobileNet_V2_Weights.IMAGENET1K_V2.meta["categories"])
+
+
 class Standardise(nn.Module):
     """Images in [0, 1] with the mean of each colour taken off, divided by its standard deviation.
 

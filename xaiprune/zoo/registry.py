@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .. import data, measure
-from ..core import cache_dir, seed_everything
+from ..core import cache_dir, choice, seed_everything
 from ..measure import ACCURACY, PSNR, Metric
 from ..nn import VisionTransformer, small_transformer
 from ..training import (
@@ -25,6 +25,7 @@ from ..training import (
 from .autoencoder import ConvAutoencoder
 from .checkpoints import load_weights, save_card, save_weights
 from .dense import dense
+from .efficientnet import EfficientNetLite
 from .imagenet import with_imagenet_body
 from .lenet import lenet_5, lenet_300_100
 from .mobilenet import mobilenet
@@ -182,13 +183,17 @@ MODELS: dict[str, Recipe] = {
 }
 
 
+#: Models that others trained: how each is built. Its card says where its weights are from.
+PUBLISHED: dict[str, Callable[[], nn.Module]] = {"efficientnet-lite0": EfficientNetLite}
+
+
 def load(name: str, seed: int = 0) -> nn.Module:
     """A trained model of the zoo, in evaluation mode.
 
     Parameters
     ----------
     name : str
-        A key of ``MODELS``.
+        A key of ``MODELS``, which were trained here, or of ``PUBLISHED``.
     seed : int
         Training seed; the shipped ones are listed by the error when another is asked for.
 
@@ -209,7 +214,9 @@ def load(name: str, seed: int = 0) -> nn.Module:
     >>> model(torch.zeros(1, 1, 28, 28)).shape, model.training
     (torch.Size([1, 1, 28, 28]), False)
     """
-    model = _recipe(name).build()
+    if name in PUBLISHED:
+        return load_weights(PUBLISHED[name](), name, seed)
+    model = _recipe(name, (*MODELS, *PUBLISHED)).build()
     try:
         return load_weights(model, name, seed)
     except FileNotFoundError as error:
@@ -222,7 +229,7 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
     Parameters
     ----------
     name : str
-        A key of ``MODELS``.
+        A key of ``MODELS``; models of ``PUBLISHED`` have no recipe.
     seed : int
         Seeds the weights and the order of the batches.
     epochs : int, optional
@@ -269,7 +276,5 @@ def train(name: str, seed: int = 0, epochs: int | None = None, out: Path | None 
     return save_card(model, weights, result)
 
 
-def _recipe(name: str) -> Recipe:
-    if name not in MODELS:
-        raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}.")
-    return MODELS[name]
+def _recipe(name: str, known: Iterable[str] = MODELS) -> Recipe:
+    return MODELS[choice(name, "name", known)]
