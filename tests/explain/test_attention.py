@@ -32,25 +32,22 @@ class Reference:
     def dense(self, layer, x, relevance):
         z = x @ layer.weight.T + layer.bias
         share = over(relevance, z + 1e-6 * z.sign())
-        if self.redistribute:
-            return x * (share @ layer.weight) + self.by_sizes(layer.weight, x, share * layer.bias)
-        self.note("biases", share * layer.bias)
-        return x * (share @ layer.weight)
+        return x * self.handed_on(x, share @ layer.weight, share * layer.bias)
 
-    def by_sizes(self, weight, x, taken):
-        sizes = x.abs() @ weight.abs().T
-        self.note("biases", taken * (sizes == 0))
-        return x.abs() * (over(taken, sizes) @ weight.abs())
+    def handed_on(self, x, gradient, taken):
+        if not self.redistribute:
+            self.note("biases", taken)
+            return gradient
+        sizes = (x * gradient).abs().flatten(1).sum(1)
+        factor = (taken.flatten(1).sum(1) / sizes).view(-1, *(1,) * (x.ndim - 1))
+        return gradient + gradient.abs() * x.sign() * factor
 
     def norm(self, layer, x, relevance):
         centred = x - x.mean(-1, keepdim=True)
         scale = layer.weight / (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt()
         share = over(relevance, centred * scale + layer.bias)
         centring = (torch.eye(x.shape[-1]) - 1 / x.shape[-1]).double()
-        if self.redistribute:
-            return x * ((share * scale) @ centring) + self.by_sizes(centring, x, share * layer.bias)
-        self.note("biases", share * layer.bias)
-        return x * ((share * scale) @ centring)
+        return x * (self.handed_on(centred, share * scale, share * layer.bias) @ centring)
 
     def note(self, name, taken):
         self.rest[name] = self.rest[name] + taken.flatten(1).sum(1)

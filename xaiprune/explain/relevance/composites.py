@@ -9,6 +9,7 @@ from ...core import Registry, choice
 from .ledger import _Entry
 from .rules import BIASES, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 
+
 @dataclass(frozen=True)
 class Where:
     """Which layers a row of a composite is for: all conditions must hold.
@@ -67,11 +68,11 @@ class Composite:
     bias : {"absorb", "zero", "redistribute"}
         What becomes of the relevance of biases, those of folded batch normalisation and of layer normalisation among
         them. ``"absorb"``: it ends there, and the ledger tells how much it was: in deep networks nearly all.
-        ``"zero"``: the sum of contributions leaves the bias out, as with zennit's ``zero_params="bias"``. That is
-        sound for rules of one sign, such as z-plus; where contributions cancel, the sum comes near zero, and relevance
-        explodes. ``"redistribute"``: what the bias has goes to the layer's inputs in proportion to the sizes of their
-        contributions; for rules of one sign that is the same. With both the ledger tells how much of what the inputs
-        got was that. Constants of other kinds, such as a transformer's positions, keep what they have.
+        ``"zero"``: each output's sum of contributions leaves the bias out, as with zennit's ``zero_params="bias"``.
+        What only a bias made stays with it; and where contributions cancel, as under epsilon and gamma, sums come near
+        zero and relevance explodes. ``"redistribute"``: what a layer's biases have goes to all inputs of the layer, in
+        proportion to the sizes of the relevance that they have, so that it all arrives. Under both the ledger tells
+        what would have been the biases'. Other constants, such as a transformer's positions, keep what they have.
     """
 
     name: str

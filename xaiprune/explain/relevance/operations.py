@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from .ledger import _Entry
-from .products import _away, _convolution, _dense, _over, _per_image, _Propagate
+from .products import _away, _convolution, _dense, _hand_on, _over, _per_image, _Propagate
 from .rules import STABILIZER
 
 _PLAIN = """
@@ -60,64 +60,30 @@ HIDDEN = frozenset({"scaled_dot_product_attention", "multi_head_attention_forwar
 
 
 class Affine(torch.autograd.Function):
-    """``x * scale + shift``: relevance in proportion, the shift's share to the ledger."""
+    """``x * scale + shift``: relevance in proportion, the shift's share by the treatment of biases."""
 
     @staticmethod
-    def forward(ctx, x, scale, shift, output, entry: _Entry):
+    def forward(ctx, x, scale, shift, output, entry: _Entry, bias: str = "absorb"):
         """Return ``output``, which has been computed already."""
-        ctx.entry = entry
-        ctx.save_for_backward(scale, shift, output)
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        """Gradient of the input, and the line in the ledger."""
-        scale, shift, output = ctx.saved_tensors
-        ctx.entry.write(_per_image(output * gradient), _per_image(shift * gradient))
-        return scale * gradient, *(None,) * 4
-
-
-class Scaled(torch.autograd.Function):
-    """``x * scale + shift`` where x gets all relevance."""
-
-    @staticmethod
-    def forward(ctx, x, scale, shift, output, entry: _Entry):
-        """Return ``output``, which has been computed already."""
-        ctx.entry = entry
-        ctx.save_for_backward(x, scale, shift, output)
+        ctx.entry, ctx.bias = entry, bias
+        ctx.save_for_backward(None if bias == "absorb" else x, scale, shift, output)
         return output.view_as(output)
 
     @staticmethod
     def backward(ctx, gradient):
         """Gradient of the input, and the line in the ledger."""
         x, scale, shift, output = ctx.saved_tensors
-        relevance, scaled = output * gradient, x * scale
-        total, share = _per_image(relevance), _over(relevance, _away(scaled, STABILIZER))
-        ctx.entry.write(total, kept=total - _per_image(share * scaled), redistributed=_per_image(shift * gradient))
-        return share * scale, *(None,) * 4
-
-
-class Layer(torch.autograd.Function):
-    """Layer normalisation whose bias is redistributed to all inputs, in proportion to the sizes of what they add."""
-
-    @staticmethod
-    def forward(ctx, x, scale, shift, output, axes, entry: _Entry):
-        """Return ``output``, which has been computed already."""
-        ctx.axes, ctx.entry = axes, entry
-        ctx.save_for_backward(x, scale, shift, output)
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        """Gradient of the input, and the line in the ledger."""
-        x, scale, shift, output = ctx.saved_tensors
-        bias, number, sizes = shift * gradient, x[0].numel() // x.sum(ctx.axes)[0].numel(), x.abs()
-        own, all_of = 1 - 2 / number, sizes.sum(ctx.axes, keepdim=True) / number
-        share = _over(bias.clone(), own * sizes + all_of)  # an output's contributions: x_i - x_i / n, and -x_k / n
-        straight = scale * gradient
-        found = straight - straight.mean(ctx.axes, keepdim=True)
-        found += x.sign() * (own * share + share.mean(ctx.axes, keepdim=True))
-        ctx.entry.write(_per_image(output * gradient), redistributed=_per_image(bias))
+        relevance, of_shift = output * gradient, _per_image(shift * gradient)
+        total, found = _per_image(relevance), scale * gradient
+        if ctx.bias == "absorb":
+            ctx.entry.write(total, of_shift)
+        elif ctx.bias == "redistribute":
+            found, *sums = _hand_on(x, found, of_shift)
+            ctx.entry.write(total, sums[0], redistributed=sums[1])
+        else:
+            share = _over(relevance, _away(x * scale, STABILIZER))
+            found = share * scale
+            ctx.entry.write(total, kept=total - _per_image(x * found), redistributed=of_shift)
         return found, *(None,) * 5
 
 
@@ -221,7 +187,10 @@ def normalisation(trace, function, args, kwargs):
         output = torch.addcmul(shift.view(spread), x, scale.view(spread))
     folded = trace.products.get(x)
     if folded is None or (folded[3].axis == -1 and x.ndim > 2):
-        return _affine(trace, x, scale.view(spread), shift.view(spread), output)
+        return Affine.apply(
+            *(x, scale.view(spread), shift.view(spread), output),
+            *(trace.entry("normalisation", x), trace.composite.bias),
+        )
     x, weight, bias, layer, entry = folded
     bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
     return _Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
@@ -238,15 +207,7 @@ def layer_normalisation(trace, function, args, kwargs):
         scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps) * (1 if weight is None else weight)
         shift = x.new_zeros(()) if bias is None else bias.detach()
         output = centred * scale + shift
-    if trace.composite.bias == "redistribute":
-        return Layer.apply(x, scale, shift, output, axes, trace.entry("normalisation", x))
-    return _affine(trace, centred, scale, shift, output)
-
-
-def _affine(trace, x, scale, shift, output):
-    """A normalisation's factor and bias, by the composite's treatment of biases."""
-    rule = Affine if trace.composite.bias == "absorb" else Scaled
-    return rule.apply(x, scale, shift, output, trace.entry("normalisation", x))
+    return Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x), trace.composite.bias)
 
 
 def softmax(trace, function, args, kwargs):

@@ -116,8 +116,15 @@ class _Propagate(torch.autograd.Function):
             if not part.outputs or relevance.any():
                 shares = _divide(part, rule, ctx.product, operands, relevance, wanted)
                 found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
-        of_x, of_weight, *sums = found
-        entry.write(total, *sums)
+        of_x, of_weight, of_bias, kept, instead = found
+        if rule.bias == "redistribute" and of_bias is not None:
+            taken = of_bias
+            if wanted[0]:
+                of_x, of_bias, instead = _hand_on(operands[0], of_x, taken)
+            if wanted[1]:
+                one = (each[None] for each in (operands[1], of_weight, taken.sum()))
+                of_weight = _hand_on(*one)[0][0]
+        entry.write(total, of_bias, kept, instead)
         return of_x, of_weight, *(None,) * 4
 
 
@@ -154,51 +161,51 @@ def _divide(part: Part, rule: Rule, product: _Product, operands, relevance: torc
         one_sided = not part.mirror or x.min() >= 0
         sides = [(x, *up)] if one_sided else [(x.clamp(min=0), *up), (x.clamp(max=0), *down)]
         bias = None if bias is None else _counting(bias, *pairs[0])[0]
-    one_sign = part.mirror and 0 in (part.positive, part.negative)
-    spreads = rule.bias == "redistribute" and not one_sign
-    counts = bias is not None and part.bias and (rule.bias == "absorb" or spreads)
+    counts = bias is not None and part.bias and rule.bias != "zero"
     if sides[0][1] is weight and (counts or bias is None):
         total = output
     else:
         total = product.push(*sides[0][:2], bias if counts else None)
         for side, counted, _ in sides[1:]:
             total += product.push(side, counted, None)
-    before, of_bias, instead = _per_image(relevance), None, None
+    before, of_x, of_weight, of_bias, instead = _per_image(relevance), None, None, None, None
     if bias is not None and not counts:
         with_bias = _away(total + product.along(bias, total), rule.epsilon)
         instead = product.per_channel(of_each := _over(relevance.clone(), with_bias)) @ bias
         of_bias = product.per_channel(of_each.mul_(total == 0)) @ bias  # it alone made these outputs
         instead -= of_bias
     share = _over(relevance, _away(total, rule.epsilon))
-    found = _gradients(product, x, share, sides, wanted)
-    if counts:
-        of_bias = product.per_channel(share) @ bias
-    kept = before - _per_image(share * total if spreads else share.mul_(total))
-    if not counts and of_bias is not None:
-        kept -= of_bias
-    if counts and spreads:
-        sizes = [(side.abs(), counted.abs(), factor * weight.sign()) for side, counted, factor in sides]
-        size = sum(product.push(side, counted, None) for side, counted, _ in sizes)
-        spread = _over(share.mul_(product.along(bias, share)), size)
-        more = _gradients(product, x, spread, sizes, wanted)
-        if wanted[0]:
-            found[0] = found[0] + x.sign() * more[0]
-        if wanted[1]:
-            found[1] = found[1] + more[1]
-        instead = _per_image(spread.mul_(size))
-        of_bias = of_bias - instead
-    return [*found, of_bias, kept, instead]
-
-
-def _gradients(product: _Product, x: torch.Tensor, share: torch.Tensor, sides, wanted) -> list:
-    """Gradients of the input and of the weight, None where not wanted; ``sides`` are inputs, weights and factors."""
-    of_x = of_weight = None
     if wanted[0]:
         pulled = [product.pull(share, side, counted) for side, counted, _ in sides]
         of_x = pulled[0] if len(pulled) == 1 else torch.where(x > 0, *pulled)
     if wanted[1]:
         of_weight = sum(product.weigh(share, side, counted) * factor for side, counted, factor in sides)
-    return [of_x, of_weight]
+    if counts:
+        of_bias = product.per_channel(share) @ bias
+    kept = before - _per_image(share.mul_(total))
+    return [of_x, of_weight, of_bias, kept if counts or of_bias is None else kept - of_bias, instead]
+
+
+def _hand_on(x: torch.Tensor, of_x: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Give a layer's inputs the relevance of its biases, in proportion to the sizes of the relevance that they have.
+
+    Parameters
+    ----------
+    x, of_x : torch.Tensor
+        The inputs, and their gradient: its product with them is their relevance.
+    taken : torch.Tensor
+        Shape ``(N,)``: what the biases have.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        The new gradient; and of shape ``(N,)``, what is left to the biases where no input has any relevance, and what
+        the inputs got.
+    """
+    sizes = _per_image((x * of_x).abs_())
+    factor = _over(taken.clone(), sizes)
+    got = factor * sizes
+    return torch.addcmul(of_x, of_x.abs().mul_(x.sign()), factor.view(-1, *(1,) * (x.ndim - 1))), taken - got, got
 
 
 def _pixels(rule: PixelRule, product: _Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
