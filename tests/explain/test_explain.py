@@ -259,6 +259,35 @@ def test_the_bootstrap_interval_covers_as_often_as_it_says():
     assert 0.90 < hits / 300 < 0.99
 
 
+@pytest.mark.parametrize("statistic", ["mean", "median"])
+def test_groups_are_drawn_as_a_whole(statistic):
+    """Against a loop that puts the drawn groups' values into one list."""
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.randint(7, (41,), generator=generator) * 3 - 5  # of unequal sizes
+    values = torch.rand(41, generator=generator).double()
+    found = bootstrap(values, draws=200, seed=3, statistic=statistic, groups=groups)
+    drawn, names = np.random.default_rng(3), groups.unique()
+    of = {"mean": np.mean, "median": lambda row: sorted(row)[len(row) // 2]}[statistic]
+    again = []
+    for row in drawn.integers(0, len(names), (200, len(names))):
+        again.append(of([value for place in row for value in values[groups == names[place]].tolist()]))
+    assert found == pytest.approx((of(values.tolist()), *np.quantile(again, [0.025, 0.975])))
+
+
+def test_images_of_one_thing_make_a_wide_interval():
+    """Ten copies of each of 40 values: as wide as of the 40 alone, and much wider than without groups."""
+    values = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    copies = values.repeat_interleave(10)
+    alone, grouped, blind = (
+        high - low
+        for _, low, high in (bootstrap(values), bootstrap(copies, groups=torch.arange(400) // 10), bootstrap(copies))
+    )
+    assert grouped == pytest.approx(alone, rel=1e-9)
+    assert blind < 0.4 * alone
+    with pytest.raises(ValueError, match="groups must have one number for each of 400 values, got 40"):
+        bootstrap(copies, groups=torch.arange(40))
+
+
 def test_drift_is_nought_for_equal_models_in_every_function(lenet, some):
     """One statistic, one implementation: the table, the column, both budgets and what an explorer says agree."""
     other = reinitialised(lenet)

@@ -1,6 +1,6 @@
 """Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
 
-from . import downloads, samples, words
+from . import cutouts, downloads, samples, words
 from .composing import OBJECT_SPLITS, Scenes, objects, scenes, two_objects
 from .composites import Composites
 from .cutouts import Cutout
@@ -45,6 +45,7 @@ __all__ = [
     "batches",
     "check_images",
     "cifar10",
+    "cutouts",
     "device_of",
     "downloads",
     "fashion_mnist",

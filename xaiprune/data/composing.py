@@ -13,13 +13,13 @@ from torch.utils.data import Dataset
 from ..core import choice, nonempty, real, whole
 from .composites import Composites
 from .cutouts import FOLDS, Cutout, fold_of, labelled, unlabelled
-from .grounds import GROUNDS, SIDE, Ground
+from .grounds import _SIDE, GROUNDS, Ground
 from .preprocessing import Preprocessing
 
 #: Parts of the things: "test" is a fold, "validation" the one after it, "train" the other three.
 OBJECT_SPLITS = ("train", "validation", "test", "all", "unlabelled")
 #: The longest side of a thing as parts of a composite's side, from and to; and where two stand side by side.
-SIZES, SIZES_OF_TWO = (0.4, 0.9), (0.4, 0.5)
+_SIZES, _SIZES_OF_TWO = (0.4, 0.9), (0.4, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Scenes(Dataset):
     cutouts: Sequence[Cutout]
     grounds: Sequence[str | Ground]
     each: int = 20
-    size: float | tuple[float, float] = SIZES
+    size: float | tuple[float, float] = _SIZES
     seed: int = 0
     preprocessing: Preprocessing | None = None
 
@@ -141,14 +141,15 @@ class Scenes(Dataset):
         return self._made(rows, two=True)
 
     def _made(self, rows: Sequence[int] | None, two: bool) -> tuple[Composites, ...]:
-        scenes = [self._scene(row) for row in (range(len(self)) if rows is None else rows)]
-        pixels = np.empty((len(scenes), SIDE, SIDE, 3), np.uint8)
-        masks = np.zeros((1 + two, len(scenes), SIDE, SIDE), bool)
+        scenes = self._scenes(range(len(self)) if rows is None else rows)
+        pixels = np.empty((len(scenes), _SIDE, _SIDE, 3), np.uint8)
+        masks = np.zeros((1 + two, len(scenes), _SIDE, _SIDE), bool)
         seen, grounds = [], []
         for place, (thing, copy) in enumerate(scenes):
-            grounds.append(self.grounds[(self._random(thing).randint(2**16) + copy) % len(self.grounds)])
-            pixels[place] = grounds[-1].draw(self._random(thing, copy, 1))
-            seen.append(self._two(thing, copy) if two else [(thing, slice(None))])
+            random = self._random(thing, copy, 1)
+            grounds.append(self.grounds[(_number(self.seed, thing) + copy) % len(self.grounds)])
+            seen.append(self._two(thing, random.randint(2**16, size=2)) if two else [(thing, slice(None))])
+            pixels[place] = grounds[-1].draw(random)
             for mask, (one, part) in zip(masks, seen[-1]):
                 self._put(one, copy, pixels[place, :, part], mask[place, :, part])
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
@@ -158,28 +159,28 @@ class Scenes(Dataset):
             for number, mask in enumerate(masks)
         )
 
-    def _scene(self, row: int) -> tuple[Cutout, int]:
-        """A row's thing and the number of its copy: all things in a random order, again and again."""
-        copy, place = divmod(row, len(self.cutouts))
-        order = np.random.RandomState([self.seed, copy]).permutation(len(self.cutouts))
-        return self.cutouts[order[place]], copy
+    def _scenes(self, rows: Sequence[int]) -> list[tuple[Cutout, int]]:
+        """Each row's thing and the number of its copy: all things in a random order, then again in another one."""
+        places = [divmod(row, len(self.cutouts)) for row in rows]
+        orders = {copy: np.random.RandomState([self.seed, copy]) for copy, _ in places}
+        orders = {copy: random.permutation(len(self.cutouts)) for copy, random in orders.items()}
+        return [(self.cutouts[orders[copy][place]], copy) for copy, place in places]
 
-    def _two(self, thing: Cutout, copy: int) -> list[tuple[Cutout, slice]]:
+    def _two(self, thing: Cutout, drawn: np.ndarray) -> list[tuple[Cutout, slice]]:
         """The thing and another one, each with its half of the picture."""
-        random = self._random(thing, copy, 2)
         others = [other for other in self.cutouts if other.group != thing.group]
-        halves = [slice(SIDE // 2), slice(SIDE // 2, SIDE)]
-        return list(zip((thing, others[random.randint(len(others))]), halves[:: random.choice([1, -1])]))
+        halves = [slice(_SIDE // 2), slice(_SIDE // 2, _SIDE)]
+        return list(zip((thing, others[drawn[0] % len(others)]), halves[:: 1 - 2 * (drawn[1] % 2)]))
 
     def _put(self, thing: Cutout, copy: int, pixels: np.ndarray, mask: np.ndarray) -> None:
         """Put a thing onto a part of a picture, and where it is into the mask, both in place."""
         size, down, across, mirrored = self._random(thing, copy, 0).random_sample(4)
-        small = _resized(thing, max(1, round(SIDE * (self.size[0] + size * (self.size[1] - self.size[0])))))
+        small = _resized(thing, max(1, round(_SIDE * (self.size[0] + size * (self.size[1] - self.size[0])))))
         small = small[:, ::-1] if mirrored < 0.5 else small
         top, left = (int(at * (room - length + 1)) for at, room, length in zip((down, across), mask.shape, small.shape))
         here = slice(top, top + small.shape[0]), slice(left, left + small.shape[1])
-        alpha = small[..., 3:].astype(np.float32) / 255
-        pixels[here] = np.rint(pixels[here] + alpha * (small[..., :3].astype(np.float32) - pixels[here]))
+        blended = small[..., :3] + (1 - small[..., 3:] / np.float32(255)) * pixels[here]
+        pixels[here] = np.rint(blended).clip(max=255)  # a bicubic filter overshoots
         mask[here] = small[..., 3] >= 128
         if not mask[here].any():
             raise ValueError(
@@ -188,7 +189,7 @@ class Scenes(Dataset):
 
     def _random(self, thing: Cutout, *numbers: int) -> np.random.RandomState:
         """Its stream is frozen by NumPy, so that composites never change."""
-        return np.random.RandomState([self.seed, crc32(thing.name.encode()), *numbers])
+        return np.random.RandomState([self.seed, _number(0, thing), *numbers])
 
 
 def scenes(
@@ -196,7 +197,7 @@ def scenes(
     *,
     fold: int = 0,
     each: int = 20,
-    size: float | tuple[float, float] = SIZES,
+    size: float | tuple[float, float] = _SIZES,
     grounds: Sequence[str | Ground] | None = None,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
@@ -247,7 +248,7 @@ def objects(
     *,
     fold: int = 0,
     each: int = 20,
-    size: float | tuple[float, float] = SIZES,
+    size: float | tuple[float, float] = _SIZES,
     grounds: Sequence[str | Ground] | None = None,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
@@ -312,7 +313,7 @@ def two_objects(
     *,
     fold: int = 0,
     each: int = 20,
-    size: float | tuple[float, float] = SIZES_OF_TWO,
+    size: float | tuple[float, float] = _SIZES_OF_TWO,
     grounds: Sequence[str | Ground] | None = None,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
@@ -353,6 +354,11 @@ def _limited(found: Scenes, limit: int | None) -> range:
     return range(len(found) if limit is None else whole(limit, "limit", 1, len(found), "the composites of the split"))
 
 
+def _number(seed: int, thing: Cutout) -> int:
+    """A number that stands for a seed and a thing's name."""
+    return crc32(f"{seed} {thing.name}".encode())
+
+
 def _range(size: float | tuple[float, float]) -> tuple[float, float]:
     low, high = (
         real(one, "size") for one in (size if isinstance(size, tuple | list) and len(size) == 2 else (size,) * 2)
@@ -366,15 +372,14 @@ def _range(size: float | tuple[float, float]) -> tuple[float, float]:
 
 
 def _resized(thing: Cutout, longest: int) -> np.ndarray:
-    """The thing with its longest side so many pixels, (H, W, 4); Pillow weighs colours by the mask."""
+    """The thing with its longest side so many pixels, (H, W, 4): colours times mask, and mask."""
     from PIL import Image
 
     height, width = thing.mask.shape
     scale = longest / max(height, width)
-    whole = Image.fromarray(np.dstack([thing.pixels, thing.mask]))
-    return np.asarray(
-        whole.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC)
-    )
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    weighed = Image.fromarray(np.dstack([thing.pixels, thing.mask])).convert("RGBa")  # else dark rims grow around it
+    return np.array(weighed.resize(size, Image.Resampling.BICUBIC))
 
 
 def _composites(inputs: torch.Tensor, things: list[Cutout], masks: torch.Tensor, grounds: list[Ground]) -> Composites:

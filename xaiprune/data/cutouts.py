@@ -133,7 +133,7 @@ def fold_of(cutouts: Sequence[Cutout]) -> tuple[int, ...]:
     return tuple(folds[group] for group in groups)
 
 
-def picture(file: str) -> np.ndarray:
+def _picture(file: str) -> np.ndarray:
     """A picture of ``data/Objects``, if it is what its checksum says.
 
     Parameters
@@ -170,7 +170,7 @@ def _listed(path) -> dict[str, str]:
 
 
 def _cutout(file: str, classes: Sequence[int] = (), group: int = -1) -> Cutout:
-    pixels = picture(file)
+    pixels = _picture(file)
     return Cutout(file.rpartition("/")[2].removesuffix(".png"), pixels[..., :3], pixels[..., 3], classes, group)
 
 

@@ -9,10 +9,10 @@ from functools import cache, partial
 import numpy as np
 
 from ..core import Registry
-from .cutouts import picture
+from .cutouts import _picture
 
 #: Height and width of a composite, in pixels.
-SIDE = 224
+_SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Ground:
 
 def _texture(name: str, random: np.random.RandomState) -> np.ndarray:
     """A crop of scikit-image's texture (CC0), mirrored in half of all cases."""
-    return _crop(_file(name), SIDE, random)
+    return _crop(_file(name), _SIDE, random)
 
 
 def _photograph(name: str, random: np.random.RandomState) -> np.ndarray:
@@ -46,25 +46,25 @@ def _photograph(name: str, random: np.random.RandomState) -> np.ndarray:
     from PIL import Image
 
     pixels = _sample(name)
-    crop = _crop(pixels, random.randint(SIDE, min(pixels.shape[:2]) + 1), random)
-    return np.asarray(Image.fromarray(crop).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    crop = _crop(pixels, random.randint(_SIDE, min(pixels.shape[:2]) + 1), random)
+    return np.asarray(Image.fromarray(np.ascontiguousarray(crop)).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
 
 
 def _plain(colour: int | None, random: np.random.RandomState) -> np.ndarray:
     """One colour, which is drawn where none is given."""
     value = random.randint(0, 256, 3) if colour is None else [colour] * 3
-    return np.broadcast_to(np.uint8(value), (SIDE, SIDE, 3))
+    return np.broadcast_to(np.uint8(value), (_SIDE, _SIDE, 3))
 
 
 def _crop(pixels: np.ndarray, side: int, random: np.random.RandomState) -> np.ndarray:
     top, left = (random.randint(0, length - side + 1) for length in pixels.shape[:2])
     crop = pixels[top : top + side, left : left + side]
-    return np.ascontiguousarray(crop[:, ::-1] if random.randint(2) else crop)
+    return crop[:, ::-1] if random.randint(2) else crop
 
 
 @cache
 def _file(name: str) -> np.ndarray:
-    return picture(f"ground-{name}.png")
+    return _picture(f"ground-{name}.png")
 
 
 @cache

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from ..core import real, whole
+from .splits import check_images
 
 #: What pixels are often turned into: mean and deviation of each colour, for pixels in [0, 1].
-CONVENTIONS = {
+_CONVENTIONS = {
     "bytes, 0..255": ((0.0,) * 3, (1 / 255,) * 3),
     "pixels in 0..1 that were not normalised": ((0.0,) * 3, (1.0,) * 3),
     "pixels scaled to -1..1": ((0.5,) * 3, (0.5,) * 3),
@@ -78,16 +79,11 @@ class Preprocessing:
         Raises
         ------
         TypeError, ValueError
-            If they are neither, or have another shape.
+            If they are neither, have another shape, or leave [0, 1].
         """
-        self._check_shape(pixels, "pixels")
-        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
-        if not pixels.is_floating_point():
-            raise TypeError(f"pixels must be bytes (torch.uint8) or floats in [0, 1], got {pixels.dtype}.")
-        low, high = pixels.min().item(), pixels.max().item()
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
-            hint = "divide bytes by 255" if low >= 0 else "they look normalised already"
-            raise ValueError(f"pixels must lie in [0, 1], got values from {low:g} to {high:g}; {hint}.")
+        if isinstance(pixels, torch.Tensor) and pixels.dtype == torch.uint8:
+            pixels = pixels.float() / 255
+        self._check_colours(check_images(pixels, "pixels"), "pixels")
         mean, std = self._columns(pixels)
         return (pixels - mean) / std
 
@@ -153,11 +149,7 @@ class Preprocessing:
             ...
         ValueError: inputs must be normalised, so that black is -0.992 and white 1, got values from 0 to 255...
         """
-        self._check_shape(inputs, name)
-        if not inputs.is_floating_point():
-            raise TypeError(f"{name} must be floats, got {inputs.dtype}; make them of pixels by Preprocessing(...).")
-        if not bool(inputs.isfinite().all()):
-            raise ValueError(f"{name} must be finite, got NaN or infinity.")
+        self._check_colours(check_images(inputs, name, bounds=None), name)
         low, high = (bound.flatten() for bound in self.bounds())
         ends = inputs.detach().amin((0, 2, 3)).cpu(), inputs.detach().amax((0, 2, 3)).cpu()
         outside = bool((ends[0] < low - _ROUNDING).any() or (ends[1] > high + _ROUNDING).any())
@@ -174,7 +166,7 @@ class Preprocessing:
     def _likely(self, ends: tuple[torch.Tensor, torch.Tensor], outside: bool) -> str:
         """The narrowest other convention whose range holds all values and, within the own range, is filled by them."""
         fitting = {}
-        for convention, (mean, std) in CONVENTIONS.items():
+        for convention, (mean, std) in _CONVENTIONS.items():
             if len(mean) != len(self.mean):
                 continue
             low, high = (bound.flatten() for bound in Preprocessing(mean, std).bounds())
@@ -188,9 +180,8 @@ class Preprocessing:
     def _columns(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return tuple(like.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
 
-    def _check_shape(self, images: torch.Tensor, name: str) -> None:
-        if not isinstance(images, torch.Tensor):
-            raise TypeError(f"{name} must be a tensor (N, {len(self.mean)}, H, W), got {type(images).__name__}.")
-        if images.ndim != 4 or images.shape[1] != len(self.mean) or len(images) == 0:
-            hint = "; add the batch axis with pictures[None]" if images.ndim == 3 else ""
-            raise ValueError(f"{name} must have shape (N, {len(self.mean)}, H, W), got {tuple(images.shape)}{hint}.")
+    def _check_colours(self, images: torch.Tensor, name: str) -> None:
+        if images.shape[1] != len(self.mean):
+            raise ValueError(
+                f"{name} must have {len(self.mean)} colours, (N, {len(self.mean)}, H, W), got {tuple(images.shape)}."
+            )

@@ -6,7 +6,7 @@ from .autoencoder import ConvAutoencoder
 from .checkpoints import card, class_names, load_weights, preprocessing, save_card, save_weights
 from .convert import from_timm, from_torchvision
 from .dense import dense
-from .efficientnet import EfficientNetLite
+from .efficientnet import EfficientNetLite, InvertedResidual
 from .lenet import lenet_5, lenet_300_100
 from .mlp import toy_mlp
 from .mobilenet import mobilenet
@@ -24,6 +24,7 @@ __all__ = [
         "ConvAutoencoder",
         "DistilledTransformer",
         "EfficientNetLite",
+        "InvertedResidual",
         "Recipe",
         "Setting",
         "VisionTransformer",
