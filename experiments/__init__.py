@@ -19,6 +19,7 @@ MODULES = (
     "distillation_elsewhere",
     "distillation_students",
     "dynamic",
+    "ground_truth",
     "mobilenet",
     "quantization",
     "soft",

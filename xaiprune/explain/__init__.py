@@ -2,8 +2,9 @@
 
 from . import relevance
 from .attention import attention_weights, gradient_rollout, rollout, watching_attention
-from .clever_hans import TESTS, add_tag, decorrelate, relevance_mass, tag_class, tag_mask
+from .clever_hans import TESTS, add_tag, decorrelate, tag_class, tag_mask
 from .columns import drift_column, drift_columns
+from .controls import CONTROL_METHODS
 from .drift import (
     Drift,
     NoEvidenceError,
@@ -14,8 +15,11 @@ from .drift import (
     rank_correlation,
     top_overlap,
 )
-from .faithful import Curves, curves
+from .faithful import Curves, curves, road
 from .gradients import completeness, gradient_x_input, integrated_gradients, saliency, smoothgrad
+from .ground_truth import asked_share, ground_reliance, pointing, relevance_mass, two_object_share
+from .imputation import imputed
+from .judge import MEASURES, GroundTruth, Measure, judge
 from .methods import IMAGE, METHODS, Method, heatmaps
 from .perturbation import occlusion, shapley
 from .relevance import lrp
@@ -26,18 +30,23 @@ from .target import explained_output
 
 __all__ = [
     "CONTROLS",
+    "CONTROL_METHODS",
     "IMAGE",
+    "MEASURES",
     "METHODS",
     "SHIFTS",
     "TESTS",
     "Curves",
     "Drift",
+    "GroundTruth",
+    "Measure",
     "Method",
     "NoEvidenceError",
     "Shift",
     "Verdict",
     "accuracy_and_confidence",
     "add_tag",
+    "asked_share",
     "attention_weights",
     "bootstrap",
     "class_means",
@@ -53,15 +62,20 @@ __all__ = [
     "gate",
     "gradient_rollout",
     "gradient_x_input",
+    "ground_reliance",
     "heatmap_drift",
     "heatmaps",
+    "imputed",
     "integrated_gradients",
+    "judge",
     "lrp",
     "occlusion",
+    "pointing",
     "rank_correlation",
     "reinitialised",
     "relevance",
     "relevance_mass",
+    "road",
     "rollout",
     "saliency",
     "shapley",
@@ -69,6 +83,7 @@ __all__ = [
     "tag_class",
     "tag_mask",
     "top_overlap",
+    "two_object_share",
     "watch",
     "watching_attention",
 ]

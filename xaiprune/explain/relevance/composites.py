@@ -125,15 +125,15 @@ class Composite:
 
         Examples
         --------
-        Of a logit of 3.5 the bias has 0.5:
+        Of a logit of 3.5 the bias has 0.5, until the pixels get it:
 
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 1)).eval()
         >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0]])), model[1].bias.data.fill_(0.5)
         >>> absorb = xp.explain.relevance.COMPOSITES["epsilon-plus"]
         >>> for composite in (absorb, absorb.with_bias("redistribute")):
-        ...     print(composite.name, xp.explain.lrp(model, torch.ones(1, 1, 1, 2), composite=composite).tolist())
-        epsilon-plus [[[1.0, 2.0]]]
-        epsilon-plus, bias redistribute [[[1.16..., 2.33...]]]
+        ...     print(composite.name, xp.explain.lrp(model, torch.ones(1, 1, 1, 2), composite=composite).round(decimals=2))
+        epsilon-plus tensor([[[1., 2.]]])
+        epsilon-plus, bias redistribute tensor([[[1.1700, 2.3300]]])
         """
         name = self.name.removesuffix(f", bias {self.bias}")
         return replace(self, name=name if bias == "absorb" else f"{name}, bias {bias}", bias=bias)
