@@ -136,8 +136,8 @@ def road(
 ) -> Curves:
     """Deletion and insertion without the trace that a constant leaves: pixels that are gone are imputed.
 
-    ROAD, remove and debias (Rong et al. 2022, arXiv 2202.00449). A spot of one value has a shape, which itself can speak
-    for a class; as a mean of its neighbours a pixel is hardly seen to be missing.
+    ROAD, remove and debias (Rong et al. 2022, arXiv 2202.00449). A spot of one value has a shape, which itself can
+    speak for a class; as a mean of its neighbours a pixel is hardly seen to be missing.
 
     Parameters
     ----------

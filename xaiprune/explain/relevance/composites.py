@@ -131,7 +131,8 @@ class Composite:
         >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0]])), model[1].bias.data.fill_(0.5)
         >>> absorb = xp.explain.relevance.COMPOSITES["epsilon-plus"]
         >>> for composite in (absorb, absorb.with_bias("redistribute")):
-        ...     print(composite.name, xp.explain.lrp(model, torch.ones(1, 1, 1, 2), composite=composite).round(decimals=2))
+        ...     heatmaps = xp.explain.lrp(model, torch.ones(1, 1, 1, 2), composite=composite)
+        ...     print(composite.name, heatmaps.round(decimals=2))
         epsilon-plus tensor([[[1., 2.]]])
         epsilon-plus, bias redistribute tensor([[[1.1700, 2.3300]]])
         """
