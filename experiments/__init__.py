@@ -21,6 +21,7 @@ MODULES = (
     "dynamic",
     "ground_truth",
     "mobilenet",
+    "photographs",
     "quantization",
     "soft",
     "toy",

@@ -90,7 +90,9 @@ def test_sizes_and_places_are_drawn_over_their_range():
     for size in (0.6, (0.6, 0.6)):
         masks = objects("all", 40, size=size).masks
         longest = torch.maximum(masks.any(2).sum(1), masks.any(1).sum(1))
-        assert (longest - round(0.6 * 224)).abs().max() <= 3  # a faint rim may fall below one half
+        off = (longest - round(0.6 * 224)).abs()
+        assert (off <= 1).float().mean() > 0.9  # thin ends may fall below one half
+        assert off.max() <= 8
 
 
 def test_half_of_the_pictures_are_mirrored():
@@ -189,6 +191,8 @@ def test_they_pass_through_the_door_as_any_split_does():
     assert torch.equal(first[1], made.targets[:5])
     assert torch.equal(data.as_split(scenes("unlabelled", each=1), 2).inputs, objects("unlabelled", 2).inputs)
     assert torch.equal(lazy[-1][0], lazy[23][0])
+    assert data.batches(lazy).fingerprint() == data.batches(scenes("test", each=1)).fingerprint()
+    assert data.batches(lazy).fingerprint() != data.batches(scenes("test", each=1, seed=1)).fingerprint()
     with pytest.raises(IndexError):
         lazy[24]
 
@@ -265,7 +269,6 @@ def test_two_things_stand_side_by_side_and_are_of_different_groups():
         (lambda: objects("test", seed=-1), ValueError, "seed must be a whole number from 0"),
         (lambda: objects("test", 2).first(3), ValueError, "count must be a whole number from 1 to 2"),
         (lambda: Scenes([], "white"), ValueError, "cutouts is empty: at least one thing is needed"),
-        (lambda: Scenes([square()], "white", size=0.001).make(), ValueError, None),
         (
             lambda: Cutout("x", np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), bool)),
             ValueError,
@@ -281,14 +284,15 @@ def test_two_things_stand_side_by_side_and_are_of_different_groups():
     ],
 )
 def test_what_cannot_be_is_refused(call, error, message):
-    if message is None:  # a square pixel is left at any size; of a thin line none is
-        line = np.zeros((200, 200), np.uint8)
-        np.fill_diagonal(line, 255)
-        with pytest.raises(ValueError, match=r"no pixel of 'line' is left at 20 pixels; choose a larger size"):
-            Scenes([Cutout("line", np.zeros((200, 200, 3), np.uint8), line)], "white", size=0.09).make()
-    else:
-        with pytest.raises(error, match=message):
-            call()
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_thing_of_which_no_pixel_is_left_is_named():
+    line = Cutout("line", np.zeros((200, 200, 3), np.uint8), np.eye(200, dtype=bool))
+    assert Scenes([line], "white", size=0.9).make().masks.any()
+    with pytest.raises(ValueError, match=r"no pixel of 'line' is left at 20 pixels; choose a larger size"):
+        Scenes([line], "white", size=0.09).make()
 
 
 def test_masks_of_another_size_are_refused():
@@ -308,6 +312,13 @@ def test_own_things_and_grounds_go_where_the_courses_go():
     assert len(set(made.groups.tolist())) == 3
     assert 7 in made.groups
     assert made.shown.all()
+    hidden = Ground("mine", checks.draw, shown=False)
+    assert not objects("train", 2, grounds=hidden).shown.any()
+    small = Ground("small", lambda random: np.zeros((100, 100, 3), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"grounds: 'small' must draw bytes \(224, 224, 3\), got uint8 \(100, 100, 3\)"
+    ):
+        objects("train", 1, grounds=small)
 
 
 def test_missing_and_damaged_pictures_are_named(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def test_the_likely_mistake_is_named(pictures, wanted):
     for mistake, inputs in mistakes.items():
         with pytest.raises(ValueError, match=f"images must be normalised, so that .*: they look like {mistake}"):
             wanted.check(inputs, "images")
-    with pytest.raises(ValueError, match="got values from -9 to -9. Make them"):
+    with pytest.raises(ValueError, match=r"got values from -9 to -9\. Make them"):
         wanted.check(torch.full((1, 3, 2, 2), -9.0))
 
 

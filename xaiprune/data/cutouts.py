@@ -3,6 +3,8 @@
 ``data/Objects`` holds them with their licence (Tux Paint stamps, GPL-2 or later).
 """
 
+# In stored tables: composites
+
 from __future__ import annotations
 
 import io
