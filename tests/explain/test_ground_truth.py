@@ -199,6 +199,7 @@ def test_controls_are_what_they_say():
 def composites(masks: torch.Tensor) -> Composites:
     inputs = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.1
     told = {"labels": ((0,),) * 3, "objects": ("one", "one", "two"), "grounds": ("plain",) * 3}
+    told["shown"] = torch.ones(3, dtype=torch.bool)
     return Composites(inputs, torch.zeros(3, dtype=torch.int64), masks=masks, groups=torch.tensor([0, 0, 1]), **told)
 
 

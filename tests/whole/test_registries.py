@@ -131,7 +131,8 @@ def things(count: int = 2, right: bool = False) -> Composites:
     split, masks = noise(count), torch.zeros(count, 28, 28, dtype=torch.bool)
     masks[:, 8:20, (16 if right else 2) : (26 if right else 12)] = True
     names = {"labels": ((0,),) * count, "objects": ("thing",) * count, "grounds": ("noise",) * count}
-    return Composites(*split, masks=masks, groups=torch.arange(count), **names)
+    shown = torch.ones(count, dtype=torch.bool)
+    return Composites(*split, masks=masks, groups=torch.arange(count), shown=shown, **names)
 
 
 def judged(**rows):

@@ -187,7 +187,8 @@ def judge(
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
     >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 0.0, 1.0, 0.0]]))
     >>> masks = torch.tensor([[True, False], [True, False]]).expand(6, 2, 2)
-    >>> told = {"labels": [(0,)] * 6, "objects": ("thing",) * 6, "grounds": ("plain",) * 6, "groups": torch.arange(6)}
+    >>> told = {"labels": [(0,)] * 6, "objects": ["thing"] * 6, "grounds": ["plain"] * 6}
+    >>> told |= {"groups": torch.arange(6), "shown": torch.ones(6, dtype=torch.bool)}
     >>> some = xp.data.Composites(torch.ones(6, 1, 2, 2), torch.zeros(6, dtype=torch.int64), masks=masks, **told)
     >>> found = xp.explain.judge(model, some, ["saliency"], controls=["centre"], measures=["object mass"])
     >>> print(found)
