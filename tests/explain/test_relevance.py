@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xaiprune import zoo
+from xaiprune import data, zoo
 from xaiprune.explain.relevance import (
     BIASES,
     COMPOSITES,
@@ -254,6 +254,22 @@ def test_redistributed_relevance_arrives():
     assert torch.allclose(found.sum((1, 2, 3)), ledger.output, rtol=1e-4)
     assert ledger.redistributed.min() > 0
     assert ledger.rows()[3]["redistributed"] > 0
+
+
+def test_relevance_arrives_in_a_network_that_others_trained():
+    """All but a thousandth of EfficientNet-Lite0's logits goes to its biases, until these are redistributed."""
+    model, prepare = zoo.load("efficientnet-lite0"), zoo.preprocessing("efficientnet-lite0")
+    images = data.objects("test", limit=1, size=0.6, grounds=["gravel"], preprocessing=prepare).inputs
+    targets, composite = model(images).argmax(1), COMPOSITES["epsilon-plus"]
+    shares = {}
+    for bias in BIASES:
+        _, ledger = propagate(model, images, targets, composite=composite.with_bias(bias))
+        assert ledger.error.max() < 1e-4
+        shares[bias] = (ledger.inputs / ledger.output).item()
+    assert abs(shares["absorb"]) < 0.001
+    assert shares["zero"] < 0.5, "most of it only biases made"
+    assert shares["redistribute"] == pytest.approx(1, abs=1e-4)
+    assert "biases would have had" in repr(ledger)
 
 
 def test_what_only_a_bias_made_stays_with_it():

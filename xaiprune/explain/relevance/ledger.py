@@ -144,5 +144,7 @@ class Ledger:
         lines.append(
             f"  = input {self.inputs.mean():.4g} + biases {self.bias.mean():.4g} + nowhere {self.kept.mean():.4g}"
         )
+        if self.redistributed.any():
+            lines.append(f"  biases would have had {self.redistributed.mean():.4g}, counted anew at every layer")
         lines.append(f"  largest error {self.error.max():.1e} of the output")
         return "\n".join(lines)
