@@ -24,7 +24,7 @@ from torch import nn
 
 from .ledger import _Entry
 from .products import _away, _convolution, _dense, _hand_on, _over, _per_image, _Propagate
-from .rules import STABILIZER
+from .rules import _STABILIZER
 
 _PLAIN = """
     __get__ __getitem__ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
@@ -81,7 +81,7 @@ class Affine(torch.autograd.Function):
             found, *sums = _hand_on(x, found, of_shift)
             ctx.entry.write(total, sums[0], redistributed=sums[1])
         else:
-            share = _over(relevance, _away(x * scale, STABILIZER))
+            share = _over(relevance, _away(x * scale, _STABILIZER))
             found = share * scale
             ctx.entry.write(total, kept=total - _per_image(x * found), redistributed=of_shift)
         return found, *(None,) * 5

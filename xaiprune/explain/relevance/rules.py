@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 #: What can become of the relevance of a layer's bias.
 BIASES = ("absorb", "zero", "redistribute")
 #: Added to the size of sums that leave a bias out, which can come near zero where the output does not: as in zennit.
-STABILIZER = 1e-6
+_STABILIZER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class Rule:
         Returns
         -------
         Rule
-            For ``"zero"`` its epsilon is at least :data:`STABILIZER`.
+            For ``"zero"`` its epsilon is at least :data:`_STABILIZER`.
         """
-        return replace(self, bias=bias, epsilon=max(self.epsilon, STABILIZER * (bias == "zero")))
+        return replace(self, bias=bias, epsilon=max(self.epsilon, _STABILIZER * (bias == "zero")))
 
 
 @dataclass(frozen=True)
