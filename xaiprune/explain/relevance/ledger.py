@@ -121,22 +121,24 @@ class Ledger:
         Returns
         -------
         list of dict
-            ``layer``, ``rule``, ``bias``, ``kept`` (what the layer took), ``left`` (what then goes on in all branches);
-            for a layer also ``redistributed``, what of it the bias would have taken.
+            ``layer``, ``rule``, ``bias``, ``kept`` (what the layer took), ``left`` (what then goes on in all branches),
+            ``redistributed`` (what of that the bias would have taken).
         """
 
         def one(values: torch.Tensor) -> float:
             return (values.double().mean() if image is None else values[image]).item()
 
+        def row(layer: str, rule: str, left: float, *taken: float) -> dict:
+            sums = dict(zip(("bias", "kept", "redistributed"), taken or (0.0,) * 3))
+            return {"layer": layer, "rule": rule, **sums, "left": left}
+
         left = one(self.output)
-        rows = [{"layer": "output", "rule": "", "bias": 0.0, "kept": 0.0, "left": left}]
+        rows = [row("output", "", left)]
         for entry in self.entries:
-            bias, kept = one(entry.bias), one(entry.kept)
-            left -= bias + kept
-            rule = entry.rule().name
-            rows.append({"layer": entry.name, "rule": rule, "bias": bias, "kept": kept, "left": left})
-            rows[-1]["redistributed"] = one(entry.redistributed)
-        return [*rows, {"layer": "input", "rule": "", "bias": 0.0, "kept": 0.0, "left": one(self.inputs)}]
+            taken = [one(values) for values in (entry.bias, entry.kept, entry.redistributed)]
+            left -= taken[0] + taken[1]
+            rows.append(row(entry.name, entry.rule().name, left, *taken))
+        return [*rows, row("input", "", one(self.inputs))]
 
     def __repr__(self) -> str:
         lines = [f"Ledger of {len(self.output)} images, means:"]
