@@ -7,6 +7,7 @@ is explained. Faithfulness and ROAD run the network many times for each picture,
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import data, zoo
 from xaiprune.data import Composites
-from xaiprune.explain import CONTROL_METHODS, MEASURES, METHODS, Method, lrp, two_object_share
+from xaiprune.explain import CONTROL_METHODS, MEASURES, METHODS, GroundTruth, Method, lrp, two_object_share
 from xaiprune.explain.relevance import COMPOSITES
 from xaiprune.measure import predict
 
@@ -84,6 +85,34 @@ def rows_of(name: str, at: Setting = WHOLE) -> list[dict]:
         | {"values": [round(value, 4) for value in values.tolist()]}
         for measure, (seen, values) in found.items()
     ]
+
+
+def found(rows: list[dict]) -> GroundTruth:
+    """The table as a value, with intervals over groups."""
+    values, groups = {}, {}
+    for row in rows:
+        values.setdefault(row["method"], {})[row["measure"]] = torch.tensor(row["values"])
+        groups[row["measure"]] = torch.tensor(row["groups"])
+    return GroundTruth(values, groups, tuple(dict.fromkeys(row["method"] for row in rows if row["control"])))
+
+
+def chosen(judged: GroundTruth, names: Sequence[str], measure: str = "object mass") -> tuple[list[str], torch.Tensor]:
+    """For each fold the method that is best on the fold after it, and its values on the fold itself, put together.
+
+    Returns
+    -------
+    names, values
+        One name for each fold; and shape ``(N,)``.
+    """
+    things = data.cutouts.labelled()
+    fold = {thing.group: place for thing, place in zip(things, data.cutouts.fold_of(things))}
+    of = torch.tensor([fold[group] for group in judged.groups[measure].tolist()])
+    best, values = [], torch.zeros(len(of))
+    for test in range(data.cutouts.FOLDS):
+        validation = of == (test + 1) % data.cutouts.FOLDS
+        best.append(max(names, key=lambda name: judged.values[name][measure][validation].mean().item()))
+        values[of == test] = judged.values[best[-1]][measure][of == test]
+    return best, values
 
 
 TABLES = [
