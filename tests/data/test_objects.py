@@ -193,6 +193,9 @@ def test_they_pass_through_the_door_as_any_split_does():
     assert torch.equal(lazy[-1][0], lazy[23][0])
     assert data.batches(lazy).fingerprint() == data.batches(scenes("test", each=1)).fingerprint()
     assert data.batches(lazy).fingerprint() != data.batches(scenes("test", each=1, seed=1)).fingerprint()
+    parts = list(lazy.batches(10))
+    assert [len(part.inputs) for part in parts] == [10, 10, 4]
+    assert torch.equal(torch.cat([part.masks for part in parts]), lazy.make().masks)
     with pytest.raises(IndexError):
         lazy[24]
 

@@ -83,7 +83,7 @@ def test_its_code_runs(name, capsys):
 def test_the_page_on_photographs_shows_what_runs_and_what_was_measured(capsys):
     text = TEXTS["docs/photographs.md"]
     exec("\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)), {})
-    assert re.search(r"\d+% right, \d+% in five\n.* on a picture of ", capsys.readouterr().out)
+    assert re.search(r"right among 1: \d+%\nright among 5: \d+%\n.* on a picture of ", capsys.readouterr().out)
     shown = {row[0]: row[1:] for row in table(text)}
     for row in xp.tables.read("objects"):
         for top, place in ((1, 0), (5, 1)):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
@@ -116,6 +116,22 @@ class Scenes(Dataset):
         (made,) = self._made(rows, two=False)
         return made
 
+    def batches(self, batch_size: int = 100) -> Iterator[Composites]:
+        """All composites in parts, each of them with its labels and masks.
+
+        Parameters
+        ----------
+        batch_size : int
+            100 composites take 60 MB.
+
+        Yields
+        ------
+        Composites
+        """
+        whole(batch_size, "batch_size")
+        for start in range(0, len(self), batch_size):
+            yield self.make(range(start, min(start + batch_size, len(self))))
+
     def make_two(self, rows: Sequence[int] | None = None) -> tuple[Composites, Composites]:
         """Composites on which another thing, of another group, stands beside the first.
 
@@ -214,7 +230,7 @@ def scenes(
     Returns
     -------
     Scenes
-        A ``Dataset``, which takes as much memory as the cut-outs.
+        A ``Dataset``, which takes as much memory as the cut-outs; its ``batches`` give composites part by part.
 
     Raises
     ------
