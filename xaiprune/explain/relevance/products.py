@@ -170,10 +170,9 @@ def _divide(part: Part, rule: Rule, product: _Product, operands, relevance: torc
             total += product.push(side, counted, None)
     before, of_x, of_weight, of_bias, instead = _per_image(relevance), None, None, None, None
     if bias is not None and not counts:
-        with_bias = _away(total + product.along(bias, total), rule.epsilon)
-        instead = product.per_channel(of_each := _over(relevance.clone(), with_bias)) @ bias
-        of_bias = product.per_channel(of_each.mul_(total == 0)) @ bias  # it alone made these outputs
-        instead -= of_bias
+        of_bias = product.per_channel(relevance * (total == 0)) @ (bias != 0).to(bias)  # it alone made these outputs
+        shares = torch.div(relevance, total + product.along(bias, total)).nan_to_num_(0, 0, 0)
+        instead = product.per_channel(shares) @ bias - of_bias
     share = _over(relevance, _away(total, rule.epsilon))
     if wanted[0]:
         pulled = [product.pull(share, side, counted) for side, counted, _ in sides]
@@ -249,7 +248,7 @@ def _counting(weight: torch.Tensor, positive: float, negative: float) -> tuple[t
 
 def _away(total: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Sums that are farther from zero by epsilon."""
-    return total + epsilon * total.sign() if epsilon else total
+    return torch.add(total, total.sign(), alpha=epsilon) if epsilon else total
 
 
 def _over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
