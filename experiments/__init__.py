@@ -23,6 +23,7 @@ MODULES = (
     "mobilenet",
     "photographs",
     "quantization",
+    "resolution",
     "soft",
     "toy",
     "vit",

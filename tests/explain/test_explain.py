@@ -477,7 +477,7 @@ def test_reinitialised_models_are_new_and_the_old_one_stays(lenet):
 def test_scorecards_gain_drift_columns_and_say_when_a_method_is_not_to_be_trusted(lenet, some):
     extra = drift_columns(lenet, *some)
     [card] = scorecards({"itself": lenet}, some, ACCURACY, repeats=2, extra=extra)
-    title = "drift of heatmaps (integrated gradients)"
+    title = "drift of heatmaps (coarse occlusion, cosine)"
     assert card[title] == 0
     assert f"{title}  " in str(card)
     assert "↑" in next(line for line in str(card).splitlines() if "faithfulness" in line)

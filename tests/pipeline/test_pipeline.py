@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import subprocess
@@ -14,7 +15,7 @@ import torch
 from optuna.trial import FixedTrial
 from torch import nn
 
-from xaiprune import data, pipeline, prune, quantize, zoo
+from xaiprune import data, explain, pipeline, prune, quantize, zoo
 from xaiprune.core import checkpoint, files, seed_everything
 from xaiprune.deploy import Frozen, onnx_bytes
 from xaiprune.measure import metrics
@@ -374,6 +375,7 @@ def test_what_is_no_step_is_named(model, tmp_path):
         (lambda: Budget(size=8), "a share of the original's, got 8"),
         (lambda: Budget(accuracy=-1), "accuracy must be at least 0"),
         (lambda: Budget(drift=2), r"drift must be in \[0, 2\)"),
+        (lambda: Budget(place=2), "place must be from 0, noise, to 1, chance"),
         (lambda: Budget(drift=0, latency=0.5), "contradict each other"),
     ],
 )
@@ -546,6 +548,21 @@ def test_a_search_says_what_is_wrong(model, tmp_path):
         with pytest.raises(ValueError, match=words):
             search(model, given, space, folder=tmp_path, **options)
     assert not list(tmp_path.iterdir()), "nothing is tried, and nothing counts as tried"
+
+
+def test_a_budget_bounds_the_place_of_the_drift(model, tmp_path):
+    options = {**QUICK, "explained": 20, "folder": tmp_path}
+    plain = compress(model, splits(), RECIPE[:1], **options)
+    assert "place" not in plain.spent
+    done = compress(model, splits(), RECIPE[:1], Budget(place=1.0), **options)  # the stage is kept, its card is not
+    assert done.cards[0][pipeline.PLACE.title] < 0
+    assert done.cards[0][pipeline.PLACE.title] < done.spent["place"] <= 1
+    assert pipeline.PLACE.title in str(done.compare())
+    with pytest.raises(OutOfBudgetError, match="place is"):
+        compress(model, splits(), RECIPE[:1], Budget(place=0.0), **options)
+    blank = dataclasses.replace(explain.IMAGE, answers_only=True)
+    with pytest.raises(ValueError, match=r"place=0\.5 needs heatmaps that tell noise from chance"):
+        compress(model, splits(), RECIPE[:1], Budget(place=0.5), **options, method=blank)
 
 
 def test_the_report_stands_alone(model, tmp_path):

@@ -25,6 +25,9 @@ from xaiprune.prune import (
 )
 from xaiprune.training import classification_loss, fit, tune
 
+#: What the bounds of these tests were measured by.
+BY = {"method": "integrated gradients"}
+
 
 def squares(count: int, seed: int) -> Split:
     """A bright square at the top, in the middle or at the bottom: the class says where."""
@@ -113,7 +116,7 @@ def ranked(model, splits):
 
 
 def test_a_budget_says_what_is_spent(model, splits):
-    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.2, max_drop=1.0)
+    budget = ExplanationBudget(model, splits["calibration"], max_drift=0.2, max_drop=1.0, **BY)
     spent = budget.spent(model)
     assert spent["drift"] == pytest.approx(0, abs=1e-6)
     assert spent["lost"] == 0
@@ -127,7 +130,7 @@ def test_a_budget_says_what_is_spent(model, splits):
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        ({}, "give max_drift, max_drop or both"),
+        ({}, "give max_drift, max_place or max_drop"),
         ({"max_drift": 2.5}, r"max_drift must be in \(0, 2\)"),
         ({"max_drop": -1.0}, "max_drop must be at least 0"),
     ],
@@ -142,7 +145,7 @@ def test_a_model_without_any_evidence_has_spent_everything(model, splits):
     with torch.no_grad():
         for parameter in dead.parameters():
             parameter.zero_()
-    spent = ExplanationBudget(model, splits["calibration"], max_drift=0.5).spent(dead)
+    spent = ExplanationBudget(model, splits["calibration"], max_drift=0.5, **BY).spent(dead)
     assert spent["drift"] == 1
     assert not spent["holds"]
 
@@ -167,12 +170,14 @@ def test_a_walk_within_a_budget_never_leaves_it(model, splits):
 def test_a_wide_budget_is_the_plain_plan(model, splits):
     scores, costs = ranked(model, splits)
     done = prune_within_budget(
-        model, scores, costs, 0.5, ExplanationBudget(model, splits["calibration"], max_drift=1.99)
+        model, scores, costs, 0.5, ExplanationBudget(model, splits["calibration"], max_drift=1.99, **BY)
     )
     assert done.reached
     assert costs.share(done.plan) <= 0.5
     with pytest.raises(ValueError, match="out of reach"):
-        prune_within_budget(model, scores, costs, 0.001, ExplanationBudget(model, splits["calibration"], max_drift=1.9))
+        prune_within_budget(
+            model, scores, costs, 0.001, ExplanationBudget(model, splits["calibration"], max_drift=1.9, **BY)
+        )
 
 
 def test_a_group_whose_cut_saves_nothing_is_the_dearest(model, splits):
@@ -181,7 +186,7 @@ def test_a_group_whose_cut_saves_nothing_is_the_dearest(model, splits):
     last = next(reversed(costs.curves))
     priced = Costs(costs.groups, costs.layers.values(), flat | {last: costs.curves[last]})
     done = prune_within_budget(
-        model, scores, priced, 0.5, ExplanationBudget(model, splits["calibration"], max_drift=1e-4)
+        model, scores, priced, 0.5, ExplanationBudget(model, splits["calibration"], max_drift=1e-4, **BY)
     )
     assert math.inf in done.prices.values()
     assert not done.reached
@@ -189,7 +194,7 @@ def test_a_group_whose_cut_saves_nothing_is_the_dearest(model, splits):
 
 def test_an_error_of_the_judge_is_not_taken_for_the_end_of_the_groups(model, splits):
     scores, costs = ranked(model, splits)
-    budget, calls = ExplanationBudget(model, splits["calibration"], max_drift=1e-4), []
+    budget, calls = ExplanationBudget(model, splits["calibration"], max_drift=1e-4, **BY), []
 
     def breaks_in_the_end(smaller):
         calls.append(smaller)
@@ -224,7 +229,7 @@ def test_shrinking_gives_one_plan_for_all_its_steps(model, splits):
 
 def test_shrinking_stops_at_a_budget_and_gives_the_step_before_back(model, splits):
     data, more = options(splits, steps=3, epochs=0)
-    done = shrink(model, *data, **more, budget=ExplanationBudget(model, splits["calibration"], max_drift=0.05))
+    done = shrink(model, *data, **more, budget=ExplanationBudget(model, splits["calibration"], max_drift=0.05, **BY))
     assert done.stopped
     assert not done.rows[-1]["holds"]
     assert all(row["holds"] for row in done.rows[:-1])
@@ -268,12 +273,12 @@ def test_shrinking_trades_before_it_stops(model, splits):
 
     losses = [remembered("first"), remembered("second")]
     wide = shrink(
-        model, *data, **more, loss=losses, budget=ExplanationBudget(model, splits["calibration"], max_drift=1.9)
+        model, *data, **more, loss=losses, budget=ExplanationBudget(model, splits["calibration"], max_drift=1.9, **BY)
     )
     assert set(tried) == {"first"}
     assert wide.rows[-1]["loss"] == 0
     tight = shrink(
-        model, *data, **more, loss=losses, budget=ExplanationBudget(model, splits["calibration"], max_drift=1e-6)
+        model, *data, **more, loss=losses, budget=ExplanationBudget(model, splits["calibration"], max_drift=1e-6, **BY)
     )
     assert set(tried) == {"first", "second"}
     assert tight.stopped
@@ -312,7 +317,7 @@ def test_shrinking_skips_a_step_that_is_reached_already_and_models_without_norms
 
 def test_what_comes_of_shrinking_is_never_the_model_itself(model, splits):
     data, more = options(splits, epochs=0)
-    done = shrink(model, *data, **more, budget=ExplanationBudget(model, splits["calibration"], max_drift=1e-6))
+    done = shrink(model, *data, **more, budget=ExplanationBudget(model, splits["calibration"], max_drift=1e-6, **BY))
     assert done.stopped
     assert done.model is not model
     with pytest.raises(ValueError, match="loss is empty"):
@@ -331,7 +336,7 @@ def test_another_run_may_not_go_on_with_an_unfinished_first_step(model, splits, 
 
 def test_a_budget_on_the_loss_alone_follows_the_loss(model, splits, monkeypatch):
     scores, costs = ranked(model, splits)
-    budget, calls = ExplanationBudget(model, splits["calibration"], max_drop=0.5), []
+    budget, calls = ExplanationBudget(model, splits["calibration"], max_drop=0.5, **BY), []
 
     def never(smaller):  # what is tried later loses less and drifts more
         calls.append(smaller)
@@ -354,6 +359,6 @@ def test_the_only_group_that_a_plan_touches_can_be_closed(model, splits):
         Scores("mine", scores.groups, values),
         costs,
         0.9,
-        ExplanationBudget(model, splits["calibration"], max_drift=1e-6),
+        ExplanationBudget(model, splits["calibration"], max_drift=1e-6, **BY),
     )
     assert (first.name,) in [row["closed"] for row in done.rows]

@@ -146,6 +146,20 @@ def both(row):
     return explain.two_object_share(network(), one.inputs, targets, (one.masks, other.masks), row)
 
 
+def ruled(function, *models, **options):
+    """Drift of something, by saliency."""
+    return function(network(), *models, noise()[0], method="saliency", **options)
+
+
+def budgeted(row):
+    options = {"max_drift": 0.5, "method": "saliency", "likeness": row}
+    return prune.ExplanationBudget(network(), noise(), **options).spent(network())
+
+
+def kinds(row):
+    return ruled(explain.drift_scale, kinds=[row])
+
+
 def exported(row, folder):
     deploy.export(network(), noise()[0][:2], folder / "model.pt2", row)
 
@@ -324,6 +338,22 @@ CASES: dict[str, Case] = {
     "drift_columns(method)": Case(
         "METHODS", "saliency", lambda row: explain.drift_columns(network(), *noise(), method=row)
     ),
+    "drift_scale(method)": Case(
+        "METHODS", "saliency", lambda row: explain.drift_scale(network(), noise()[0], method=row)
+    ),
+    "drift(likeness)": Case("LIKENESSES", "mass", lambda row: ruled(explain.drift, network(), likeness=row)),
+    "drift_from(likeness)": Case("LIKENESSES", "mass", lambda row: ruled(explain.drift_from, likeness=row)(network())),
+    "drift_scale(likeness)": Case("LIKENESSES", "mass", lambda row: ruled(explain.drift_scale, likeness=row)),
+    "drift_columns(likeness)": Case(
+        "LIKENESSES",
+        "mass",
+        lambda row: [each(network()) for each in ruled(explain.drift_columns, likeness=row).values()],
+    ),
+    "heatmap_drift(likeness)": Case(
+        "LIKENESSES", "mass", lambda row: explain.heatmap_drift(*torch.rand(2, 5, 4, 4), "one", row)
+    ),
+    "drift_scale(kinds)": Case("HARMLESS", next(iter(explain.HARMLESS)), kinds),
+    "ExplanationBudget(likeness)": Case("LIKENESSES", "mass", budgeted),
     "watch(method)": Case("METHODS", "saliency", lambda row: watched(row, "method")),
     "watch(shift)": Case("SHIFTS", "rotation", lambda row: watched(row, "shift")),
     "ExplanationBudget(method)": Case(
@@ -409,6 +439,8 @@ def own(registry: str) -> tuple[object, Used]:
             "CRITERIA": lambda evidence: {group.name: torch.rand(group.size) for group in evidence.groups},
             "LOSSES": lambda student, teacher: (student - teacher).square().mean(),
             "CALIBRATORS": lambda seen, bits, scheme: (seen.low, seen.high),
+            "HARMLESS": lambda model, images, seed: model,
+            "LIKENESSES": lambda one, other: (one == other).double().mean((1, 2)),
             "METHODS": lambda model, images, targets=None: images[:, 0] - images[:, 0].mean(),
             "CONTROL_METHODS": lambda model, images, targets=None: images[:, 0],
             "MEASURES": lambda model, images, targets, masks, heatmaps: heatmaps.flatten(1).amax(1),
@@ -427,6 +459,8 @@ def own(registry: str) -> tuple[object, Used]:
         "METHODS": lambda: explain.Method("own", used, answers_only=True),
         "CONTROL_METHODS": lambda: explain.Method("own", used, signed=False),
         "MEASURES": lambda: explain.Measure("own", used),
+        "HARMLESS": lambda: explain.Harmless("own", used),
+        "LIKENESSES": lambda: explain.Likeness("own", used),
         "SHIFTS": lambda: shifts.Shift("own", "steps", used, lambda maps, level: maps),
         "RUNTIMES": lambda: deploy.Runtime("own", used),
         "FORMS": lambda: deploy.Form("own", ".pt2", "own", used, lambda path: network()),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from ..measure import Column
-from .drift import drift_from, drift_value
+from .drift import drift_from, drift_place, drift_value
 from .faithful import curves
-from .methods import METHODS, Method
+from .likeness import Likeness
+from .methods import Method
 from .resampling import _median
 from .sanity import gate
+from .scale import _ruler
 from .target import _check_request
 
 
@@ -21,7 +24,8 @@ def drift_columns(
     images: torch.Tensor,
     targets: torch.Tensor | None = None,
     *,
-    method: Method | str = "integrated gradients",
+    method: Method | str | None = None,
+    likeness: Likeness | str | None = None,
     share: float = 0.1,
     seed: int = 0,
 ) -> dict[Column, Callable[[nn.Module], float]]:
@@ -37,8 +41,12 @@ def drift_columns(
         Shape ``(N, C, H, W)``; a few hundred are enough.
     targets : torch.Tensor, optional
         What is explained; default the original's own answers.
-    method : Method or str
+    method : Method or str, optional
         Or a key of ``METHODS``.
+    likeness : Likeness or str, optional
+        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
+        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
+        compared by rank correlation.
     share : float
         Which part of the pixels counts as the highest.
     seed : int
@@ -47,21 +55,22 @@ def drift_columns(
     Returns
     -------
     dict of Column to callable
-        Each a function of a model.
+        Each a function of a model: drift, its place between noise and chance, changed pixels, faithfulness.
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
-    >>> images = torch.rand(12, 1, 8, 8)
+    >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 12).inputs
     >>> columns = xp.explain.drift_columns(model, images, method="saliency")
-    >>> [round(measured(model), 3) for measured in columns.values()][:2]  # of the model itself: nothing moved
-    [0.0, 0.0]
+    >>> drift, place, changed, _ = (measured(model) for measured in columns.values())  # of the model itself
+    >>> drift, changed, place <= 0  # nothing moved
+    (0.0, 0.0, True)
     """
-    method = METHODS.find(method, "method")
+    method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets)
-    compared = drift_from(original, images, targets, method=method, share=share)
+    compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
-    label = method.name if verdict.passes else f"{method.name}: does not pass the sanity gate here"
+    ruler = method.name if likeness.name == "rank correlation" else f"{method.name}, {likeness.name}"
+    label = ruler if verdict.passes else f"{ruler}: does not pass the sanity gate here"
 
     def own(model: nn.Module) -> float:
         return curves(model, images, targets, method(model, images, targets), seed=seed).faithfulness.mean().item()
@@ -71,6 +80,7 @@ def drift_columns(
 
     return {
         drift_column(label): lambda model: drift_value(compared, model),
+        place_column(label): lambda model: drift_place(compared, model),
         Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
         Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
@@ -97,5 +107,30 @@ def drift_column(method: str = "") -> Column:
     return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
 
 
+def place_column(method: str = "") -> Column:
+    """The scorecard's column for :attr:`Drift.place`.
+
+    Parameters
+    ----------
+    method : str
+        What stands in the title, in brackets.
+
+    Returns
+    -------
+    Column
+
+    Examples
+    --------
+    >>> column = xp.explain.place_column("saliency")
+    >>> column.title, column.format(0.12345), column.format(float("nan"))
+    ('place of drift: 0 noise, 1 chance (saliency)', '0.12', 'blind')
+    """
+    return Column("place of drift: 0 noise, 1 chance" + f" ({method})" * bool(method), -1, _place)
+
+
 def _three(value: float) -> str:
     return f"{value:.3f}"
+
+
+def _place(value: float) -> str:
+    return "blind" if math.isnan(value) else f"{value:.2f}"

@@ -4,106 +4,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
-import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import nn
 
-from .methods import METHODS, Method
+from .likeness import Likeness, NoEvidenceError, heatmap_drift, top_overlap
+from .methods import Method
 from .resampling import _median, bootstrap
+from .scale import Scale, _ruler, drift_scale
 from .target import _check_request
 
-
-class NoEvidenceError(ValueError):
-    """All heatmaps of a model are constant: nothing in the images speaks for its answers."""
-
-
-def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Spearman's rank correlation of each pair of heatmaps; pixels of equal value share the mean of their ranks.
-
-    Parameters
-    ----------
-    one, other : torch.Tensor
-        Shape ``(N, H, W)``.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(N,)``, float64, from -1 to 1.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a heatmap is constant or not finite (the first such image is named).
-
-    Examples
-    --------
-    >>> one = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    >>> xp.explain.rank_correlation(one, one.exp()), xp.explain.rank_correlation(one, -one)
-    (tensor([1.], dtype=torch.float64), tensor([-1.], dtype=torch.float64))
-    """
-    _check_pair(one, other)
-    ranks = []
-    for name, values in (("one", one), ("other", other)):
-        flat = values.detach().flatten(1).double().numpy()
-        if len(constant := np.flatnonzero(np.ptp(flat, axis=1) == 0)):
-            raise ValueError(
-                f"{name} is constant for image {constant[0]}: it ranks no pixel above another, so rank correlation is "
-                "undefined. Does the model still answer to its input?"
-            )
-        ranked = rankdata(flat, axis=1)
-        ranked -= ranked.mean(axis=1, keepdims=True)
-        ranks.append(ranked / np.linalg.norm(ranked, axis=1, keepdims=True))
-    return torch.from_numpy((ranks[0] * ranks[1]).sum(axis=1))
-
-
-def top_overlap(one: torch.Tensor, other: torch.Tensor, share: float = 0.1) -> torch.Tensor:
-    """Of the pixels with the highest values in one heatmap, how many are so in the other too.
-
-    Parameters
-    ----------
-    one, other : torch.Tensor
-        Shape ``(N, H, W)``.
-    share : float
-        Which part of the pixels counts as the highest, above 0 and at most 1. Pixels that tie at the cut do not count,
-        so that a map with fewer pixels above zero has fewer that are highest.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(N,)``, float64, from 0 to 1: shared pixels over those of the map that has more. Two random maps share
-        ``share`` of them. Two maps of which neither has a highest pixel share all, one such map shares none.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, ``share`` is out of range, or a value is not finite.
-    """
-    _check_pair(one, other)
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be above 0 and at most 1, got {share}.")
-    pixels = one[0].numel()
-    count = max(1, round(share * pixels))
-    chosen = []
-    for values in (one.flatten(1), other.flatten(1)):
-        cut = values.sort(dim=1, descending=True).values[:, min(count, pixels - 1), None]
-        chosen.append(values > cut if count < pixels else values >= cut)
-    most = torch.maximum(*(each.sum(1) for each in chosen))
-    return torch.where(most == 0, 1.0, (chosen[0] & chosen[1]).sum(1).double() / most.clamp(min=1))
+#: Most images on which noise and chance are measured where no scale is given: they are means, of 25 networks' heatmaps.
+_SCALED = 50
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
     """How far a model's heatmaps are from the original's, for the same images and answers: 0 for equal models.
 
+    How much is much? :attr:`place` says it: 0 is what harmless changes of the original give, 1 what networks give that
+    have learned nothing.
+
     Attributes
     ----------
     method : str
     values : torch.Tensor
-        Shape ``(N,)``, from 0 to 2: 1 less the rank correlation of each image's two heatmaps.
+        Shape ``(N,)``: 1 less the likeness of each image's two heatmaps; for rank correlation it is from 0 to 2.
     top : torch.Tensor
         Shape ``(N,)``, from 0 to 1: the share of the highest pixels that are others now.
     classes : torch.Tensor
@@ -111,6 +41,9 @@ class Drift:
     silent : torch.Tensor
         Shape ``(N,)``, bool: where the compressed model's heatmap is constant, because nothing in the image speaks for
         the answer any more. Rank correlation is not defined there; the drift counts as 1.
+    likeness : str
+    measure : callable, optional
+        ``() -> Scale``, for :attr:`scale`.
     """
 
     method: str
@@ -118,6 +51,29 @@ class Drift:
     top: torch.Tensor
     classes: torch.Tensor
     silent: torch.Tensor
+    likeness: str = "rank correlation"
+    measure: Callable[[], Scale] | None = field(default=None, repr=False)
+
+    @property
+    def scale(self) -> Scale | None:
+        """Noise and chance of the ruler on these images, measured when first asked for, once for an original."""
+        return None if self.measure is None else self.measure()
+
+    @property
+    def mean(self) -> float:
+        """The mean over images: what the place is made of, as noise and chance are means."""
+        return self.values.mean().item()
+
+    @property
+    def place(self) -> float | None:
+        """``(mean - noise) / (chance - noise)``, not clipped; None where the ruler is blind."""
+        return None if self.scale is None else self.scale.place_of(self.mean)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The ends of the place's 95 % bootstrap interval over images; None where the ruler is blind."""
+        found = None if self.scale is None else self.scale.place(self.values)
+        return found and found[1:]
 
     @property
     def value(self) -> float:
@@ -148,7 +104,17 @@ class Drift:
         return rows
 
     def __repr__(self) -> str:
-        lines = [f"Drift by {self.method}; medians over images with 95 % bootstrap intervals"]
+        middle, low, high = bootstrap(self.values)
+        lines = [f"Drift by {self.method}, {self.likeness}, {len(self.values)} images; means with 95 % intervals"]
+        lines.append(f"  drift ↓       {middle:.3f} [{low:.3f}, {high:.3f}]")
+        try:
+            lines += [repr(self.scale)] if self.scale else []
+            if self.place is not None:
+                low, high = self.interval
+                lines.append(f"  place ↓       {self.place:.2f} [{low:.2f}, {high:.2f}]  0 is noise, 1 is chance")
+        except (TypeError, ValueError) as error:  # the original cannot be re-initialised: its drift can be told
+            lines.append(f"  no place: {error}")
+        lines.append("medians over images:")
         lines.append(f"{'class':<6}{'images':>7}  {'drift ↓':<22}changed among the highest pixels ↓")
         for row in self.rows():
             cells = [f"{row[m]:.3f} [{row[f'{m}_low']:.3f}, {row[f'{m}_high']:.3f}]" for m in ("drift", "top")]
@@ -165,8 +131,10 @@ def drift(
     targets: torch.Tensor | None = None,
     *,
     classes: torch.Tensor | None = None,
-    method: Method | str = "integrated gradients",
+    method: Method | str | None = None,
+    likeness: Likeness | str | None = None,
     share: float = 0.1,
+    scale: Scale | None = None,
 ) -> Drift:
     """Compare the heatmaps of two models on the same images, for the same answers.
 
@@ -180,10 +148,17 @@ def drift(
         What both have to explain; default the original's own answers.
     classes : torch.Tensor, optional
         Shape ``(N,)``, for the breakdown; default the targets where they are classes, else one class.
-    method : Method or str
+    method : Method or str, optional
         Or a key of ``METHODS``.
+    likeness : Likeness or str, optional
+        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
+        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
+        compared by rank correlation.
     share : float
         Which part of the pixels counts as the highest.
+    scale : Scale, optional
+        Of this original, measured before; by default it is measured on 50 of these images, evenly spread, when it is
+        first asked for, which takes as long as the heatmaps of some 25 models.
 
     Returns
     -------
@@ -209,7 +184,8 @@ def drift(
     >>> round(found.value, 2), found.top.item()  # the drift, and the share of the two highest pixels that changed
     (1.39, 0.5)
     """
-    return drift_from(original, images, targets, classes=classes, method=method, share=share)(compressed)
+    options = {"classes": classes, "method": method, "likeness": likeness, "share": share, "scale": scale}
+    return drift_from(original, images, targets, **options)(compressed)
 
 
 def drift_from(
@@ -218,22 +194,24 @@ def drift_from(
     targets: torch.Tensor | None = None,
     *,
     classes: torch.Tensor | None = None,
-    method: Method | str = "integrated gradients",
+    method: Method | str | None = None,
+    likeness: Likeness | str | None = None,
     share: float = 0.1,
+    scale: Scale | None = None,
 ) -> Callable[[nn.Module], Drift]:
-    """Compare many models with one: the original's heatmaps are made once.
+    """Compare many models with one: the original's heatmaps, and noise and chance, are made once.
 
     Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``.
 
     Parameters
     ----------
-    original, images, targets, classes, method, share
+    original, images, targets, classes, method, likeness, share, scale
         As for :func:`drift`.
 
     Returns
     -------
     callable
-        ``compressed -> Drift``.
+        ``compressed -> Drift``; its attribute ``scale`` is the :class:`Scale` of all of them.
 
     Raises
     ------
@@ -247,18 +225,41 @@ def drift_from(
     >>> compared(model).values  # of a model and itself
     tensor([0., 0., 0.], dtype=torch.float64)
     """
-    method = METHODS.find(method, "method")
-    images, targets = _check_request(original, images, targets)
-    if classes is None:
-        classes = torch.zeros(len(images), dtype=torch.int64) if targets.is_floating_point() else targets
-    reference = method(original, images, targets)
+    return _Compared(original, images, targets, classes, method, likeness, share, scale)
 
-    def compared(model: nn.Module) -> Drift:
-        found = method(model, images, targets)
-        values, silent = heatmap_drift(reference, found, "the original's heatmap")
-        return Drift(method.name, values, 1 - top_overlap(reference, found, share), classes, silent)
 
-    return compared
+class _Compared:
+    """``compressed -> Drift``, with the original's heatmaps and its scale kept."""
+
+    def __init__(self, original, images, targets, classes, method, likeness, share, scale):
+        self.method, self.likeness = _ruler(method, likeness)
+        if scale is not None and (scale.method, scale.likeness) != (self.method.name, self.likeness.name):
+            raise ValueError(
+                f"scale must be of the same method and likeness, {self.method.name!r} and {self.likeness.name!r}, got "
+                f"one of {scale.method!r} and {scale.likeness!r}: noise and chance are those of a ruler."
+            )
+        self.images, self.targets = _check_request(original, images, targets)
+        if classes is None:
+            plain = self.targets.is_floating_point()
+            classes = torch.zeros(len(images), dtype=torch.int64) if plain else self.targets
+        self.original, self.classes, self.share = original, classes, share
+        self.reference = self.method(original, self.images, self.targets)
+        if scale is not None:
+            self.scale = scale
+
+    @cached_property
+    def scale(self) -> Scale:
+        some = torch.linspace(0, len(self.images) - 1, min(_SCALED, len(self.images))).round().long()
+        given = {"method": self.method, "likeness": self.likeness}
+        return drift_scale(self.original, self.images[some], self.targets[some], **given)
+
+    def __call__(self, model: nn.Module) -> Drift:
+        found = self.method(model, self.images, self.targets)
+        asked = (self.original, self.images, self.targets)
+        values, silent = heatmap_drift(self.reference, found, "the original's heatmap", self.likeness, asked)
+        top = 1 - top_overlap(self.reference, found, self.share)
+        names = self.method.name, self.likeness.name
+        return Drift(names[0], values, top, self.classes, silent, names[1], lambda: self.scale)
 
 
 def drift_value(compared: Callable[[nn.Module], Drift], model: nn.Module) -> float:
@@ -280,50 +281,30 @@ def drift_value(compared: Callable[[nn.Module], Drift], model: nn.Module) -> flo
         return 1.0
 
 
-def heatmap_drift(reference: torch.Tensor, found: torch.Tensor, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """1 less the rank correlation of each pair of heatmaps; 1 where the second has no evidence left.
+def drift_place(compared: Callable[[nn.Module], Drift], model: nn.Module) -> float:
+    """The place of a model between noise and chance; not a number where the ruler is blind.
 
     Parameters
     ----------
-    reference, found : torch.Tensor
-        Shape ``(N, H, W)``.
-    name : str
-        What the reference is, for the message.
+    compared : callable
+        From :func:`drift_from`.
+    model : nn.Module
+        The drift of one that no longer answers to its input is 1.
 
     Returns
     -------
-    values, silent : torch.Tensor
-        Shape ``(N,)``: float64 from 0 to 2; and bool, where the second map is constant.
+    float
 
-    Raises
-    ------
-    ValueError
-        If a map of the reference is constant.
-    NoEvidenceError
-        If all maps found are constant.
+    Examples
+    --------
+    >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 20).inputs
+    >>> compared = xp.explain.drift_from(model, images, method="gradient x input")
+    >>> place = xp.explain.drift_place(compared, model)  # nothing moved, not even as noise moves it
+    >>> round(place, 1), place < 0
+    (-0.0, True)
     """
-    _check_pair(reference, found)
-    if len(constant := _constant(reference).nonzero()):
-        raise ValueError(f"{name} of image {constant[0].item()} is constant: it ranks no pixel above another.")
-    silent = _constant(found)
-    if silent.all():
-        raise NoEvidenceError("all heatmaps found are constant: does the model still answer to its input?")
-    values = torch.ones(len(found), dtype=torch.float64)
-    values[~silent] = 1 - rank_correlation(reference[~silent], found[~silent])
-    values[(reference == found).flatten(1).all(1)] = 0  # not 1e-16
-    return values, silent
-
-
-def _constant(heatmaps: torch.Tensor) -> torch.Tensor:
-    flat = heatmaps.flatten(1)
-    return flat.amax(1) == flat.amin(1)
-
-
-def _check_pair(one: torch.Tensor, other: torch.Tensor) -> None:
-    if one.shape != other.shape or one.ndim != 3 or len(one) == 0:
-        raise ValueError(
-            f"heatmaps must have the same shape (N, H, W), got {tuple(one.shape)} and {tuple(other.shape)}."
-        )
-    for name, values in (("one", one), ("other", other)):
-        if not torch.isfinite(values).all():
-            raise ValueError(f"{name} holds NaN or infinity: no drift can be told from it.")
+    try:
+        place = compared(model).place
+    except NoEvidenceError:
+        place = compared.scale.place_of(1.0)
+    return math.nan if place is None else place

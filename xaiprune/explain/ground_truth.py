@@ -14,7 +14,7 @@ from torch import nn
 
 from ..core import whole
 from ..measure import predict
-from .drift import rank_correlation
+from .likeness import rank_correlation
 from .methods import METHODS, Method
 from .target import _check_request
 

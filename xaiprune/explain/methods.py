@@ -53,6 +53,7 @@ METHODS: Registry[Method] = Registry(
         Method("smoothgrad", gradients.smoothgrad, signed=False),
         Method("integrated gradients", gradients.integrated_gradients),
         Method("occlusion", perturbation.occlusion, answers_only=True),
+        Method("coarse occlusion", perturbation.coarse_occlusion, answers_only=True),
         Method("shapley", perturbation.shapley, answers_only=True),
         Method("lrp", lrp),
         Method("lrp gamma-box", lrp, {"composite": "epsilon-gamma-box"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from captum import attr
 
+from ..core import whole
 from .batches import _check_count, _in_batches
 from .target import _check_request
 
@@ -71,6 +72,73 @@ def occlusion(
         )
 
     return _in_batches(attribute, model, images, targets, batch_size // 16, progress) / channels
+
+
+def coarse_occlusion(
+    model,
+    images,
+    targets=None,
+    *,
+    parts: int = 4,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> torch.Tensor:
+    """What is lost when a part of the image, one of 4 x 4, is covered by the image's own mean colour.
+
+    Occlusion (Zeiler and Fergus 2013, arXiv 1311.2901) in 17 passes, about six times as long as a gradient. It says
+    little about single pixels, and much about whether two networks look at the same parts: drift is measured by it
+    where nothing else is asked for, since of all methods without patents that were tried it told best (the stored table
+    ``drift_resolution``). Covering by the mean takes away what is there without a value of its own: black is no cover
+    on a black ground.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    targets : torch.Tensor, optional
+        Classes ``(N,)`` or wanted outputs; default the model's own answers.
+    parts : int
+        So many to a row and so many rows, of equal size to one pixel; at most the shorter side in pixels.
+    batch_size : int
+        Most images in one pass.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``: every pixel has its part's value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``check_request`` raises them; also for another number of parts.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    >>> image = torch.tensor([[[[3.0, 1.0], [0.0, 0.0]]]])  # their mean is 1
+    >>> xp.explain.coarse_occlusion(model, image, parts=2)
+    tensor([[[2., 0.],
+             [0., 0.]]])
+    """
+    images, targets = _check_request(model, images, targets)
+    height, width = images.shape[2:]
+    whole(parts, "parts", 1, min(height, width), "pixels of the shorter side")
+    rows, columns = (torch.arange(side) * parts // side for side in (height, width))
+    places = rows[:, None] * parts + columns
+
+    def attribute(forward, some, targets):
+        with torch.no_grad():
+            mean, intact = some.mean((2, 3), keepdim=True), forward(some, targets)
+            covered = (torch.where(places == part, mean, some) for part in range(parts**2))
+            lost = torch.stack([intact - forward(each, targets) for each in covered], dim=1)
+        return lost[:, None, places]
+
+    return _in_batches(attribute, model, images, targets, batch_size, progress)
 
 
 def shapley(

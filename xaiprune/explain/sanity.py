@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .drift import heatmap_drift
 from .faithful import Curves, curves
+from .likeness import heatmap_drift
 from .methods import METHODS, Method
 from .resampling import bootstrap
 from .target import _check_request

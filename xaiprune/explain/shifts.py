@@ -12,7 +12,7 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 from ..core import Registry
 from ..data import Split, as_split
 from ..measure import predict
-from .drift import heatmap_drift, rank_correlation
+from .likeness import heatmap_drift, rank_correlation
 from .methods import METHODS, Method
 from .resampling import _median
 

@@ -2,7 +2,7 @@
 
 from . import store
 from .board import submit
-from .budget import COSTS, DRIFT, Budget
+from .budget import COSTS, DRIFT, PLACE, Budget
 from .report import report
 from .run import CompressionResult, OutOfBudgetError, compress
 from .search import SearchResult, choices, orders, search
@@ -12,7 +12,7 @@ from .store import load_stage, save_stage
 
 __all__ = [
     "store",
-    *("COSTS", "DRIFT", "Budget", "CompressionResult", "Distill", "SearchResult", "OutOfBudgetError", "Prune"),
-    *("Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "submit", "load_stage"),
+    *("COSTS", "DRIFT", "PLACE", "Budget", "CompressionResult", "Distill", "SearchResult", "OutOfBudgetError"),
+    *("Prune", "Quantize", "Round", "Stage", "Step", "Tune", "Work", "compress", "submit", "load_stage"),
     *("choices", "orders", "report", "save_stage", "search"),
 ]

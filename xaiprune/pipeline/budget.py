@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from ..explain import drift_column
+from ..explain import drift_column, place_column
 from ..measure import Scorecard
 from .step import Step, _as_code
 
 #: Costs that a budget can bound, with the scorecard's column; they are shares of the original's.
 COSTS: dict[str, str] = {"latency": "latency_1", "size": "dense_bytes", "memory": "activation_bytes"}
 #: Bounds on what is lost may be 0; how far one is broken is a share of this then.
-_SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1}
-DRIFT = drift_column()
+_SMALLEST: dict[str, float] = {"accuracy": 1.0, "drift": 0.1, "place": 0.1}
+DRIFT, PLACE = drift_column(), place_column()
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,6 +36,8 @@ class Budget:
         Loss of the metric, in its own unit (for accuracy: points), at least 0.
     drift : float, optional
         1 less the median rank correlation of heatmaps, in [0, 2).
+    place : float, optional
+        Place of the drift between noise, 0, and chance, 1: see ``explain.Scale``.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class Budget:
     memory: float | None = None
     accuracy: float | None = None
     drift: float | None = None
+    place: float | None = None
 
     def __post_init__(self):
         for name in COSTS:
@@ -64,6 +67,8 @@ class Budget:
             raise ValueError(f"accuracy must be at least 0, what the metric may lose, got {self.accuracy:g}.")
         if self.drift is not None and not 0 <= self.drift < 2:
             raise ValueError(f"drift must be in [0, 2): it is 1 less a rank correlation, got {self.drift:g}.")
+        if self.place is not None and not 0 <= self.place <= 1:
+            raise ValueError(f"place must be from 0, noise, to 1, chance, got {self.place:g}.")
         cheaper = [name for name in COSTS if getattr(self, name) is not None and getattr(self, name) < 1]
         if self.drift == 0 and cheaper:
             raise ValueError(
@@ -139,4 +144,5 @@ def _spent_by(card: Scorecard, original: Scorecard) -> dict[str, float]:
     """
     spent = {name: card[column] / original[column] for name, column in COSTS.items()}
     spent["accuracy"] = card.columns["metric"].better * (original["metric"] - card["metric"])
-    return spent | {"drift": card[DRIFT.title]}
+    told = {"drift": DRIFT.title, "place": PLACE.title}
+    return spent | {name: card[title] for name, title in told.items() if title in card.values}

@@ -61,7 +61,7 @@ def report(done: CompressionResult, data: dict[str, Split], path: Path | str, *,
     asked = ", ".join(f"{name} {value:g}" for name, value in bounds.items())
     parts.append(f"<p>{f'Asked: {asked}. {held}' if bounds else 'No budget was given.'}</p>")
     steps = ",\n    ".join(map(repr, done.steps))
-    options = {name: repr(facts[name]) for name in ("method", "explained", "seed", "repeats")}
+    options = {name: repr(facts[name]) for name in ("method", "explained", "place", "seed", "repeats")}
     usual = {"metric": told(ACCURACY), "loss": told(classification_loss)}
     own = [name for name, value in usual.items() if facts[name] != value]
     own += ["method"] if facts["method"] not in METHODS else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +16,10 @@ from torch import nn
 from ..core import evaluating
 from ..data import Split, as_split
 from ..deploy import RUNTIMES, Frozen, need
-from ..explain import METHODS, Method, drift_from, drift_value
+from ..explain import METHODS, Method, drift_from, drift_place, drift_value
 from ..measure import ACCURACY, Comparison, Metric, Scorecard, card_columns, compare, scorecards
 from ..training import classification_loss
-from .budget import DRIFT, Budget, _spent_by
+from .budget import DRIFT, PLACE, Budget, _spent_by
 from .step import Stage, Step, Work, _check_steps
 from .store import Store, room, told
 
@@ -127,6 +128,7 @@ def compress(
     loss: Callable = classification_loss,
     method: Method | str = _METHOD,
     explained: int = 40,
+    place: bool = False,
     seed: int = 0,
     repeats: int = 40,
     progress: bool = True,
@@ -159,6 +161,9 @@ def compress(
         (``answers_only``: occlusion, shapley), for integer kernels have no gradient.
     explained : int
         Validation images that are explained.
+    place : bool
+        Whether the scorecards tell the place of the drift between noise and chance, too. They do where the budget
+        bounds it. The scale takes as long as the heatmaps of 25 models.
     seed, repeats : int
         Of training and scores; timed runs.
     progress : bool
@@ -171,7 +176,8 @@ def compress(
     ------
     ValueError
         Before anything runs: if the model is in training mode, a split is missing, the steps cannot follow one another,
-        no strength of theirs could meet the budget, or the method of heatmaps needs more than answers.
+        no strength of theirs could meet the budget, the method of heatmaps needs more than answers, or it cannot tell
+        noise from chance and the budget bounds the place between them.
     OutOfBudgetError
         At the end: if the budget does not hold. The message says which bound binds most, and what was reached;
         ``nearest`` is what would otherwise be given back.
@@ -202,21 +208,26 @@ def compress(
         "explained": explained,
         "versions": {name: version(name) for name in ("torch", "onnxruntime", "xaiprune")},
     }
+    judge = _Judge(model, data["validation"], metric, by, explained, repeats, place or budget.place is not None)
+    if budget.place is not None and judge.compared.scale.blind:
+        raise ValueError(
+            f"place={budget.place:g} needs heatmaps that tell noise from chance; by {by.name} on {explained} images:\n"
+            f"{judge.compared.scale}\nExplain more images, or bound the drift."
+        )
     store = Store(folder, model, data, {**identity, "metric": metric, "loss": loss})
-    judge = _Judge(model, data["validation"], metric, by, explained, repeats)
     stage, rows, cards = Stage(copy.deepcopy(model)), [], []
     for count, step in enumerate(steps, 1):
         done = steps[:count]
         work = Work(model, data, metric, loss, seed, store.unfinished(done), progress)
         stage = _carried_out(done, stage, store, work)
         measured = store.load_card(done)
-        if measured is None or measured["timed"] != judge.timed:
+        if measured is None or measured["timed"] != judge.timed or judge.lacks(measured):
             measured = judge.measure(f"{count}. {type(step).__name__}", stage.model)
             store.save_card(done, measured)
         before, card = (judge.card(**content) for content in measured["cards"])
         cards = [*(cards or [before]), card]
         rows.append({"step": repr(step), **_spent_by(card, before)})
-    facts = {**identity, **judge.timed, "sha256": store.hashes}
+    facts = {**identity, **judge.timed, "place": PLACE in judge.extra, "sha256": store.hashes}
     result = CompressionResult(stage.model, stage, model, steps, cards, rows, budget, metric, by, facts, Path(folder))
     if over := result.over:
         words = ", ".join(f"{name} is {result.spent[name]:.3g}, allowed {budget.bounds[name]:g}" for name in over)
@@ -262,8 +273,18 @@ def _carried_out(steps: tuple[Step, ...], stage: Stage, store: Store, work: Work
 class _Judge:
     """Measures models beside the original, as ONNX Runtime runs both."""
 
-    def __init__(self, original: nn.Module, split: Split, metric: Metric, method: Method, explained: int, repeats: int):
+    def __init__(
+        self,
+        original: nn.Module,
+        split: Split,
+        metric: Metric,
+        method: Method,
+        explained: int,
+        repeats: int,
+        place: bool,
+    ):
         self.original, self.split, self.metric = original, split, metric
+        self.extra = {DRIFT: self.drift} | ({PLACE: self.place} if place else {})
         self.timed = {"repeats": repeats, "threads": torch.get_num_threads()}
         self.method, self.images = method, split.inputs[:explained]
 
@@ -281,11 +302,22 @@ class _Judge:
         """As :func:`explain.drift_value` has it; the original is not asked twice."""
         return 0.0 if model is self.before else drift_value(self.compared, model)
 
+    def place(self, model: nn.Module) -> float:
+        """As :func:`explain.drift_place` has it; of the original it is that of no drift."""
+        if model is not self.before:
+            return drift_place(self.compared, model)
+        place = self.compared.scale.place_of(0.0)
+        return math.nan if place is None else place
+
+    def lacks(self, measured: dict) -> bool:
+        """Whether scorecards that were kept do not tell what is asked for now."""
+        return any(column.title not in card["values"] for card in measured["cards"] for column in self.extra)
+
     def measure(self, name: str, model: nn.Module) -> dict:
         """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""
         shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.inputs[:1])
-        models, extra = {"original": self.before, name: shipped}, {DRIFT: self.drift}
-        cards = scorecards(models, self.split, self.metric, repeats=self.timed["repeats"], extra=extra)
+        models = {"original": self.before, name: shipped}
+        cards = scorecards(models, self.split, self.metric, repeats=self.timed["repeats"], extra=self.extra)
         return {
             "timed": self.timed,
             "cards": [{"name": c.name, "values": dict(c.values), "notes": dict(c.notes)} for c in cards],
@@ -293,4 +325,5 @@ class _Judge:
 
     def card(self, name: str, values: dict, notes: dict) -> Scorecard:
         """The scorecard that :meth:`measure` wrote."""
-        return Scorecard(name, values, {**card_columns(self.metric), DRIFT.title: DRIFT}, notes)
+        own = {column.title: column for column in self.extra}
+        return Scorecard(name, values, {**card_columns(self.metric), **own}, notes)

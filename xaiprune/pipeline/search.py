@@ -193,6 +193,9 @@ def search(
         raise ValueError(f"objectives and prefer must be of {', '.join(names)}, got {unknown[0]!r}.")
     _check_given(model, data, options.get("method", _METHOD))
 
+    if "place" in (*objectives, prefer, *budget.bounds):
+        options["place"] = True
+
     def run(steps: Sequence[Step], budget: Budget) -> CompressionResult:
         return compress(model, data, steps, budget, folder=folder, seed=seed, **options)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from .. import data, zoo
 from ..data import Split, as_split
-from ..explain import Method
+from ..explain import Method, Scale
 from ..measure import ACCURACY, Metric
 from ..plots import BLUE, RED
 from ..quantize import (
@@ -29,7 +29,7 @@ from ..quantize import (
 )
 from .canvas import Drawing, LiveFigure, Panels
 from .controls import Menu, Stops, Tick, Whole, image_slider, rows_of
-from .evidence import compared
+from .evidence import compared, scale_of, told
 from .explorer import Explorer
 
 #: Stops of the clip, in per cent of the values that stay inside.
@@ -56,7 +56,7 @@ class View:
     heatmaps : numpy.ndarray
         Of the image for the float model's answer, by it and by the quantized model: shape ``(2, H, W)``.
     drift : float
-        Rank correlation of the two.
+        1 less the rank correlation of the two.
     text : str
         The numbers in one line.
     """
@@ -86,6 +86,7 @@ def compute(
     calibrator: Calibrator | str = "percentile",
     metric: Metric = ACCURACY,
     method: Method | str = "gradient x input",
+    scale: Scale | None = None,
 ) -> View:
     """Quantize what one layer reads, or all of them, and measure.
 
@@ -112,6 +113,8 @@ def compute(
     metric : Metric
     method : Method or str
         Of the heatmaps.
+    scale : Scale, optional
+        Noise and chance of the drift, for the text.
 
     Returns
     -------
@@ -130,7 +133,7 @@ def compute(
     text = (
         f"{where}: {metric.name} {value:.1f}; step {grid.scale:.3g}; error {rounding + clipping:.2g} = rounding "
         f"{rounding:.2g} + clipping {clipping:.2g}; {100 * saturated:.2g} % saturated; this image's evidence: "
-        f"drift {drift:.2f} ↓"
+        f"{told(drift, scale)}"
     )
     return View(layer, grid, rounding, clipping, saturated, value, image, maps, drift, text)
 
@@ -234,6 +237,7 @@ class CalibrationExplorer(Explorer[View]):
         image = image_slider(split)
         self.model, self.split, self.metric, self.method = model, split, metric, method
         self.calibrators = rows_of("a calibrator", Calibrator, CALIBRATORS, calibrators, "calibrators")
+        self.scale = scale_of(model, split.inputs, method)
         self.seen = calibrate(model, calibration)
         layers = tuple(self.seen)
         middle = layers[len(layers) // 2]
@@ -259,7 +263,7 @@ class CalibrationExplorer(Explorer[View]):
         self, layer: str, share: float, bits: int, scheme: str, everywhere: bool, image: int, calibrator: str
     ) -> View:
         rule = (layer, share, bits, scheme, everywhere, self.calibrators[calibrator])
-        return compute(self.model, self.seen, self.split, image, *rule, self.metric, self.method)
+        return compute(self.model, self.seen, self.split, image, *rule, self.metric, self.method, self.scale)
 
     def _show(self, setting: dict) -> View:
         view = super()._show(setting)

@@ -6,8 +6,47 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..explain import Method, NoEvidenceError, heatmap_drift, heatmaps
+from ..explain import Method, NoEvidenceError, Scale, drift_scale, heatmap_drift, heatmaps
 from ..plots import scale_heatmaps
+
+#: Images on which an explorer measures noise and chance; it does so once, when it is made.
+_SCALED = 16
+
+
+def scale_of(model: nn.Module, images: torch.Tensor, method: Method | str) -> Scale:
+    """Noise and chance for the drift that an explorer shows.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The one that is changed.
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``; the first 16 are used.
+    method : Method or str
+
+    Returns
+    -------
+    Scale
+    """
+    return drift_scale(model, images[:_SCALED], method=method)
+
+
+def told(drift: float, scale: Scale | None = None) -> str:
+    """A drift in words, with its place.
+
+    Parameters
+    ----------
+    drift : float
+    scale : Scale, optional
+
+    Returns
+    -------
+    str
+    """
+    if scale is None:
+        return f"drift {drift:.2f} ↓"
+    place = scale.place_of(drift)
+    return f"drift {drift:.2f} ↓, " + ("blind" if place is None else f"place {place:.2f} (0 noise, 1 chance)")
 
 
 def compared(

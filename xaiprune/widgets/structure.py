@@ -13,7 +13,7 @@ from torch import nn
 
 from .. import data, zoo
 from ..data import Split, as_split
-from ..explain import Method
+from ..explain import Method, Scale
 from ..measure import ACCURACY, Metric
 from ..plots import BLUE
 from ..prune import (
@@ -33,7 +33,7 @@ from ..prune import (
 )
 from .canvas import Drawing, LiveFigure, Panels
 from .controls import Bank, Menu, Whole, image_slider, rows_of
-from .evidence import compared
+from .evidence import compared, scale_of, told
 from .explorer import Explorer
 
 SCOPES = ("uniform", "global")
@@ -57,7 +57,7 @@ class View:
     heatmaps : numpy.ndarray
         Of the image for the original's answer, by the original and by the cut model: shape ``(2, H, W)``.
     drift : float
-        Rank correlation of the two.
+        1 less the rank correlation of the two.
     text : str
         The numbers in one line.
     """
@@ -83,6 +83,7 @@ def compute(
     latency: Costs | None = None,
     metric: Metric = ACCURACY,
     method: Method | str = "gradient x input",
+    scale: Scale | None = None,
 ) -> View:
     """Cut a model to some widths, re-calibrate it, and measure.
 
@@ -103,6 +104,8 @@ def compute(
     metric : Metric
     method : Method or str
         Of the heatmaps.
+    scale : Scale, optional
+        Noise and chance of the drift, for the text.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def compute(
     if latency is not None:
         predicted = latency.of(chosen) / 1000
         text += f", predicted {predicted:.2f} of {latency.total / 1000:.2f} ms"
-    text += f"; this image's evidence: drift {drift:.2f} ↓"
+    text += f"; this image's evidence: {told(drift, scale)}"
     return View(kept, value, before, share, predicted, image, maps, drift, text)
 
 
@@ -216,6 +219,7 @@ class StructureExplorer(Explorer[View]):
         split = as_split(split, name="split")
         image = image_slider(split)
         self.model, self.calibration, self.split, self.metric, self.method = model, calibration, split, metric, method
+        self.scale = scale_of(model, split.inputs, method)
         self.units = find_units(model, split.inputs[:1])
         self.macs, self.latency = mac_costs(model, self.units, split.inputs), latency
         self.criteria = rows_of("a criterion", Criterion, CRITERIA, criteria, "criteria")
@@ -251,7 +255,7 @@ class StructureExplorer(Explorer[View]):
         return setting | {"kept": kept if moved else kept | setting["kept"]}
 
     def compute(self, ratio: int, criterion: str, scope: str, image: int, kept: Mapping[str, int]) -> View:
-        measured = (self.macs, self.latency, self.metric, self.method)
+        measured = (self.macs, self.latency, self.metric, self.method, self.scale)
         return compute(self.model, self.scores(criterion), kept, self.split, image, *measured)
 
     def kept_at(self, ratio: int, criterion: str, scope: str) -> dict[str, int]:

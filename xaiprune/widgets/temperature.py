@@ -14,12 +14,12 @@ from torch import nn
 
 from .. import data, zoo
 from ..data import Split, as_split
-from ..explain import Method
+from ..explain import Method, Scale
 from ..measure import predict
 from ..plots import BLUE, RED
 from .canvas import Drawing, LiveFigure, Panels
 from .controls import Stops, image_slider
-from .evidence import compared
+from .evidence import compared, scale_of, told
 from .explorer import Explorer
 
 #: Stops of the temperature; T = 1 is the model's own answer.
@@ -91,6 +91,7 @@ def compute(
     alpha: float,
     image: int,
     evidence: tuple[np.ndarray, float],
+    scale: Scale | None = None,
 ) -> View:
     """What is said of an image at a temperature.
 
@@ -105,6 +106,8 @@ def compute(
     image : int
     evidence : tuple
         Both heatmaps of the image and the drift, from ``compared``.
+    scale : Scale, optional
+        Noise and chance of the drift, for the text.
 
     Returns
     -------
@@ -122,7 +125,7 @@ def compute(
     text = (
         f"T = {temperature:g}: {bits:.2f} of {math.log2(len(classes)):.2f} bits; {classes[label]} "
         f"{teacher[label]:.3f}, then {ranking}; both models agree on {agreement:.1f} % of the images; evidence: "
-        f"drift {evidence[1]:.2f} ↓"
+        f"{told(evidence[1], scale)}"
     )
     numbers = (values.numpy() for values in (teacher, student, heard))
     return View(image, temperature, alpha, *numbers, bits, others, agreement, *evidence, text)
@@ -235,6 +238,7 @@ class TemperatureExplorer(Explorer[View]):
         if self.logits.shape[-1] != len(self.classes):
             raise ValueError(f"classes must name {self.logits.shape[-1]} classes, got {len(self.classes)}.")
         self._evidence = cache(lambda image: compared(teacher, student, split.inputs[image : image + 1], method))
+        self.scale = scale_of(teacher, split.inputs, method)
         self.picture = Picture(split.inputs, self.logits[0], self.classes)
         super().__init__(controls, stops)
 
@@ -245,5 +249,5 @@ class TemperatureExplorer(Explorer[View]):
         return cls(*models, data.mnist("validation", 30), data.MNIST_CLASSES)
 
     def compute(self, temperature: float, alpha: float, image: int) -> View:
-        setting = (temperature, alpha, image, self._evidence(image))
+        setting = (temperature, alpha, image, self._evidence(image), self.scale)
         return compute(self.logits, self.split.targets, self.classes, *setting)

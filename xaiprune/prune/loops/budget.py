@@ -12,7 +12,7 @@ from torch import nn
 
 from ...core import fingerprint
 from ...data import Split, as_split
-from ...explain import Method, drift_from, drift_value
+from ...explain import Likeness, Method, drift_from, drift_place, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
 from ..costs import Costs
@@ -28,7 +28,9 @@ class ExplanationBudget:
     """Bounds on what a smaller model may lose, with the original to measure against.
 
     The drift is that of the typical image: the median. A few images whose answer turns round have a drift near 2 each
-    and would decide a mean alone; they are the matter of ``max_drop``.
+    and would decide a mean alone; they are the matter of ``max_drop``. How large a drift is allowed depends on the
+    network and on the method: 0.1 may be less than what rounding gives, or near chance. ``max_place`` is the same bound
+    for all: 0 allows as much as harmless changes, 1 as much as a network that has learned nothing.
 
     Parameters
     ----------
@@ -37,17 +39,22 @@ class ExplanationBudget:
     split : Split, or data of another form
         Inputs and targets to measure on: validation or calibration, never test.
     max_drift : float, optional
-        Largest drift, 1 less the median rank correlation of heatmaps, in (0, 2).
+        Largest drift, 1 less the median likeness of heatmaps, in (0, 2).
+    max_place : float, optional
+        Largest place of the drift between noise and chance, from 0 to 1; see ``explain.Scale``.
     max_drop : float, optional
         Largest loss of the metric, in its own unit.
-    method : Method or str
+    method : Method or str, optional
         Of explanation; one of your own, or a key of ``explain.METHODS``.
+    likeness : Likeness or str, optional
+        Of heatmaps; one of your own, or a key of ``explain.LIKENESSES``. The defaults are those of ``explain.drift``.
     metric : Metric
 
     Raises
     ------
     ValueError
-        If neither bound is given, or one is out of its range.
+        If no bound is given, one is out of its range, or the method cannot tell noise from chance on these images
+        and ``max_place`` is given.
 
     Examples
     --------
@@ -65,26 +72,36 @@ class ExplanationBudget:
         split: Split,
         *,
         max_drift: float | None = None,
+        max_place: float | None = None,
         max_drop: float | None = None,
-        method: Method | str = "integrated gradients",
+        method: Method | str | None = None,
+        likeness: Likeness | str | None = None,
         metric: Metric = ACCURACY,
     ):
-        if max_drift is None and max_drop is None:
-            raise ValueError("give max_drift, max_drop or both: a budget without a bound allows everything.")
+        if max_drift is None and max_place is None and max_drop is None:
+            raise ValueError("give max_drift, max_place or max_drop: a budget without a bound allows everything.")
         if max_drift is not None and not 0 < max_drift < 2:
             raise ValueError(f"max_drift must be in (0, 2): it is 1 less a rank correlation, got {max_drift:g}.")
+        if max_place is not None and not 0 <= max_place <= 1:
+            raise ValueError(f"max_place must be from 0, noise, to 1, chance, got {max_place:g}.")
         if max_drop is not None and not max_drop >= 0:
             raise ValueError(f"max_drop must be at least 0, in the metric's unit, got {max_drop:g}.")
         split = as_split(split, on=original, name="split")
-        self.split, self.metric, self.max_drift, self.max_drop = split, metric, max_drift, max_drop
+        self.split, self.metric = split, metric
+        self.max_drift, self.max_place, self.max_drop = max_drift, max_place, max_drop
         self.intact = metric(original, split)
-        self._compared = drift_from(original, split.inputs, method=method)
-        self._given = (original, split, max_drift, max_drop, method, metric)
+        self._compared = drift_from(original, split.inputs, method=method, likeness=likeness)
+        if max_place is not None and self._compared.scale.blind:
+            raise ValueError(
+                f"max_place needs a method that tells noise from chance, on these images it is blind:\n"
+                f"{self._compared.scale}\nGive more images, another method, or max_drift."
+            )
+        self._given = (original, split, max_drift, max_place, max_drop, method, likeness, metric)
 
     def spent(self, model: nn.Module) -> dict[str, float | bool]:
         """What a model has used: ``drift``, ``value`` of the metric, ``lost``, and whether the budget ``holds``.
 
-        A model that no longer answers to its input has a drift of 1.
+        With a bound on it there is ``place``, too. A model that no longer answers to its input has a drift of 1.
 
         Parameters
         ----------
@@ -98,8 +115,18 @@ class ExplanationBudget:
         drift = drift_value(self._compared, model)
         value = self.metric(model, self.split)
         lost = self.metric.better * (self.intact - value)
-        holds = (self.max_drift is None or drift <= self.max_drift) and (self.max_drop is None or lost <= self.max_drop)
-        return {"drift": drift, "value": value, "lost": lost, "holds": holds}
+        spent = {"drift": drift, "value": value, "lost": lost}
+        if self.max_place is not None:
+            spent["place"] = drift_place(self._compared, model)
+        bounds = {"drift": self.max_drift, "place": self.max_place, "lost": self.max_drop}
+        holds = all(spent[name] <= bound for name, bound in bounds.items() if bound is not None)
+        return spent | {"holds": holds}
+
+    @property
+    def bound(self) -> str:
+        """What is spent first: "place" or "drift", where they are bounded, else "lost"."""
+        bounds = {"place": self.max_place, "drift": self.max_drift}
+        return next((name for name, bound in bounds.items() if bound is not None), "lost")
 
     def fingerprint(self) -> str:
         """What it was made from, for the identity of a run that can be resumed.
@@ -112,6 +139,7 @@ class ExplanationBudget:
 
     def __repr__(self) -> str:
         bounds = [f"drift <= {self.max_drift:g}"] if self.max_drift is not None else []
+        bounds += [f"place <= {self.max_place:g}"] if self.max_place is not None else []
         bounds += [f"{self.metric.name} lost <= {self.max_drop:g}"] if self.max_drop is not None else []
         return f"Budget: {' and '.join(bounds)}, on {len(self.split.inputs)} images"
 
@@ -128,7 +156,8 @@ class BudgetResult:
         A row for each plan that was tried: ``share`` of the cost, ``drift``, ``value``, ``lost``, ``holds``, and
         ``closed``, the groups that could lose nothing.
     prices : dict of str to float
-        Group to the drift, or without a bound on it the loss, that it spends for each share of the cost it saves.
+        Group to the drift or its place, or without a bound on them the loss, that it spends for each share of the cost
+        it saves.
     reached : bool
         Whether the target was met.
     """
@@ -198,7 +227,7 @@ def prune_within_budget(
     goal = planned(cost_target, ())
     if holds(goal, ()):
         return BudgetResult(goal, rows, reached=True)
-    prices, key = {}, "lost" if budget.max_drift is None else "drift"
+    prices, key = {}, budget.bound
     if trade:
         for name in goal.removed:
             alone = judge(Plan(goal.groups, {name: goal.removed[name]}))
