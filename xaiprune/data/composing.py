@@ -1,5 +1,7 @@
 """Things on grounds, drawn from a seed: thousands of different pictures of a few hundred cut-outs."""
 
+# In stored tables: composites
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """EfficientNet-Lite0, laid out so that every layer can be named, pruned, equalized and explained."""
 
+# In stored tables: EfficientNet-Lite0
+
 from __future__ import annotations
 
 import re
