@@ -21,6 +21,7 @@ MODULES = (
     "dynamic",
     "mobilenet",
     "quantization",
+    "recovery",
     "soft",
     "toy",
     "vit",

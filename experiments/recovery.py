@@ -16,6 +16,8 @@ import functools
 import json
 import time
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -37,8 +39,10 @@ GROUPS = (*(f"blocks.{number}.expand.conv" for number in range(12, 16)), "head.c
 RATIO, ROUND_TO = 0.5, 8
 #: Every seventh thing without a label is for choosing.
 HELD_BACK = 7
-#: Composites of each thing: to score on, to learn from, to choose by, to calibrate on, to judge by.
-SCORED, LEARNED, CHOSEN, CALIBRATED, JUDGED = 1, 80, 8, 2, 20
+#: Composites of each thing: to score on, to learn from, to calibrate on.
+SCORED, LEARNED, CALIBRATED = 1, 40, 2
+#: By which composites is chosen and judged: purpose, composites of each thing, seed.
+ASKED = {"validation": ("choosing", 8, 3), "test": ("judging", 20, 4)}
 #: Composites for least squares.
 SOLVED = 2000
 TRAINING = {"lr": 1e-3, "batch_size": 32, "progress": False}
@@ -54,7 +58,8 @@ def composites(purpose: str, each: int, seed: int) -> Scenes:
     if purpose == "judging":
         kept = [row.name for row in GROUNDS.values() if row.kept]
         return scenes("all", each=each, grounds=kept, seed=seed, preprocessing=preprocessing)
-    things = [thing for place, thing in enumerate(scenes("unlabelled").cutouts) if (place % HELD_BACK == 0) == (purpose == "choosing")]
+    chosen, things = purpose == "choosing", enumerate(scenes("unlabelled").cutouts)
+    things = [thing for place, thing in things if (place % HELD_BACK == 0) == chosen]
     free = [row.name for row in GROUNDS.values() if not row.kept]
     return Scenes(things, free, each=each, seed=seed, preprocessing=preprocessing)
 
@@ -80,21 +85,9 @@ class Setup:
         """What the half that stays gives for composites, and what these show; kept, since thousands take minutes."""
         path = unfinished(f"features-{purpose}-{each}-{seed}-{self.at.images}.pt", ("composites",))
         if not path.exists():
-            made, found = composites(purpose, each, seed), {"inputs": [], "labels": [], "groups": []}
-            rows = range(len(made) if self.at.images is None else min(self.at.images, len(made)))
-            for begin in rows[::16]:
-                some = made.make(rows[begin : begin + 16])
-                found["inputs"].append(self.run(some.inputs))
-                found["labels"] += some.labels
-                found["groups"] += some.groups.tolist()
-            found["inputs"] = torch.cat(found["inputs"])
+            found = seen(self.trunk, composites(purpose, each, seed), self.at.images)
             core.save_atomically(path, lambda temporary: torch.save(found, temporary))
         return torch.load(path)
-
-    @torch.no_grad()
-    def run(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The half that stays."""
-        return self.trunk(pictures)
 
     def tail(self, smaller: nn.Module) -> nn.Module:
         """The half of a cut network that learns; it shares its weights."""
@@ -115,6 +108,19 @@ class Setup:
         return Plan(tuple(self.units), chosen.removed)
 
 
+@torch.no_grad()
+def seen(run: Callable, found: Scenes, limit: int | None = None) -> dict:
+    """What a network, or a part of one, gives for composites, and their labels and groups."""
+    rows = range(len(found))[:limit]
+    said = {"outputs": [], "labels": [], "groups": []}
+    for begin in rows[::16]:
+        some = found.make(rows[begin : begin + 16])
+        said["outputs"].append(run(some.inputs))
+        said["labels"] += some.labels
+        said["groups"] += some.groups.tolist()
+    return said | {"outputs": torch.cat(said["outputs"])}
+
+
 @functools.cache
 def setup(at: Setting) -> Setup:
     """Once for all rows."""
@@ -132,7 +138,7 @@ def recovered(criterion: str, ratio: float, epochs: int, seed: int, at: Setting 
     row = {"criterion": criterion, "ratio": ratio, "epochs": epochs, "seed": seed}
     rows = [row | {"step": "cut"} | judged(smaller, at)]
     if criterion != "none":
-        pictures = known.features("learning", LEARNED, 2)["inputs"][:SOLVED]
+        pictures = known.features("learning", LEARNED, 2)["outputs"][:SOLVED]
         reconstruct(known.tail(smaller), known.teacher, chosen, pictures)
         rows.append(row | {"step": "reconstructed"} | judged(smaller, at))
     teach(smaller, seed, at, f"{criterion}-{ratio}", epochs=epochs)
@@ -140,6 +146,7 @@ def recovered(criterion: str, ratio: float, epochs: int, seed: int, at: Setting 
     rows[-1]["minutes"] = round((time.perf_counter() - start) / 60, 1)
     if (criterion, ratio, epochs, seed) == SHIPPED:
         ship(smaller, chosen, rows[-1], at)
+        rows.append(row | {"step": "int8"} | integers(smaller, at))
     return rows
 
 
@@ -151,7 +158,7 @@ def teach(smaller: nn.Module, seed: int, at: Setting, name: str, **options) -> l
         return distill.distill(
             known.teacher,
             student,
-            Split(known.features("learning", LEARNED, 2)["inputs"], None),
+            Split(known.features("learning", LEARNED, 2)["outputs"], None),
             None,
             loss=LOSS,
             layers=LAYERS,
@@ -165,13 +172,37 @@ def teach(smaller: nn.Module, seed: int, at: Setting, name: str, **options) -> l
 
 def judged(smaller: nn.Module, at: Setting) -> dict:
     """Size; answers for the composites that choose, and for those that judge, beside the original's."""
-    known, tail = setup(at), setup(at).tail(smaller)
-    row = {"parameters": sum(parameter.numel() for parameter in smaller.parameters())}
-    chosen = known.features("choosing", CHOSEN, 3)
-    row |= compared(*(predict(half, chosen["inputs"], 100) for half in (known.teacher, tail)))
-    test = known.features("judging", JUDGED, 4)
-    both = [predict(half, test["inputs"], 100) for half in (known.teacher, tail)]
-    return row | {f"{name}, test": value for name, value in (compared(*both) | accuracies(*both, test)).items()}
+    known, tail, row = setup(at), setup(at).tail(smaller), {}
+    row["parameters"] = sum(parameter.numel() for parameter in smaller.parameters())
+    for name, asked in ASKED.items():
+        features = known.features(*asked)
+        row |= beside(name, *(predict(half, features["outputs"], 100) for half in (known.teacher, tail)), features)
+    # a probe has so few pictures that one answer would decide
+    return row if at.whole else {name: value for name, value in row.items() if "divergence" in name}
+
+
+def integers(smaller: nn.Module, at: Setting) -> dict:
+    """The same in 8 bits, in ONNX Runtime, and the bytes of the file."""
+    content, row = int8(smaller, at), {}
+    row["bytes"] = len(content)
+    for name, asked in ASKED.items():
+        original = predict(setup(at).teacher, setup(at).features(*asked)["outputs"], 100)
+        found = seen(deploy.runnable(content), composites(*asked), at.images)
+        row |= beside(name, original, found["outputs"], found)
+    return row
+
+
+def int8(smaller: nn.Module, at: Setting = WHOLE) -> bytes:
+    """An ONNX file with weights and activations in 8 bits, calibrated on the things without labels."""
+    return quantize.int8_bytes(smaller, drawn("learning", CALIBRATED, 5, at).inputs)
+
+
+def beside(name: str, original: torch.Tensor, found: torch.Tensor, shown: dict) -> dict:
+    """Answers beside the original's; where labels are known, accuracies as well."""
+    row = compared(original, found)
+    if name == "test":
+        row |= accuracies(original, found, shown)
+    return {f"{key}, {name}": value for key, value in row.items()}
 
 
 def compared(original: torch.Tensor, found: torch.Tensor) -> dict:
@@ -189,15 +220,56 @@ def accuracies(original: torch.Tensor, found: torch.Tensor, test: dict) -> dict:
     ]
     middle, low, high = explain.bootstrap(100 * (right[1] - right[0]), groups=torch.tensor(test["groups"]))
     row = {"original": 100 * right[0].mean().item(), "accuracy": 100 * right[1].mean().item()}
-    return {name: round(value, 2) for name, value in (row | {"more": middle, "from": low, "to": high}).items()}
+    return {name: round(value, 2) for name, value in (row | {"difference": middle, "from": low, "to": high}).items()}
+
+
+def checkpoint(at: Setting = WHOLE, seed: int = 0) -> Path:
+    """Path of the shipped network, without its ending."""
+    return at.checkpoints / f"{PRUNED}-seed{seed}"
+
+
+def load_pruned(at: Setting = WHOLE) -> nn.Module:
+    """The shipped network."""
+    return load_cut(zoo.EfficientNetLite, checkpoint(at))
 
 
 def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
-    """Write plan, weights in half precision, and how they were made."""
-    path = at.checkpoints / f"{PRUNED}-seed{row['seed']}"
+    """Write plan, with a card, and weights, in half precision; the network gets what was written."""
+    path = checkpoint(at, row["seed"])
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_cut(copy.deepcopy(smaller).half(), chosen, path)
     smaller.load_state_dict(load_cut(zoo.EfficientNetLite, path).state_dict())
+    card = {
+        "name": PRUNED,
+        "source": f"{MODEL}: {100 * row['ratio']:g} % of the units of its last blocks and of its head are cut",
+        "how": "taylor on the original's own answers; least squares; distillation without labels, "
+        f"{row['epochs']} epochs of {len(composites('learning', LEARNED, 2))} composites of {HELD_BACK - 1} in "
+        f"{HELD_BACK} of the things without labels; experiments/recovery.py",
+        "classes": "imagenet-1k",
+        "preprocessing": f"as for {MODEL}",
+        "parameters": row["parameters"],
+        "measured": {name: value for name, value in row.items() if "," in name},
+        "licence": "Apache-2.0, as the original (efficientnet-lite0-LICENSE.txt, efficientnet-lite0-NOTICE.txt)",
+        "sha256": core.sha256(path.with_name(f"{path.name}.safetensors")),
+    }
+    told = json.loads(path.with_name(f"{path.name}.json").read_text()) | {"card": card}
+    core.save_atomically(path.with_name(f"{path.name}.json"), lambda part: part.write_text(json.dumps(told)))
 
 
 CODE = ("EfficientNet-Lite0", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
 SHIPPED = ("taylor", RATIO, 8, 0)
+TABLES = [
+    Table(
+        "recovery",
+        recovered,
+        [
+            SHIPPED,
+            *(("taylor", RATIO, 1, 0), ("random", RATIO, 1, 0), ("none", 0.0, 1, 0)),
+        ],
+        code=CODE,
+        checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
+        tried=[("taylor", RATIO, 1, 0)],
+        at=Setting(images=16, training={"epochs": 1, "batch_size": 8}),
+        tolerance=0.02,
+    ),
+]
