@@ -105,10 +105,12 @@ class Setup:
         return dynamic.split_at(smaller, LAST_KEPT).tail
 
     @functools.cached_property
-    def calibration(self) -> Split:
-        """Pictures to score on, with the answers of the original in place of labels."""
+    def calibration(self) -> list[tuple]:
+        """Pictures to score on, with the answers of the original in place of labels; in small batches, as they are
+        large and their gradients take ten times the memory.
+        """
         pictures = drawn("learning", SCORED, 1, self.at).inputs
-        return Split(pictures, predict(self.model, pictures).argmax(1))
+        return [(batch, predict(self.model, batch).argmax(1)) for batch in pictures.split(16)]
 
     def planned(self, criterion: str, ratio: float, seed: int = 0) -> Plan:
         """Which units go."""
