@@ -285,7 +285,7 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
     core.save_atomically(path.with_name(f"{path.name}.json"), lambda part: part.write_text(json.dumps(told)))
 
 
-CODE = ("EfficientNet-Lite0", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
+CODE = ("EfficientNet-Lite", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
 SHIPPED = ("taylor", RATIO, 5, 0)
 TABLES = [
     Table(
