@@ -295,7 +295,8 @@ TABLES = [
         recovered,
         [
             SHIPPED,
-            *(("taylor", RATIO, 1, 0), ("random", RATIO, 1, 0), ("none", 0.0, 1, 0)),
+            ("random", RATIO, 1, 0),
+            ("none", 0.0, 1, 0),
         ],
         code=CODE,
         checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
