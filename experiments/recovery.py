@@ -156,11 +156,13 @@ def recovered(criterion: str, ratio: float, epochs: int, seed: int, at: Setting 
         pictures = known.features("learning", LEARNED, 2)["outputs"][:SOLVED]
         reconstruct(known.tail(smaller), known.teacher, chosen, pictures)
         rows.append(row | {"step": "reconstructed"} | judged(smaller, at))
-    teach(smaller, seed, at, f"{criterion}-{ratio}", epochs=epochs)
-    rows.append(row | {"step": "recovered"} | judged(smaller, at))
-    rows[-1]["minutes"] = round((time.perf_counter() - start) / 60, 1)
-    if (criterion, ratio, epochs, seed) == SHIPPED:
+    if epochs:
+        teach(smaller, seed, at, f"{criterion}-{ratio}", epochs=epochs)
+        rows.append(row | {"step": "recovered"} | judged(smaller, at))
+        rows[-1]["minutes"] = round((time.perf_counter() - start) / 60, 1)
+    if (shipped := (criterion, ratio, epochs, seed) == SHIPPED) and at.whole:
         ship(smaller, chosen, rows[-1], at)
+    if shipped or (criterion == "none" and not epochs):
         rows.append(row | {"step": "int8"} | integers(smaller, at))
     return rows
 
@@ -289,14 +291,15 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
 
 CODE = ("EfficientNet-Lite", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
 SHIPPED = ("taylor", RATIO, 5, 0)
+#: A random choice, the training alone, 8 bits alone, and a smaller cut without training.
+CONTROLS = (("random", RATIO, 1), ("none", 0.0, 1), ("none", 0.0, 0), ("taylor", 0.2, 0))
 TABLES = [
     Table(
         "recovery",
         recovered,
         [
             SHIPPED,
-            ("random", RATIO, 1, 0),
-            ("none", 0.0, 1, 0),
+            *((criterion, ratio, epochs, 0) for criterion, ratio, epochs in CONTROLS),
         ],
         code=CODE,
         checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
