@@ -20,6 +20,7 @@ MODULES = (
     "distillation_students",
     "dynamic",
     "mobilenet",
+    "photographs",
     "quantization",
     "recovery",
     "soft",

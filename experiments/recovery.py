@@ -45,6 +45,8 @@ HELD_BACK = 7
 SCORED, LEARNED, CALIBRATED = 1, 40, 1
 #: By which composites is chosen and judged: purpose, composites of each thing, seed.
 ASKED = {"validation": ("choosing", 8, 3), "test": ("judging", 20, 4)}
+#: Pictures that go through a network at once.
+BATCH = 16
 #: Composites for least squares.
 SOLVED = 1000
 TRAINING = {"lr": 3e-4, "batch_size": 32, "progress": False}
@@ -110,7 +112,7 @@ class Setup:
         large and their gradients take ten times the memory.
         """
         pictures = drawn("learning", SCORED, 1, self.at).inputs
-        return [(batch, predict(self.model, batch).argmax(1)) for batch in pictures.split(16)]
+        return [(batch, predict(self.model, batch).argmax(1)) for batch in pictures.split(BATCH)]
 
     def planned(self, criterion: str, ratio: float, seed: int = 0) -> Plan:
         """Which units go."""
@@ -124,13 +126,13 @@ class Setup:
 @torch.no_grad()
 def seen(run: Callable, found: Scenes, limit: int | None = None) -> dict:
     """What a network, or a part of one, gives for composites, and their labels and groups."""
-    rows = range(len(found))[:limit]
     said = {"outputs": [], "labels": [], "groups": []}
-    for begin in rows[::16]:
-        some = found.make(rows[begin : begin + 16])
+    for some in found.batches(BATCH):
         said["outputs"].append(run(some.inputs))
         said["labels"] += some.labels
         said["groups"] += some.groups.tolist()
+        if limit is not None and len(said["labels"]) >= limit:
+            break
     return said | {"outputs": torch.cat(said["outputs"])}
 
 
@@ -154,11 +156,13 @@ def recovered(criterion: str, ratio: float, epochs: int, seed: int, at: Setting 
         pictures = known.features("learning", LEARNED, 2)["outputs"][:SOLVED]
         reconstruct(known.tail(smaller), known.teacher, chosen, pictures)
         rows.append(row | {"step": "reconstructed"} | judged(smaller, at))
-    teach(smaller, seed, at, f"{criterion}-{ratio}", epochs=epochs)
-    rows.append(row | {"step": "recovered"} | judged(smaller, at))
-    rows[-1]["minutes"] = round((time.perf_counter() - start) / 60, 1)
-    if (criterion, ratio, epochs, seed) == SHIPPED:
+    if epochs:
+        teach(smaller, seed, at, f"{criterion}-{ratio}", epochs=epochs)
+        rows.append(row | {"step": "recovered"} | judged(smaller, at))
+        rows[-1]["minutes"] = round((time.perf_counter() - start) / 60, 1)
+    if (shipped := (criterion, ratio, epochs, seed) == SHIPPED) and at.whole:
         ship(smaller, chosen, rows[-1], at)
+    if shipped or (criterion == "none" and not epochs):
         rows.append(row | {"step": "int8"} | integers(smaller, at))
     return rows
 
@@ -285,20 +289,22 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
     core.save_atomically(path.with_name(f"{path.name}.json"), lambda part: part.write_text(json.dumps(told)))
 
 
-CODE = ("EfficientNet-Lite0", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
+CODE = ("EfficientNet-Lite", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
 SHIPPED = ("taylor", RATIO, 5, 0)
+#: A random choice, the training alone, 8 bits alone, and a smaller cut without training.
+CONTROLS = (("random", RATIO, 1), ("none", 0.0, 1), ("none", 0.0, 0), ("taylor", 0.2, 0))
 TABLES = [
     Table(
         "recovery",
         recovered,
         [
             SHIPPED,
-            *(("taylor", RATIO, 1, 0), ("random", RATIO, 1, 0), ("none", 0.0, 1, 0)),
+            *((criterion, ratio, epochs, 0) for criterion, ratio, epochs in CONTROLS),
         ],
         code=CODE,
         checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
         tried=[("taylor", RATIO, 1, 0)],
-        at=Setting(images=16, training={"epochs": 1, "batch_size": 8}),
+        at=Setting(images=BATCH, training={"epochs": 1, "batch_size": 8}),
         tolerance=0.02,
     ),
 ]

@@ -137,7 +137,7 @@ def dask_figures() -> list[Figure]:
     def run(workers: int, some: list[tuple]) -> float:
         with on_dask(workers=workers):
             start = time.perf_counter()
-            found[workers] = sweep(new().psnr, some, identity={}, chunk=40, progress=False)
+            found[workers] = sweep(new().value, some, identity={}, chunk=40, progress=False)
             return time.perf_counter() - start
 
     torch.set_num_threads(1)

@@ -141,10 +141,13 @@ def test_checksums_and_licences_lie_beside_the_files():
         digest, name = line.split()
         listed[name] = files.sha256(folder / name)
         assert listed[name] == digest, name
-    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".gz", ".safetensors", ".onnx")}
-    assert set(listed) == found
+    found = {
+        str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in (".gz", ".safetensors", ".onnx", ".png")
+    }
+    assert set(listed) == found | {"Objects/labels.json", "Objects/unlabelled.json"}
     assert "CC BY-SA 3.0" in (folder / "MNIST" / "LICENSE.txt").read_text()
     assert "Zalando" in (folder / "FashionMNIST" / "LICENSE.txt").read_text()
+    assert "GNU GENERAL PUBLIC LICENSE" in (folder / "Objects" / "LICENSE.txt").read_text()
     assert "Attribution-ShareAlike 4.0" in " ".join((folder / "Words" / "LICENSE.txt").read_text().split())
 
 

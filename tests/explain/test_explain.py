@@ -275,7 +275,7 @@ def test_groups_are_drawn_as_a_whole(statistic):
 
 
 def test_images_of_one_thing_make_a_wide_interval():
-    """Ten copies of each of 40 values: as wide as of the 40 alone, where images are taken as if on their own it is not."""
+    """Ten copies of each of 40 values: as wide as of the 40 alone, and much wider than without groups."""
     values = torch.randn(40, generator=torch.Generator().manual_seed(0))
     copies = values.repeat_interleave(10)
     alone, grouped, blind = (

@@ -80,6 +80,18 @@ def test_its_code_runs(name, capsys):
     assert "drift" in said.lower()
 
 
+def test_the_page_on_photographs_shows_what_runs_and_what_was_measured(capsys):
+    text = TEXTS["docs/photographs.md"]
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)), {})
+    assert re.search(r"right among 1: \d+%\nright among 5: \d+%\n.* on a picture of ", capsys.readouterr().out)
+    shown = {row[0]: row[1:] for row in table(text)}
+    for row in xp.tables.read("objects"):
+        for top, place in ((1, 0), (5, 1)):
+            low, high = row[f"top-{top} interval"]
+            told = shown[row["ground"]][place + 2 * (row["size"] == 0.8)]
+            assert told == f"{row[f'top-{top}']:.0f} ({low:.0f} to {high:.0f})"
+
+
 def test_the_readme_is_one_screen_with_two_commands_a_picture_and_three_ways_in():
     text = TEXTS["README.md"]
     shown = re.sub(r"!\[.*?\]", "![]", text, flags=re.S)

@@ -39,13 +39,19 @@ def name_of(value) -> str:
     return f"{value.__module__}.{value.__qualname__}"
 
 
+def names_of(room: ModuleType) -> list[str]:
+    """What a room exports; of a module without a list, which is a door itself, what it defines in public."""
+    own = [name for name, value in vars(room).items() if getattr(value, "__module__", "") == room.__name__]
+    return getattr(room, "__all__", [name for name in own if not name.startswith("_")])
+
+
 @cache
 def exported() -> dict[str, object]:
-    """Every function and class that a room exports, by its full name."""
+    """Every function and class that a room or a door in it exports, by its full name."""
     found, rooms = {}, [getattr(xaiprune, name) for name in xaiprune.__all__]
     while rooms:
         room = rooms.pop()
-        values = [getattr(room, name) for name in getattr(room, "__all__", ())] if inspect.ismodule(room) else [room]
+        values = list(map(vars(room).get, names_of(room))) if inspect.ismodule(room) else [room]
         found |= {name_of(value): value for value in values if ours(value)}
         rooms += [value for value in values if inspect.ismodule(value)]
     return found

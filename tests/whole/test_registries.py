@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import xaiprune
-from xaiprune import deploy, distill, dynamic, explain, pipeline, prune, quantize, training, widgets, zoo
+from xaiprune import data, deploy, distill, dynamic, explain, pipeline, prune, quantize, training, widgets, zoo
 from xaiprune.core import Registry
 from xaiprune.course import exercises
 from xaiprune.data import Split
@@ -172,12 +173,21 @@ def of_kind(row):
     prune.cut(model, prune.plan(prune.score(model, units, criterion), ratio=0.3))
 
 
+def scenes(grounds) -> data.Scenes:
+    return data.Scenes(data.cutouts.labelled()[:2], grounds, each=1, size=0.5)
+
+
 def group_of_kind(row):
     prune.UnitGroup("units", 3, (), row)
     of_kind(row)
 
 
 CASES: dict[str, Case] = {
+    "Scenes(grounds)": Case("GROUNDS", "brick", lambda row: [scenes(rows).make() for rows in ([row], row)]),
+    "Scenes.on(grounds)": Case("GROUNDS", "brick", lambda row: scenes("white").on(row).make()),
+    "scenes(grounds)": Case("GROUNDS", "brick", lambda row: data.scenes("train", grounds=[row]).make([0])),
+    "objects(grounds)": Case("GROUNDS", "brick", lambda row: data.objects("train", 1, grounds=[row])),
+    "two_objects(grounds)": Case("GROUNDS", "brick", lambda row: data.two_objects("train", 1, grounds=[row])),
     "score(criterion)": Case("CRITERIA", "taylor", scored),
     "shrink(criterion)": Case(
         "CRITERIA",
@@ -366,6 +376,7 @@ def own(registry: str) -> tuple[object, Used]:
         return _counted(known["attnlrp"], used), used
     used = Used(
         {
+            "GROUNDS": lambda random: np.zeros((224, 224, 3), np.uint8),
             "CRITERIA": lambda evidence: {group.name: torch.rand(group.size) for group in evidence.groups},
             "LOSSES": lambda student, teacher: (student - teacher).square().mean(),
             "CALIBRATORS": lambda seen, bits, scheme: (seen.low, seen.high),
@@ -378,6 +389,7 @@ def own(registry: str) -> tuple[object, Used]:
         }[registry]
     )
     row = {
+        "GROUNDS": lambda: data.Ground("own", used),
         "CRITERIA": lambda: prune.Criterion("own", {prune.ANY: used}, reads="data"),
         "LOSSES": lambda: distill.Loss(used, "logits"),
         "CALIBRATORS": lambda: quantize.Calibrator("own", used),

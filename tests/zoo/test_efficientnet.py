@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import xaiprune as xp
-from xaiprune import explain, prune, quantize, zoo
+from xaiprune import deploy, explain, prune, quantize, zoo
 from xaiprune.core import data_dir, sha256
 from xaiprune.data import objects
 
@@ -42,7 +42,7 @@ def noise(count: int = 2, side: int = 224, dtype=torch.float32) -> torch.Tensor:
 
 
 def same(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, groups: int = 1) -> torch.Tensor:
-    """A convolution as TensorFlow pads it: so that there are ceil(side / stride) outputs, one more behind than before."""
+    """A convolution padded as TensorFlow does: ceil(side / stride) outputs, and an odd pixel goes behind."""
     pads = []
     for side, kernel in zip(reversed(x.shape[2:]), reversed(weight.shape[2:])):
         missing = max((-(-side // stride) - 1) * stride + kernel - side, 0)
@@ -76,10 +76,10 @@ def oracle(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
 
 
 def test_it_computes_the_published_function(model, published):
-    pictures = objects("test", 4, preprocessing=zoo.preprocessing(NAME)).inputs
+    pictures = objects("test", 2, preprocessing=zoo.preprocessing(NAME)).inputs
     published = {name: tensor.double() for name, tensor in published.items()}  # its own rounding is no matter
     with torch.no_grad():
-        for images in (noise(), pictures, noise(side=96)):
+        for images in (noise(1), pictures, noise(side=96)):
             exact = oracle(published, images.double())
             assert (model.double()(images.double()) - exact).abs().max() <= 1e-12
             assert (model.float()(images) - exact).abs().max() <= 1e-5 * exact.abs().max()
@@ -168,3 +168,16 @@ def test_it_is_explained(model):
         assert maps.shape == (2, 64, 64)
         assert maps.isfinite().all()
         assert maps.abs().sum() > 0
+
+
+def test_it_is_exported_and_runs_in_whole_numbers(model):
+    images = noise(8, side=64)
+    with torch.no_grad():
+        expected = model(images)
+    content = deploy.onnx_bytes(model, images[:1])
+    exported = deploy.runnable(content)(images)
+    assert (exported - expected).abs().max() <= 1e-4 * expected.abs().max()
+    small = quantize.quantize_onnx(content, images)
+    assert len(small) < 6e6
+    rounded = deploy.runnable(small)(images)
+    assert torch.corrcoef(torch.stack([rounded.flatten(), expected.flatten()]))[0, 1] > 0.9

@@ -86,6 +86,11 @@ def doctor() -> list[Finding]:
     """Look at Python, torch, the widgets, the data, the cache, and what runtimes need; nothing is changed.
 
     Without a torch that works nothing behind it can be looked at.
+
+    Returns
+    -------
+    list of Finding
+        One for each check that was made, in the order of ``CHECKS``.
     """
     findings = []
     for check in CHECKS:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
@@ -116,6 +116,22 @@ class Scenes(Dataset):
         (made,) = self._made(rows, two=False)
         return made
 
+    def batches(self, batch_size: int = 100) -> Iterator[Composites]:
+        """All composites in parts, each of them with its labels and masks.
+
+        Parameters
+        ----------
+        batch_size : int
+            100 composites take 60 MB.
+
+        Yields
+        ------
+        Composites
+        """
+        whole(batch_size, "batch_size")
+        for start in range(0, len(self), batch_size):
+            yield self.make(range(start, min(start + batch_size, len(self))))
+
     def make_two(self, rows: Sequence[int] | None = None) -> tuple[Composites, Composites]:
         """Composites on which another thing, of another group, stands beside the first.
 
@@ -151,7 +167,7 @@ class Scenes(Dataset):
             random = self._random(thing, copy, 1)
             grounds.append(self.grounds[(_number(self.seed, thing) + copy) % len(self.grounds)])
             seen.append(self._two(thing, random.randint(2**16, size=2)) if two else [(thing, slice(None))])
-            pixels[place] = grounds[-1].draw(random)
+            pixels[place] = _drawn(grounds[-1], random)
             for mask, (one, part) in zip(masks, seen[-1]):
                 self._put(one, copy, pixels[place, :, part], mask[place, :, part])
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
@@ -214,7 +230,7 @@ def scenes(
     Returns
     -------
     Scenes
-        A ``Dataset``, which takes as much memory as the cut-outs.
+        A ``Dataset``, which takes as much memory as the cut-outs; its ``batches`` give composites part by part.
 
     Raises
     ------
@@ -356,6 +372,15 @@ def _limited(found: Scenes, limit: int | None) -> range:
     return range(len(found) if limit is None else whole(limit, "limit", 1, len(found), "the composites of the split"))
 
 
+def _drawn(ground: Ground, random: np.random.RandomState) -> np.ndarray:
+    drawn = ground.draw(random)
+    if drawn.shape != (_SIDE, _SIDE, 3) or drawn.dtype != np.uint8:
+        raise ValueError(
+            f"grounds: {ground.name!r} must draw bytes {(_SIDE, _SIDE, 3)}, got {drawn.dtype} {drawn.shape}."
+        )
+    return drawn
+
+
 def _number(seed: int, thing: Cutout) -> int:
     """A number that stands for a seed and a thing's name."""
     return crc32(f"{seed} {thing.name}".encode())
@@ -394,4 +419,5 @@ def _composites(inputs: torch.Tensor, things: list[Cutout], masks: torch.Tensor,
         objects=tuple(thing.name for thing in things),
         grounds=tuple(ground.name for ground in grounds),
         groups=torch.tensor([thing.group for thing in things]),
+        shown=torch.tensor([ground.shown for ground in grounds]),
     )

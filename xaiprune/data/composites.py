@@ -1,5 +1,7 @@
 """Composites as a value: pictures of things, with the classes that count as right and the exact mask."""
 
+# In stored tables: composites
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +10,6 @@ import torch
 
 from ..core import whole
 from .door import Split
-from .grounds import GROUNDS
 
 
 class Composites(Split):
@@ -28,6 +29,8 @@ class Composites(Split):
         Names.
     groups : torch.Tensor
         Shape (N,), int64: composites of one number show things that share a class, and are resampled together.
+    shown : torch.Tensor
+        Shape (N,), bool: which may be stored and shown; those on a photograph may not.
 
     Examples
     --------
@@ -36,9 +39,16 @@ class Composites(Split):
     (torch.Size([2, 3, 224, 224]), torch.Size([2, 224, 224]), ('animals-mammals-elephant', 'food-fruit-orange'))
     """
 
-    def __new__(cls, inputs, targets, *, masks, labels, objects, grounds, groups):
+    def __new__(cls, inputs, targets, *, masks, labels, objects, grounds, groups, shown):
         self = super().__new__(cls, inputs, targets)
-        facts = {"masks": masks, "labels": labels, "objects": objects, "grounds": grounds, "groups": groups}
+        facts = {
+            "masks": masks,
+            "labels": labels,
+            "objects": objects,
+            "grounds": grounds,
+            "groups": groups,
+            "shown": shown,
+        }
         if masks.shape != (expected := (len(inputs), *inputs.shape[2:])):
             raise ValueError(f"masks must have shape {expected}, as the inputs have, got {tuple(masks.shape)}.")
         for name, values in facts.items():
@@ -130,8 +140,3 @@ class Composites(Split):
             answers = answers.topk(whole(top, "top", 1, answers.shape[1], "the classes"), dim=1).indices
         named = answers.view(len(answers), -1).tolist()
         return torch.tensor([not set(classes).isdisjoint(row) for classes, row in zip(self.labels, named)])
-
-    @property
-    def shown(self) -> torch.Tensor:
-        """Which composites may be stored and shown: those on no photograph; shape (N,), bool."""
-        return torch.tensor([name not in GROUNDS or GROUNDS[name].shown for name in self.grounds])

@@ -3,13 +3,16 @@
 ``data/Objects`` holds them with their licence (Tux Paint stamps, GPL-2 or later).
 """
 
+# In stored tables: composites
+
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -53,7 +56,7 @@ class Cutout:
     pixels: np.ndarray
     mask: np.ndarray
     classes: Sequence[int] = ()
-    group: int = field(default=-1)
+    group: int = -1
 
     def __post_init__(self):
         pixels, mask = np.asarray(self.pixels), np.asarray(self.mask)
@@ -134,18 +137,7 @@ def fold_of(cutouts: Sequence[Cutout]) -> tuple[int, ...]:
 
 
 def _picture(file: str) -> np.ndarray:
-    """A picture of ``data/Objects``, if it is what its checksum says.
-
-    Parameters
-    ----------
-    file : str
-        Its path in the folder.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (H, W, 3) or (H, W, 4), bytes.
-    """
+    """A picture of ``data/Objects`` as bytes (H, W, 3) or (H, W, 4), if it is what its checksum says."""
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(_read(file))))
@@ -155,17 +147,13 @@ def _read(file: str) -> bytes:
     path = data_dir() / "Objects" / file
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: the pictures are in the repository's data folder, in no wheel.")
-    if (found := sha256(path)) != (expected := _checksums().get(f"Objects/{file}")):
-        raise ValueError(f"{path} is damaged: its SHA-256 is {found[:12]}..., expected {(expected or 'none')[:12]}...")
+    if (found := sha256(path)) != (expected := _checksums(data_dir() / "SHA256SUMS").get(f"Objects/{file}", "none")):
+        raise ValueError(f"{path} is damaged: its SHA-256 is {found[:12]}..., expected {expected[:12]}...")
     return path.read_bytes()
 
 
-def _checksums() -> dict[str, str]:
-    return _listed(data_dir() / "SHA256SUMS")
-
-
 @cache
-def _listed(path) -> dict[str, str]:
+def _checksums(path: Path) -> dict[str, str]:
     return {name: digest for digest, name in (line.split("  ", 1) for line in path.read_text().splitlines())}
 
 

@@ -1,5 +1,7 @@
 """What composites stand on: textures, plain colours, and crops of two photographs."""
 
+# In stored tables: composites
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """From pixels to a network's inputs and back, as a value that also finds the likely mistake in wrong inputs."""
 
+# In stored tables: preprocessing
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,8 +20,8 @@ _CONVENTIONS = {
 }
 #: How near to both ends of a convention, as parts of its width, values must come to be taken for it.
 _NEAR = 0.1
-#: Rounding that a range allows, in units of the inputs: filters that enlarge pictures overshoot by less.
-_ROUNDING = 1e-3
+#: How far values may leave a range, as a part of its width: half a grey level more or less is no mistake.
+_SLACK = 0.01
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,9 @@ class Preprocessing:
         ValueError: inputs must be normalised, so that black is -0.992 and white 1, got values from 0 to 255...
         """
         self._check_colours(check_images(inputs, name, bounds=None), name)
-        low, high = (bound.flatten() for bound in self.bounds())
         ends = inputs.detach().amin((0, 2, 3)).cpu(), inputs.detach().amax((0, 2, 3)).cpu()
-        outside = bool((ends[0] < low - _ROUNDING).any() or (ends[1] > high + _ROUNDING).any())
-        likely = self._likely(ends, outside)
+        outside, likely = not self._holds(ends), self._likely(ends)
+        low, high = self.bounds()
         if outside or likely:
             hint = f": they look like {likely}" if likely else ""
             raise ValueError(
@@ -163,19 +164,23 @@ class Preprocessing:
             )
         return inputs
 
-    def _likely(self, ends: tuple[torch.Tensor, torch.Tensor], outside: bool) -> str:
-        """The narrowest other convention whose range holds all values and, within the own range, is filled by them."""
+    def _likely(self, ends: tuple[torch.Tensor, torch.Tensor]) -> str:
+        """The narrowest other convention that holds all values; where the own one does too, only if they fill it."""
         fitting = {}
         for convention, (mean, std) in _CONVENTIONS.items():
-            if len(mean) != len(self.mean):
-                continue
-            low, high = (bound.flatten() for bound in Preprocessing(mean, std).bounds())
-            width, own = (high - low).min(), (1 / torch.tensor(self.std)).min()
-            held = bool((ends[0] >= low - _ROUNDING).all() and (ends[1] <= high + _ROUNDING).all())
-            filled = bool((ends[0] - low).min() <= _NEAR * width and (high - ends[1]).min() <= _NEAR * width)
-            if held and (outside or (filled and width < 0.9 * own)):
-                fitting[convention] = width
+            other = Preprocessing(mean, std)
+            if len(mean) == len(self.mean) and other._holds(ends):
+                low, high = (bound.flatten() for bound in other.bounds())
+                narrower = max(self.std) < 0.9 * min(std)
+                filled = max((ends[0] - low).min() * min(std), (high - ends[1]).min() * min(std)) <= _NEAR
+                if not self._holds(ends) or (narrower and filled):
+                    fitting[convention] = (high - low).min()
         return min(fitting, key=fitting.get, default="")
+
+    def _holds(self, ends: tuple[torch.Tensor, torch.Tensor]) -> bool:
+        """Whether black and white enclose the smallest and the largest value of each colour."""
+        (low, high), slack = (bound.flatten() for bound in self.bounds()), _SLACK / min(self.std)
+        return bool((ends[0] >= low - slack).all() and (ends[1] <= high + slack).all())
 
     def _columns(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return tuple(like.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))

@@ -46,9 +46,9 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """Mean or median over images, and its percentile bootstrap interval.
 
-    Images that show the same thing are no independent evidence: twenty pictures of a lion say little more of pictures of
-    other things than one does. With ``groups`` all images of a group are drawn together (the cluster bootstrap; Davison
-    and Hinkley 1997, *Bootstrap Methods and their Application*, section 3.8).
+    Images that show the same thing are no independent evidence: twenty pictures of a lion say little more of other
+    things than one does. With ``groups`` all images of a group are drawn together (the cluster bootstrap; Davison and
+    Hinkley 1997, *Bootstrap Methods and their Application*, section 3.8).
 
     Parameters
     ----------

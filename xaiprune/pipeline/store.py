@@ -52,34 +52,106 @@ class Store:
         self._root = fingerprint({"model": original, "data": data, **identity})
 
     def place(self, steps: Sequence[Step]) -> Path:
-        """The folder of the stage that steps lead to."""
+        """The folder of the stage that steps lead to.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            From the beginning of the recipe.
+
+        Returns
+        -------
+        Path
+            It need not exist. Its name holds a digest of the steps, the model, the data and the identity.
+        """
         text = "\n".join([self._root, *map(fingerprint, steps)])
         name = f"{len(steps)}-{type(steps[-1]).__name__.lower()}" if steps else "0-original"
         return self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def unfinished(self, steps: Sequence[Step]) -> Path:
-        """Where the last of the steps keeps what it has while it trains."""
+        """Where the last of the steps keeps what it has while it trains.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            From the beginning of the recipe.
+
+        Returns
+        -------
+        Path
+            A file, which need not exist.
+        """
         return self.place(steps) / "unfinished.pt"
 
     def save(self, steps: Sequence[Step], stage: Stage) -> None:
-        """Keep a stage."""
+        """Keep a stage.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            From the beginning of the recipe.
+        stage : Stage
+            What they led to.
+
+        Raises
+        ------
+        OSError
+            If the disk is full; what was kept before stays.
+        """
         place = self.place(steps)
         with room(place):
             save_stage(stage, place)
 
     def load(self, steps: Sequence[Step], example: torch.Tensor) -> Stage | None:
-        """The stage that steps lead to, if it was kept."""
+        """The stage that steps lead to, if it was kept.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            From the beginning of the recipe.
+        example : torch.Tensor
+            Images; only their shape matters.
+
+        Returns
+        -------
+        Stage or None
+            Its model in evaluation mode.
+        """
         place = self.place(steps)
         return load_stage(self.original, place, example) if (place / CHANGES).exists() else None
 
     def save_card(self, steps: Sequence[Step], content: dict) -> None:
-        """Keep what was measured of a stage."""
+        """Keep what was measured of a stage.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            From the beginning of the recipe.
+        content : dict
+            What JSON can hold.
+
+        Raises
+        ------
+        OSError
+            If the disk is full; what was kept before stays.
+        """
         place = self.place(steps)
         with room(place):
             save_atomically(place / CARD, lambda path: path.write_text(json.dumps(content, indent=1)))
 
     def load_card(self, steps: Sequence[Step]) -> dict | None:
-        """What was measured of a stage, if it was."""
+        """What was measured of a stage, if it was.
+
+        Parameters
+        ----------
+        steps : sequence of Step
+            From the beginning of the recipe.
+
+        Returns
+        -------
+        dict or None
+            As it was given to :meth:`save_card`.
+        """
         path = self.place(steps) / CARD
         return json.loads(path.read_text()) if path.exists() else None
 
@@ -181,7 +253,22 @@ def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -
 
 @contextlib.contextmanager
 def room(place: Path) -> Iterator[None]:
-    """Say what to do where a disk is full; other errors pass."""
+    """Say what to do where a disk is full; other errors pass.
+
+    Parameters
+    ----------
+    place : Path
+        What is written inside of the ``with``.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    OSError
+        In place of an error of Python, torch or safetensors that says that the disk is full.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:

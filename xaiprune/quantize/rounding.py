@@ -42,7 +42,7 @@ class Squares:
 
     Parameters
     ----------
-    step : Step
+    step : LayerComparison
         Its layer holds w0.
     """
 
@@ -63,12 +63,34 @@ class Squares:
         self._gram = (2 / self.places * self.gram).float()
 
     def error(self, weight: torch.Tensor) -> float:
-        """Sum over output channels of the mean squared error."""
+        """Sum over output channels of the mean squared error.
+
+        Parameters
+        ----------
+        weight : torch.Tensor
+            In the shape of the layer's.
+
+        Returns
+        -------
+        float
+            In squared units of the layer's outputs, a mean over images and places.
+        """
         d = self._moved(weight).double()
         return float(((d @ self.gram - 2 * self.cross) * d).sum() + self.power) / self.places
 
     def gradient(self, weight: torch.Tensor) -> torch.Tensor:
-        """Derivative of :meth:`error` by the weights."""
+        """Derivative of :meth:`error` by the weights.
+
+        Parameters
+        ----------
+        weight : torch.Tensor
+            In the shape of the layer's: where it is taken.
+
+        Returns
+        -------
+        torch.Tensor
+            In the same shape.
+        """
         found = self._moved(weight) @ self._gram - (2 / self.places * self.cross).float()
         return found.reshape(self.shape)
 

@@ -68,7 +68,7 @@ def layerwise(
 
     Yields
     ------
-    Step
+    LayerComparison
 
     Raises
     ------

@@ -5,7 +5,7 @@ module has
 
 * a frozen ``View``: what is shown for one setting, with its numbers as ``text``,
 * a pure function ``compute``, which makes it,
-* a class ``Picture`` whose ``draw`` turns it into a PNG: a figure that is made once and updated,
+* a class ``Picture``, a :class:`canvas.Drawing`, whose ``draw`` turns it into a PNG: made once and updated,
 * a subclass of :class:`Explorer`, which declares its controls as data (``controls.py``): each range, option and label
   is written there once, and ``set``, its checks and the stored pictures follow from it. ``title`` and ``example`` are
   for the gallery.

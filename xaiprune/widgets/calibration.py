@@ -27,7 +27,7 @@ from ..quantize import (
     rounding_and_clipping,
     simulate_on_grids,
 )
-from .canvas import LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels
 from .controls import Menu, Stops, Tick, Whole, image_slider, rows_of
 from .evidence import compared
 from .explorer import Explorer
@@ -135,7 +135,7 @@ def compute(
     return View(layer, grid, rounding, clipping, saturated, value, image, maps, drift, text)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """The histogram with its clip, the two errors, the image, its evidence before and after, and the difference.
 
     Parameters
@@ -163,7 +163,6 @@ class Picture:
         self.live = LiveFigure(figure, [self.counts, *self.ends, *self.errors, *self.panels.artists])
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         seen = self.seen[view.layer]
         shares = seen.shares()
         self.counts.set_data(shares.view(self.BINS, -1).sum(1).numpy())

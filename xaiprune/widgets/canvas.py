@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..plots import EVIDENCE
 
+_View = TypeVar("View")
 LETTER, LINE = 8, 18  # of a caption: mean width of wide letters and height of a line, in pixels
 
 
@@ -42,11 +45,44 @@ class LiveFigure:
         self._background = self.canvas.copy_from_bbox(figure.bbox)
 
     def png(self) -> bytes:
-        """The figure as it is now."""
+        """The figure as it is now.
+
+        Returns
+        -------
+        bytes
+            PNG.
+        """
         self.canvas.restore_region(self._background)
         for artist in self.live:
             artist.axes.draw_artist(artist)
         return png_bytes(np.asarray(self.canvas.buffer_rgba()))
+
+
+class Drawing(ABC, Generic[_View]):
+    """A figure that is made once and shows one view after another: the base of each explorer's ``Picture``.
+
+    Attributes
+    ----------
+    live : LiveFigure
+        The figure, and the artists in it that differ from view to view.
+    """
+
+    live: LiveFigure
+
+    @abstractmethod
+    def draw(self, view: _View) -> bytes:
+        """Update the live artists to a view, and encode the figure.
+
+        Parameters
+        ----------
+        view : View
+            What the explorer's ``compute`` gave.
+
+        Returns
+        -------
+        bytes
+            PNG, of one size for all views.
+        """
 
 
 class Panels:
@@ -71,7 +107,15 @@ class Panels:
             ax.set_title(title, fontsize=10)
 
     def show(self, image: int, *heatmaps: np.ndarray) -> None:
-        """One of the images, and what belongs to it: shape ``(H, W)`` each."""
+        """Show one of the images, and what belongs to it.
+
+        Parameters
+        ----------
+        image : int
+            Its place among the images.
+        *heatmaps : numpy.ndarray
+            Shape ``(H, W)`` each, one for each of the other axes: in [-1, 1], or in [0, 1] on an axis in grey.
+        """
         for artist, values in zip(self.artists, (self.images[image], *heatmaps)):
             artist.set_data(values)
 

@@ -17,7 +17,7 @@ from ..measure import predict, psnr
 from ..plots import METHODS, RED, montage
 from ..prune import ParameterCount, Scores, UnitGroup, counts_from, cut, find_units, lowest, score
 from ..training import reconstruction_loss
-from .canvas import LiveFigure
+from .canvas import Drawing, LiveFigure
 from .controls import Bank, Number
 from .explorer import Explorer
 
@@ -96,7 +96,7 @@ def compute(
     )
 
 
-class Picture:
+class Picture(Drawing[View]):
     """The explorer's figure: images on the left, the frontier with the present point on the right.
 
     Parameters
@@ -129,7 +129,6 @@ class Picture:
         self.live = LiveFigure(figure, (self.images, self.point))
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         self.images.set_data(_rows(view))
         self.point.set_data([view.sparsity], [view.psnr])
         return self.live.png()

@@ -1,7 +1,6 @@
 """Controls: widgets that are declared once, with a label, an explanation, and what they may be set to.
 
-Each has ``check(value, name)``, which returns what to set or raises, ``say(value)`` for captions, ``follow(action,
-live)``, and the ``default`` that it was made with. All can be reached and moved by the keyboard.
+All can be reached and moved by the keyboard.
 """
 
 from __future__ import annotations
@@ -19,7 +18,70 @@ from ..data import Split
 Row = TypeVar("Row")
 
 
-class _Labelled:
+class Control:
+    """What an explorer asks of each of its controls, beside what a widget has.
+
+    Attributes
+    ----------
+    value : object
+        What is set now.
+    default : object
+        What is set where nothing is given.
+    """
+
+    value: object
+    default: object
+
+    def check(self, value: object, name: str) -> object:
+        """What to set where a value is given in code.
+
+        Parameters
+        ----------
+        value : object
+        name : str
+            Of the setting, for errors.
+
+        Returns
+        -------
+        object
+            The value in the form that the control holds it in.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the control has no such value; the error says what is allowed.
+        """
+        raise NotImplementedError
+
+    def follow(self, action: Callable[[], None], live: bool) -> None:
+        """Do something whenever the value changes.
+
+        Parameters
+        ----------
+        action : callable
+            ``() -> None``.
+        live : bool
+            Whether a slider is followed while it moves, or only once it is released.
+        """
+        raise NotImplementedError
+
+    def say(self, value: object) -> str:
+        """A value in words, for the caption of a stored picture.
+
+        Parameters
+        ----------
+        value : object
+            As :meth:`check` gives it.
+
+        Returns
+        -------
+        str
+            By default the value alone; empty where there is nothing to say.
+        """
+        return str(value)
+
+
+class _Labelled(Control):
     """A widget with a label, its unit in brackets, and an explanation, which is its tooltip and stands in errors."""
 
     def __init__(self, label: str, about: str, **options):
@@ -28,7 +90,6 @@ class _Labelled:
         self.default = self.value
 
     def follow(self, action: Callable[[], None], live: bool) -> None:
-        """Do something whenever the value changes; unless live, that of a slider when it is released."""
         if self.has_trait("continuous_update"):
             self.continuous_update = live
         self.observe(lambda change: action(), "value")
@@ -40,7 +101,7 @@ class _Labelled:
 
 
 class _Stepped(_Labelled):
-    """A slider of numbers: ``(label, about, value=, min=, max=, step=)``.
+    """A slider of numbers.
 
     A browser moves a value that lies between two steps and reports its own back, so none is kept there.
     """
@@ -60,7 +121,15 @@ class _Stepped(_Labelled):
 
 
 class Whole(_Stepped, widgets.IntSlider):
-    """A slider of whole numbers."""
+    """A slider of whole numbers.
+
+    Parameters
+    ----------
+    label, about : str
+        The name with its unit in brackets, such as ``"sigma [%]"``, and what it means.
+    **options
+        Of ``ipywidgets.IntSlider``: ``value``, ``min``, ``max``, ``step``.
+    """
 
     def nearest(self, value: int) -> int:
         """The nearest step, or the end."""
@@ -75,7 +144,15 @@ class Whole(_Stepped, widgets.IntSlider):
 
 
 class Number(_Stepped, widgets.FloatSlider):
-    """A slider of numbers with a fraction; what is set goes to the nearest step."""
+    """A slider of numbers with a fraction; what is set goes to the nearest step.
+
+    Parameters
+    ----------
+    label, about : str
+        The name with its unit in brackets, such as ``"sigma [%]"``, and what it means.
+    **options
+        Of ``ipywidgets.FloatSlider``: ``value``, ``min``, ``max``, ``step``.
+    """
 
     def check(self, value: float, name: str) -> float:
         """A number in range, on the nearest step."""
@@ -85,7 +162,15 @@ class Number(_Stepped, widgets.FloatSlider):
 
 
 class Stops(_Labelled, widgets.SelectionSlider):
-    """A slider with some stops: ``Stops(label, about, value=, options=)``."""
+    """A slider with some stops.
+
+    Parameters
+    ----------
+    label, about : str
+        The name with its unit in brackets, such as ``"sigma [%]"``, and what it means.
+    **options
+        Of ``ipywidgets.SelectionSlider``: ``value``, ``options``.
+    """
 
     def check(self, value: float, name: str) -> float:
         """One of the stops."""
@@ -122,7 +207,15 @@ class Menu(_Labelled, widgets.Dropdown):
 
 
 class Tick(_Labelled, widgets.Checkbox):
-    """A box to tick: ``Tick(label, about)``."""
+    """A box to tick.
+
+    Parameters
+    ----------
+    label, about : str
+        The name with its unit in brackets, such as ``"sigma [%]"``, and what it means.
+    **options
+        Of ``ipywidgets.Checkbox``.
+    """
 
     def check(self, value: bool, name: str) -> bool:
         """True or False."""
@@ -133,7 +226,7 @@ class Tick(_Labelled, widgets.Checkbox):
         return self.description if value else ""
 
 
-class Bank(widgets.Box):
+class Bank(Control, widgets.Box):
     """Controls of one kind, by name; its value is a mapping, and names that are left out go to their defaults.
 
     Parameters
@@ -143,11 +236,11 @@ class Bank(widgets.Box):
         Of the box.
     """
 
-    def __init__(self, controls: Mapping[str, widgets.Widget], **layout):
+    def __init__(self, controls: Mapping[str, Control], **layout):
         self.controls, self.default = dict(controls), {}
         super().__init__(list(self.controls.values()), layout=layout)
 
-    def __getitem__(self, name: str) -> widgets.Widget:
+    def __getitem__(self, name: str) -> Control:
         return self.controls[name]
 
     @property
@@ -168,7 +261,6 @@ class Bank(widgets.Box):
         return {key: self.controls[key].check(values[key], f"{name} of {key!r}") for key in keys}
 
     def follow(self, action: Callable[[], None], live: bool) -> None:
-        """Do something whenever one of the values changes."""
         for control in self.controls.values():
             control.follow(action, live)
 

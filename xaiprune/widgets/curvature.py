@@ -17,7 +17,7 @@ from ..data import Split, as_split
 from ..plots import RED
 from ..prune import obd
 from ..training import classification_loss
-from .canvas import LiveFigure
+from .canvas import Drawing, LiveFigure
 from .controls import Whole
 from .explorer import Explorer
 
@@ -122,7 +122,7 @@ def compute(
     return View(tuple(values.tolist()), saliencies, rises, losses, *choices)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """The landscape on the left; on the right what the loss does as each weight goes, and what OBD expects."""
 
     def __init__(self):
@@ -153,7 +153,6 @@ class Picture:
         self.live = LiveFigure(figure, live)
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         self.landscape.set_data(view.losses)
         self.landscape.set_clim(view.losses.min(), view.losses.max())
         for line, place in zip(self.choices, (view.smaller, view.flatter)):

@@ -7,15 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic
 
 import ipywidgets as widgets
 
 from ..core import choice
-from .canvas import bundle, strip
-from .controls import Bank
-
-_View = TypeVar("View")
+from .canvas import _View, bundle, strip
+from .controls import Bank, Control
 
 
 class Explorer(ABC, Generic[_View]):
@@ -26,7 +24,7 @@ class Explorer(ABC, Generic[_View]):
 
     Parameters
     ----------
-    controls : mapping of str to control
+    controls : mapping of str to Control
         Name of a setting to its control (see ``controls.py``), in the order of the arguments of :meth:`set`.
     stops : mapping of str to setting, or sequence of setting
         The stored pictures, which stand in for the widget where no kernel runs; the explorer opens at the first. A
@@ -61,7 +59,7 @@ class Explorer(ABC, Generic[_View]):
 
     def __init__(
         self,
-        controls: Mapping[str, widgets.Widget],
+        controls: Mapping[str, Control],
         stops: Mapping[str, object] | Sequence[object] = (),
         rows: Sequence[widgets.Widget] | None = None,
     ):
@@ -93,7 +91,7 @@ class Explorer(ABC, Generic[_View]):
         """
 
     def draw(self, view: _View) -> bytes:
-        """The picture of a view as PNG: by default by ``picture``, which has a ``draw`` of its own.
+        """The picture of a view as PNG: by default by ``picture``, a ``Drawing``.
 
         Parameters
         ----------

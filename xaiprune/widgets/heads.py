@@ -30,8 +30,8 @@ from ..prune import (
     mac_costs,
     score,
 )
-from .canvas import LiveFigure, Panels
-from .controls import Bank, Menu, Whole, image_slider, rows_of
+from .canvas import Drawing, LiveFigure, Panels
+from .controls import Bank, Control, Menu, Whole, image_slider, rows_of
 from .explorer import Explorer, _wrapped
 
 SHARES = "Blues"  # what a head has of its criterion's total
@@ -144,8 +144,16 @@ def _grid(scores: Scores) -> np.ndarray:
     return grid
 
 
-class Picture:
-    """The image, its evidence before and now, and the grid of heads with crosses; made once and updated."""
+class Picture(Drawing[View]):
+    """The image, its evidence before and now, and the grid of heads with crosses; made once and updated.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    groups : sequence of UnitGroup
+        The heads, a group for each block.
+    """
 
     def __init__(self, images: torch.Tensor, groups: Sequence[UnitGroup]):
         self.names, most = [group.name for group in groups], max(map(len, groups))
@@ -160,7 +168,6 @@ class Picture:
         self.live = LiveFigure(figure, [*self.panels.artists, self.grid, self.crosses])
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         self.panels.show(view.image, *view.heatmaps)
         self.grid.set_data(np.nan_to_num(view.shares))
         self.grid.set_clim(0, np.nanmax(view.shares))
@@ -169,7 +176,7 @@ class Picture:
         return self.live.png()
 
 
-class Switches(widgets.HBox):
+class Switches(Control, widgets.HBox):
     """A button for each head of a block; its value is the list of heads that are off.
 
     Parameters
@@ -196,11 +203,9 @@ class Switches(widgets.HBox):
             button.value = head not in heads
 
     def check(self, heads: Sequence[int], name: str) -> list[int]:
-        """Numbers of heads."""
         return [whole(head, name, 0, len(self.buttons) - 1) for head in heads]
 
     def follow(self, action: Callable[[], None], live: bool) -> None:
-        """Do something whenever a button is pressed."""
         for button in self.buttons:
             button.observe(lambda change: action(), "value")
 

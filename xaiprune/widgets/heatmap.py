@@ -16,7 +16,7 @@ from ..data import Split, as_split
 from ..explain import METHODS, Curves, Method, curves, heatmaps, lrp
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
 from ..plots import RED, scale_heatmaps
-from .canvas import LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels
 from .controls import Menu, Number, image_slider, rows_of
 from .explorer import Explorer
 
@@ -119,7 +119,7 @@ def compute(
 FREE = tuple(name for name, method in METHODS.items() if method.function is not lrp)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """Image, heatmap, ledger, and both curves; made once and updated.
 
     Parameters
@@ -153,7 +153,6 @@ class Picture:
         self.live = LiveFigure(figure, [*self.panels.artists, *self.left, *self.took, self.deletion, self.insertion])
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         self.panels.show(view.image, view.heatmap)
         blank = {"left": 0.0, "bias": 0.0, "kept": 0.0}
         rows = view.ledger or [blank] * len(self.layers)

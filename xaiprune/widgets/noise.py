@@ -14,7 +14,7 @@ from .. import data, zoo
 from ..data import Split, as_split
 from ..explain import curves, rank_correlation, saliency, smoothgrad
 from ..plots import scale_heatmaps
-from .canvas import LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels
 from .controls import Whole, image_slider
 from .explorer import Explorer
 
@@ -77,7 +77,7 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
     return View(image, noisy.numpy(), scale_heatmaps(pair.numpy()), likeness, found, text)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """The image, a noisy copy, the plain gradient and two SmoothGrad maps; made once and updated.
 
     Parameters
@@ -96,7 +96,6 @@ class Picture:
         self.live = LiveFigure(figure, self.panels.artists)
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         self.panels.show(view.image, view.noisy, self.plain[view.image], *view.heatmaps)
         return self.live.png()
 

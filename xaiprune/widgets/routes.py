@@ -17,7 +17,7 @@ from ..data import Split, as_split
 from ..dynamic import EXIT, Dynamic, exits_early, fit_branch, route_macs, split_at
 from ..measure import accuracy, macs, predict
 from ..plots import BLUE, RED
-from .canvas import LiveFigure
+from .canvas import Drawing, LiveFigure
 from .controls import Stops
 from .explorer import Explorer
 
@@ -105,7 +105,7 @@ def compute(
     return View(threshold, shares, value, mean, worst, tuple(leave), tuple(stay), wrong, text)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """Accuracy against operations with the present point, where images go, and images on both sides of the threshold.
 
     Parameters
@@ -144,7 +144,6 @@ class Picture:
         self.live = LiveFigure(figure, [self.point, *self.bars, self.rows])
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         self.point.set_data([100 * view.mean], [view.accuracy])
         for bar, share in zip(self.bars, view.shares.values()):
             bar.set_width(100 * share)

@@ -31,7 +31,7 @@ from ..prune import (
     running_norms,
     score,
 )
-from .canvas import LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels
 from .controls import Bank, Menu, Whole, image_slider, rows_of
 from .evidence import compared
 from .explorer import Explorer
@@ -127,7 +127,7 @@ def compute(
     return View(kept, value, before, share, predicted, image, maps, drift, text)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """The image, its evidence before and after, and what is left of each group; made once and updated.
 
     Parameters
@@ -153,7 +153,6 @@ class Picture:
         self.live = LiveFigure(figure, [*self.panels.artists, *self.bars])
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         self.panels.show(view.image, *view.heatmaps)
         for bar, (name, size) in zip(self.bars, self.sizes.items()):
             bar.set_height(100 * view.kept[name] / size)

@@ -17,7 +17,7 @@ from ..data import Split, as_split
 from ..explain import Method
 from ..measure import predict
 from ..plots import BLUE, RED
-from .canvas import LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels
 from .controls import Stops, image_slider
 from .evidence import compared
 from .explorer import Explorer
@@ -128,7 +128,7 @@ def compute(
     return View(image, temperature, alpha, *numbers, bits, others, agreement, *evidence, text)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """The image, bars of soft labels, the entropy over all temperatures with its limits, and both models' evidence.
 
     Parameters
@@ -172,7 +172,6 @@ class Picture:
         self.live = LiveFigure(figure, [*bars, self.line, self.point, *self.panels.artists])
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         for group, values in zip(self.bars, (view.teacher, view.student, view.heard)):
             for bar, value in zip(group, values):
                 bar.set_width(float(value))

@@ -17,7 +17,7 @@ from ..data import Split, as_split
 from ..measure import ACCURACY, Metric, csr_bytes
 from ..plots import RED, histogram, sensitivity_curves
 from ..prune import WHOLE, Scores, find_weights, masked, plan, scan, score
-from .canvas import LiveFigure
+from .canvas import Drawing, LiveFigure
 from .controls import Menu, Number
 from .explorer import Explorer
 
@@ -107,7 +107,7 @@ def compute(
     return View(thresholds, gone, value, stays, 4 * total, sparse, text, layer)
 
 
-class Picture:
+class Picture(Drawing[View]):
     """The histogram of one choice on the left, the sensitivity curves with the present point on the right.
 
     Parameters
@@ -138,7 +138,6 @@ class Picture:
         self.live = LiveFigure(figure, [self.shade, *self.sides, self.point])
 
     def draw(self, view: View) -> bytes:
-        """The picture of a view as PNG."""
         threshold = min(view.thresholds.values()) if self.group == WHOLE else view.thresholds[self.group]
         self.shade.set_x(-threshold)
         self.shade.set_width(2 * threshold)

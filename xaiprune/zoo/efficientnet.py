@@ -1,6 +1,6 @@
 """EfficientNet-Lite0, laid out so that every layer can be named, pruned, equalized and explained."""
 
-# In stored tables: EfficientNet-Lite0
+# In stored tables: EfficientNet-Lite
 
 from __future__ import annotations
 

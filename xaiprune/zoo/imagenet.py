@@ -29,6 +29,18 @@ class Standardise(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images):
+        """Standardise images.
+
+        Parameters
+        ----------
+        images : torch.Tensor
+            Shape ``(N, C, H, W)``, in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            Of the same shape.
+        """
         return (images - self.mean) / self.std
 
 

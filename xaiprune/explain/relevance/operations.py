@@ -58,7 +58,7 @@ GATES = frozenset({"hardsigmoid", "sigmoid"})
 HIDDEN = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention"})
 
 
-class Affine(torch.autograd.Function):
+class _Affine(torch.autograd.Function):
     """``x * scale + shift``: relevance in proportion, the shift's share to the ledger."""
 
     @staticmethod
@@ -77,7 +77,7 @@ class Affine(torch.autograd.Function):
         return scale * gradient, *(None,) * 4
 
 
-class Pass(torch.autograd.Function):
+class _Pass(torch.autograd.Function):
     """An activation function: the input gets the relevance of the output, so its gradient is gradient times y / x."""
 
     @staticmethod
@@ -93,7 +93,7 @@ class Pass(torch.autograd.Function):
         return (output / x).nan_to_num_(0, 0, 0).mul_(gradient), None
 
 
-class Softmax(torch.autograd.Function):
+class _Softmax(torch.autograd.Function):
     """Softmax by its own gradient: what the inputs do not get is written to the ledger as kept."""
 
     @staticmethod
@@ -114,7 +114,7 @@ class Softmax(torch.autograd.Function):
         return found, *(None,) * 3
 
 
-class Half(torch.autograd.Function):
+class _Half(torch.autograd.Function):
     """A signal as it is, with half of its gradient."""
 
     @staticmethod
@@ -128,7 +128,7 @@ class Half(torch.autograd.Function):
         return gradient / 2
 
 
-def product(trace, function, args, kwargs):
+def _product(trace, function, args, kwargs):
     """A dense layer or a convolution: under the composite's rule."""
     name = function.__name__
     names = ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
@@ -163,7 +163,7 @@ def product(trace, function, args, kwargs):
     return result
 
 
-def normalisation(trace, function, args, kwargs):
+def _normalisation(trace, function, args, kwargs):
     """Batch normalisation with its running statistics: folded into the product before it, else an affine layer."""
     given = inspect.signature(nn.functional.batch_norm).bind(*args, **kwargs)
     given.apply_defaults()
@@ -177,13 +177,13 @@ def normalisation(trace, function, args, kwargs):
         output = torch.addcmul(shift.view(spread), x, scale.view(spread))
     folded = trace.products.get(x)
     if folded is None or (folded[3].axis == -1 and x.ndim > 2):
-        return Affine.apply(x, scale.view(spread), shift.view(spread), output, trace.entry("normalisation", x))
+        return _Affine.apply(x, scale.view(spread), shift.view(spread), output, trace.entry("normalisation", x))
     x, weight, bias, layer, entry = folded
     bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
     return _Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
 
 
-def layer_normalisation(trace, function, args, kwargs):
+def _layer_normalisation(trace, function, args, kwargs):
     """Layer normalisation: linear, since its standard deviation counts as a constant; the bias takes its share."""
     given = inspect.signature(nn.functional.layer_norm).bind(*args, **kwargs)
     given.apply_defaults()
@@ -194,10 +194,10 @@ def layer_normalisation(trace, function, args, kwargs):
         scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps) * (1 if weight is None else weight)
         shift = x.new_zeros(()) if bias is None else bias.detach()
         output = centred * scale + shift
-    return Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x))
+    return _Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x))
 
 
-def softmax(trace, function, args, kwargs):
+def _softmax(trace, function, args, kwargs):
     """Softmax: a gate, or by its own gradient where the composite explains attention."""
     if not trace.composite.attention:
         return function(*args, **kwargs).detach()
@@ -205,18 +205,18 @@ def softmax(trace, function, args, kwargs):
     with torch.no_grad():
         output = function(*args, **kwargs)
     dim = args[1] if len(args) > 1 else kwargs.get("dim")
-    return Softmax.apply(x, output, -1 if dim is None else dim, trace.entry("softmax", x))
+    return _Softmax.apply(x, output, -1 if dim is None else dim, trace.entry("softmax", x))
 
 
-def matrices(trace, function, args, kwargs):
+def _matrices(trace, function, args, kwargs):
     """A product of two matrices: linear in a signal and a constant, half to each of two signals."""
     if all(map(_is_signal, _pair(args, kwargs))):
-        args = (*(Half.apply(value) for value in _pair(args, kwargs)), *args[2:])
+        args = (*(_Half.apply(value) for value in _pair(args, kwargs)), *args[2:])
         kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "other", "mat2")}
     return function(*args, **kwargs)
 
 
-def concatenation(trace, function, args, kwargs):
+def _concatenation(trace, function, args, kwargs):
     """Signals side by side as they are; of constants among them the share is noted."""
     tensors = args[0] if args else kwargs["tensors"]
     result = function(*args, **kwargs)
@@ -226,15 +226,15 @@ def concatenation(trace, function, args, kwargs):
         constants = [torch.zeros_like(value) if _is_signal(value) else value for value in tensors]
         shift = function(constants, *args[1:], **{key: value for key, value in kwargs.items() if key != "tensors"})
     entry = trace.entry("constant", next(filter(_is_signal, tensors)))
-    return Affine.apply(result, result.new_ones(()), shift, result.detach(), entry)
+    return _Affine.apply(result, result.new_ones(()), shift, result.detach(), entry)
 
 
-def hidden(trace, function, args, kwargs):
+def _hidden(trace, function, args, kwargs):
     """Fused attention, which cannot be explained."""
     trace.refuse(function, "hides the weights of its attention; xp.zoo.from_torchvision lays them open")
 
 
-def addition(trace, function, args, kwargs):
+def _addition(trace, function, args, kwargs):
     """A sum or a difference: of two signals as it is, of a signal and a constant with the constant's share noted."""
     result = function(*args, **kwargs)
     pair = _pair(args, kwargs)
@@ -248,10 +248,10 @@ def addition(trace, function, args, kwargs):
         scale = (-alpha, 1.0)[place] if name in ("rsub", "__rsub__") else (1.0, -alpha)[place]
     shift = (result - scale * x).detach()
     entry = trace.entry("constant", x)
-    return Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, result.detach(), entry)
+    return _Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, result.detach(), entry)
 
 
-def multiplication(trace, function, args, kwargs):
+def _multiplication(trace, function, args, kwargs):
     """A signal times or over a constant or a gate: linear."""
     first, second = (_is_signal(value) for value in _pair(args, kwargs))
     if second and (first or "div" in function.__name__):
@@ -259,21 +259,21 @@ def multiplication(trace, function, args, kwargs):
     return function(*args, **kwargs)
 
 
-def activation(trace, function, args, kwargs):
+def _activation(trace, function, args, kwargs):
     """An activation function; the derivative of those made of straight lines through 0 is y / x already."""
     if function.__name__ in ("relu", "leaky_relu"):
         return function(*args, **kwargs)
     kwargs = dict(kwargs)
     x, *others = args or (kwargs.pop("input"),)
-    return Pass.apply(x, ACTIVATIONS[function.__name__](x.detach(), *others, **kwargs))
+    return _Pass.apply(x, ACTIVATIONS[function.__name__](x.detach(), *others, **kwargs))
 
 
-def gate(trace, function, args, kwargs):
+def _gate(trace, function, args, kwargs):
     """A gate: no relevance goes to where it came from."""
     return function(*args, **kwargs).detach()
 
 
-def padding(trace, function, args, kwargs):
+def _padding(trace, function, args, kwargs):
     """Padding: linear where it adds zeros or copies pixels."""
     given = inspect.signature(nn.functional.pad).bind(*args, **kwargs).arguments
     if given.get("mode", "constant") == "constant" and given.get("value"):
@@ -294,17 +294,19 @@ def _is_signal(value) -> bool:
 _ADD = "add sub __add__ __radd__ __sub__ __rsub__ rsub subtract"
 _MULTIPLY = "mul div __mul__ __rmul__ __truediv__ __div__ multiply true_divide divide"
 _PRODUCT = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+#: Name of an operation to what is done in its place, ``(trace, function, args, kwargs) -> result``: what torch's
+#: function gives for these arguments, with the gradient that relevance needs. ``trace`` keeps the books, and refuses.
 HANDLERS = {
-    "batch_norm": normalisation,
-    "layer_norm": layer_normalisation,
-    "softmax": softmax,
-    "pad": padding,
-    **dict.fromkeys(("matmul", "__matmul__", "bmm", "mm"), matrices),
-    **dict.fromkeys(("cat", "concat", "concatenate"), concatenation),
-    **dict.fromkeys(HIDDEN, hidden),
-    **dict.fromkeys(_ADD.split(), addition),
-    **dict.fromkeys(_MULTIPLY.split(), multiplication),
-    **dict.fromkeys(_PRODUCT.split(), product),
-    **dict.fromkeys(ACTIVATIONS, activation),
-    **dict.fromkeys(GATES, gate),
+    "batch_norm": _normalisation,
+    "layer_norm": _layer_normalisation,
+    "softmax": _softmax,
+    "pad": _padding,
+    **dict.fromkeys(("matmul", "__matmul__", "bmm", "mm"), _matrices),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _concatenation),
+    **dict.fromkeys(HIDDEN, _hidden),
+    **dict.fromkeys(_ADD.split(), _addition),
+    **dict.fromkeys(_MULTIPLY.split(), _multiplication),
+    **dict.fromkeys(_PRODUCT.split(), _product),
+    **dict.fromkeys(ACTIVATIONS, _activation),
+    **dict.fromkeys(GATES, _gate),
 }

@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ..target import _check_evaluating
 from .composites import COMPOSITES, Composite
 from .ledger import Ledger, _Entry
-from .operations import ACTIVATIONS, HANDLERS, MOVES, PLAIN, product
+from .operations import ACTIVATIONS, HANDLERS, MOVES, PLAIN, _product
 
 
 class _Trace(TorchFunctionMode):
@@ -110,7 +110,7 @@ class _Trace(TorchFunctionMode):
 
     def _check_pixels(self, function, given: list[torch.Tensor], result) -> None:
         """Rules for pixels give relevance and no gradient, which may not be mixed with what other layers pass back."""
-        if not self.composite.of_pixels or function.__name__ in MOVES or HANDLERS.get(function.__name__) is product:
+        if not self.composite.of_pixels or function.__name__ in MOVES or HANDLERS.get(function.__name__) is _product:
             return
         reads = any(value in self._pixels for value in given)
         if reads and any(isinstance(value, torch.Tensor) and value.requires_grad for value in tree_iter(result)):
