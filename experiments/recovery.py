@@ -107,12 +107,10 @@ class Setup:
         return dynamic.split_at(smaller, LAST_KEPT).tail
 
     @functools.cached_property
-    def calibration(self) -> list[tuple]:
-        """Pictures to score on, with the answers of the original in place of labels; in small batches, as they are
-        large and their gradients take ten times the memory.
-        """
+    def calibration(self) -> Split:
+        """Pictures to score on, with the answers of the original in place of labels."""
         pictures = drawn("learning", SCORED, 1, self.at).inputs
-        return [(batch, predict(self.model, batch).argmax(1)) for batch in pictures.split(BATCH)]
+        return Split(pictures, predict(self.model, pictures, BATCH).argmax(1))
 
     def planned(self, criterion: str, ratio: float, seed: int = 0) -> Plan:
         """Which units go."""
@@ -271,7 +269,7 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
     path = checkpoint(at, row["seed"])
     path.parent.mkdir(parents=True, exist_ok=True)
     save_cut(copy.deepcopy(smaller).half(), chosen, path)
-    smaller.load_state_dict(load_cut(zoo.EfficientNetLite, path).state_dict())
+    smaller.load_state_dict(load_pruned(at).state_dict())
     card = {
         "name": PRUNED,
         "source": f"{MODEL}: {100 * row['ratio']:g} % of the units of its last blocks and of its head are cut",
@@ -292,15 +290,12 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
 CODE = ("EfficientNet-Lite", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
 SHIPPED = ("taylor", RATIO, 5, 0)
 #: A random choice, the training alone, 8 bits alone, and a smaller cut without training.
-CONTROLS = (("random", RATIO, 1), ("none", 0.0, 1), ("none", 0.0, 0), ("taylor", 0.2, 0))
+CONTROLS = ("random", RATIO, 1, 0), ("none", 0.0, 1, 0), ("none", 0.0, 0, 0), ("taylor", 0.2, 0, 0)
 TABLES = [
     Table(
         "recovery",
         recovered,
-        [
-            SHIPPED,
-            *((criterion, ratio, epochs, 0) for criterion, ratio, epochs in CONTROLS),
-        ],
+        [SHIPPED, *CONTROLS],
         code=CODE,
         checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
         tried=[("taylor", RATIO, 1, 0)],
