@@ -23,6 +23,7 @@ MODULES = (
     "mobilenet",
     "photographs",
     "quantization",
+    "recovery",
     "resolution",
     "soft",
     "toy",
