@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from experiments import toy as sweep
+from tests.benchmarks import lrp_process
 from tests.benchmarks.report import Figure, lesson_figures, main, percentile_95
 from xaiprune import data, explain, zoo
 from xaiprune.core import seed_everything
@@ -116,12 +117,18 @@ def zennit_figures(runs: int) -> list[Figure]:
     from zennit.torchvision import ResNetCanonizer
 
     pairs = {
-        "epsilon": (rules.Epsilon(1e-6), relevance.epsilon(1e-6)),
-        "z-plus": (rules.ZPlus(1e-9), relevance.z_plus()),
-        "gamma": (rules.Gamma(0.25, 1e-9), relevance.gamma(0.25)),
+        "epsilon": (rules.Epsilon(1e-6), relevance.uniform(relevance.epsilon(1e-6))),
+        "z-plus": (rules.ZPlus(1e-9), relevance.uniform(relevance.z_plus())),
+        "gamma": (rules.Gamma(0.25, 1e-9), relevance.uniform(relevance.gamma(0.25))),
+    }
+    zeroed = {
+        "epsilon, biases left out": (rules.Epsilon(1e-6, zero_params="bias"), pairs["epsilon"][1].with_bias("zero")),
+        "z-plus, biases left out": (rules.ZPlus(1e-6, zero_params="bias"), pairs["z-plus"][1].with_bias("zero")),
+        "gamma, biases left out": (rules.Gamma(0.25, 1e-6, zero_params="bias"), pairs["gamma"][1].with_bias("zero")),
     }
     figures = []
-    for name, (rule, (theirs, ours)) in itertools.product(("vgg11", "resnet18"), pairs.items()):
+    cases = [*itertools.product(("vgg11", "resnet18"), pairs.items()), *itertools.product(["resnet18"], zeroed.items())]
+    for name, (rule, (theirs, ours)) in cases:
         model, images = torchvision_model(name).double(), torch.rand(2, 3, 64, 64).double()
         targets = model(images).argmax(1)
         rows = [(types.Activation, rules.Pass()), (types.AvgPool, rules.Norm(1e-9))]
@@ -131,10 +138,10 @@ def zennit_figures(runs: int) -> list[Figure]:
             output = hooked(pixels)
             start = nn.functional.one_hot(targets, 1000) * output.detach()
             (expected,) = torch.autograd.grad(output, pixels, grad_outputs=start)
-        found, _ = relevance.propagate(model, images, targets, composite=relevance.uniform(ours))
+        found, _ = relevance.propagate(model, images, targets, composite=ours)
         error = ((found - expected).norm() / expected.norm()).item()
         figures.append(Figure(f"{rule} on {name} against zennit 0.5.1", 1e-4, error, "<="))
-    found = {"ours": [], "zennit": []}
+    found = {which: [] for which in lrp_process.RUNS}
     for _, which in itertools.product(range(2), found):
         command = [sys.executable, "-m", "tests.benchmarks.lrp_process", which, str(runs)]
         found[which].append(json.loads(subprocess.check_output(command, text=True).splitlines()[-1]))
@@ -147,6 +154,18 @@ def zennit_figures(runs: int) -> list[Figure]:
         Figure("  ours", np.inf, seconds["ours"], "<=", "s"),
         Figure("  zennit's EpsilonPlusFlat", np.inf, seconds["zennit"], "<=", "s"),
         Figure("  our peak memory / zennit's", 1.2, memory["ours"] / memory["zennit"], "<="),
+        Figure(
+            "  biases left out: zennit's time / ours", 1.5, seconds["zennit zero"] / seconds["ours zero"], ">=", aim=2
+        ),
+        Figure("    our peak memory / zennit's", 1.2, memory["ours zero"] / memory["zennit zero"], "<="),
+        Figure(
+            "  biases redistributed: zennit's time, biases left out / ours",
+            1.5,
+            seconds["zennit zero"] / seconds["ours redistribute"],
+            ">=",
+            aim=2,
+        ),
+        Figure("    our peak memory / zennit's", 1.2, memory["ours redistribute"] / memory["zennit zero"], "<="),
     ]
 
 

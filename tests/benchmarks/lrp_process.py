@@ -1,6 +1,7 @@
 """One process of the comparison with zennit: relevance of mobilenet_v2 on 16 images of 224 x 224.
 
-``python -m tests.benchmarks.lrp_process ours`` (or ``zennit``) prints seconds per run and peak memory in MiB as JSON.
+``python -m tests.benchmarks.lrp_process ours 3`` (or another of ``RUNS``) prints seconds per run and peak memory in MiB
+as JSON.
 """
 
 from __future__ import annotations
@@ -9,27 +10,38 @@ import json
 import sys
 import time
 import warnings
+from functools import partial
 
 import torch
 from torch import nn
 
 
-def ours(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def ours(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, bias: str = "absorb") -> torch.Tensor:
     """The same rules: flat in the first layer, z-plus in convolutions, epsilon in the dense layer."""
-    from xaiprune.explain.relevance import propagate
+    from xaiprune.explain.relevance import COMPOSITES, propagate
 
-    return propagate(model, images, targets, composite="epsilon-plus-flat")[0]
+    return propagate(model, images, targets, composite=COMPOSITES["epsilon-plus-flat"].with_bias(bias))[0]
 
 
-def zennit(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """EpsilonPlusFlat as it comes."""
+def zennit(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, **options) -> torch.Tensor:
+    """EpsilonPlusFlat as it comes, or with its option for biases."""
     from zennit.composites import EpsilonPlusFlat
 
-    with EpsilonPlusFlat().context(model) as hooked:
+    with EpsilonPlusFlat(**options).context(model) as hooked:
         pixels = images.clone().requires_grad_()
         output = hooked(pixels)
         start = nn.functional.one_hot(targets, output.shape[1]) * output.detach()
         return torch.autograd.grad(output, pixels, grad_outputs=start)[0]
+
+
+#: What a process can run. The second pair leaves biases out of the sums; the last has no counterpart in zennit.
+RUNS = {
+    "ours": ours,
+    "zennit": zennit,
+    "ours zero": partial(ours, bias="zero"),
+    "zennit zero": partial(zennit, zero_params="bias"),
+    "ours redistribute": partial(ours, bias="redistribute"),
+}
 
 
 def peak_mib() -> float:
@@ -49,11 +61,7 @@ def main(which: str, runs: int) -> None:
     for module in model.modules():
         if hasattr(module, "inplace"):
             module.inplace = False  # zennit's hooks need it; ours do not mind
-    images, targets, run = (
-        torch.rand(16, 3, 224, 224),
-        torch.zeros(16, dtype=torch.long),
-        {"ours": ours}.get(which, zennit),
-    )
+    images, targets, run = torch.rand(16, 3, 224, 224), torch.zeros(16, dtype=torch.long), RUNS[which]
     with torch.no_grad():
         model(images[:1])
     base, seconds = peak_mib(), []

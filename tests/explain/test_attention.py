@@ -22,26 +22,32 @@ def over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
 class Reference:
     """Relevance of a transformer written out operation by operation, without autograd: epsilon of 1e-6 in all layers.
 
-    ``rest`` collects what each kind of operation did not pass on.
+    ``rest`` collects what each kind of operation did not pass on; ``redistribute`` gives inputs what biases have.
     """
 
-    def __init__(self, model: vit.VisionTransformer, attention: bool):
-        self.model, self.attention = model.double(), attention
+    def __init__(self, model: vit.VisionTransformer, attention: bool, redistribute: bool = False):
+        self.model, self.attention, self.redistribute = model.double(), attention, redistribute
         self.rest = dict.fromkeys(("biases", "softmax", "position", "class_token"), 0.0)
 
     def dense(self, layer, x, relevance):
         z = x @ layer.weight.T + layer.bias
         share = over(relevance, z + 1e-6 * z.sign())
-        self.note("biases", share * layer.bias)
-        return x * (share @ layer.weight)
+        return x * self.handed_on(x, share @ layer.weight, share * layer.bias)
+
+    def handed_on(self, x, gradient, taken):
+        if not self.redistribute:
+            self.note("biases", taken)
+            return gradient
+        sizes = (x * gradient).abs().flatten(1).sum(1)
+        factor = (taken.flatten(1).sum(1) / sizes).view(-1, *(1,) * (x.ndim - 1))
+        return gradient + gradient.abs() * x.sign() * factor
 
     def norm(self, layer, x, relevance):
         centred = x - x.mean(-1, keepdim=True)
         scale = layer.weight / (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt()
         share = over(relevance, centred * scale + layer.bias)
-        self.note("biases", share * layer.bias)
-        dims = x.shape[-1]
-        return x * ((share * scale) @ (torch.eye(dims) - 1 / dims).double())
+        centring = (torch.eye(x.shape[-1]) - 1 / x.shape[-1]).double()
+        return x * (self.handed_on(centred, share * scale, share * layer.bias) @ centring)
 
     def note(self, name, taken):
         self.rest[name] = self.rest[name] + taken.flatten(1).sum(1)
@@ -110,14 +116,15 @@ class Reference:
 
 
 @pytest.mark.parametrize("composite", ["attnlrp", "cp-lrp"])
+@pytest.mark.parametrize("bias", ["absorb", "redistribute"])
 @pytest.mark.parametrize("shipped", [False, True])
-def test_relevance_is_that_of_a_plain_reference(composite, shipped):
+def test_relevance_is_that_of_a_plain_reference(composite, bias, shipped):
     model = zoo.load("vit-fashion-mnist") if shipped else small()
     images = data.fashion_mnist("validation", 4).inputs if shipped else IMAGES
     targets = torch.arange(len(images))
-    found, ledger = propagate(model, images, targets, composite=composite)
+    found, ledger = propagate(model, images, targets, composite=COMPOSITES[composite].with_bias(bias))
     sums = ledger.sums()
-    reference = Reference(model, COMPOSITES[composite].attention)
+    reference = Reference(model, COMPOSITES[composite].attention, bias == "redistribute")
     with torch.no_grad():
         wanted = reference(images, targets)
     assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
@@ -126,10 +133,12 @@ def test_relevance_is_that_of_a_plain_reference(composite, shipped):
 
 
 @pytest.mark.parametrize("composite", ["attnlrp", "cp-lrp", "attnlrp-gamma", "attnlrp-plus"])
-def test_the_books_close(composite):
+@pytest.mark.parametrize("bias", ["absorb", "redistribute"])
+def test_the_books_close(composite, bias):
     model, some = zoo.load("vit-fashion-mnist"), data.fashion_mnist("validation", 50)
-    _, ledger = propagate(model, some.inputs, some.targets, composite=composite)
-    assert ledger.error.max() <= 1e-3
+    _, ledger = propagate(model, some.inputs, some.targets, composite=COMPOSITES[composite].with_bias(bias))
+    assert ledger.error.max() <= 1e-4
+    assert ledger.redistributed.any() == (bias == "redistribute")
     sums = ledger.sums()
     assert list(sums)[:1] == ["input"]
     assert {"position", "class_token", "biases", "softmax", "nowhere"} < set(sums)

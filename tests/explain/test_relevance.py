@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from xaiprune import zoo
+from xaiprune import data, zoo
 from xaiprune.explain.relevance import (
+    BIASES,
     COMPOSITES,
     Composite,
     Where,
@@ -37,15 +38,18 @@ RULES = {
 }
 
 
-def divided(rule: str, x, weight, bias, relevance):
+def divided(rule: str, x, weight, bias, relevance, treatment: str = "absorb"):
     """Relevance of the inputs of one dense layer for one image, contribution by contribution, from the papers' sums."""
-    found = torch.zeros_like(x)
+    found, taken = torch.zeros_like(x), 0.0
     for j in range(len(weight)):
         parts = [(x[i] * weight[j, i]).item() for i in range(len(x))]
         b, r = bias[j].item(), relevance[j].item()
         z = sum(parts) + b
+        if treatment == "zero":
+            found += without_bias(rule, parts, r, z)
+            continue
         up, down = sum(max(p, 0) for p in parts) + max(b, 0), sum(min(p, 0) for p in parts) + min(b, 0)
-        for i, part in enumerate(parts):
+        for i, part in enumerate([*parts, b]):
             if rule == "epsilon":
                 share = part / (z + (0.01 if z >= 0 else -0.01))
             elif rule == "z-plus":
@@ -55,25 +59,47 @@ def divided(rule: str, x, weight, bias, relevance):
             else:
                 favoured = part + 0.3 * (max(part, 0) if z > 0 else min(part, 0))
                 share = favoured / (z + 0.3 * (up if z > 0 else down))
-            found[i] += share * r
+            if i < len(parts):
+                found[i] += share * r
+            else:
+                taken += share * r
+    if treatment != "redistribute" or not found.any():
+        return found
+    return found + found.abs() / found.abs().sum() * taken
+
+
+def without_bias(rule: str, parts: list[float], r: float, z: float) -> torch.Tensor:
+    """One output's relevance divided among contributions whose sum leaves the bias out; z, with it, has the sign."""
+    if rule == "gamma":
+        counted = [([p + 0.3 * (max(p, 0) if z > 0 else min(p, 0)) for p in parts], r)]
+    else:
+        up, down = [max(p, 0) for p in parts], [min(p, 0) for p in parts]
+        counted = {"epsilon": [(parts, r)], "z-plus": [(up, r)], "alpha-beta": [(up, 1.5 * r), (down, -0.5 * r)]}[rule]
+    found, stabilizer = torch.zeros(len(parts), dtype=torch.float64), 0.01 if rule == "epsilon" else 1e-6
+    for some, mine in counted:
+        if total := sum(some):
+            found += torch.tensor(some) * mine / (total + (stabilizer if total > 0 else -stabilizer))
     return found
 
 
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("signed", [False, True], ids=["inputs of one sign", "inputs of both signs"])
-def test_rules_follow_their_sums_through_two_layers(rule, signed):
+def test_rules_follow_their_sums_through_two_layers(rule, bias, signed):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double().eval()
     images = torch.rand(4, 1, 2, 3, dtype=torch.float64) - (0.5 if signed else 0)
     targets = torch.tensor([0, 1, 2, 0])
-    found, _ = propagate(model, images, targets, composite=uniform(RULES[rule]))
+    found, ledger = propagate(model, images, targets, composite=uniform(RULES[rule]).with_bias(bias))
+    assert ledger.error.max() < 1e-12
+    assert ledger.bias.any() if bias == "absorb" else ledger.redistributed.any(), "the books tell what was bias"
     for image, target, heat in zip(images, targets, found):
         inner = model[1](image.reshape(1, -1))[0].detach()
         output = model[3](inner.relu()).detach()
         start = torch.zeros(3, dtype=torch.float64)
         start[target] = output[target]
-        middle = divided(rule, inner.relu(), model[3].weight, model[3].bias, start)
-        expected = divided(rule, image.flatten(), model[1].weight, model[1].bias, middle)
+        middle = divided(rule, inner.relu(), model[3].weight, model[3].bias, start, bias)
+        expected = divided(rule, image.flatten(), model[1].weight, model[1].bias, middle, bias)
         assert torch.allclose(heat.flatten(), expected, atol=1e-12)
 
 
@@ -117,11 +143,12 @@ FAMILIES = ("vgg11_bn", "resnet18", "densenet121", "mobilenet_v2", "mobilenet_v3
 def test_books_balance_on_torchvisions_models(name):
     model, images = torchvision_model(name), torch.rand(2, 3, 64, 64)
     targets = model(images).argmax(1)
-    for composite in ("epsilon-plus", "epsilon-gamma-box", "gamma 0.25"):
+    some = [COMPOSITES[key] for key in ("epsilon-plus", "epsilon-gamma-box", "gamma 0.25")]
+    for composite in (*some, some[0].with_bias("zero"), some[0].with_bias("redistribute")):
         for kind in (torch.float32, torch.float64):
             heat, ledger = propagate(model.to(kind), images.to(kind), targets, composite=composite)
             assert torch.isfinite(heat).all()
-            assert ledger.error.max() < (1e-3 if kind == torch.float32 else 1e-9)
+            assert ledger.error.max() < (1e-4 if kind == torch.float32 else 1e-9)
             chosen = model(images.to(kind)).gather(1, targets[:, None])[:, 0]
             assert torch.allclose(ledger.output, chosen, rtol=1e-4)
     model.float()
@@ -186,6 +213,76 @@ def test_zennit_agrees(name, rule):
     assert (found - expected).norm() < 1e-4 * expected.norm()
 
 
+@pytest.mark.parametrize("rule", ["epsilon", "z-plus", "gamma", "alpha-beta"])
+def test_zennit_agrees_when_biases_are_left_out(rule):
+    """Also where sums without their bias come near zero, so that relevance explodes: there, too, rules are the same."""
+    from zennit import rules, types
+    from zennit.composites import LayerMapComposite
+
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, groups=4), nn.ReLU6()]
+    model = nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(72, 10), nn.ReLU(), nn.Linear(10, 4))
+    model, images = model.double().eval(), torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    for layer in (0, 3, 7, 9):
+        nn.init.uniform_(model[layer].bias, -0.3, 0.3)
+    targets = torch.tensor([0, 1, 3])
+    theirs, ours = {
+        "epsilon": (rules.Epsilon(zero_params="bias"), epsilon(1e-6)),
+        "z-plus": (rules.ZPlus(zero_params="bias"), z_plus()),
+        "gamma": (rules.Gamma(zero_params="bias"), gamma(0.25)),
+        "alpha-beta": (rules.AlphaBeta(zero_params="bias"), alpha_beta()),
+    }[rule]
+    rows = [(types.Activation, rules.Pass()), (types.AvgPool, rules.Norm(1e-9)), (types.Linear, theirs)]
+    with LayerMapComposite(rows).context(model) as hooked:
+        pixels = images.clone().requires_grad_()
+        output = hooked(pixels)
+        start = nn.functional.one_hot(targets, 4) * output.detach()
+        (expected,) = torch.autograd.grad(output, pixels, grad_outputs=start)
+    for bias in BIASES:
+        found, _ = propagate(model, images, targets, composite=uniform(ours).with_bias(bias))
+        close = (found - expected).flatten(1).norm(dim=1) < 1e-4 * expected.flatten(1).norm(dim=1)
+        assert close.all() == (bias == "zero"), bias
+
+
+def test_redistributed_relevance_arrives():
+    """Where biases have a third of the logit or more, all of it is at the pixels, and the books tell both."""
+    model, images = torchvision_model("resnet18"), torch.rand(2, 3, 64, 64)
+    targets = model(images).argmax(1)
+    absorbed = propagate(model, images, targets)[1]
+    found, ledger = propagate(model, images, targets, composite=COMPOSITES["epsilon-plus"].with_bias("redistribute"))
+    assert (absorbed.bias / absorbed.output).min() > 0.3
+    assert torch.allclose(found.sum((1, 2, 3)), ledger.output, rtol=1e-4)
+    assert ledger.redistributed.min() > 0
+    assert ledger.rows()[3]["redistributed"] > 0
+
+
+def test_relevance_arrives_in_a_network_that_others_trained():
+    """All but a thousandth of EfficientNet-Lite0's logits goes to its biases, until these are redistributed."""
+    model, prepare = zoo.load("efficientnet-lite0"), zoo.preprocessing("efficientnet-lite0")
+    images = data.objects("test", limit=1, size=0.6, grounds=["gravel"], preprocessing=prepare).inputs
+    targets, composite = model(images).argmax(1), COMPOSITES["epsilon-plus"]
+    shares = {}
+    for bias in BIASES:
+        _, ledger = propagate(model, images, targets, composite=composite.with_bias(bias))
+        assert ledger.error.max() < 1e-4
+        shares[bias] = (ledger.inputs / ledger.output).item()
+    assert abs(shares["absorb"]) < 0.001
+    assert shares["zero"] < 0.5, "most of it only biases made"
+    assert shares["redistribute"] == pytest.approx(1, abs=1e-4)
+    assert "biases would have had" in repr(ledger)
+
+
+def test_what_only_a_bias_made_stays_with_it():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    nn.init.ones_(model[1].bias)
+    for bias in ("zero", "redistribute"):
+        for rule in (epsilon(), z_plus()):
+            composite = uniform(rule).with_bias(bias)
+            found, ledger = propagate(model, torch.zeros(1, 1, 2, 2), torch.tensor([0]), composite=composite)
+            assert not found.any()
+            assert ledger.sums()["biases"].item() == pytest.approx(1, rel=1e-5)
+
+
 def test_folding_is_exact():
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(2704, 3)]
@@ -194,8 +291,9 @@ def test_folding_is_exact():
     model.eval()
     folded = nn.Sequential(fuse_conv_bn_eval(model[0], model[1]), *model[2:]).eval()
     images, targets = torch.rand(3, 1, 28, 28, dtype=torch.float64), torch.tensor([0, 1, 2])
-    for composite in COMPOSITES:
-        one, other = (propagate(each, images, targets, composite=composite)[0] for each in (model, folded))
+    for composite, bias in itertools.product(COMPOSITES.values(), ("absorb", "redistribute")):
+        chosen = composite.with_bias(bias)
+        one, other = (propagate(each, images, targets, composite=chosen)[0] for each in (model, folded))
         assert torch.allclose(one, other, atol=1e-12)
 
 
@@ -307,8 +405,8 @@ def test_weights_have_relevance_too():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double().eval()
     images = torch.rand(4, 1, 2, 3, dtype=torch.float64) - 0.5
-    for rule in RULES.values():
-        with modified_gradients(model, uniform(rule)) as trace:
+    for rule, bias in itertools.product(RULES.values(), BIASES):
+        with modified_gradients(model, uniform(rule).with_bias(bias)) as trace:
             weights = [model[1].weight.requires_grad_(), model[3].weight.requires_grad_()]
             pixels = trace.watch(images)
             chosen = model(pixels)[:, 1].sum()
@@ -438,6 +536,17 @@ def test_bad_requests_are_named():
         lrp(Constants().eval(), images, composite="epsilon-plus-box")
     with pytest.raises(ValueError, match="reads the pixels themselves"):
         lrp(Skipping().eval(), images, composite="epsilon-plus-flat")
+
+
+def test_treatments_of_biases_have_names():
+    composite = COMPOSITES["epsilon-plus"]
+    assert composite.bias == "absorb"
+    assert composite.with_bias("absorb") == composite
+    assert composite.with_bias("zero").name == "epsilon-plus, bias zero"
+    assert composite.with_bias("zero").with_bias("absorb") == composite
+    for make in (composite.with_bias, lambda bias: Composite("mine", composite.rows, bias=bias)):
+        with pytest.raises(ValueError, match="bias must be one of absorb, zero, redistribute, got 'ignore'"):
+            make("ignore")
 
 
 def test_rules_and_composites_refuse_what_makes_no_sense():

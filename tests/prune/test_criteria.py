@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from xaiprune.data import Split
+from xaiprune.graph import reading
 from xaiprune.prune import CRITERIA, Criterion, find_units, score
 from xaiprune.training import reconstruction_loss
 
@@ -62,6 +63,17 @@ def test_scores_do_not_depend_on_the_batch_size(exact, monkeypatch):
     monkeypatch.setattr(gates, "_BATCH", 5)
     parts = score(model, units, "fisher", split, loss=reconstruction_loss)
     assert all(torch.allclose(whole[group.name], parts[group.name], rtol=1e-9) for group in units)
+
+
+def test_photographs_go_through_in_smaller_batches():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model, sizes = model.append(nn.Linear(4, 2)).eval(), []
+    for side in (24, 224):
+        split = Split(torch.zeros(30, 3, side, side), torch.zeros(30, dtype=torch.long))
+        units = find_units(model, split.inputs[:1])
+        with reading(model, ["0"], lambda name, inputs, output: sizes.append(len(output))):
+            score(model, units, "taylor", split)
+    assert sizes == [30, 13, 13, 4]
 
 
 def test_norms_are_of_everything_that_goes_with_the_unit(exact):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -78,6 +81,22 @@ def test_layers_can_stay_in_float(content):
 
 
 FORMS = (Format(per_channel=True), Format(scheme="affine"))
+
+
+def test_a_layer_between_integers_that_is_kept_in_float_runs_in_float():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Flatten()]
+    model, images = nn.Sequential(*layers).eval(), torch.rand(16, 1, 8, 8)
+    with torch.no_grad():
+        model[2].weight.mul_(torch.logspace(0, -2, 8).view(-1, 1, 1, 1))
+    kept = dataclasses.replace(quantize.INT8, layers={"2": Config(None, None)})
+    found = quantize.int8_bytes(model, images, kept)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    literally = onnxruntime.InferenceSession(found, options).run(None, {"input": images.numpy()})[0]
+    assert (deploy.runnable(found)(images) - torch.from_numpy(literally)).abs().max() < 1e-5
+
+
 KEPT = {"narrow": Config(None, None), "head": Config(None, None)}
 
 

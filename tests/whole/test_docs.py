@@ -11,6 +11,7 @@ from PIL import Image
 
 import xaiprune as xp
 from docs.images import make
+from experiments import ground_truth
 from tests import ROOT, house
 
 PAGES = [
@@ -90,6 +91,20 @@ def test_the_page_on_photographs_shows_what_runs_and_what_was_measured(capsys):
             low, high = row[f"top-{top} interval"]
             told = shown[row["ground"]][place + 2 * (row["size"] == 0.8)]
             assert told == f"{row[f'top-{top}']:.0f} ({low:.0f} to {high:.0f})"
+
+
+def test_the_page_on_ground_truth_shows_what_runs_and_what_was_measured(capsys):
+    text = TEXTS["docs/ground_truth.md"]
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)), {})
+    said = capsys.readouterr().out
+    assert "re-initialised network" in said
+    assert "biases would have had" in said
+    judged = ground_truth.found(xp.tables.read("ground_truth"))
+    shown = {row[0]: row[1:] for row in table(text.partition("## What came out")[2])}
+    assert set(judged.values) < set(shown)
+    for name, measured in judged.values.items():
+        intervals = [judged.interval(name, measure) for measure in measured]
+        assert shown[name] == [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in intervals]
 
 
 def test_the_readme_is_one_screen_with_two_commands_a_picture_and_three_ways_in():

@@ -80,6 +80,11 @@ def taught(data):
     return student, [row["validation"] for row in rows]
 
 
+def rebuilt(data):
+    model, plan = network(), prune.plan(ranked(), k=2)
+    return prune.reconstruct(prune.cut(model, plan), model, plan, data, batch_size=8)
+
+
 def masks(data):
     model = network()
     found = prune.learn_masks(model, units(), data, prune.mac_costs(model, units(), pictures().inputs), **TO_HALF)
@@ -164,6 +169,7 @@ CALLS = {
     ),
     "ratio_curve": lambda data: prune.ratio_curve(network(), ranked(), data, ratios=(0, 0.5)),
     "recalibrate": lambda data: prune.recalibrate(network(), data, batch_size=8),
+    "reconstruct": rebuilt,
     "scan": lambda data: prune.scan(network(), ranked(), data, ratios=[0.5], progress=False),
     "score": lambda data: prune.score(network(), units(), "taylor", data).values,
     "shrink": lambda data: trained(prune.shrink, network(), data, data, calibration=data, cost_target=0.6, steps=1),

@@ -19,7 +19,7 @@ import xaiprune
 from xaiprune import data, deploy, distill, dynamic, explain, pipeline, prune, quantize, training, widgets, zoo
 from xaiprune.core import Registry
 from xaiprune.course import exercises
-from xaiprune.data import Split
+from xaiprune.data import Composites, Split
 from xaiprune.explain import relevance, shifts
 from xaiprune.measure import ACCURACY
 from xaiprune.nn import VisionTransformer
@@ -124,6 +124,26 @@ def by_method(row, folder):
     done = pipeline.compress(network(), DATA, [pipeline.Round()], **options)
     pipeline.report(done, DATA, folder / "report.html", explained=1)
     pipeline.search(network(), DATA, pipeline.choices([pipeline.Round()]), trials=1, **options)
+
+
+def things(count: int = 2, right: bool = False) -> Composites:
+    """Noise with a square that counts as a thing, on the left or on the right."""
+    split, masks = noise(count), torch.zeros(count, 28, 28, dtype=torch.bool)
+    masks[:, 8:20, (16 if right else 2) : (26 if right else 12)] = True
+    names = {"labels": ((0,),) * count, "objects": ("thing",) * count, "grounds": ("noise",) * count}
+    shown = torch.ones(count, dtype=torch.bool)
+    return Composites(*split, masks=masks, groups=torch.arange(count), shown=shown, **names)
+
+
+def judged(**rows):
+    given = {"methods": ["saliency"], "measures": ["object mass"], "controls": ["centre"]} | rows
+    return explain.judge(network(), things(), **given)
+
+
+def both(row):
+    one, other = things(), things(right=True)
+    targets = one.targets, 1 + other.targets
+    return explain.two_object_share(network(), one.inputs, targets, (one.masks, other.masks), row)
 
 
 def ruled(function, *models, **options):
@@ -353,6 +373,15 @@ CASES: dict[str, Case] = {
     "HeatmapExplorer(methods)": Case(
         "METHODS", "saliency", lambda row: widgets.HeatmapExplorer(network(), noise(4), methods=[row])
     ),
+    "judge(methods)": Case("METHODS", "saliency", lambda row: judged(methods=[row])),
+    "judge(measures)": Case("MEASURES", "object mass", lambda row: judged(measures=[row])),
+    "judge(controls)": Case("CONTROL_METHODS", "centre", lambda row: judged(controls=[row])),
+    "two_object_share(method)": Case("METHODS", "saliency", both),
+    "ground_reliance(method)": Case(
+        "METHODS",
+        "saliency",
+        lambda row: explain.ground_reliance(network(), noise(2)[0], noise(2)[0], things().masks, method=row),
+    ),
     "lrp(composite)": Case("COMPOSITES", "epsilon-plus", layerwise(relevance.lrp)),
     "propagate(composite)": Case("COMPOSITES", "epsilon-plus", layerwise(relevance.propagate)),
     "inner_relevance(composite)": Case(
@@ -413,6 +442,8 @@ def own(registry: str) -> tuple[object, Used]:
             "HARMLESS": lambda model, images, seed: model,
             "LIKENESSES": lambda one, other: (one == other).double().mean((1, 2)),
             "METHODS": lambda model, images, targets=None: images[:, 0] - images[:, 0].mean(),
+            "CONTROL_METHODS": lambda model, images, targets=None: images[:, 0],
+            "MEASURES": lambda model, images, targets, masks, heatmaps: heatmaps.flatten(1).amax(1),
             "SHIFTS": lambda images, level: images + level,
             "RUNTIMES": lambda model, example: model,
             "FORMS": lambda model, example: b"a program",
@@ -426,6 +457,8 @@ def own(registry: str) -> tuple[object, Used]:
         "LOSSES": lambda: distill.Loss(used, "logits"),
         "CALIBRATORS": lambda: quantize.Calibrator("own", used),
         "METHODS": lambda: explain.Method("own", used, answers_only=True),
+        "CONTROL_METHODS": lambda: explain.Method("own", used, signed=False),
+        "MEASURES": lambda: explain.Measure("own", used),
         "HARMLESS": lambda: explain.Harmless("own", used),
         "LIKENESSES": lambda: explain.Likeness("own", used),
         "SHIFTS": lambda: shifts.Shift("own", "steps", used, lambda maps, level: maps),

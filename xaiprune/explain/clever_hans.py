@@ -150,38 +150,3 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.inputs)
     images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.inputs[donors], replaced)
     return Split(images, split.targets)
-
-
-def relevance_mass(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The part of a heatmap, in absolute values, that lies on some pixels.
-
-    Parameters
-    ----------
-    heatmaps : torch.Tensor
-        Shape ``(N, H, W)``.
-    mask : torch.Tensor
-        Shape ``(H, W)`` or ``(N, H, W)``, bool.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(N,)``, from 0 to 1. A map that is even all over has the mask's share of the pixels.
-
-    Raises
-    ------
-    ValueError
-        If the mask does not fit, or a heatmap is zero everywhere.
-
-    Examples
-    --------
-    >>> heatmaps = torch.tensor([[[3.0, -1.0], [0.0, 0.0]]])
-    >>> xp.explain.relevance_mass(heatmaps, torch.tensor([[True, False], [True, True]]))
-    tensor([0.7500])
-    """
-    if mask.shape[-2:] != heatmaps.shape[-2:]:
-        raise ValueError(f"mask must fit heatmaps of {tuple(heatmaps.shape[-2:])}, got {tuple(mask.shape)}.")
-    sizes = heatmaps.abs()
-    total = sizes.flatten(1).sum(1)
-    if (total == 0).any():
-        raise ValueError(f"heatmap {int((total == 0).nonzero()[0])} is zero everywhere: no part of it lies anywhere.")
-    return (sizes * mask).flatten(1).sum(1) / total

@@ -1,13 +1,18 @@
 """Faithfulness: what happens to the answer when the pixels that a heatmap names are taken away, or given back."""
 
+# In stored tables: ground truth
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from ..measure import predict
+from .imputation import imputed
 from .target import _check_request, explained_output
 
 
@@ -46,7 +51,7 @@ def curves(
     heatmaps: torch.Tensor,
     *,
     steps: int = 20,
-    baseline: float = 0.0,
+    baseline: float | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = 0.0,
     seed: int = 0,
     batch_size: int = 100,
 ) -> Curves:
@@ -67,8 +72,9 @@ def curves(
         Shape ``(N, H, W)``.
     steps : int
         In how many equal parts the pixels go.
-    baseline : float
-        Value of a pixel that is gone.
+    baseline : float or callable
+        Value of a pixel that is gone; or ``(images, gone) -> images``, where ``gone`` is ``(N, H, W)``, bool, as
+        :func:`imputed` fills them.
     seed : int
         Of the order among equal values.
     batch_size : int
@@ -105,16 +111,74 @@ def curves(
     pixels = heatmaps[0].numel()
     if not 1 <= steps <= pixels:
         raise ValueError(f"steps must be from 1 to the {pixels} pixels, got {steps}.")
-    ranks = _ranks(heatmaps, seed).view(heatmaps.shape)[:, None]
+    ranks = _ranks(heatmaps, seed).view(heatmaps.shape)
     counts = torch.linspace(0, pixels, steps + 1).round().long()
     at_once, values = max(1, batch_size // (2 * len(images))), []
     for some in counts.split(at_once):
         away = [mask for count in some for mask in (ranks < count, ranks >= count)]
-        masked = torch.cat([images.masked_fill(mask, baseline) for mask in away])
+        masked = torch.cat([_without(images, gone, baseline) for gone in away])
         repeated = targets.repeat(len(away), *[1] * (targets.ndim - 1))
         values.append(_answer(model, masked, repeated, batch_size).view(len(some), 2, len(images)))
     deletion, insertion = torch.cat(values).unbind(1)
     return Curves(counts / pixels, deletion.T.contiguous(), insertion.T.contiguous())
+
+
+def road(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor | None,
+    heatmaps: torch.Tensor,
+    *,
+    steps: int = 10,
+    noise: float = 0.01,
+    seed: int = 0,
+    batch_size: int = 100,
+) -> Curves:
+    """Deletion and insertion without the trace that a constant leaves: pixels that are gone are imputed.
+
+    ROAD, remove and debias (Rong et al. 2022, arXiv 2202.00449). A spot of one value has a shape, which itself can
+    speak for a class; as a mean of its neighbours a pixel is hardly seen to be missing.
+
+    Parameters
+    ----------
+    model, images, targets, heatmaps, steps
+        As for :func:`curves`.
+    noise : float
+        Standard deviation of what is added to imputed pixels, in units of the images.
+    seed : int
+        Of the order among equal values, and of the noise.
+    batch_size : int
+        Most images in one pass.
+
+    Returns
+    -------
+    Curves
+        Deletion is the paper's order "most relevant first"; insertion at a share is its "least relevant first" at the
+        rest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`curves` and :func:`imputed`.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False)).eval()
+    >>> _ = model[1].weight.data.copy_(torch.stack([torch.ones(64), -torch.ones(64)]) / 8)
+    >>> images = torch.zeros(1, 1, 8, 8)
+    >>> images[:, :, 2:4, 2:4] = 1  # what speaks for class 0
+    >>> for heatmaps in (images[:, 0], 1 - images[:, 0]):
+    ...     print(round(xp.explain.road(model, images, None, heatmaps, steps=8, noise=0).faithfulness.item(), 2))
+    0.3
+    -0.34
+    """
+    fill = partial(imputed, noise=noise, seed=seed)
+    options = {"steps": steps, "baseline": fill, "seed": seed, "batch_size": batch_size}
+    return curves(model, images, targets, heatmaps, **options)
+
+
+def _without(images: torch.Tensor, gone: torch.Tensor, baseline: float | Callable) -> torch.Tensor:
+    return baseline(images, gone) if callable(baseline) else images.masked_fill(gone[:, None], baseline)
 
 
 def _ranks(heatmaps: torch.Tensor, seed: int) -> torch.Tensor:

@@ -66,12 +66,12 @@ METHODS: Registry[Method] = Registry(
 )
 
 
-def _first_channel(model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-    return images[:, 0]
+def _sizes(model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+    return images.abs().mean(1)
 
 
-#: Not an explanation: the picture as its own heatmap, for comparison. It never looks at the model.
-IMAGE = Method("the image itself", _first_channel, signed=False)
+#: Not an explanation: the picture as its own heatmap, the size of every pixel. It never looks at the model.
+IMAGE = Method("the image itself", _sizes, signed=False)
 
 
 def heatmaps(

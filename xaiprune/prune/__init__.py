@@ -32,8 +32,10 @@ from .loops import (
     prune_within_budget,
     ratios,
     recalibrate,
+    reconstruct,
     running_norms,
     shrink,
+    stored_statistics,
 )
 from .planning import check_names, counts_from, lowest, plan, to_target
 from .scoring import (
@@ -170,6 +172,7 @@ __all__ = [
     "ratios",
     "read_masks",
     "recalibrate",
+    "reconstruct",
     "reference_draws",
     "running_norms",
     "save_cut",
@@ -179,6 +182,7 @@ __all__ = [
     "shrink",
     "soft",
     "sparse_latency",
+    "stored_statistics",
     "suits_magnitude",
     "surgery",
     "to_sparse",

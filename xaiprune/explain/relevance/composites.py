@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from ...core import Registry
+from ...core import Registry, choice
 from .ledger import _Entry
-from .rules import PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
+from .rules import BIASES, PixelRule, Rule, alpha_beta, epsilon, flat, gamma, w_plus, z_box, z_plus
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,23 @@ class Composite:
     attention : bool
         Whether relevance passes on to what attention compared, its queries and keys. If not, its weights count as
         given, and all relevance goes to the values.
+    bias : {"absorb", "zero", "redistribute"}
+        What becomes of the relevance of biases, those of folded batch normalisation and of layer normalisation among
+        them. ``"absorb"``: it ends there, and the ledger tells how much it was: in deep networks nearly all.
+        ``"zero"``: each output's sum of contributions leaves the bias out, as with zennit's ``zero_params="bias"``.
+        What only a bias made stays with it; and where contributions cancel, as under epsilon and gamma, sums come near
+        zero and relevance explodes. ``"redistribute"``: what a layer's biases have goes to all inputs of the layer, in
+        proportion to the sizes of the relevance that they have, so that it all arrives. Under both the ledger tells
+        what would have been the biases'. Other constants, such as a transformer's positions, keep what they have.
     """
 
     name: str
     rows: tuple[tuple[Where, Rule | PixelRule], ...]
     attention: bool = False
+    bias: str = "absorb"
 
     def __post_init__(self):
+        choice(self.bias, f"composite {self.name!r}: bias", BIASES)
         if not self.rows or self.rows[-1][0] != Where():
             raise ValueError(f"composite {self.name!r}: the last row must be (Where(), rule), for all other layers.")
         for where, rule in self.rows:
@@ -91,9 +101,43 @@ class Composite:
         Returns
         -------
         Rule or PixelRule
-            Of the first row whose ``Where`` holds.
+            Of the first row whose ``Where`` holds, with the composite's treatment of biases.
         """
-        return next(rule for where, rule in self.rows if where.holds(entry, layers))
+        rule = next(rule for where, rule in self.rows if where.holds(entry, layers))
+        return rule if self.bias == "absorb" or isinstance(rule, PixelRule) else rule.with_bias(self.bias)
+
+    def with_bias(self, bias: str) -> Composite:
+        """The same rules with another treatment of biases.
+
+        Parameters
+        ----------
+        bias : {"absorb", "zero", "redistribute"}
+
+        Returns
+        -------
+        Composite
+            Its name tells a treatment other than ``"absorb"``.
+
+        Raises
+        ------
+        ValueError
+            For another treatment.
+
+        Examples
+        --------
+        Of a logit of 3.5 the bias has 0.5, until the pixels get it:
+
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(2, 1)).eval()
+        >>> _ = model[1].weight.data.copy_(torch.tensor([[1.0, 2.0]])), model[1].bias.data.fill_(0.5)
+        >>> absorb = xp.explain.relevance.COMPOSITES["epsilon-plus"]
+        >>> for composite in (absorb, absorb.with_bias("redistribute")):
+        ...     heatmaps = xp.explain.lrp(model, torch.ones(1, 1, 1, 2), composite=composite)
+        ...     print(composite.name, heatmaps.round(decimals=2))
+        epsilon-plus tensor([[[1., 2.]]])
+        epsilon-plus, bias redistribute tensor([[[1.1700, 2.3300]]])
+        """
+        name = self.name.removesuffix(f", bias {self.bias}")
+        return replace(self, name=name if bias == "absorb" else f"{name}, bias {bias}", bias=bias)
 
     @property
     def of_pixels(self) -> bool:

@@ -25,9 +25,10 @@ class _Entry:
         Whether the layer reads the pixels themselves.
     rule : callable
         ``() -> Rule``, known once the forward pass is over.
-    relevance, bias, kept : torch.Tensor
-        Shape ``(N,)``: what the layer's outputs had; of it, what went to the bias; and what went nowhere, because
-        epsilon took it or there was no contribution of the wanted sign.
+    relevance, bias, kept, redistributed : torch.Tensor
+        Shape ``(N,)``: what the layer's outputs had; of it, what went to the bias; what went nowhere, because epsilon
+        took it or there was no contribution of the wanted sign; and what the bias would have had and the inputs got,
+        where biases are redistributed.
     """
 
     name: str
@@ -38,10 +39,12 @@ class _Entry:
     relevance: torch.Tensor | None = None
     bias: torch.Tensor | None = None
     kept: torch.Tensor | None = None
+    redistributed: torch.Tensor | None = None
 
-    def write(self, relevance: torch.Tensor, bias: torch.Tensor, kept: torch.Tensor) -> None:
-        """Note the layer's three sums, each of shape ``(N,)``."""
-        self.relevance, self.bias, self.kept = relevance, bias, kept
+    def write(self, relevance: torch.Tensor, bias=None, kept=None, redistributed=None) -> None:
+        """Note the layer's sums, each of shape ``(N,)``; nothing is zero."""
+        sums = (torch.zeros_like(relevance) if each is None else each for each in (bias, kept, redistributed))
+        self.relevance, (self.bias, self.kept, self.redistributed) = relevance, sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,14 @@ class Ledger:
     def kept(self) -> torch.Tensor:
         """What went nowhere, all layers; shape ``(N,)``."""
         return sum((entry.kept for entry in self.entries), torch.zeros_like(self.output))
+
+    @property
+    def redistributed(self) -> torch.Tensor:
+        """What the inputs of all layers got that the biases there would have taken; shape ``(N,)``.
+
+        It is counted anew at every layer, from what arrives there, and is no part of the balance.
+        """
+        return sum((entry.redistributed for entry in self.entries), torch.zeros_like(self.output))
 
     def sums(self) -> dict[str, torch.Tensor]:
         """The books by where relevance ended up, each of shape ``(N,)``; together they are the explained output.
@@ -110,20 +121,24 @@ class Ledger:
         Returns
         -------
         list of dict
-            ``layer``, ``rule``, ``bias``, ``kept`` (what the layer took), ``left`` (what then goes on in all branches).
+            ``layer``, ``rule``, ``bias``, ``kept`` (what the layer took), ``left`` (what then goes on in all branches),
+            ``redistributed`` (what of that the bias would have taken).
         """
 
         def one(values: torch.Tensor) -> float:
             return (values.double().mean() if image is None else values[image]).item()
 
+        def row(layer: str, rule: str, left: float, *taken: float) -> dict:
+            sums = dict(zip(("bias", "kept", "redistributed"), taken or (0.0,) * 3))
+            return {"layer": layer, "rule": rule, **sums, "left": left}
+
         left = one(self.output)
-        rows = [{"layer": "output", "rule": "", "bias": 0.0, "kept": 0.0, "left": left}]
+        rows = [row("output", "", left)]
         for entry in self.entries:
-            bias, kept = one(entry.bias), one(entry.kept)
-            left -= bias + kept
-            rule = entry.rule().name
-            rows.append({"layer": entry.name, "rule": rule, "bias": bias, "kept": kept, "left": left})
-        return [*rows, {"layer": "input", "rule": "", "bias": 0.0, "kept": 0.0, "left": one(self.inputs)}]
+            taken = [one(values) for values in (entry.bias, entry.kept, entry.redistributed)]
+            left -= taken[0] + taken[1]
+            rows.append(row(entry.name, entry.rule().name, left, *taken))
+        return [*rows, row("input", "", one(self.inputs))]
 
     def __repr__(self) -> str:
         lines = [f"Ledger of {len(self.output)} images, means:"]
@@ -131,5 +146,7 @@ class Ledger:
         lines.append(
             f"  = input {self.inputs.mean():.4g} + biases {self.bias.mean():.4g} + nowhere {self.kept.mean():.4g}"
         )
+        if self.redistributed.any():
+            lines.append(f"  biases would have had {self.redistributed.mean():.4g}, counted anew at every layer")
         lines.append(f"  largest error {self.error.max():.1e} of the output")
         return "\n".join(lines)

@@ -32,7 +32,8 @@ def lrp(
     targets : torch.Tensor, optional
         Classes, shape ``(N,)``; default the model's own answers.
     composite : Composite or str
-        Which layer follows which rule; a key of ``COMPOSITES``.
+        Which layer follows which rule, and what becomes of biases; a key of ``COMPOSITES``. In deep networks biases
+        take most of the logit, unless the composite hands it on: ``COMPOSITES[...].with_bias("redistribute")``.
     batch_size : int
         Most images in one pass: this bounds the memory.
     progress : bool
@@ -41,7 +42,8 @@ def lrp(
     Returns
     -------
     torch.Tensor
-        Shape ``(N, H, W)``: relevance summed over the image's channels, in units of the logit.
+        Shape ``(N, H, W)``: relevance summed over the image's channels, in units of the logit. With what biases,
+        constants and rules keep, it adds up to the logit; :func:`propagate` gives the books.
 
     Raises
     ------

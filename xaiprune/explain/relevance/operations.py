@@ -22,6 +22,7 @@ import inspect
 import torch
 from torch import nn
 
+from .affine import _Affine
 from .ledger import _Entry
 from .products import _convolution, _dense, _per_image, _Propagate
 
@@ -58,25 +59,6 @@ GATES = frozenset({"hardsigmoid", "sigmoid"})
 HIDDEN = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention"})
 
 
-class _Affine(torch.autograd.Function):
-    """``x * scale + shift``: relevance in proportion, the shift's share to the ledger."""
-
-    @staticmethod
-    def forward(ctx, x, scale, shift, output, entry: _Entry):
-        """Return ``output``, which has been computed already."""
-        ctx.entry = entry
-        ctx.save_for_backward(scale, shift, output)
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        """Gradient of the input, and the line in the ledger."""
-        scale, shift, output = ctx.saved_tensors
-        total = _per_image(output * gradient)
-        ctx.entry.write(total, _per_image(shift * gradient), torch.zeros_like(total))
-        return scale * gradient, *(None,) * 4
-
-
 class _Pass(torch.autograd.Function):
     """An activation function: the input gets the relevance of the output, so its gradient is gradient times y / x."""
 
@@ -110,7 +92,7 @@ class _Softmax(torch.autograd.Function):
         relevance = output * gradient
         total = _per_image(relevance)
         found = relevance - output * relevance.sum(ctx.dim, keepdim=True)
-        ctx.entry.write(total, torch.zeros_like(total), total - _per_image(x * found))
+        ctx.entry.write(total, kept=total - _per_image(x * found))
         return found, *(None,) * 3
 
 
@@ -177,7 +159,10 @@ def _normalisation(trace, function, args, kwargs):
         output = torch.addcmul(shift.view(spread), x, scale.view(spread))
     folded = trace.products.get(x)
     if folded is None or (folded[3].axis == -1 and x.ndim > 2):
-        return _Affine.apply(x, scale.view(spread), shift.view(spread), output, trace.entry("normalisation", x))
+        return _Affine.apply(
+            *(x, scale.view(spread), shift.view(spread), output),
+            *(trace.entry("normalisation", x), trace.composite.bias),
+        )
     x, weight, bias, layer, entry = folded
     bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
     return _Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
@@ -194,7 +179,7 @@ def _layer_normalisation(trace, function, args, kwargs):
         scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps) * (1 if weight is None else weight)
         shift = x.new_zeros(()) if bias is None else bias.detach()
         output = centred * scale + shift
-    return _Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x))
+    return _Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x), trace.composite.bias)
 
 
 def _softmax(trace, function, args, kwargs):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .ledger import _Entry
-from .rules import Part, PixelRule
+from .rules import Part, PixelRule, Rule
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class _Product:
     weigh: Callable
     scale: Callable
     axis: int
+
+    def along(self, bias: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """A bias in a shape that can be added to z."""
+        return bias if self.axis == -1 else bias.view(-1, *(1,) * (z.ndim - 2))
 
     def per_channel(self, z: torch.Tensor) -> torch.Tensor:
         """Sums over everything but images and channels; shape ``(N, channels)``."""
@@ -100,9 +104,9 @@ class _Propagate(torch.autograd.Function):
             if wanted[1]:
                 raise ValueError(f"{entry.name!r}: the rule {rule.name} gives no relevance of weights.")
             of_x, kept = _pixels(rule, ctx.product, operands, relevance)
-            entry.write(total, torch.zeros_like(total), kept)
+            entry.write(total, kept=kept)
             return of_x, *(None,) * 5
-        found = [None, None, torch.zeros_like(total), torch.zeros_like(total)]
+        found = [None] * 5
         for number, part in enumerate(rule.parts):
             relevance = relevance if number == 0 else output * gradient
             if part.times != 1:
@@ -110,21 +114,29 @@ class _Propagate(torch.autograd.Function):
             if part.outputs:
                 relevance *= output > 0 if part.outputs > 0 else output < 0
             if not part.outputs or relevance.any():
-                shares = _divide(part, rule.epsilon, ctx.product, operands, relevance, wanted)
+                shares = _divide(part, rule, ctx.product, operands, relevance, wanted)
                 found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
-        of_x, of_weight, of_bias, kept = found
-        entry.write(total, of_bias, kept)
+        of_x, of_weight, of_bias, kept, instead = found
+        if rule.bias == "redistribute" and of_bias is not None:
+            taken = of_bias
+            if wanted[0]:
+                of_x, of_bias, instead = _hand_on(operands[0], of_x, taken)
+            if wanted[1]:
+                one = (each[None] for each in (operands[1], of_weight, taken.sum()))
+                of_weight = _hand_on(*one)[0][0]
+        entry.write(total, of_bias, kept, instead)
         return of_x, of_weight, *(None,) * 4
 
 
-def _divide(part: Part, epsilon: float, product: _Product, operands, relevance: torch.Tensor, wanted) -> list:
+def _divide(part: Part, rule: Rule, product: _Product, operands, relevance: torch.Tensor, wanted) -> list:
     """Divide the outputs' relevance among the contributions.
 
     Parameters
     ----------
     part : Part
         How positive and negative contributions count.
-    epsilon : float
+    rule : Rule
+        That it is of: its epsilon, and its treatment of biases.
     product : Product
     operands : tuple of torch.Tensor
         Input, weight, bias (or None) and output of the layer.
@@ -137,30 +149,62 @@ def _divide(part: Part, epsilon: float, product: _Product, operands, relevance: 
     -------
     list
         Gradients of the input and of the weight (None where not wanted); and for each image, shape ``(N,)``, the
-        relevance that went to the biases, and that nobody got.
+        relevance that went to the biases, that nobody got, and that the inputs have in place of the biases (None for
+        nothing).
     """
     x, weight, bias, output = operands
     if part.positive == part.negative == 1:
-        sides, total = [(x, weight, 1.0)], output
+        sides = [(x, weight, 1.0)]
     else:
         pairs = (part.positive, part.negative), (part.negative, part.positive)
         up, down = (_counting(weight, *pair) for pair in pairs)
         one_sided = not part.mirror or x.min() >= 0
         sides = [(x, *up)] if one_sided else [(x.clamp(min=0), *up), (x.clamp(max=0), *down)]
-        bias = _counting(bias, *pairs[0])[0] if part.bias and bias is not None else None
-        total = product.push(sides[0][0], sides[0][1], bias)
+        bias = None if bias is None else _counting(bias, *pairs[0])[0]
+    counts = bias is not None and part.bias and rule.bias != "zero"
+    if sides[0][1] is weight and (counts or bias is None):
+        total = output
+    else:
+        total = product.push(*sides[0][:2], bias if counts else None)
         for side, counted, _ in sides[1:]:
             total += product.push(side, counted, None)
-    before = _per_image(relevance)
-    share = _over(relevance, total + epsilon * total.sign() if epsilon else total)
-    of_x = of_weight = None
+    before, of_x, of_weight, of_bias, instead = _per_image(relevance), None, None, None, None
+    if bias is not None and not counts:
+        of_bias = product.per_channel(relevance * (total == 0)) @ (bias != 0).to(bias)  # it alone made these outputs
+        shares = torch.div(relevance, total + product.along(bias, total)).nan_to_num_(0, 0, 0)
+        instead = product.per_channel(shares) @ bias - of_bias
+    share = _over(relevance, _away(total, rule.epsilon))
     if wanted[0]:
         pulled = [product.pull(share, side, counted) for side, counted, _ in sides]
         of_x = pulled[0] if len(pulled) == 1 else torch.where(x > 0, *pulled)
     if wanted[1]:
         of_weight = sum(product.weigh(share, side, counted) * factor for side, counted, factor in sides)
-    of_bias = None if bias is None else product.per_channel(share) @ bias
-    return [of_x, of_weight, of_bias, before - _per_image(share.mul_(total))]
+    if counts:
+        of_bias = product.per_channel(share) @ bias
+    kept = before - _per_image(share.mul_(total))
+    return [of_x, of_weight, of_bias, kept if counts or of_bias is None else kept - of_bias, instead]
+
+
+def _hand_on(x: torch.Tensor, of_x: torch.Tensor, taken: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Give a layer's inputs the relevance of its biases, in proportion to the sizes of the relevance that they have.
+
+    Parameters
+    ----------
+    x, of_x : torch.Tensor
+        The inputs, and their gradient: its product with them is their relevance.
+    taken : torch.Tensor
+        Shape ``(N,)``: what the biases have.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        The new gradient; and of shape ``(N,)``, what is left to the biases where no input has any relevance, and what
+        the inputs got.
+    """
+    sizes = _per_image((x * of_x).abs_())
+    factor = _over(taken.clone(), sizes)
+    got = factor * sizes
+    return torch.addcmul(of_x, of_x.abs().mul_(x.sign()), factor.view(-1, *(1,) * (x.ndim - 1))), taken - got, got
 
 
 def _pixels(rule: PixelRule, product: _Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,6 +244,11 @@ def _counting(weight: torch.Tensor, positive: float, negative: float) -> tuple[t
     """Weights with their positive and negative entries multiplied, and the factors."""
     factor = torch.where(weight > 0, weight.new_tensor(positive), weight.new_tensor(negative))
     return weight * factor, factor
+
+
+def _away(total: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Sums that are farther from zero by epsilon."""
+    return torch.add(total, total.sign(), alpha=epsilon) if epsilon else total
 
 
 def _over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:

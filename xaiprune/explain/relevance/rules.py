@@ -21,7 +21,12 @@ known range, and flat (Lapuschkin et al. 2019), which divides evenly over the la
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+#: What can become of the relevance of a layer's bias.
+BIASES = ("absorb", "zero", "redistribute")
+#: Added to the size of sums that leave a bias out, which can come near zero where the output does not: as in zennit.
+_STABILIZER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Part:
         Whether ``positive`` and ``negative`` are about contributions, so that a negative input times a negative weight
         is positive. If False they are about weights, whatever the sign of the input.
     bias : bool
-        Whether the bias counts as a contribution.
+        Whether the bias counts as a contribution, whatever the treatment of biases.
     """
 
     positive: float
@@ -61,11 +66,28 @@ class Rule:
     parts : tuple of Part
     epsilon : float
         Added to the size of the sum of contributions before it divides; what that takes away is lost.
+    bias : {"absorb", "zero", "redistribute"}
+        What becomes of the bias's relevance: see :class:`Composite`.
     """
 
     name: str
     parts: tuple[Part, ...]
     epsilon: float = 0.0
+    bias: str = "absorb"
+
+    def with_bias(self, bias: str) -> Rule:
+        """The same rule with another treatment of biases.
+
+        Parameters
+        ----------
+        bias : {"absorb", "zero", "redistribute"}
+
+        Returns
+        -------
+        Rule
+            For ``"zero"`` its epsilon is at least :data:`_STABILIZER`.
+        """
+        return replace(self, bias=bias, epsilon=max(self.epsilon, _STABILIZER * (bias == "zero")))
 
 
 @dataclass(frozen=True)

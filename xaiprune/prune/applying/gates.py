@@ -14,8 +14,9 @@ from torch import nn
 from ...data import Split
 from ..units import UnitGroup
 
-#: Images that go through the model at once while units are valued: memory and time, not the result.
-_BATCH = 256
+#: Inputs, and numbers in them, that go through the model at once while units are valued: memory and time, not the
+#: result. A photograph of 224 x 224 takes some 70 MB in a small network while its gradients are sought.
+_BATCH, _NUMBERS = 256, 2**21
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def per_image(
         Of kinds with ``replaced``.
     data : Split
     run : callable
-        ``(model, inputs, targets) -> result``, in batches of at most 256 inputs.
+        ``(model, inputs, targets) -> result``, in batches of at most 256 inputs, fewer where they are large.
     products : callable
         ``(parts, result) -> products``: the parts that a gate would multiply, which the result depends on, and one
         tensor for each of the same shape.
@@ -91,7 +92,7 @@ def per_image(
     """
     found: dict[str, list[torch.Tensor]] = {group.name: [] for group in groups}
     for some in alike(groups):
-        for inputs, targets in zip(data.inputs.split(_BATCH), data.targets.split(_BATCH)):
+        for inputs, targets in zip(*(tensor.split(_at_once(data.inputs)) for tensor in (data.inputs, data.targets))):
             places: list[str] = []
             parts: list[torch.Tensor] = []
 
@@ -110,6 +111,10 @@ def per_image(
             for name, each in shares.items():
                 found[name].append(torch.stack(each).sum(0).detach())
     return {name: torch.cat(values) for name, values in found.items()}
+
+
+def _at_once(inputs: torch.Tensor) -> int:
+    return max(1, min(_BATCH, _NUMBERS // max(1, inputs[:1].numel())))
 
 
 def alike(groups: Iterable[UnitGroup]) -> list[list[UnitGroup]]:

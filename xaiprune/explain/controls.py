@@ -1,0 +1,50 @@
+"""Heatmaps that know nothing of a network's reasons: what a method must beat before its numbers mean anything."""
+
+# In stored tables: ground truth
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..core import Registry
+from .methods import IMAGE, METHODS, Method
+from .sanity import reinitialised
+
+
+def _random(model: nn.Module, images: torch.Tensor, targets=None, *, seed: int = 0) -> torch.Tensor:
+    shape = len(images), *images.shape[2:]
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(images)
+
+
+def _centre(model: nn.Module, images: torch.Tensor, targets=None, *, width: float = 0.25) -> torch.Tensor:
+    """A bell over the middle, whose standard deviation is so much of the image's sides."""
+    bells = (torch.exp(-torch.linspace(-0.5, 0.5, side).square() / (2 * width**2)) for side in images.shape[2:])
+    return torch.outer(*bells).to(images).expand(len(images), -1, -1).clone()
+
+
+def _edges(model: nn.Module, images: torch.Tensor, targets=None) -> torch.Tensor:
+    """The size of Sobel's gradient of the mean over channels."""
+    grey = nn.functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    across = images.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    return nn.functional.conv2d(grey, torch.stack([across, across.T])[:, None]).norm(dim=1)
+
+
+def _untrained(
+    model: nn.Module, images: torch.Tensor, targets=None, *, method: Method | str = "gradient x input", seed: int = 0
+) -> torch.Tensor:
+    return METHODS.find(method, "method")(reinitialised(model, seed), images, targets)
+
+
+#: Heatmaps by name that look at no network, and a method's on a network with new weights. Each is a :class:`Method`.
+CONTROL_METHODS: Registry[Method] = Registry(
+    "a control",
+    Method,
+    (
+        Method("random", _random, signed=False),
+        IMAGE,
+        Method("centre", _centre, signed=False),
+        Method("edges", _edges, signed=False),
+        Method("re-initialised network", _untrained),
+    ),
+)

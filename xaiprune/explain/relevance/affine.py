@@ -1,0 +1,37 @@
+"""A factor and a constant, value by value: normalisation with fixed statistics, and constants that a model adds."""
+
+from __future__ import annotations
+
+import torch
+
+from .ledger import _Entry
+from .products import _away, _hand_on, _over, _per_image
+from .rules import _STABILIZER
+
+
+class _Affine(torch.autograd.Function):
+    """``x * scale + shift``: relevance in proportion, the shift's share by the treatment of biases."""
+
+    @staticmethod
+    def forward(ctx, x, scale, shift, output, entry: _Entry, bias: str = "absorb"):
+        """Return ``output``, which has been computed already."""
+        ctx.entry, ctx.bias = entry, bias
+        ctx.save_for_backward(None if bias == "absorb" else x, scale, shift, output)
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradient of the input, and the line in the ledger."""
+        x, scale, shift, output = ctx.saved_tensors
+        relevance, of_shift = output * gradient, _per_image(shift * gradient)
+        total, found = _per_image(relevance), scale * gradient
+        if ctx.bias == "absorb":
+            ctx.entry.write(total, of_shift)
+        elif ctx.bias == "redistribute":
+            found, *sums = _hand_on(x, found, of_shift)
+            ctx.entry.write(total, sums[0], redistributed=sums[1])
+        else:
+            share = _over(relevance, _away(x * scale, _STABILIZER))
+            found = share * scale
+            ctx.entry.write(total, kept=total - _per_image(x * found), redistributed=of_shift)
+        return found, *(None,) * 5
