@@ -137,7 +137,10 @@ def test_coarse_occlusion_is_what_each_part_adds_to_the_images_mean():
             expected = lost[:, rows, columns].sum((1, 2))[:, None, None].expand_as(found[:, rows, columns])
             assert torch.allclose(found[:, rows, columns], expected, atol=1e-6)
     with pytest.raises(ValueError, match="parts must be"):
-        coarse_occlusion(linear, images, parts=6)
+        coarse_occlusion(linear, images, parts=0)
+    assert torch.equal(
+        coarse_occlusion(linear, images, targets, parts=9), coarse_occlusion(linear, images, targets, parts=5)
+    )
 
 
 # Harmless kinds

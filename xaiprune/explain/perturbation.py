@@ -100,7 +100,7 @@ def coarse_occlusion(
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
     parts : int
-        So many to a row and so many rows, of equal size to one pixel; at most the shorter side in pixels.
+        So many to a row and so many rows, of equal size to one pixel; of an image of fewer pixels, each pixel.
     batch_size : int
         Most images in one pass.
     progress : bool
@@ -127,7 +127,7 @@ def coarse_occlusion(
     """
     images, targets = _check_request(model, images, targets)
     height, width = images.shape[2:]
-    whole(parts, "parts", 1, min(height, width), "pixels of the shorter side")
+    parts = min(whole(parts, "parts"), height, width)
     rows, columns = (torch.arange(side) * parts // side for side in (height, width))
     places = rows[:, None] * parts + columns
 
