@@ -48,7 +48,7 @@ def heatmap_rows(
     Parameters
     ----------
     images : array
-        Shape ``(N, H, W)`` or ``(N, 1, H, W)``, values in [0, 1].
+        Shape ``(N, H, W)``, ``(N, 1, H, W)`` or, in colour, ``(N, 3, H, W)``, values in [0, 1].
     heatmaps : mapping of str to array
         Method to heatmaps of shape ``(N, H, W)``.
     title : str
@@ -65,14 +65,17 @@ def heatmap_rows(
     >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
     ['image', 'saliency', 'lrp']
     """
-    size = np.shape(images)[-1] + 2
-    rows = len(heatmaps) + 1
-    ax = ax or plt.figure(figsize=(0.85 * len(images) + 1.8, 0.85 * rows + 0.5)).subplots()
-    grey = -np.asarray(images).reshape(len(images), *np.shape(images)[-2:])
-    cells = montage([0 * grey, *(scale_heatmaps(maps) for maps in heatmaps.values())], fill=0)
+    size, images = np.shape(images)[-1] + 2, np.asarray(images)
+    rows, inches = len(heatmaps) + 1, 0.85 if size < 100 else 1.3
+    ax = ax or plt.figure(figsize=(inches * len(images) + 1.8, inches * rows + 0.5)).subplots()
+    maps = [scale_heatmaps(maps) for maps in heatmaps.values()]
+    cells = montage([np.zeros((len(images), *images.shape[-2:])), *maps], fill=0)
     ax.imshow(cells, cmap=EVIDENCE, vmin=-1, vmax=1)
-    pictures = montage([grey], fill=0)
-    ax.imshow(pictures, cmap="gray", vmin=-1, vmax=0, extent=(-0.5, pictures.shape[1] - 0.5, size - 2.5, -0.5))
+    # paper is white: between pictures in colour it is 1, between negatives of grey ones it is 0
+    colours = images.ndim == 4 and images.shape[1] == 3
+    shown = [montage([layer]) for layer in images.transpose(1, 0, 2, 3)] if colours else [montage([-images], fill=0)]
+    extent = (-0.5, shown[0].shape[1] - 0.5, size - 2.5, -0.5)
+    ax.imshow(np.stack(shown, axis=-1), cmap="gray", vmin=-1, vmax=0, extent=extent)
     ax.set(xlim=(-0.5, cells.shape[1] - 0.5), ylim=(cells.shape[0] - 0.5, -0.5))
     ax.set_yticks([size * (place + 0.5) for place in range(rows)], ["image", *heatmaps])
     ax.set_xticks([])
