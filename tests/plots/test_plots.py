@@ -264,3 +264,12 @@ def test_letters_stand_on_their_own_evidence():
     assert cells[1, 0] == 1
     assert np.ma.getmaskarray(cells)[1, 1:].all()
     assert [text.get_text() for text in ax.texts] == list("abcz")
+
+
+def test_pictures_in_colour_stand_above_their_heatmaps_in_their_colours():
+    red = np.zeros((2, 3, 4, 4))
+    red[:, 0] = 1
+    drawn = plots.heatmap_rows(red, {"lrp": np.ones((2, 4, 4))}, "Heatmaps").axes[0].images[1].get_array()
+    assert drawn.shape == (4, 10, 3)  # two of four pixels a side, a gap of two between them
+    assert (drawn[:, :4] == [1, 0, 0]).all()
+    assert (drawn[:, 4:6] == 1).all()
