@@ -305,7 +305,7 @@ def test_a_ruler_that_sees_only_the_image_is_blind(lenet, images):
     assert found.scale.blind
     assert found.place is None
     assert found.interval is None
-    columns = drift_columns(lenet, images, method=IMAGE)
+    columns = drift_columns(lenet, images, method=IMAGE, place=True)
     [(column, place)] = [pair for pair in columns.items() if pair[0].title.startswith("place")]
     assert column.format(place(lenet)) == "blind"
 

@@ -51,7 +51,7 @@ def exported() -> dict[str, object]:
     found, rooms = {}, [getattr(xaiprune, name) for name in xaiprune.__all__]
     while rooms:
         room = rooms.pop()
-        values = list(map(vars(room).get, names_of(room))) if inspect.ismodule(room) else [room]
+        values = [getattr(room, name) for name in names_of(room)] if inspect.ismodule(room) else [room]
         found |= {name_of(value): value for value in values if ours(value)}
         rooms += [value for value in values if inspect.ismodule(value)]
     return found

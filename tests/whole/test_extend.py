@@ -221,8 +221,8 @@ def test_a_page_that_is_not_true_any_more_is_noticed():
     """The readers of pages above see what they are meant to see."""
     assert definitions("x = 1\n\n\n@f\ndef g():\n    return 2\n") == "@f\ndef g():\n    return 2"
     assert changes("schedule")["xaiprune/prune/loops/__init__.py"][0] == (
-        "\n__all__ = [\n",
-        "from .slow_start import slow_start\n\n__all__ = [\n",
+        "from .shrink import Cutting, ShrinkResult, shrink\n",
+        "from .shrink import Cutting, ShrinkResult, shrink\nfrom .slow_start import slow_start\n",
     )
     assert "def slow_start(t, final):" in changes("schedule")["xaiprune/prune/loops/slow_start.py"][0][1]
     assert pipeline.Step not in widgets.EXPLORERS

@@ -35,6 +35,10 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     ----------
     notebook : NotebookNode
         A committed lesson; not changed.
+
+    Returns
+    -------
+    NotebookNode
     """
     notebook = nbformat.from_dict(notebook)
     notebook.cells = [cell for cell in notebook.cells if "solution" not in _tags(cell)]
@@ -52,6 +56,10 @@ def teacher(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     ----------
     notebook : NotebookNode
         A lesson; not changed. Times are told where it was run with ``record_timing`` and keeps what that notes.
+
+    Returns
+    -------
+    NotebookNode
     """
     notebook, cells = nbformat.from_dict(notebook), []
     for cell in notebook.cells:
@@ -155,7 +163,18 @@ def _digest(text: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line."""
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
     parser = argparse.ArgumentParser(prog="python -m xaiprune.course.editions", description=__doc__)
     parser.add_argument("edition", choices=[*EDITIONS, "site"])
     parser.add_argument("folder", nargs="?", type=Path, help="default build/EDITION")

@@ -47,12 +47,31 @@ class NothingRaisedError(ValueError):
 
 
 def lessons(folder: Path | None = None) -> list[Path]:
-    """The notebooks in reading order."""
+    """The notebooks in reading order.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Default the course's own.
+
+    Returns
+    -------
+    list of Path
+    """
     return sorted((folder or Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 
 
 def budget(notebook: nbformat.NotebookNode) -> float:
-    """Seconds that a lesson says it takes on two cores."""
+    """Seconds that a lesson says it takes on two cores.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    float
+    """
     return float(notebook.metadata["xaiprune"]["seconds"])
 
 
@@ -74,14 +93,32 @@ class Run(NamedTuple):
 
 
 def execute(path: Path) -> Run:
-    """Run a notebook from a clean kernel."""
+    """Run a notebook from a clean kernel.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Run
+    """
     start = time.perf_counter()
     notebook, megabytes = _run(path)
     return Run(clean(notebook), time.perf_counter() - start, megabytes)
 
 
 def timed(path: Path) -> nbformat.NotebookNode:
-    """Run a notebook from a clean kernel, and keep when each cell began and ended."""
+    """Run a notebook from a clean kernel, and keep when each cell began and ended.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    NotebookNode
+    """
     notebook, _ = _run(path)
     times = [cell.metadata.get("execution") for cell in notebook.cells]
     for cell, seen in zip(clean(notebook).cells, times):
@@ -106,7 +143,17 @@ def _run(path: Path) -> tuple[nbformat.NotebookNode, float]:
 
 
 def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Drop widget state and views, progress bars, timestamps and the frames of errors, in place."""
+    """Drop widget state and views, progress bars, timestamps and the frames of errors, in place.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    NotebookNode
+        The same.
+    """
     notebook.metadata.pop("widgets", None)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata["language_info"] = {"name": "python"}
@@ -128,7 +175,18 @@ def _is_progress(output: nbformat.NotebookNode) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; the exit status is the number of lessons that failed."""
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: the number of lessons that failed.
+    """
     parser = argparse.ArgumentParser(prog="python -m xaiprune.course", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run", help="run lessons headless, with their minutes beside their budget")

@@ -109,14 +109,33 @@ def build(folder: Path, root: Path | None = None, package: str = "xaiprune") -> 
 
 
 def setup(application: Sphinx) -> dict:
-    """What Sphinx calls of an extension: formulas become MathML, signatures readable."""
+    """What Sphinx calls of an extension: formulas become MathML, signatures readable.
+
+    Parameters
+    ----------
+    application : Sphinx
+
+    Returns
+    -------
+    dict
+        What Sphinx may do with the extension.
+    """
     application.add_html_math_renderer("mathml", (_inline, None), (_display, None))
     application.connect("autodoc-process-signature", _readable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A lesson as a page: solutions folded, pictures with their alt text."""
+    """A lesson as a page: solutions folded, pictures with their alt text.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    NotebookNode
+    """
     notebook = nbformat.from_dict(notebook)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])

@@ -28,6 +28,7 @@ def drift_columns(
     likeness: Likeness | str | None = None,
     share: float = 0.1,
     seed: int = 0,
+    place: bool = False,
 ) -> dict[Column, Callable[[nn.Module], float]]:
     """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
 
@@ -51,16 +52,19 @@ def drift_columns(
         Which part of the pixels counts as the highest.
     seed : int
         Of the gate's controls.
+    place : bool
+        Whether there is a column for the place between noise and chance. They are measured on at most 50 of the images,
+        which takes as long as the heatmaps of some 22 models.
 
     Returns
     -------
     dict of Column to callable
-        Each a function of a model: drift, its place between noise and chance, changed pixels, faithfulness.
+        Each a function of a model: drift, where asked its place between noise and chance, changed pixels, faithfulness.
 
     Examples
     --------
     >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 12).inputs
-    >>> columns = xp.explain.drift_columns(model, images, method="saliency")
+    >>> columns = xp.explain.drift_columns(model, images, method="saliency", place=True)
     >>> drift, place, changed, _ = (measured(model) for measured in columns.values())  # of the model itself
     >>> drift, changed, place <= 0  # nothing moved
     (0.0, 0.0, True)
@@ -78,9 +82,10 @@ def drift_columns(
     def changed(model: nn.Module) -> float:
         return _median(compared(model).top)
 
+    placed = {place_column(label): lambda model: drift_place(compared, model)} if place else {}
     return {
         drift_column(label): lambda model: drift_value(compared, model),
-        place_column(label): lambda model: drift_place(compared, model),
+        **placed,
         Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
         Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
