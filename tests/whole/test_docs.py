@@ -164,3 +164,21 @@ def test_pictures_are_small_and_have_words():
             assert any(f"images/{path.name})" in text for text in TEXTS.values()), path.name
     with Image.open(ROOT / "docs" / "images" / "kit.png") as picture:
         assert picture.width >= 1000
+
+
+def test_the_page_on_drift_shows_what_was_measured():
+    text = TEXTS["docs/drift.md"]
+    shown = {row[0].replace(" (the default)", ""): row[1:] for row in table(text)}
+    known = {("Taylor cut of 5%", "efficientnet-lite0"): 0, ("Taylor cut of 5%", "lenet-300-100"): 1}
+    known |= {("tag, tuned", "lenet-5"): 2}
+    found = 0
+    for row in xp.tables.where(xp.tables.read("drift_resolution"), stage="report"):
+        ruler = ", ".join(filter(None, (row["method"], row["likeness"])))
+        if ruler in shown and (row["task"], row["network"]) in known:
+            told = f"{row['sets']:.2f} [{row['sets_from']:.2f}, {row['sets_to']:.2f}]"
+            assert shown[ruler][known[row["task"], row["network"]]] == told
+            found += 1
+    assert found == sum(cell != "-" for ruler in list(shown)[1:5] for cell in shown[ruler])
+    for row in xp.tables.read("drift_places"):
+        told = f"{row['place']:.2f} [{row['place_from']:.2f}, {row['place_to']:.2f}]"
+        assert shown[row["change"]][row["network"] != "efficientnet-lite0"] == told

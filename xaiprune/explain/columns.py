@@ -45,9 +45,8 @@ def drift_columns(
     method : Method or str, optional
         Or a key of ``METHODS``.
     likeness : Likeness or str, optional
-        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
-        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
-        compared by rank correlation.
+        Or a key of ``LIKENESSES``. By default coarse occlusion and cosine, free of patents: ``docs/drift.md`` says what
+        they tell, and what not. A method that is named alone is compared by rank correlation.
     share : float
         Which part of the pixels counts as the highest.
     seed : int

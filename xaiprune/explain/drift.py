@@ -18,7 +18,7 @@ from .resampling import _median, bootstrap
 from .scale import Scale, _ruler, drift_scale
 from .target import _check_request
 
-#: Most images on which noise and chance are measured where no scale is given: they are means, of 25 networks' heatmaps.
+#: Most images on which noise and chance are measured where no scale is given: they are means, of 22 networks' heatmaps.
 _SCALED = 50
 
 
@@ -151,14 +151,13 @@ def drift(
     method : Method or str, optional
         Or a key of ``METHODS``.
     likeness : Likeness or str, optional
-        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
-        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
-        compared by rank correlation.
+        Or a key of ``LIKENESSES``. By default coarse occlusion and cosine, free of patents: ``docs/drift.md`` says what
+        they tell, and what not. A method that is named alone is compared by rank correlation.
     share : float
         Which part of the pixels counts as the highest.
     scale : Scale, optional
         Of this original, measured before; by default it is measured on 50 of these images, evenly spread, when it is
-        first asked for, which takes as long as the heatmaps of some 25 models.
+        first asked for, which takes as long as the heatmaps of some 22 models.
 
     Returns
     -------

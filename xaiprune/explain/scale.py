@@ -305,9 +305,8 @@ def drift_scale(
     method : Method or str, optional
         Or a key of ``METHODS``.
     likeness : Likeness or str, optional
-        Or a key of ``LIKENESSES``. By default both are the ruler that tells best what it should, and is free of
-        patents, coarse occlusion and cosine: see the stored table ``drift_resolution``. A method that is named alone is
-        compared by rank correlation.
+        Or a key of ``LIKENESSES``. By default coarse occlusion and cosine, free of patents: ``docs/drift.md`` says what
+        they tell, and what not. A method that is named alone is compared by rank correlation.
     kinds : iterable of Harmless or str, optional
         Default all of ``HARMLESS`` that the model has a part for.
     seed : int

@@ -163,7 +163,7 @@ def compress(
         Validation images that are explained.
     place : bool
         Whether the scorecards tell the place of the drift between noise and chance, too. They do where the budget
-        bounds it. The scale takes as long as the heatmaps of 25 models.
+        bounds it. The scale takes as long as the heatmaps of 22 models.
     seed, repeats : int
         Of training and scores; timed runs.
     progress : bool
