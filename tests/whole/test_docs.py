@@ -182,3 +182,28 @@ def test_the_page_on_drift_shows_what_was_measured():
     for row in xp.tables.read("drift_places"):
         told = f"{row['place']:.2f} [{row['place_from']:.2f}, {row['place_to']:.2f}]"
         assert shown[row["change"]][row["network"] != "efficientnet-lite0"] == told
+
+
+def test_the_page_on_photographs_tells_what_the_cut_lost():
+    text = " ".join(TEXTS["docs/photographs.md"].split())
+    rows = xp.tables.read("recovery")
+    shown = {tuple(row[:2]): row[2:] for row in table(TEXTS["docs/photographs.md"].partition("| what goes")[2])}
+    found = 0
+    for row in rows:
+        what = f"{100 * row['ratio']:.0f} %, {row['criterion'].replace('taylor', 'Taylor')}"
+        step = row["step"]
+        step += f", {row['epochs']} epoch{'s' * (row['epochs'] > 1)}" if step == "recovered" else ""
+        if (what, step) in shown:
+            assert shown[what, step] == [f"{row['accuracy, test']:.1f}", f"{row['same, test']:.1f}"]
+            found += 1
+    assert found == len(shown) == 7
+    [small] = xp.tables.where(rows, criterion="taylor", ratio=0.46, step="int8")
+    [whole] = xp.tables.where(rows, criterion="none", step="int8")
+    [trained] = xp.tables.where(rows, criterion="none", step="recovered")
+    apart, low, high = (f"{small[f'{end}, test']:.1f}" for end in ("difference", "from", "to"))
+    assert f"from {small['original, test']:.1f} to {small['accuracy, test']:.1f} %" in text
+    assert f"a difference of {apart} points ({low} to {high}), and {small['same, test']:.0f} % of" in text
+    assert f"{small['bytes'] / 1e6:.2f} MB" in text
+    assert f"answers {whole['same, test']:.1f} % are the same" in text
+    assert f"accuracy is {-whole['difference, test']:.1f} points lower" in text
+    assert f"keeps {trained['same, test']:.0f} % of its answers" in text
