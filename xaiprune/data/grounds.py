@@ -81,12 +81,12 @@ GROUNDS: Registry[Ground] = Registry(
     Ground,
     (
         Ground("brick", partial(_texture, "brick")),
-        Ground("gravel", partial(_texture, "gravel")),
+        Ground("gravel", partial(_texture, "gravel"), kept=True),
         Ground("grass", partial(_texture, "grass"), kept=True),
         Ground("white", partial(_plain, 255)),
         Ground("grey", partial(_plain, 128)),
         Ground("colour", partial(_plain, None)),
         Ground("china", partial(_photograph, "china"), shown=False),
-        Ground("flower", partial(_photograph, "flower"), kept=True, shown=False),
+        Ground("flower", partial(_photograph, "flower"), shown=False),
     ),
 )
