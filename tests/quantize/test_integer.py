@@ -58,16 +58,6 @@ def test_its_ranges_are_those_of_the_calibrator(content):
     assert len(set(by.values())) == 3
 
 
-def test_zero_points_of_zero_go_without_saying(content):
-    graph = onnx.load_from_string(quantize.quantize_onnx(content, IMAGES)).graph
-    signed = (onnx.TensorProto.INT8, onnx.TensorProto.INT32)
-    kept = [tensor for tensor in graph.initializer if tensor.data_type in signed]
-    assert len(kept) >= 4
-    assert all(onnx.numpy_helper.to_array(tensor).any() for tensor in kept)
-    read = {name for node in graph.node for name in node.input}
-    assert {tensor.name for tensor in graph.initializer} <= read
-
-
 def test_every_tensor_of_the_graph_is_seen(model, content):
     seen = quantize.observe_onnx(content, IMAGES, batch_size=10)
     assert all(statistics.batches == 3 for statistics in seen.values())

@@ -213,23 +213,6 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
         quantizer.quantize_model()
     finally:
         logging.getLogger().setLevel(level)
-    _shorten(quantizer.model.model.graph)
     stream = io.BytesIO()
     onnx.save(quantizer.model.model, stream)
     return stream.getvalue()
-
-
-def _shorten(graph) -> None:
-    """Leave out what goes without saying: zero points of 0, five bytes for each channel, and shapes of what flows."""
-    from onnx import TensorProto, numpy_helper
-
-    signed = [tensor for tensor in graph.initializer if tensor.data_type in (TensorProto.INT8, TensorProto.INT32)]
-    zeros = {tensor.name for tensor in signed if not numpy_helper.to_array(tensor).any()}
-    for node in graph.node:
-        if node.op_type == "DequantizeLinear" and zeros.intersection(node.input[2:]):
-            del node.input[2:]
-    read = {name for node in graph.node for name in node.input}
-    for tensor in signed:
-        if tensor.name not in read:
-            graph.initializer.remove(tensor)
-    del graph.value_info[:]
