@@ -56,7 +56,7 @@ BATCH, RANKED = 16, 256
 #: What is learned from: things of other folds as well, or those without labels alone.
 SEEN = {"others": ("unlabelled", "train"), "unlabelled": ("unlabelled",)}
 TRAINING = {"lr": 1e-4, "batch_size": 32, "progress": False}
-TEMPERATURE = 2.0
+TEMPERATURE = 1.0
 #: What tells a row's network from others', before its fold.
 KINDS = ("criterion", "left", "by", "epochs")
 #: The first layers lose most by 8 bits, and are no faster in integers: they stay in float.
