@@ -15,6 +15,7 @@ from xaiprune.core import Registry
 #: The modules with tables: each has a list ``TABLES``.
 MODULES = (
     "capstone",
+    "compressed_explanations",
     "distillation",
     "distillation_elsewhere",
     "distillation_students",

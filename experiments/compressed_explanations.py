@@ -1,0 +1,441 @@
+"""Does compression make explanations better or worse: heatmaps of compressed networks beside the original's.
+
+Each part is one method on one compressed network, with a value for every picture, so that differences to the original
+are paired. The class that is explained stays the one that the original answers; only pictures that it answers rightly
+are explained. Networks are cut, tuned and quantized without labels, on pictures that judge nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from experiments.ground_truth import explained
+from experiments.setting import WHOLE, Setting
+from experiments.table import Table, unfinished
+from xaiprune import core, data, distill, explain, quantize, zoo
+from xaiprune.data import Split
+from xaiprune.explain import (
+    CONTROL_METHODS,
+    HARMLESS,
+    MEASURES,
+    METHODS,
+    Measure,
+    Method,
+    NoEvidenceError,
+    Scale,
+    two_object_share,
+)
+from xaiprune.graph import fold_batch_norm
+from xaiprune.measure import predict
+from xaiprune.prune import (
+    cut,
+    find_heads,
+    find_neurons,
+    find_units,
+    find_weights,
+    keep_zeros,
+    plan,
+    running_norms,
+    score,
+    stored_statistics,
+)
+
+LITE, VIT = "efficientnet-lite0", "vit-fashion-mnist"
+#: What judges: all labelled things, on the grounds that are kept for it.
+GROUNDS, SIZE, SEED = ("grass", "gravel"), 0.6, 5
+#: Pictures that are answered; of these the first that the original answers rightly are explained; pictures of two
+#: objects; pictures for ROAD, which runs the network many times.
+ANSWERED = {LITE: 118, VIT: 400}
+EXPLAINED = {LITE: 56, VIT: 100}
+PAIRS = 24
+ROAD = {LITE: 16, VIT: 100}
+#: Pictures to score units and to find ranges on, and to tune on: things without labels, images of other splits.
+SCORED = {LITE: 48, VIT: 200}
+LEARNED = {LITE: 352, VIT: 4000}
+TUNING = {LITE: {"lr": 3e-4, "batch_size": 16}, VIT: {"lr": 1e-3, "batch_size": 64}}
+TEMPERATURE = 2.0
+
+#: Shares of the units that go, and of the single weights.
+RATIOS, OF_WEIGHTS = (0.05, 0.1, 0.2, 0.4), (0.2, 0.4, 0.6)
+#: Criteria by what the field calls them; single weights go by their size alone.
+CRITERIA = {"magnitude": "l2", "taylor": "taylor", "relevance": "relevance", "random": "random"}
+OF_THE_TRANSFORMER = {"relevance": "attnlrp"}
+WEIGHTS = "single weights"
+#: Formats of weights, and of what layers read; four bits are of weights alone.
+QUANTIZED = {
+    "int8 per tensor": quantize.Config(),
+    "int8 per channel": quantize.INT8,
+    "4-bit weights": quantize.Config(quantize.FORMATS["int4 per channel"], None),
+}
+RUINED = "re-initialised"
+#: A change is what is done, how much of it, whether the network is tuned after it, and the seed of what is drawn.
+Change = tuple[str, float, bool, int]
+ORIGINAL: Change = ("none", 0.0, False, 0)
+TUNED_ALONE: Change = ("none", 0.0, True, 0)
+
+ANSWERS, TWO, DRIFT = "answers", "two objects", "drift"
+#: Options that make methods affordable at 224 x 224 pixels; the first two see all changes.
+OPTIONS = {
+    "gradient x input": {"batch_size": 8},
+    "coarse occlusion": {"batch_size": 17},
+    "saliency": {"batch_size": 8},
+    "smoothgrad": {"samples": 8, "batch_size": 8},
+    "integrated gradients": {"steps": 8, "batch_size": 8},
+    "lrp": {"batch_size": 8},
+    "lrp by gamma": {"batch_size": 8, "composite": "gamma 0.25"},
+    "attnlrp": {},
+    "gradient rollout": {},
+}
+BOTH = tuple(OPTIONS)[:2]
+OTHERS = {LITE: tuple(OPTIONS)[2:7], VIT: (*tuple(OPTIONS)[2:5], "attnlrp", "gradient rollout")}
+BLIND = ("random", "the image itself", "centre")
+#: The changes that all methods see.
+FOUR: tuple[Change, ...] = (
+    TUNED_ALONE,
+    (WEIGHTS, 0.4, True, 0),
+    ("taylor", 0.2, True, 0),
+    ("4-bit weights", 0.0, False, 0),
+)
+
+
+def method(name: str) -> Method:
+    """A method, or a control, with its options."""
+    if name in CONTROL_METHODS:
+        return CONTROL_METHODS[name]
+    return replace(METHODS[name.removesuffix(" by gamma")], options=OPTIONS[name])
+
+
+def _concentration(model, images, targets, masks, heatmaps: torch.Tensor) -> torch.Tensor:
+    """Gini's index of the sizes of a heatmap: 0 for an even one, near 1 where few pixels have all."""
+    sizes = heatmaps.abs().flatten(1).double().sort().values
+    places = torch.arange(1, sizes.shape[1] + 1, dtype=torch.float64)
+    count, total = sizes.shape[1], sizes.sum(1).clamp(min=1e-30)
+    return (2 * (sizes * places).sum(1) / (count * total) - (count + 1) / count).clamp(min=0)
+
+
+CONCENTRATION = Measure("concentration", _concentration)
+ROAD_MEASURE = replace(MEASURES["ROAD"], options={"steps": 4, "batch_size": 16})
+
+
+# Networks
+
+
+@functools.cache
+def original(network: str) -> nn.Module:
+    """A network of the zoo."""
+    return zoo.load(network)
+
+
+@functools.cache
+def pictures(network: str, at: Setting) -> dict:
+    """What judges: pictures that are answered, those that are explained, and of composites those of two objects."""
+    count, model = at.few(ANSWERED[network]), original(network)
+    if network == VIT:
+        shown = at.split(data.fashion_mnist, "test", count)
+        answers = predict(model, shown.inputs).argmax(1)
+        right = (answers == shown.targets).nonzero().flatten()[: at.few(EXPLAINED[network])]
+        some, labels = Split(shown.inputs[right], answers[right]), [(each,) for each in shown.targets.tolist()]
+        return {"answered": shown.inputs, "labels": labels, "right": right, "explained": some, "groups": right}
+    options = {"each": 1, "grounds": GROUNDS, "seed": SEED, "preprocessing": zoo.preprocessing(network)}
+    shown = data.objects(limit=count, size=SIZE, **options)
+    right = shown.right(predict(model, shown.inputs, 16)).nonzero().flatten()[: at.few(EXPLAINED[network])]
+    some = explained(model, shown.rows(right))
+    two = tuple(explained(model, each) for each in data.two_objects(limit=at.few(PAIRS), **options))
+    known = {"answered": shown.inputs, "labels": shown.labels, "right": right, "explained": some}
+    return known | {"groups": some.groups, "two": two, "all groups": shown.groups}
+
+
+@functools.cache
+def unlabelled(network: str, purpose: str, at: Setting) -> torch.Tensor:
+    """Pictures to score on, or to learn from: things without labels, images of the splits for it."""
+    count = (SCORED if purpose == "score" else LEARNED)[network]
+    if network == VIT:
+        return at.split(data.fashion_mnist, "calibration" if purpose == "score" else "train", count).inputs
+    seed, limit = (1, 2)[purpose == "learn"], min(count, at.images or count)
+    return data.objects("unlabelled", limit=limit, seed=seed, preprocessing=zoo.preprocessing(network)).inputs
+
+
+@functools.cache
+def scored(network: str, kind: str, seed: int, at: Setting):
+    """Scores of all units, on the original's own answers."""
+    model, inputs = original(network), unlabelled(network, "score", at)
+    known = Split(inputs, predict(model, inputs, 16).argmax(1))
+    if kind == WEIGHTS:
+        return score(model, find_weights(model), "l1")
+    criterion = CRITERIA[kind]
+    if network == VIT:
+        units, criterion = find_heads(model) + find_neurons(model), OF_THE_TRANSFORMER.get(kind, criterion)
+    else:
+        units = units_of(network)
+    return score(model, units, criterion, known, seed=seed).normalised("mean")
+
+
+@functools.cache
+def units_of(network: str):
+    """Channels of a convolutional network."""
+    return find_units(original(network), torch.zeros(1, 3, 64, 64))
+
+
+@functools.lru_cache(maxsize=1)
+def changed(network: str, kind: str, amount: float, tuned: bool, seed: int, at: Setting) -> nn.Module:
+    """A compressed network; one that was tuned is kept, since that takes a minute."""
+    model, chosen = original(network), None
+    if kind == RUINED:
+        return explain.reinitialised(model, seed)
+    if kind in HARMLESS:
+        return HARMLESS[kind].change(copy.deepcopy(model), unlabelled(network, "score", at), seed)
+    if kind in QUANTIZED:
+        return quantized(network, QUANTIZED[kind], at)
+    smaller = copy.deepcopy(model)
+    if kind != "none":
+        chosen = plan(scored(network, kind, seed, at), ratio=amount)
+        smaller = cut(model, chosen)
+    if tuned:
+        path = _kept(f"{network}-{kind}-{amount}-{seed}.pt", at)
+        if not path.exists():
+            tune(network, smaller, chosen if kind == WEIGHTS else None, seed, at)
+            core.save_atomically(path, lambda part: torch.save(smaller.state_dict(), part))
+        smaller.load_state_dict(torch.load(path))
+    return smaller
+
+
+def quantized(network: str, config: quantize.Config, at: Setting) -> nn.Module:
+    """Simulated; where weights alone are coarser they are written down, so that any method reads them."""
+    seen = quantize.calibrate(original(network), unlabelled(network, "score", at))
+    model = quantize.simulate(original(network), seen, config)
+    if config.activations is None:
+        for layer in quantize.quantized_layers(model).values():
+            parametrize.remove_parametrizations(layer, "weight")
+    return model
+
+
+def tune(network: str, smaller: nn.Module, zeros, seed: int, at: Setting) -> None:
+    """An epoch of distillation from the original, in place, without labels."""
+    with contextlib.ExitStack() as stack:
+        if running_norms(smaller):
+            stack.enter_context(stored_statistics(smaller))
+        if zeros is not None:
+            stack.enter_context(keep_zeros(smaller, zeros))
+        options = at.trained(TUNING[network] | {"epochs": 1, "progress": False})
+        said = told(network, at)
+        distill.distill(
+            distill.freeze(original(network)), smaller, said, None, loss="soft targets", alpha=1.0,
+            temperature=TEMPERATURE, seed=seed, **options,
+        )  # fmt: skip
+
+
+@functools.cache
+def told(network: str, at: Setting) -> distill.Transfer:
+    """What the original says of the pictures to learn from."""
+    known = Split(unlabelled(network, "learn", at), None)
+    return distill.transfer(distill.freeze(original(network)), known, batch_size=16)
+
+
+def _kept(name: str, at: Setting) -> Path:
+    """Where something that took long lies until this file, or the code behind it, is another one."""
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    return unfinished(f"compressed-{source}-{at.images}-{at.count}-{name}", CODE)
+
+
+# Rows
+
+
+@functools.cache
+def reference(network: str, name: str, at: Setting) -> torch.Tensor:
+    """The original's heatmaps."""
+    path = _kept(f"maps-{network}-{name}.pt", at)
+    if not path.exists():
+        found = method(name)(_run(original(network)), *pictures(network, at)["explained"])
+        core.save_atomically(path, lambda part: torch.save(found, part))
+    return torch.load(path)
+
+
+def _run(model: nn.Module) -> nn.Module:
+    """The same function in fewer steps."""
+    return fold_batch_norm(model) if running_norms(model) else model
+
+
+def rows_of(
+    network: str, kind: str, amount: float, tuned: bool, seed: int, name: str, at: Setting = WHOLE
+) -> list[dict]:
+    """A row for each measure of a method on a compressed network, with a value for each picture."""
+    known, model = pictures(network, at), _run(changed(network, kind, amount, tuned, seed, at))
+    head = {"network": network, "kind": kind, "amount": amount, "tuned": tuned, "seed": seed, "method": name}
+    if name == ANSWERS:
+        return [head | _answers(network, model, known, at)]
+    some = known["explained"]
+    heatmaps = method(name)(model, *some)
+    found = {}
+    if network == LITE:
+        found = {one: MEASURES[one](model, *some, some.masks, heatmaps) for one in ("object mass", "pointing game")}
+        if name in (*BOTH, *BLIND) or (kind, amount, tuned, seed) in (ORIGINAL, *FOUR):
+            asked = [each.targets for each in known["two"]], [each.masks for each in known["two"]]
+            found[TWO] = two_object_share(model, known["two"][0].inputs, *asked, method(name))
+    found["concentration"] = CONCENTRATION(model, *some, None, heatmaps)
+    if name not in BLIND:
+        found[DRIFT] = _drift(network, name, heatmaps, at)
+    if network == VIT or (kind, amount, tuned, seed) in (ORIGINAL, *FOUR):
+        few = at.few(ROAD[network])
+        found["ROAD"] = ROAD_MEASURE(model, some.inputs[:few], some.targets[:few], None, heatmaps[:few])
+    groups = {TWO: known["two"][0].groups} if network == LITE else {}
+    rows = []
+    for measure, values in found.items():
+        row = head | {"measure": measure, "values": [round(value, 4) for value in values.tolist()]}
+        if (kind, amount, tuned, seed) == ORIGINAL:
+            row["groups"] = groups.get(measure, known["groups"])[: len(values)].tolist()
+        rows.append(row)
+    return rows
+
+
+def _drift(network: str, name: str, heatmaps: torch.Tensor, at: Setting) -> torch.Tensor:
+    likeness = "cosine" if name == explain.RULER[0] else "rank correlation"
+    asked = original(network), *pictures(network, at)["explained"]
+    try:
+        return explain.heatmap_drift(reference(network, name, at), heatmaps, name, likeness, asked)[0]
+    except NoEvidenceError:  # a network that answers the same to everything
+        return torch.ones(len(heatmaps), dtype=torch.float64)
+
+
+def _answers(network: str, model: nn.Module, known: dict, at: Setting) -> dict:
+    """Whether answers are right and as the original's, a digit for each picture, and of those that are explained."""
+    logits, before = predict(model, known["answered"], 16), predict(original(network), known["answered"], 16)
+    answers, said = logits.argmax(1), before.argmax(1)
+    right = torch.tensor([answer in labels for answer, labels in zip(answers.tolist(), known["labels"])])
+    same, chosen = answers == said, known["right"]
+    apart = nn.functional.kl_div(logits.log_softmax(1), before.log_softmax(1), log_target=True, reduction="none").sum(1)
+    row = {"parameters": sum(each.numel() for each in model.parameters()), "divergence": round(apart.mean().item(), 4)}
+    if not at.whole:
+        return row  # a probe has so few pictures that one answer would decide
+    row |= {"right": _digits(right), "same": _digits(same), "stayed": _digits(same[chosen])}
+    sure = logits.softmax(1)[chosen].gather(1, known["explained"].targets[:, None])[:, 0]
+    row["sure"] = round(sure.mean().item(), 4)
+    return row | ({"groups": known["all groups"].tolist()} if network == LITE and model is not None else {})
+
+
+def _digits(truths: torch.Tensor) -> str:
+    return "".join(str(int(each)) for each in truths.tolist())
+
+
+# What the rows say
+
+
+class Found:
+    """The table as a value: differences to the original on the same pictures, with intervals over groups."""
+
+    def __init__(self, rows: list[dict]):
+        self.rows = {(*_change(row), row["network"], row["method"], row.get("measure")): row for row in rows}
+
+    def changes(self, network: str, name: str = BOTH[0]) -> list[Change]:
+        """Those that a method was asked about, without the original."""
+        seen = dict.fromkeys(key[:4] for key in self.rows if key[4:6] == (network, name))
+        return [change for change in seen if change != ORIGINAL]
+
+    def values(self, network: str, change: Change, name: str, measure: str) -> torch.Tensor:
+        """A value for each picture."""
+        return torch.tensor(self.rows[(*change, network, name, measure)]["values"], dtype=torch.float64)
+
+    def groups(self, network: str, name: str, measure: str) -> torch.Tensor:
+        """The group of each picture."""
+        return torch.tensor(self.rows[(*ORIGINAL, network, name, measure)]["groups"])
+
+    def digits(self, network: str, change: Change, column: str) -> torch.Tensor:
+        """Of answers: ``right``, ``same`` or ``stayed``."""
+        return torch.tensor([digit == "1" for digit in self.rows[(*change, network, ANSWERS, None)][column]])
+
+    def difference(
+        self, network: str, change: Change, name: str, measure: str, *, less: Change = ORIGINAL, stayed: bool = False
+    ) -> tuple[float, float, float] | None:
+        """Mean difference to the original, or to another change, and its 95 % interval; None where no picture is left.
+
+        With ``stayed`` only pictures count whose answer is still the original's.
+        """
+        values = self.values(network, change, name, measure) - self.values(network, less, name, measure)
+        groups = self.groups(network, name, measure)
+        if stayed:
+            kept = self.digits(network, change, "stayed")[: len(values)]
+            values, groups = values[kept], groups[kept]
+        return explain.bootstrap(values, groups=groups) if len(values) else None
+
+    def scale(self, network: str) -> Scale:
+        """Noise and chance of the default ruler, on the pictures that are explained."""
+        name, likeness = explain.RULER
+        kinds = []
+        for kind in HARMLESS:
+            mine = [change for change in self.changes(network, name) if change[0] == kind]
+            if mine:
+                drifts = torch.stack([self.values(network, change, name, DRIFT) for change in mine])
+                kept = torch.stack([self.digits(network, change, "stayed") for change in mine])
+                kinds.append(explain.Noise(kind, drifts, kept))
+        ruined = [change for change in self.changes(network, name) if change[0] == RUINED]
+        blanks = torch.stack([self.values(network, change, name, DRIFT) for change in ruined])
+        return Scale(name, likeness, tuple(kinds), blanks)
+
+
+def _change(row: dict) -> Change:
+    return row["kind"], row["amount"], row["tuned"], row["seed"]
+
+
+# Parts, the most telling first
+
+_SCALE = [(RUINED, 0.0, False, seed) for seed in range(3)]
+_SCALE += [(kind, 0.0, False, seed) for kind in tuple(HARMLESS)[:2] for seed in (50, 51)]
+_SCALE += [(tuple(HARMLESS)[2], 0.0, False, 50)]
+_QUANTIZED = [(kind, 0.0, False, 0) for kind in QUANTIZED]
+
+
+def _cuts(ratio: float) -> list[Change]:
+    return [(kind, ratio, tuned, 0) for kind in CRITERIA for tuned in (False, True)]
+
+
+_OF_WEIGHTS = [(WEIGHTS, ratio, tuned, 0) for ratio in OF_WEIGHTS for tuned in (False, True)]
+CHANGES = [
+    ORIGINAL,
+    TUNED_ALONE,
+    *_SCALE,
+    *_QUANTIZED,
+    *_OF_WEIGHTS,
+    *_cuts(0.2),
+    *_cuts(0.4),
+    *_cuts(0.1),
+    *_cuts(0.05),
+]
+
+
+def _parts(network: str) -> list[tuple]:
+    """All changes by two methods, and four by all; on the small network controls of ROAD see all changes as well."""
+    always = (ANSWERS, *BOTH, *(BLIND[:2] if network == VIT else ()))
+    parts = [(network, *change, name) for change in CHANGES for name in always]
+    parts += [(network, *change, name) for change in (ORIGINAL, *FOUR) for name in (*OTHERS[network], *BLIND)]
+    return list(dict.fromkeys(parts))
+
+
+CODE = (
+    *("EfficientNet-Lite", "composites", "criteria by attribution", "criteria of slices", "criteria of weights"),
+    *("distillation", "drift", "drift scale", "ground truth", "relevance propagation", "simulated quantization"),
+    *("stored statistics", "training"),
+)
+TABLES = [
+    Table(
+        "compressed_explanations",
+        rows_of,
+        [*_parts(LITE), *_parts(VIT)],
+        code=CODE,
+        checkpoints=(f"{LITE}-seed0.safetensors", f"{VIT}-seed0.safetensors"),
+        tried=[
+            (LITE, "4-bit weights", 0.0, False, 0, "gradient x input"),
+            (VIT, "taylor", 0.2, True, 0, "coarse occlusion"),
+            (VIT, WEIGHTS, 0.4, True, 0, ANSWERS),
+        ],
+        at=Setting(images=32, count=2, training={"batch_size": 8}),
+        tolerance=0.02,
+    )
+]
