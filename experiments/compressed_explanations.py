@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,14 +52,15 @@ LITE, VIT = "efficientnet-lite0", "vit-fashion-mnist"
 #: What judges: all labelled things, on the grounds that are kept for it.
 GROUNDS, SIZE, SEED = ("grass", "gravel"), 0.6, 5
 #: Pictures that are answered; of these the first that the original answers rightly are explained; pictures of two
-#: objects; pictures for ROAD, which runs the network many times.
+#: objects; the first for coarse occlusion and for ROAD, which run the network many times.
 ANSWERED = {LITE: 118, VIT: 400}
-EXPLAINED = {LITE: 56, VIT: 100}
-PAIRS = 24
-ROAD = {LITE: 16, VIT: 100}
+EXPLAINED = {LITE: 40, VIT: 100}
+PAIRS = 16
+OCCLUDED = {LITE: 20, VIT: 100}
+ROAD = {VIT: 50}
 #: Pictures to score units and to find ranges on, and to tune on: things without labels, images of other splits.
 SCORED = {LITE: 48, VIT: 200}
-LEARNED = {LITE: 352, VIT: 4000}
+LEARNED = {LITE: 192, VIT: 2000}
 TUNING = {LITE: {"lr": 3e-4, "batch_size": 16}, VIT: {"lr": 1e-3, "batch_size": 64}}
 TEMPERATURE = 2.0
 
@@ -79,31 +79,34 @@ QUANTIZED = {
 RUINED = "re-initialised"
 #: A change is what is done, how much of it, whether the network is tuned after it, and the seed of what is drawn.
 Change = tuple[str, float, bool, int]
+FIELDS = ("kind", "amount", "tuned", "seed")
 ORIGINAL: Change = ("none", 0.0, False, 0)
 TUNED_ALONE: Change = ("none", 0.0, True, 0)
 
 ANSWERS, TWO, DRIFT = "answers", "two objects", "drift"
 #: Options that make methods affordable at 224 x 224 pixels; the first two see all changes.
 OPTIONS = {
-    "gradient x input": {"batch_size": 8},
-    "coarse occlusion": {"batch_size": 17},
-    "saliency": {"batch_size": 8},
-    "smoothgrad": {"samples": 8, "batch_size": 8},
-    "integrated gradients": {"steps": 8, "batch_size": 8},
-    "lrp": {"batch_size": 8},
-    "lrp by gamma": {"batch_size": 8, "composite": "gamma 0.25"},
+    "gradient x input": {"batch_size": 4},
+    "coarse occlusion": {"batch_size": 4},
+    "saliency": {"batch_size": 4},
+    "smoothgrad": {"samples": 8, "batch_size": 4},
+    "integrated gradients": {"steps": 8, "batch_size": 4},
+    "lrp": {"batch_size": 4},
+    "lrp by gamma": {"batch_size": 4, "composite": "gamma 0.25"},
     "attnlrp": {},
     "gradient rollout": {},
 }
 BOTH = tuple(OPTIONS)[:2]
 OTHERS = {LITE: tuple(OPTIONS)[2:7], VIT: (*tuple(OPTIONS)[2:5], "attnlrp", "gradient rollout")}
 BLIND = ("random", "the image itself", "centre")
+#: Those that are asked for both classes of two objects.
+ASKED = ("gradient x input", "lrp", *BLIND)
 #: The changes that all methods see.
 FOUR: tuple[Change, ...] = (
     TUNED_ALONE,
     (WEIGHTS, 0.4, True, 0),
     ("taylor", 0.2, True, 0),
-    ("4-bit weights", 0.0, False, 0),
+    ("int8 per tensor", 0.0, False, 0),
 )
 
 
@@ -123,7 +126,7 @@ def _concentration(model, images, targets, masks, heatmaps: torch.Tensor) -> tor
 
 
 CONCENTRATION = Measure("concentration", _concentration)
-ROAD_MEASURE = replace(MEASURES["ROAD"], options={"steps": 4, "batch_size": 16})
+ROAD_MEASURE = replace(MEASURES["ROAD"], options={"steps": 4, "batch_size": 100})
 
 
 # Networks
@@ -138,20 +141,24 @@ def original(network: str) -> nn.Module:
 @functools.cache
 def pictures(network: str, at: Setting) -> dict:
     """What judges: pictures that are answered, those that are explained, and of composites those of two objects."""
-    count, model = at.few(ANSWERED[network]), original(network)
+    count, limit, model = at.few(ANSWERED[network]), at.few(EXPLAINED[network]), original(network)
     if network == VIT:
-        shown = at.split(data.fashion_mnist, "test", count)
-        answers = predict(model, shown.inputs).argmax(1)
-        right = (answers == shown.targets).nonzero().flatten()[: at.few(EXPLAINED[network])]
-        some, labels = Split(shown.inputs[right], answers[right]), [(each,) for each in shown.targets.tolist()]
-        return {"answered": shown.inputs, "labels": labels, "right": right, "explained": some, "groups": right}
-    options = {"each": 1, "grounds": GROUNDS, "seed": SEED, "preprocessing": zoo.preprocessing(network)}
-    shown = data.objects(limit=count, size=SIZE, **options)
-    right = shown.right(predict(model, shown.inputs, 16)).nonzero().flatten()[: at.few(EXPLAINED[network])]
-    some = explained(model, shown.rows(right))
+        every = at.split(data.fashion_mnist, "test", count)
+        labels, groups, logits = [(each,) for each in every.targets.tolist()], torch.arange(count), None
+    else:
+        options = {"each": 1, "grounds": GROUNDS, "seed": SEED, "preprocessing": zoo.preprocessing(network)}
+        every = data.objects(limit=count, size=SIZE, **options)
+        labels, groups = every.labels, every.groups
+    logits = predict(model, every.inputs, 16)
+    answers = logits.argmax(1)
+    right = torch.tensor([answer in named for answer, named in zip(answers.tolist(), labels)]).nonzero().flatten()
+    right = right[:limit]
+    known = {"answered": every.inputs, "logits": logits, "labels": labels, "right": right, "all groups": groups}
+    known |= {"groups": groups[right]}
+    if network == VIT:
+        return known | {"explained": Split(every.inputs[right], answers[right])}
     two = tuple(explained(model, each) for each in data.two_objects(limit=at.few(PAIRS), **options))
-    known = {"answered": shown.inputs, "labels": shown.labels, "right": right, "explained": some}
-    return known | {"groups": some.groups, "two": two, "all groups": shown.groups}
+    return known | {"explained": explained(model, every.rows(right)), "two": two}
 
 
 @functools.cache
@@ -176,7 +183,7 @@ def scored(network: str, kind: str, seed: int, at: Setting):
         units, criterion = find_heads(model) + find_neurons(model), OF_THE_TRANSFORMER.get(kind, criterion)
     else:
         units = units_of(network)
-    return score(model, units, criterion, known, seed=seed).normalised("mean")
+    return score(model, units, criterion, known, seed=seed)
 
 
 @functools.cache
@@ -210,7 +217,7 @@ def changed(network: str, kind: str, amount: float, tuned: bool, seed: int, at: 
 
 def quantized(network: str, config: quantize.Config, at: Setting) -> nn.Module:
     """Simulated; where weights alone are coarser they are written down, so that any method reads them."""
-    seen = quantize.calibrate(original(network), unlabelled(network, "score", at))
+    seen = quantize.calibrate(original(network), unlabelled(network, "score", at), bins=0)
     model = quantize.simulate(original(network), seen, config)
     if config.activations is None:
         for layer in quantize.quantized_layers(model).values():
@@ -241,12 +248,19 @@ def told(network: str, at: Setting) -> distill.Transfer:
 
 
 def _kept(name: str, at: Setting) -> Path:
-    """Where something that took long lies until this file, or the code behind it, is another one."""
-    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    return unfinished(f"compressed-{source}-{at.images}-{at.count}-{name}", CODE)
+    """Where something that took long lies until the design, or the code behind it, is another one."""
+    design = (GROUNDS, SIZE, SEED, ANSWERED, EXPLAINED, OCCLUDED, SCORED, LEARNED, TUNING, TEMPERATURE, OPTIONS)
+    return unfinished(f"compressed-{core.fingerprint(design)[:12]}-{at.images}-{at.count}-{name}", CODE)
 
 
 # Rows
+
+
+def shown(network: str, name: str, at: Setting):
+    """The pictures that a method explains, with their classes."""
+    some = pictures(network, at)["explained"]
+    count = min(len(some.inputs), OCCLUDED[network] if name == BOTH[1] else ANSWERED[network])
+    return some.first(count) if network == LITE else Split(some.inputs[:count], some.targets[:count])
 
 
 @functools.cache
@@ -254,7 +268,7 @@ def reference(network: str, name: str, at: Setting) -> torch.Tensor:
     """The original's heatmaps."""
     path = _kept(f"maps-{network}-{name}.pt", at)
     if not path.exists():
-        found = method(name)(_run(original(network)), *pictures(network, at)["explained"])
+        found = method(name)(_run(original(network)), *shown(network, name, at))
         core.save_atomically(path, lambda part: torch.save(found, part))
     return torch.load(path)
 
@@ -268,57 +282,59 @@ def rows_of(
     network: str, kind: str, amount: float, tuned: bool, seed: int, name: str, at: Setting = WHOLE
 ) -> list[dict]:
     """A row for each measure of a method on a compressed network, with a value for each picture."""
-    known, model = pictures(network, at), _run(changed(network, kind, amount, tuned, seed, at))
-    head = {"network": network, "kind": kind, "amount": amount, "tuned": tuned, "seed": seed, "method": name}
+    change = kind, amount, bool(tuned), seed
+    model, known = _run(changed(network, *change, at)), pictures(network, at)
+    head = dict(zip(("network", *FIELDS, "method"), (network, *change, name)))
     if name == ANSWERS:
-        return [head | _answers(network, model, known, at)]
-    some = known["explained"]
-    heatmaps = method(name)(model, *some)
-    found = {}
+        return [head | _answers(model, known, at)]
+    some = shown(network, name, at)
+    maps = reference(network, name, at) if change == ORIGINAL else method(name)(model, *some)
+    groups, found = {}, {}
     if network == LITE:
-        found = {one: MEASURES[one](model, *some, some.masks, heatmaps) for one in ("object mass", "pointing game")}
-        if name in (*BOTH, *BLIND) or (kind, amount, tuned, seed) in (ORIGINAL, *FOUR):
-            asked = [each.targets for each in known["two"]], [each.masks for each in known["two"]]
-            found[TWO] = two_object_share(model, known["two"][0].inputs, *asked, method(name))
-    found["concentration"] = CONCENTRATION(model, *some, None, heatmaps)
-    if name not in BLIND:
-        found[DRIFT] = _drift(network, name, heatmaps, at)
-    if network == VIT or (kind, amount, tuned, seed) in (ORIGINAL, *FOUR):
+        found = {one: MEASURES[one](model, *some, some.masks, maps) for one in ("object mass", "pointing game")}
+        if name in ASKED:
+            one, other = known["two"]
+            both = (one.targets, other.targets), (one.masks, other.masks)
+            found[TWO], groups[TWO] = two_object_share(model, one.inputs, *both, method(name)), one.groups
+    else:
         few = at.few(ROAD[network])
-        found["ROAD"] = ROAD_MEASURE(model, some.inputs[:few], some.targets[:few], None, heatmaps[:few])
-    groups = {TWO: known["two"][0].groups} if network == LITE else {}
-    rows = []
-    for measure, values in found.items():
-        row = head | {"measure": measure, "values": [round(value, 4) for value in values.tolist()]}
-        if (kind, amount, tuned, seed) == ORIGINAL:
-            row["groups"] = groups.get(measure, known["groups"])[: len(values)].tolist()
-        rows.append(row)
+        found["ROAD"] = ROAD_MEASURE(model, some.inputs[:few], some.targets[:few], None, maps[:few])
+    found["concentration"] = CONCENTRATION(model, *some, None, maps)
+    if name not in BLIND:
+        found[DRIFT] = _drift(network, name, some, maps, at)
+    rows = [head | {"measure": measure, "values": _rounded(values)} for measure, values in found.items()]
+    if change == ORIGINAL:
+        rows = [row | {"groups": groups.get(row["measure"], known["groups"]).tolist()} for row in rows]
+        rows = [row | {"groups": row["groups"][: len(row["values"])]} for row in rows]
     return rows
 
 
-def _drift(network: str, name: str, heatmaps: torch.Tensor, at: Setting) -> torch.Tensor:
-    likeness = "cosine" if name == explain.RULER[0] else "rank correlation"
-    asked = original(network), *pictures(network, at)["explained"]
+def _rounded(values: torch.Tensor) -> list[float]:
+    return [round(value, 4) for value in values.tolist()]
+
+
+def _drift(network: str, name: str, some: Split, maps: torch.Tensor, at: Setting) -> torch.Tensor:
+    likeness = explain.RULER[1] if name == explain.RULER[0] else "rank correlation"
+    asked = original(network), *some
     try:
-        return explain.heatmap_drift(reference(network, name, at), heatmaps, name, likeness, asked)[0]
+        return explain.heatmap_drift(reference(network, name, at), maps, name, likeness, asked)[0]
     except NoEvidenceError:  # a network that answers the same to everything
-        return torch.ones(len(heatmaps), dtype=torch.float64)
+        return torch.ones(len(maps), dtype=torch.float64)
 
 
-def _answers(network: str, model: nn.Module, known: dict, at: Setting) -> dict:
+def _answers(model: nn.Module, known: dict, at: Setting) -> dict:
     """Whether answers are right and as the original's, a digit for each picture, and of those that are explained."""
-    logits, before = predict(model, known["answered"], 16), predict(original(network), known["answered"], 16)
-    answers, said = logits.argmax(1), before.argmax(1)
-    right = torch.tensor([answer in labels for answer, labels in zip(answers.tolist(), known["labels"])])
-    same, chosen = answers == said, known["right"]
-    apart = nn.functional.kl_div(logits.log_softmax(1), before.log_softmax(1), log_target=True, reduction="none").sum(1)
-    row = {"parameters": sum(each.numel() for each in model.parameters()), "divergence": round(apart.mean().item(), 4)}
+    logits, before = predict(model, known["answered"], 16), known["logits"]
+    apart = nn.functional.kl_div(logits.log_softmax(1), before.log_softmax(1), log_target=True, reduction="batchmean")
+    row = {"parameters": sum(each.numel() for each in model.parameters()), "divergence": round(apart.item(), 4)}
     if not at.whole:
         return row  # a probe has so few pictures that one answer would decide
+    answers, chosen = logits.argmax(1), known["right"]
+    right = torch.tensor([answer in labels for answer, labels in zip(answers.tolist(), known["labels"])])
+    same = answers == before.argmax(1)
     row |= {"right": _digits(right), "same": _digits(same), "stayed": _digits(same[chosen])}
     sure = logits.softmax(1)[chosen].gather(1, known["explained"].targets[:, None])[:, 0]
-    row["sure"] = round(sure.mean().item(), 4)
-    return row | ({"groups": known["all groups"].tolist()} if network == LITE and model is not None else {})
+    return row | {"sure": round(sure.mean().item(), 4), "groups": known["all groups"].tolist()}
 
 
 def _digits(truths: torch.Tensor) -> str:
@@ -381,43 +397,36 @@ class Found:
 
 
 def _change(row: dict) -> Change:
-    return row["kind"], row["amount"], row["tuned"], row["seed"]
+    return tuple(row[field] for field in FIELDS)
 
 
 # Parts, the most telling first
 
-_SCALE = [(RUINED, 0.0, False, seed) for seed in range(3)]
-_SCALE += [(kind, 0.0, False, seed) for kind in tuple(HARMLESS)[:2] for seed in (50, 51)]
-_SCALE += [(tuple(HARMLESS)[2], 0.0, False, 50)]
+_HARMLESS = tuple(HARMLESS)
+_SCALE = [(_HARMLESS[1], 0.0, False, 50), (RUINED, 0.0, False, 0), (_HARMLESS[0], 0.0, False, 50)]
+_SCALE += [(_HARMLESS[1], 0.0, False, 51), (RUINED, 0.0, False, 1), (_HARMLESS[2], 0.0, False, 50)]
 _QUANTIZED = [(kind, 0.0, False, 0) for kind in QUANTIZED]
-
-
-def _cuts(ratio: float) -> list[Change]:
-    return [(kind, ratio, tuned, 0) for kind in CRITERIA for tuned in (False, True)]
-
-
-_OF_WEIGHTS = [(WEIGHTS, ratio, tuned, 0) for ratio in OF_WEIGHTS for tuned in (False, True)]
-CHANGES = [
-    ORIGINAL,
-    TUNED_ALONE,
-    *_SCALE,
-    *_QUANTIZED,
-    *_OF_WEIGHTS,
-    *_cuts(0.2),
-    *_cuts(0.4),
-    *_cuts(0.1),
-    *_cuts(0.05),
-]
+_FIRST = [*FOUR[1:3], (WEIGHTS, 0.4, False, 0), ("taylor", 0.2, False, 0)]
+_NEXT = [("taylor", 0.1, tuned, 0) for tuned in (False, True)] + [("taylor", 0.4, True, 0), ("taylor", 0.05, False, 0)]
+_NEXT += [(kind, 0.1, tuned, 0) for kind in ("magnitude", "relevance", "random") for tuned in (False, True)]
+_NEXT += [(WEIGHTS, ratio, True, 0) for ratio in OF_WEIGHTS]
+_ALL = [(kind, ratio, tuned, 0) for ratio in RATIOS for kind in CRITERIA for tuned in (False, True)]
+_ALL += [(WEIGHTS, ratio, tuned, 0) for ratio in OF_WEIGHTS for tuned in (False, True)]
+CHANGES = {LITE: [ORIGINAL, TUNED_ALONE, *_FIRST, *_QUANTIZED, *_SCALE, *_NEXT]}
+CHANGES[VIT] = [*CHANGES[LITE], *_ALL]
 
 
 def _parts(network: str) -> list[tuple]:
-    """All changes by two methods, and four by all; on the small network controls of ROAD see all changes as well."""
-    always = (ANSWERS, *BOTH, *(BLIND[:2] if network == VIT else ()))
-    parts = [(network, *change, name) for change in CHANGES for name in always]
-    parts += [(network, *change, name) for change in (ORIGINAL, *FOUR) for name in (*OTHERS[network], *BLIND)]
-    return list(dict.fromkeys(parts))
+    """All changes by two methods, and four by all; on the small network a control of ROAD sees all changes as well."""
+    always = (ANSWERS, *BOTH, *(BLIND[1:2] if network == VIT else ()))
+    return [(network, *change, name) for change in dict.fromkeys(CHANGES[network]) for name in always]
 
 
+def _others(network: str) -> list[tuple]:
+    return [(network, *change, name) for change in (ORIGINAL, *FOUR) for name in (*OTHERS[network], *BLIND)]
+
+
+PARTS = list(dict.fromkeys([*_parts(LITE), *_parts(VIT), *_others(VIT), *_others(LITE)]))
 CODE = (
     *("EfficientNet-Lite", "composites", "criteria by attribution", "criteria of slices", "criteria of weights"),
     *("distillation", "drift", "drift scale", "ground truth", "relevance propagation", "simulated quantization"),
@@ -427,7 +436,7 @@ TABLES = [
     Table(
         "compressed_explanations",
         rows_of,
-        [*_parts(LITE), *_parts(VIT)],
+        PARTS,
         code=CODE,
         checkpoints=(f"{LITE}-seed0.safetensors", f"{VIT}-seed0.safetensors"),
         tried=[
