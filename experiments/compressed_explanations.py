@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,7 +251,8 @@ def told(network: str, at: Setting) -> distill.Transfer:
 def _kept(name: str, at: Setting) -> Path:
     """Where something that took long lies until the design, or the code behind it, is another one."""
     design = (GROUNDS, SIZE, SEED, ANSWERED, EXPLAINED, OCCLUDED, SCORED, LEARNED, TUNING, TEMPERATURE, OPTIONS)
-    return unfinished(f"compressed-{core.fingerprint(design)[:12]}-{at.images}-{at.count}-{name}", CODE)
+    design = hashlib.sha256(repr(design).encode()).hexdigest()[:12]
+    return unfinished(f"compressed-{design}-{at.images}-{at.count}-{name}", CODE)
 
 
 # Rows

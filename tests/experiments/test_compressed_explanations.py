@@ -86,3 +86,80 @@ def test_maps_that_know_no_network_did_not_change(found):
         for control in effects.BLIND:
             for measure in ("object mass", "pointing game", effects.TWO, "concentration"):
                 assert found.difference(effects.LITE, change, control, measure) == (0, 0, 0)
+
+
+# The page
+
+SAID = {"magnitude": "magnitude", "taylor": "Taylor", "relevance": "relevance", "random": "random"}
+MASS = "object mass"
+
+
+def called(change) -> str:
+    """A change in the words of the page."""
+    kind, amount, tuned, seed = change
+    if kind == "none":
+        return "tuned alone"
+    kind = f"{SAID.get(kind, kind)} {amount:.0%}" if amount else kind
+    return f"{kind}, tuned" if tuned else kind
+
+
+def cell(difference, digits=2) -> str:
+    if difference is None:
+        return "-"
+    mean, low, high = (f"{value:+.{digits}f}" for value in difference)
+    return f"{mean} [{low}, {high}]"
+
+
+def per_cent(truths) -> str:
+    return f"{100 * truths.double().mean():.0f}"
+
+
+def shown_changes(found, network):
+    """The changes of the two long tables, in their order: seeds and ruined networks are told in words."""
+    return sorted(
+        (change for change in found.changes(network) if change[3] in (0, 50) and change[0] != effects.RUINED),
+        key=lambda change: (ORDER.index(change[0]), change[1], change[2]),
+    )
+
+
+ORDER = [*explain.HARMLESS, "none", effects.WEIGHTS, "taylor", "relevance", "magnitude", "random", *effects.QUANTIZED]
+
+
+def place(found, network, change) -> str:
+    told = found.scale(network).place(found.values(network, change, explain.RULER[0], effects.DRIFT))
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*told)
+
+
+def large(found) -> list[str]:
+    """The table of EfficientNet-Lite0, by gradient x input."""
+    network, name, lines = effects.LITE, "gradient x input", []
+    for change in shown_changes(found, network):
+        row = [called(change), per_cent(found.digits(network, change, "same"))]
+        row += [cell(found.difference(network, change, name, MASS, stayed=stayed)) for stayed in (False, True)]
+        row += [cell(found.difference(network, change, name, measure)) for measure in (effects.TWO, "concentration")]
+        lines.append([*row, place(found, network, change)])
+    return [f"| {' | '.join(row)} |" for row in lines]
+
+
+def small(found) -> list[str]:
+    """The table of the transformer: ROAD by two methods and by the picture itself, which no network is asked for."""
+    network, lines = effects.VIT, []
+    for change in shown_changes(found, network):
+        row = [called(change), per_cent(found.digits(network, change, "same"))]
+        names = (*effects.BOTH, "the image itself")
+        row += [cell(found.difference(network, change, name, "ROAD")) for name in names]
+        row.append(cell(found.difference(network, change, effects.BOTH[0], "concentration")))
+        lines.append([*row, place(found, network, change)])
+    return [f"| {' | '.join(row)} |" for row in lines]
+
+
+def others(found) -> list[str]:
+    """All methods at four compressions: object mass, and ROAD of the transformer."""
+    lines = []
+    for network, measure in ((effects.LITE, MASS), (effects.VIT, "ROAD")):
+        for name in (*effects.BOTH, *effects.OTHERS[network], *effects.BLIND):
+            base = found.values(network, effects.ORIGINAL, name, measure).mean().item()
+            row = [name if network == effects.LITE else f"{name}, transformer", f"{base:.2f}"]
+            row += [cell(found.difference(network, change, name, measure)) for change in effects.FOUR]
+            lines.append(f"| {' | '.join(row)} |")
+    return lines
