@@ -418,17 +418,20 @@ CHANGES = {LITE: [ORIGINAL, TUNED_ALONE, *_FIRST, *_QUANTIZED, *_SCALE, *_NEXT]}
 CHANGES[VIT] = [*CHANGES[LITE], *_ALL]
 
 
-def _parts(network: str) -> list[tuple]:
-    """All changes by two methods, and four by all; on the small network a control of ROAD sees all changes as well."""
-    always = (ANSWERS, *BOTH, *(BLIND[1:2] if network == VIT else ()))
-    return [(network, *change, name) for change in dict.fromkeys(CHANGES[network]) for name in always]
+def _parts(network: str, changes: list[Change], *names: str) -> list[tuple]:
+    return [(network, *change, name) for change in dict.fromkeys(changes) for name in names]
 
 
-def _others(network: str) -> list[tuple]:
-    return [(network, *change, name) for change in (ORIGINAL, *FOUR) for name in (*OTHERS[network], *BLIND)]
-
-
-PARTS = list(dict.fromkeys([*_parts(LITE), *_parts(VIT), *_others(VIT), *_others(LITE)]))
+_WIDE = [ORIGINAL, *FOUR]
+#: All changes by two methods, and four by all; on the small network a control of ROAD sees all changes as well.
+PARTS = [
+    *_parts(LITE, CHANGES[LITE], ANSWERS, BOTH[0]),
+    *_parts(LITE, _WIDE, "saliency", "lrp", "lrp by gamma", *BLIND),
+    *_parts(LITE, CHANGES[LITE], BOTH[1]),
+    *_parts(LITE, _WIDE, "integrated gradients", "smoothgrad"),
+    *_parts(VIT, CHANGES[VIT], ANSWERS, *BOTH, BLIND[1]),
+    *_parts(VIT, _WIDE, *OTHERS[VIT], BLIND[0], BLIND[2]),
+]
 CODE = (
     *("EfficientNet-Lite", "composites", "criteria by attribution", "criteria of slices", "criteria of weights"),
     *("distillation", "drift", "drift scale", "ground truth", "relevance propagation", "simulated quantization"),
