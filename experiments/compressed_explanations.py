@@ -22,7 +22,7 @@ from experiments.ground_truth import explained
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import core, data, distill, explain, quantize, zoo
-from xaiprune.data import Split
+from xaiprune.data import Composites, Split
 from xaiprune.explain import (
     CONTROL_METHODS,
     HARMLESS,
@@ -71,6 +71,8 @@ RATIOS, OF_WEIGHTS = (0.05, 0.1, 0.2, 0.4), (0.2, 0.4, 0.6)
 CRITERIA = {"magnitude": "l2", "taylor": "taylor", "relevance": "relevance", "random": "random"}
 OF_THE_TRANSFORMER = {"relevance": "attnlrp"}
 WEIGHTS = "single weights"
+#: Single weights, by size and at random.
+OF_SINGLE = {WEIGHTS: "l1", "random single weights": "random"}
 #: Formats of weights, and of what layers read; four bits are of weights alone.
 QUANTIZED = {
     "int8 per tensor": quantize.Config(),
@@ -100,6 +102,8 @@ OPTIONS = {
 BOTH = tuple(OPTIONS)[:2]
 OTHERS = {LITE: tuple(OPTIONS)[2:7], VIT: (*tuple(OPTIONS)[2:5], "attnlrp", "gradient rollout")}
 BLIND = ("random", "the image itself", "centre")
+#: The first method on other pictures: what was found on the first ones has to be found again.
+AGAIN = "gradient x input, other pictures"
 #: Those that are asked for both classes of two objects.
 ASKED = ("gradient x input", "lrp", *BLIND)
 #: The changes that all methods see.
@@ -163,6 +167,14 @@ def pictures(network: str, at: Setting) -> dict:
 
 
 @functools.cache
+def others(network: str, at: Setting) -> Composites:
+    """Other pictures of the things that judge, those that the original answers rightly."""
+    options = {"each": 1, "size": SIZE, "grounds": GROUNDS, "seed": SEED + 1}
+    every = data.objects(limit=at.few(ANSWERED[network]), preprocessing=zoo.preprocessing(network), **options)
+    return explained(original(network), every.rows(every.right(predict(original(network), every.inputs, 16))))
+
+
+@functools.cache
 def unlabelled(network: str, purpose: str, at: Setting) -> torch.Tensor:
     """Pictures to score on, or to learn from: things without labels, images of the splits for it."""
     count = (SCORED if purpose == "score" else LEARNED)[network]
@@ -177,8 +189,8 @@ def scored(network: str, kind: str, seed: int, at: Setting):
     """Scores of all units, on the original's own answers."""
     model, inputs = original(network), unlabelled(network, "score", at)
     known = Split(inputs, predict(model, inputs, 16).argmax(1))
-    if kind == WEIGHTS:
-        return score(model, find_weights(model), "l1")
+    if kind in OF_SINGLE:
+        return score(model, find_weights(model), OF_SINGLE[kind], seed=seed)
     criterion = CRITERIA[kind]
     if network == VIT:
         units, criterion = find_heads(model) + find_neurons(model), OF_THE_TRANSFORMER.get(kind, criterion)
@@ -205,12 +217,12 @@ def changed(network: str, kind: str, amount: float, tuned: bool, seed: int, at: 
         return quantized(network, QUANTIZED[kind], at)
     smaller = copy.deepcopy(model)
     if kind != "none":
-        chosen = plan(scored(network, kind, seed, at), ratio=amount)
+        chosen = plan(scored(network, kind, 0, at), ratio=amount)  # the seed is that of tuning
         smaller = cut(model, chosen)
     if tuned:
         path = _kept(f"{network}-{kind}-{amount}-{seed}.pt", at)
         if not path.exists():
-            tune(network, smaller, chosen if kind == WEIGHTS else None, seed, at)
+            tune(network, smaller, chosen if kind in OF_SINGLE else None, seed, at)
             core.save_atomically(path, lambda part: torch.save(smaller.state_dict(), part))
         smaller.load_state_dict(torch.load(path))
     return smaller
@@ -289,6 +301,8 @@ def rows_of(
     head = dict(zip(("network", *FIELDS, "method"), (network, *change, name)))
     if name == ANSWERS:
         return [head | _answers(model, known, at)]
+    if name == AGAIN:
+        return _again(model, others(network, at), head)
     some = shown(network, name, at)
     maps = reference(network, name, at) if change == ORIGINAL else method(name)(model, *some)
     groups, found = {}, {}
@@ -309,6 +323,15 @@ def rows_of(
         rows = [row | {"groups": groups.get(row["measure"], known["groups"]).tolist()} for row in rows]
         rows = [row | {"groups": row["groups"][: len(row["values"])]} for row in rows]
     return rows
+
+
+def _again(model: nn.Module, some: Composites, head: dict) -> list[dict]:
+    maps = method(BOTH[0])(model, *some)
+    stayed = _digits(predict(model, some.inputs, 16).argmax(1) == some.targets)
+    found = {"object mass": MEASURES["object mass"](model, *some, some.masks, maps)}
+    found["concentration"] = CONCENTRATION(model, *some, None, maps)
+    head |= {"groups": some.groups.tolist(), "stayed": stayed}
+    return [head | {"measure": measure, "values": _rounded(values)} for measure, values in found.items()]
 
 
 def _rounded(values: torch.Tensor) -> list[float]:
@@ -343,6 +366,10 @@ def _digits(truths: torch.Tensor) -> str:
     return "".join(str(int(each)) for each in truths.tolist())
 
 
+def _truths(digits: str) -> torch.Tensor:
+    return torch.tensor([digit == "1" for digit in digits])
+
+
 # What the rows say
 
 
@@ -367,7 +394,7 @@ class Found:
 
     def digits(self, network: str, change: Change, column: str) -> torch.Tensor:
         """Of answers: ``right``, ``same`` or ``stayed``."""
-        return torch.tensor([digit == "1" for digit in self.rows[(*change, network, ANSWERS, None)][column]])
+        return _truths(self.rows[(*change, network, ANSWERS, None)][column])
 
     def difference(
         self, network: str, change: Change, name: str, measure: str, *, less: Change = ORIGINAL, stayed: bool = False
@@ -379,7 +406,8 @@ class Found:
         values = self.values(network, change, name, measure) - self.values(network, less, name, measure)
         groups = self.groups(network, name, measure)
         if stayed:
-            kept = self.digits(network, change, "stayed")[: len(values)]
+            own = self.rows[(*change, network, name, measure)].get("stayed")
+            kept = self.digits(network, change, "stayed")[: len(values)] if own is None else _truths(own)
             values, groups = values[kept], groups[kept]
         return explain.bootstrap(values, groups=groups) if len(values) else None
 
@@ -423,9 +451,15 @@ def _parts(network: str, changes: list[Change], *names: str) -> list[tuple]:
 
 
 _WIDE = [ORIGINAL, *FOUR]
+#: What is measured again on other pictures, and tuned again in another order.
+_REPEATED = [ORIGINAL, TUNED_ALONE, (WEIGHTS, 0.4, True, 0), ("magnitude", 0.1, True, 0), ("taylor", 0.1, True, 0)]
+_REPEATED += [(kind, amount, tuned, 1) for kind, amount, tuned, _ in _REPEATED[1:4]]
+_REPEATED += [("random single weights", 0.05, True, 0)]
 #: All changes by two methods, and four by all; on the small network a control of ROAD sees all changes as well.
 PARTS = [
     *_parts(LITE, CHANGES[LITE], ANSWERS, BOTH[0]),
+    *_parts(LITE, _REPEATED[5:], ANSWERS, BOTH[0]),
+    *_parts(LITE, _REPEATED, AGAIN),
     *_parts(LITE, _WIDE, "saliency", "lrp", "lrp by gamma", *BLIND),
     *_parts(LITE, CHANGES[LITE], BOTH[1]),
     *_parts(LITE, _WIDE, "integrated gradients", "smoothgrad"),
@@ -445,11 +479,12 @@ TABLES = [
         code=CODE,
         checkpoints=(f"{LITE}-seed0.safetensors", f"{VIT}-seed0.safetensors"),
         tried=[
-            (LITE, "4-bit weights", 0.0, False, 0, "gradient x input"),
-            (VIT, "taylor", 0.2, True, 0, "coarse occlusion"),
+            (LITE, "8-bit weights per channel", 0.0, False, 50, BOTH[0]),
+            (VIT, "taylor", 0.2, True, 0, BOTH[1]),
             (VIT, WEIGHTS, 0.4, True, 0, ANSWERS),
+            (VIT, "int8 per tensor", 0.0, False, 0, BOTH[0]),
         ],
-        at=Setting(images=32, count=2, training={"batch_size": 8}),
+        at=Setting(images=16, count=3, training={"batch_size": 8}),
         tolerance=0.02,
     )
 ]
