@@ -454,7 +454,7 @@ _WIDE = [ORIGINAL, *FOUR]
 #: What is measured again on other pictures, and tuned again in another order.
 _REPEATED = [ORIGINAL, TUNED_ALONE, (WEIGHTS, 0.4, True, 0), ("magnitude", 0.1, True, 0), ("taylor", 0.1, True, 0)]
 _REPEATED += [(kind, amount, tuned, 1) for kind, amount, tuned, _ in _REPEATED[1:4]]
-_REPEATED += [("random single weights", 0.05, True, 0)]
+_REPEATED += [("random single weights", 0.002, True, 0)]
 #: All changes by two methods, and four by all; on the small network a control of ROAD sees all changes as well.
 PARTS = [
     *_parts(LITE, CHANGES[LITE], ANSWERS, BOTH[0]),

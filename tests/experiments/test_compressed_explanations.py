@@ -100,7 +100,7 @@ def called(change) -> str:
     kind, amount, tuned, _ = change
     if kind == "none":
         return "tuned alone"
-    kind = f"{SAID.get(kind, kind)} {amount:.0%}" if amount else kind
+    kind = f"{SAID.get(kind, kind)} {100 * amount:g} %" if amount else kind
     return f"{kind}, tuned" if tuned else kind
 
 
