@@ -456,16 +456,19 @@ _REPEATED = [ORIGINAL, TUNED_ALONE, (WEIGHTS, 0.4, True, 0), ("magnitude", 0.1, 
 _REPEATED += [(kind, amount, tuned, 1) for kind, amount, tuned, _ in _REPEATED[1:4]]
 _REPEATED += [("random single weights", 0.002, True, 0)]
 #: All changes by two methods, and four by all; on the small network a control of ROAD sees all changes as well.
-PARTS = [
+_ORDER = [
     *_parts(LITE, CHANGES[LITE], ANSWERS, BOTH[0]),
     *_parts(LITE, _REPEATED[5:], ANSWERS, BOTH[0]),
     *_parts(LITE, _REPEATED, AGAIN),
     *_parts(LITE, _WIDE, "saliency", "lrp", "lrp by gamma", *BLIND),
     *_parts(LITE, CHANGES[LITE], BOTH[1]),
     *_parts(LITE, _WIDE, "integrated gradients", "smoothgrad"),
+    *_parts(VIT, CHANGES[LITE], ANSWERS, BOTH[0], BLIND[1]),
+    *_parts(VIT, CHANGES[LITE], BOTH[1]),
     *_parts(VIT, CHANGES[VIT], ANSWERS, *BOTH, BLIND[1]),
     *_parts(VIT, _WIDE, *OTHERS[VIT], BLIND[0], BLIND[2]),
 ]
+PARTS = list(dict.fromkeys(_ORDER))
 CODE = (
     *("EfficientNet-Lite", "composites", "criteria by attribution", "criteria of slices", "criteria of weights"),
     *("distillation", "drift", "drift scale", "ground truth", "relevance propagation", "simulated quantization"),
