@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from experiments import compressed_explanations as effects
+from tests import ROOT
 from xaiprune import explain
 from xaiprune.experiments import tables
 
@@ -116,51 +117,136 @@ def per_cent(truths) -> str:
 
 
 def shown_changes(found, network):
-    """The changes of the two long tables, in their order: seeds and ruined networks are told in words."""
+    """The changes of the two long tables, in their order; ruined networks and second seeds are told elsewhere."""
     return sorted(
         (change for change in found.changes(network) if change[3] in (0, 50) and change[0] != effects.RUINED),
         key=lambda change: (ORDER.index(change[0]), change[1], change[2]),
     )
 
 
-ORDER = [*explain.HARMLESS, "none", effects.WEIGHTS, "taylor", "relevance", "magnitude", "random", *effects.QUANTIZED]
+ORDER = [
+    *explain.HARMLESS,
+    *effects.QUANTIZED,
+    "none",
+    *effects.OF_SINGLE,
+    "taylor",
+    "relevance",
+    "magnitude",
+    "random",
+]
 
 
 def place(found, network, change) -> str:
+    if change not in found.changes(network, explain.RULER[0]):
+        return "-"
     told = found.scale(network).place(found.values(network, change, explain.RULER[0], effects.DRIFT))
     return "{:.2f} [{:.2f}, {:.2f}]".format(*told)
 
 
+def line(*cells) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def large(found) -> list[str]:
-    """The table of EfficientNet-Lite0, by gradient x input."""
-    network, name, lines = effects.LITE, "gradient x input", []
+    """EfficientNet-Lite0, by gradient x input."""
+    network, name, lines = effects.LITE, effects.BOTH[0], []
     for change in shown_changes(found, network):
-        row = [called(change), per_cent(found.digits(network, change, "same"))]
-        row += [cell(found.difference(network, change, name, MASS, stayed=stayed)) for stayed in (False, True)]
-        row += [cell(found.difference(network, change, name, measure)) for measure in (effects.TWO, "concentration")]
-        lines.append([*row, place(found, network, change)])
-    return [f"| {' | '.join(row)} |" for row in lines]
+        masses = [cell(found.difference(network, change, name, MASS, stayed=stayed), 3) for stayed in (False, True)]
+        more = [cell(found.difference(network, change, name, one), 3) for one in (effects.TWO, "concentration")]
+        same = per_cent(found.digits(network, change, "same"))
+        lines.append(line(called(change), same, *masses, *more, place(found, network, change)))
+    return lines
+
+
+def again(found) -> list[str]:
+    """Object mass on other pictures, and after tuning in another order."""
+    lines = []
+    for change in effects.REPEATED[1:5] + effects.REPEATED[8:]:
+        other = (*change[:3], 1)
+        cells = []
+        for name in (effects.BOTH[0], effects.AGAIN):
+            for one in (change, other):
+                known = one in found.changes(effects.LITE, name)
+                cells.append(cell(found.difference(effects.LITE, one, name, MASS), 3) if known else "-")
+        lines.append(line(called(change), *cells))
+    return lines
+
+
+def every(found) -> list[str]:
+    """All methods at four changes: object mass."""
+    lines = []
+    for name in (*effects.BOTH, *effects.OTHERS, *effects.BLIND):
+        base = found.values(effects.LITE, effects.ORIGINAL, name, MASS).mean().item()
+        cells = [cell(found.difference(effects.LITE, change, name, MASS), 3) for change in effects.FOUR]
+        lines.append(line(name, f"{base:.2f}", *cells))
+    return lines
 
 
 def small(found) -> list[str]:
-    """The table of the transformer: ROAD by two methods and by the picture itself, which no network is asked for."""
+    """The transformer: ROAD by two methods and by the picture itself, which no network is asked for."""
     network, lines = effects.VIT, []
     for change in shown_changes(found, network):
-        row = [called(change), per_cent(found.digits(network, change, "same"))]
         names = (*effects.BOTH, "the image itself")
-        row += [cell(found.difference(network, change, name, "ROAD")) for name in names]
-        row.append(cell(found.difference(network, change, effects.BOTH[0], "concentration")))
-        lines.append([*row, place(found, network, change)])
-    return [f"| {' | '.join(row)} |" for row in lines]
-
-
-def others(found) -> list[str]:
-    """All methods at four compressions: object mass, and ROAD of the transformer."""
-    lines = []
-    for network, measure in ((effects.LITE, MASS), (effects.VIT, "ROAD")):
-        for name in (*effects.BOTH, *effects.OTHERS[network], *effects.BLIND):
-            base = found.values(network, effects.ORIGINAL, name, measure).mean().item()
-            row = [name if network == effects.LITE else f"{name}, transformer", f"{base:.2f}"]
-            row += [cell(found.difference(network, change, name, measure)) for change in effects.FOUR]
-            lines.append(f"| {' | '.join(row)} |")
+        roads = [cell(found.difference(network, change, name, "ROAD")) for name in names]
+        focus = cell(found.difference(network, change, effects.BOTH[0], "concentration"), 3)
+        same = per_cent(found.digits(network, change, "same"))
+        lines.append(line(called(change), same, *roads, focus, place(found, network, change)))
     return lines
+
+
+def counts(found, network, measures, *, harmless) -> tuple[int, int, int]:
+    """Of how many intervals, by the two methods, how many lie above 0 and how many below it."""
+    told = []
+    for name in effects.BOTH:
+        for change in found.changes(network, name):
+            if change[0] != effects.RUINED and (change[0] in explain.HARMLESS) == harmless:
+                known = [one for one in measures if (*change, network, name, one) in found.rows]
+                told += [found.difference(network, change, name, one) for one in known]
+    return len(told), sum(low > 0 for _, low, _ in told), sum(high < 0 for *_, high in told)
+
+
+def test_the_page_shows_what_was_measured(found):
+    text = (ROOT / "docs" / "compression_and_explanations.md").read_text(encoding="utf-8")
+    for table in (large, again, every, small):
+        assert "\n".join(table(found)) in text, table.__name__
+    words = " ".join(text.split())
+    for told in said(found):
+        assert told in words, told
+
+
+RETUNED, PER_TENSOR = ("none", 0.0, True, 1), ("int8 per tensor", 0.0, False, 0)
+#: Differences that the words of the page tell.
+TOLD = (
+    (("magnitude", 0.1, True, 0), "gradient x input", MASS),
+    ((effects.WEIGHTS, 0.4, True, 0), "gradient x input", MASS),
+    (effects.TUNED_ALONE, "gradient x input", MASS),
+    (RETUNED, "gradient x input", MASS),
+    (RETUNED, effects.AGAIN, MASS),
+    (("random single weights", 0.002, True, 0), effects.AGAIN, MASS),
+    (("taylor", 0.2, False, 0), "gradient x input", MASS),
+    (("taylor", 0.4, True, 0), "gradient x input", effects.TWO),
+    (("random", 0.1, False, 0), "gradient x input", MASS),
+    (PER_TENSOR, "gradient x input", MASS),
+    (PER_TENSOR, "lrp", MASS),
+    (PER_TENSOR, "lrp by gamma", MASS),
+    (("1 % noise on the weights", 0.0, False, 51), "coarse occlusion", MASS),
+)
+
+
+def said(found) -> list[str]:
+    """What the words of the page tell in numbers."""
+    lite, vit, name = effects.LITE, effects.VIT, effects.BOTH[0]
+    bases = [found.values(lite, effects.ORIGINAL, name, one).mean() for one in (MASS, effects.TWO, "concentration")]
+    told = ["object mass {:.2f}, two objects {:.2f}, concentration {:.2f}".format(*bases)]
+    for network, measures in ((lite, (MASS, effects.TWO, "concentration")), (vit, ("ROAD", "concentration"))):
+        for harmless in (False, True):
+            told.append(
+                "of {} intervals {} lie above 0 and {} below".format(
+                    *counts(found, network, measures, harmless=harmless)
+                )
+            )
+    for change, one, measure in TOLD:
+        told.append(cell(found.difference(lite, change, one, measure), 3))
+    roads = [found.values(vit, effects.ORIGINAL, one, "ROAD").mean() for one in (*effects.BOTH, "the image itself")]
+    told.append("ROAD {:.2f}, {:.2f} and {:.2f}".format(*roads))
+    return told
