@@ -415,7 +415,7 @@ class Found:
             mine = [change for change in self.changes(network, name) if change[0] == kind]
             if mine:
                 drifts = torch.stack([self.values(network, change, name, DRIFT) for change in mine])
-                kept = torch.stack([self.digits(network, change, "stayed") for change in mine])
+                kept = torch.stack([self.digits(network, change, "stayed") for change in mine])[:, : drifts.shape[1]]
                 kinds.append(explain.Noise(kind, drifts, kept))
         ruined = [change for change in self.changes(network, name) if change[0] == RUINED]
         blanks = torch.stack([self.values(network, change, name, DRIFT) for change in ruined])
