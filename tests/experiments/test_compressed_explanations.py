@@ -225,12 +225,25 @@ TOLD = (
     (("random single weights", 0.002, True, 0), effects.AGAIN, MASS),
     (("taylor", 0.2, False, 0), "gradient x input", MASS),
     (("taylor", 0.4, True, 0), "gradient x input", effects.TWO),
+    (("taylor", 0.4, True, 0), "gradient x input", MASS),
+    (("magnitude", 0.1, True, 1), "gradient x input", MASS),
+    ((effects.WEIGHTS, 0.4, True, 0), "lrp", MASS),
+    ((effects.WEIGHTS, 0.4, True, 0), "lrp by gamma", MASS),
     (("random", 0.1, False, 0), "gradient x input", MASS),
     (PER_TENSOR, "gradient x input", MASS),
     (PER_TENSOR, "lrp", MASS),
     (PER_TENSOR, "lrp by gamma", MASS),
     (("1 % noise on the weights", 0.0, False, 51), "coarse occlusion", MASS),
 )
+
+
+def test_nothing_became_better_without_tuning_and_road_by_nothing(found):
+    lite, name = effects.LITE, effects.BOTH[0]
+    changes = [change for change in shown_changes(found, lite) if not change[2]]
+    assert all(found.difference(lite, change, name, MASS)[1] <= 0 for change in changes)
+    for name in effects.BOTH:
+        changes = shown_changes(found, effects.VIT)
+        assert all(found.difference(effects.VIT, change, name, "ROAD")[1] <= 0 for change in changes)
 
 
 def said(found) -> list[str]:
