@@ -262,4 +262,6 @@ def said(found) -> list[str]:
         told.append(cell(found.difference(lite, change, one, measure), 3))
     roads = [found.values(vit, effects.ORIGINAL, one, "ROAD").mean() for one in (*effects.BOTH, "the image itself")]
     told.append("ROAD {:.2f}, {:.2f} and {:.2f}".format(*roads))
+    right = [per_cent(found.digits(lite, change, "right")) for change in (effects.ORIGINAL, effects.TUNED_ALONE)]
+    told.append("from {} to {} %".format(*right))
     return told
