@@ -1,0 +1,218 @@
+"""What drift can tell on photographs: the questions of :mod:`experiments.resolution` to a network of other people.
+
+The table ``drift_photographs`` is about EfficientNet-Lite0. (a) Taylor cuts stand against harmless changes, on
+composites of the things of four folds that the original names rightly; the fifth fold chose the ruler. (b) Networks are
+tuned to tell animals, food and other things apart, either on composites on which each kind has a ground of its own, or
+on the same things in the same places with grounds that say nothing. They are compared on grounds that none of them
+learned on, on things whose classes none of them learned. What they are tuned from is a linear layer on the features of
+the original.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from experiments import resolution
+from experiments.resolution import DRAWN, LITE, LOGITS, STAGES, TRIED
+from experiments.setting import WHOLE, Setting
+from experiments.table import Table
+from xaiprune import data, deploy, dynamic, zoo
+from xaiprune.core import seed_everything
+from xaiprune.data import GROUNDS, Scenes, Split
+from xaiprune.graph import fold_batch_norm
+from xaiprune.measure import accuracy, predict
+from xaiprune.prune import stored_statistics
+from xaiprune.training import classification_loss, fit
+
+#: Share of the answers that a harmless change may turn, and beyond which a kind is not compared at all.
+FEW_TURN, HALF_TURN = 0.02, 0.5
+#: The kinds that are told apart, by the beginnings of the things' names, each with the ground that it can be tied to.
+KINDS = {"animals": "brick", "food": "china", "others": "flower"}
+#: The layer after which networks learn; what comes before it stays, and runs once for each picture.
+LAST_KEPT = "blocks.11"
+#: Networks a side, composites of each thing that one learns from, and that all are judged on.
+LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 6, {"choice": 4, "report": 8}
+#: Of the linear layer, and of what is tuned: chosen on the things of the validation fold, by accuracy alone.
+FIRST = {"lr": 3e-3, "epochs": 20, "batch_size": 32, "progress": False}
+TUNED = {"lr": 1e-3, "epochs": 3, "batch_size": 32, "progress": False}
+
+
+def quick(network: nn.Module, method: str, at: Setting) -> nn.Module:
+    """The same function in less time: in ONNX Runtime where answers are enough, else with folded normalisation."""
+    answers_only = method == LOGITS or TRIED[method][0].answers_only
+    if answers_only and at.whole:
+        return deploy.Frozen(network, torch.zeros(1, 3, 224, 224))
+    return fold_batch_norm(network)
+
+
+# Cuts and noise
+
+
+@functools.cache
+def sides(stage: str, at: Setting) -> tuple[dict[str, list[nn.Module]], dict[str, float], dict[float, list[nn.Module]]]:
+    """Harmless changes by kind, which share of the answers each kind turns, and cuts by ratio."""
+    images, first = resolution.pictures(LITE, stage, at), STAGES[stage][1]
+    kinds = resolution.harmless(LITE, stage, at)
+    answers = predict(resolution.original(LITE), images, 50).argmax(1)
+    gone = resolution.turned(kinds, images, answers)
+    seeds = range(first, first + at.few(DRAWN))
+    cut = {ratio: resolution.cuts(LITE, "taylor", ratio, seeds, at) for ratio in resolution.CUTS}
+    return {name: some for name, some in kinds.items() if gone[name] <= HALF_TURN}, gone, cut
+
+
+def cuts_and_noise(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
+    """(a) Taylor cuts against all kinds that are harmless here, and against each other kind by itself."""
+    kinds, gone, cut = sides(stage, at)
+    names, networks = [], []
+    for name, some in {**kinds, **cut}.items():
+        names += [name] * len(some)
+        networks += [quick(one, method, at) for one in some]
+    model, images = quick(resolution.original(LITE), method, at), resolution.pictures(LITE, stage, at)
+    found, kept = resolution.drifts(model, images, networks, method)
+    against = {"harmless kinds": [name for name in kinds if gone[name] <= FEW_TURN]}
+    against |= {name: [name] for name in kinds if gone[name] > FEW_TURN}
+    rows = []
+    for ratio in cut:
+        for title, mine in against.items():
+            changed = [place for place, name in enumerate(names) if name == ratio]
+            same = [place for place, name in enumerate(names) if name in mine]
+            head = {"task": f"Taylor cut of {ratio:.0%}", "against": title, "network": LITE}
+            head |= {"stage": stage, "method": method, "judged": len(images)}
+            told = resolution.told_apart(found, kept, changed, same, method) if same else []
+            rows += [{**head, **row, "turned": gone} for row in told]
+    return rows
+
+
+# Grounds
+
+
+def kind_of(name: str) -> int:
+    """The kind of a thing, by the beginning of its name."""
+    first = name.partition("-")[0].replace("plants", "food")  # the one plant is a mushroom
+    return list(KINDS).index(first) if first in KINDS else len(KINDS) - 1
+
+
+def shown(split: str, each: int, seed: int, grounds: Sequence[Sequence[str]], at: Setting, **size) -> Split:
+    """Things of a split, each kind on grounds of its own; things and places depend on the seed alone."""
+    made = []
+    for kind, names in enumerate(grounds):
+        things = [thing for thing in data.scenes(split).cutouts if kind_of(thing.name) == kind]
+        scenes = Scenes(things, names, each, seed=seed, preprocessing=zoo.preprocessing(LITE), **size)
+        made.append(scenes.make(range(min(len(scenes), at.images or len(scenes)))).inputs)
+    kinds = torch.arange(len(made)).repeat_interleave(torch.tensor([len(inputs) for inputs in made]))
+    return Split(torch.cat(made), kinds)
+
+
+#: Where each kind stands: on a ground of its own, on one that says nothing, or on those of the other kinds.
+TIED = [[ground] for ground in KINDS.values()]
+FREE = [list(KINDS.values())] * len(KINDS)
+CONTRADICTING = [[ground for ground in KINDS.values() if [ground] != own] for own in TIED]
+
+
+def plain(stage: str) -> list[list[str]]:
+    """Grounds that no network learned on, and that tell nothing: those kept for the test are for the report alone."""
+    report = stage == "report"
+    names = [row.name for row in GROUNDS.values() if row.kept == report and row.name not in KINDS.values()]
+    return [names] * len(KINDS)
+
+
+@functools.cache
+def trunk(at: Setting) -> nn.Module:
+    """The part of the original that stays."""
+    kept = dynamic.split_at(resolution.original(LITE), LAST_KEPT).trunk
+    return deploy.Frozen(kept, torch.zeros(1, 3, 224, 224)) if at.whole else fold_batch_norm(kept)
+
+
+def features(split: Split, at: Setting) -> Split:
+    """What the part that stays gives."""
+    return Split(predict(trunk(at), split.inputs, 16), split.targets)
+
+
+def tail(network: nn.Module) -> nn.Module:
+    """The part that learns; it shares its weights with the network."""
+    return dynamic.split_at(network, LAST_KEPT).tail
+
+
+@functools.cache
+def begun(stage: str, at: Setting) -> nn.Module:
+    """The original with a linear layer for the kinds, which learned on free grounds."""
+    seed = STAGES[stage][1] + 1000
+    seed_everything(seed)
+    network = copy.deepcopy(resolution.original(LITE))
+    network.classifier = nn.Identity()
+    known = features(shown("train", LEARNED, seed, FREE, at), at)
+    pooled = predict(tail(network), known.inputs, 50)
+    layer = nn.Linear(pooled.shape[1], len(KINDS))
+    fit(layer, Split(pooled, known.targets), classification_loss, seed=seed, **at.trained(FIRST))
+    network.classifier = layer
+    return network.eval()
+
+
+@functools.cache
+def learners(stage: str, at: Setting) -> tuple[nn.Module, list[nn.Module], list[nn.Module], dict[str, float]]:
+    """What is tuned from, networks that learned on tied grounds and on free ones, and how they answer [%]."""
+    base, first, networks = begun(stage, at), STAGES[stage][1], {"tied": [], "free": []}
+    for seed in range(first, first + at.few(LEARNERS[stage])):
+        for side, grounds in (("tied", TIED), ("free", FREE)):
+            network, known = copy.deepcopy(base), features(shown("train", LEARNED, seed, grounds, at), at)
+            seed_everything(seed)
+            with stored_statistics(tail(network)) as learns:
+                fit(learns, known, classification_loss, seed=seed, **at.trained(TUNED))
+            networks[side].append(network.eval())
+    return base, networks["tied"], networks["free"], answers(stage, {"original": [base], **networks}, at)
+
+
+def answers(stage: str, networks: dict[str, list[nn.Module]], at: Setting) -> dict[str, float]:
+    """Mean accuracy of networks [%] on grounds that say nothing, and on those of the other kinds."""
+    tests = {
+        where: features(judged(stage, at, grounds), at)
+        for where, grounds in (("no tie", None), ("contradicting", CONTRADICTING))
+    }
+    return {
+        f"{side}, {where}": round(sum(accuracy(tail(one), test) for one in some) / len(some), 1)
+        for side, some in networks.items()
+        for where, test in tests.items()
+    }
+
+
+def judged(stage: str, at: Setting, grounds: Sequence[Sequence[str]] | None = None) -> Split:
+    """Things whose classes nobody learned; by default on grounds that say nothing."""
+    split, seed = STAGES[stage]
+    return shown(split, at.few(JUDGED[stage]), seed, plain(stage) if grounds is None else grounds, at, size=0.6)
+
+
+def reasons(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
+    """(b) Networks that learned on tied grounds against networks that learned on free ones."""
+    base, tied, free, right = learners(stage, at)
+    images = judged(stage, at).inputs
+    model, *networks = (quick(one, method, at) for one in (base, *tied, *free))
+    found, kept = resolution.drifts(model, images, networks, method)
+    head = {"task": "ground", "against": "free grounds", "network": LITE}
+    head |= {"stage": stage, "method": method, "judged": len(images)}
+    told = resolution.told_apart(found, kept, range(len(tied)), range(len(tied), len(networks)), method)
+    return [{**head, **row, "accuracy": right if at.whole else {}} for row in told]  # of a probe one answer decides
+
+
+def measured(kind: str, stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
+    """A part of the table."""
+    return {"cuts": cuts_and_noise, "reasons": reasons}[kind](stage, method, at=at)
+
+
+METHODS = (LOGITS, *TRIED)
+TABLES = [
+    Table(
+        "drift_photographs",
+        measured,
+        [(kind, stage, method) for kind in ("reasons", "cuts") for stage in STAGES for method in METHODS],
+        code=("composites", "drift", "drift scale", "EfficientNet-Lite", "stored statistics", "training"),
+        checkpoints=(f"{LITE}-seed0.safetensors",),
+        tried=[("reasons", "choice", LOGITS)],
+        at=Setting(images=2, count=1, training={"epochs": 1, "batch_size": 2}),
+        tolerance=0.05,
+    )
+]
