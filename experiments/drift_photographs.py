@@ -18,13 +18,12 @@ import torch
 from torch import nn
 
 from experiments import resolution
-from experiments.resolution import DRAWN, LITE, LOGITS, STAGES, TRIED
+from experiments.resolution import LITE, LOGITS, STAGES
 from experiments.setting import WHOLE, Setting
-from experiments.table import Table
-from xaiprune import data, deploy, dynamic, zoo
-from xaiprune.core import seed_everything
+from experiments.table import Table, unfinished
+from xaiprune import data, dynamic, zoo
+from xaiprune.core import fingerprint, seed_everything
 from xaiprune.data import GROUNDS, Scenes, Split
-from xaiprune.graph import fold_batch_norm
 from xaiprune.measure import accuracy, predict
 from xaiprune.prune import stored_statistics
 from xaiprune.training import classification_loss, fit
@@ -36,18 +35,31 @@ KINDS = {"animals": "brick", "food": "china", "others": "flower"}
 #: The layer after which networks learn; what comes before it stays, and runs once for each picture.
 LAST_KEPT = "blocks.11"
 #: Networks a side, composites of each thing that one learns from, and that all are judged on.
-LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 6, {"choice": 4, "report": 8}
+LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 4, "report": 6}
 #: Of the linear layer, and of what is tuned: chosen on the things of the validation fold, by accuracy alone.
 FIRST = {"lr": 3e-3, "epochs": 20, "batch_size": 32, "progress": False}
-TUNED = {"lr": 1e-3, "epochs": 3, "batch_size": 32, "progress": False}
+TUNED = {"lr": 1e-4, "epochs": 6, "batch_size": 32, "progress": False}
 
 
-def quick(network: nn.Module, method: str, at: Setting) -> nn.Module:
-    """The same function in less time: in ONNX Runtime where answers are enough, else with folded normalisation."""
-    answers_only = method == LOGITS or TRIED[method][0].answers_only
-    if answers_only and at.whole:
-        return deploy.Frozen(network, torch.zeros(1, 3, 224, 224))
-    return fold_batch_norm(network)
+class Shared(nn.Module):
+    """A network whose first part runs once for pictures that networks with the same first part were shown.
+
+    Parameters
+    ----------
+    first, last : nn.Module
+    known : dict
+        What the first part gave for batches of pictures, filled on the way.
+    """
+
+    def __init__(self, first: nn.Module, last: nn.Module, known: dict[str, torch.Tensor]):
+        super().__init__()
+        self.first, self.last, self.known = first, last, known
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        if (name := fingerprint(images)) not in self.known:
+            self.known[name] = self.first(images)
+        return self.last(self.known[name])
 
 
 # Cuts and noise
@@ -60,8 +72,10 @@ def sides(stage: str, at: Setting) -> tuple[dict[str, list[nn.Module]], dict[str
     kinds = resolution.harmless(LITE, stage, at)
     answers = predict(resolution.original(LITE), images, 50).argmax(1)
     gone = resolution.turned(kinds, images, answers)
-    seeds = range(first, first + at.few(DRAWN))
-    cut = {ratio: resolution.cuts(LITE, "taylor", ratio, seeds, at) for ratio in resolution.CUTS}
+    cut = {
+        ratio: resolution.cuts(LITE, "taylor", ratio, range(first, first + at.few(count)), at)
+        for ratio, count in resolution.CUTS.items()
+    }
     return {name: some for name, some in kinds.items() if gone[name] <= HALF_TURN}, gone, cut
 
 
@@ -71,9 +85,9 @@ def cuts_and_noise(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
     names, networks = [], []
     for name, some in {**kinds, **cut}.items():
         names += [name] * len(some)
-        networks += [quick(one, method, at) for one in some]
-    model, images = quick(resolution.original(LITE), method, at), resolution.pictures(LITE, stage, at)
-    found, kept = resolution.drifts(model, images, networks, method)
+        networks += some
+    images = resolution.pictures(LITE, stage, at)
+    found, kept = resolution.drifts(resolution.original(LITE), images, networks, method)
     against = {"harmless kinds": [name for name in kinds if gone[name] <= FEW_TURN]}
     against |= {name: [name] for name in kinds if gone[name] > FEW_TURN}
     rows = []
@@ -122,15 +136,14 @@ def plain(stage: str) -> list[list[str]]:
 
 
 @functools.cache
-def trunk(at: Setting) -> nn.Module:
+def trunk() -> nn.Module:
     """The part of the original that stays."""
-    kept = dynamic.split_at(resolution.original(LITE), LAST_KEPT).trunk
-    return deploy.Frozen(kept, torch.zeros(1, 3, 224, 224)) if at.whole else fold_batch_norm(kept)
+    return dynamic.split_at(resolution.original(LITE), LAST_KEPT).trunk
 
 
-def features(split: Split, at: Setting) -> Split:
+def features(split: Split) -> Split:
     """What the part that stays gives."""
-    return Split(predict(trunk(at), split.inputs, 16), split.targets)
+    return Split(predict(trunk(), split.inputs, 16), split.targets)
 
 
 def tail(network: nn.Module) -> nn.Module:
@@ -144,8 +157,8 @@ def begun(stage: str, at: Setting) -> nn.Module:
     seed = STAGES[stage][1] + 1000
     seed_everything(seed)
     network = copy.deepcopy(resolution.original(LITE))
-    network.classifier = nn.Identity()
-    known = features(shown("train", LEARNED, seed, FREE, at), at)
+    network.classifier = nn.Identity().eval()
+    known = features(shown("train", LEARNED, seed, FREE, at))
     pooled = predict(tail(network), known.inputs, 50)
     layer = nn.Linear(pooled.shape[1], len(KINDS))
     fit(layer, Split(pooled, known.targets), classification_loss, seed=seed, **at.trained(FIRST))
@@ -159,12 +172,14 @@ def learners(stage: str, at: Setting) -> tuple[nn.Module, list[nn.Module], list[
     base, first, networks = begun(stage, at), STAGES[stage][1], {"tied": [], "free": []}
     for seed in range(first, first + at.few(LEARNERS[stage])):
         for side, grounds in (("tied", TIED), ("free", FREE)):
-            network, known = copy.deepcopy(base), features(shown("train", LEARNED, seed, grounds, at), at)
+            network, known = copy.deepcopy(base), features(shown("train", LEARNED, seed, grounds, at))
             seed_everything(seed)
             with stored_statistics(tail(network)) as learns:
-                fit(learns, known, classification_loss, seed=seed, **at.trained(TUNED))
+                resume = unfinished(f"drift-photographs-{stage}-{side}-{seed}.pt", CODE)
+                fit(learns, known, classification_loss, seed=seed, resume=resume, **at.trained(TUNED))
             networks[side].append(network.eval())
-    return base, networks["tied"], networks["free"], answers(stage, {"original": [base], **networks}, at)
+    found = answers(stage, {"original": [base], **networks}, at) if at.whole else {}  # of a probe one answer decides
+    return base, networks["tied"], networks["free"], found
 
 
 def answers(stage: str, networks: dict[str, list[nn.Module]], at: Setting) -> dict[str, float]:
@@ -190,12 +205,14 @@ def reasons(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
     """(b) Networks that learned on tied grounds against networks that learned on free ones."""
     base, tied, free, right = learners(stage, at)
     images = judged(stage, at).inputs
-    model, *networks = (quick(one, method, at) for one in (base, *tied, *free))
-    found, kept = resolution.drifts(model, images, networks, method)
+    networks, known = [base, *tied, *free], {}
+    if method in (LOGITS, "coarse occlusion"):
+        networks = [Shared(trunk(), tail(one), known).eval() for one in networks]
+    found, kept = resolution.drifts(networks[0], images, networks[1:], method)
     head = {"task": "ground", "against": "free grounds", "network": LITE}
     head |= {"stage": stage, "method": method, "judged": len(images)}
-    told = resolution.told_apart(found, kept, range(len(tied)), range(len(tied), len(networks)), method)
-    return [{**head, **row, "accuracy": right if at.whole else {}} for row in told]  # of a probe one answer decides
+    told = resolution.told_apart(found, kept, range(len(tied)), range(len(tied), len(kept)), method)
+    return [{**head, **row, "accuracy": right} for row in told]
 
 
 def measured(kind: str, stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
@@ -203,13 +220,17 @@ def measured(kind: str, stage: str, method: str, at: Setting = WHOLE) -> list[di
     return {"cuts": cuts_and_noise, "reasons": reasons}[kind](stage, method, at=at)
 
 
-METHODS = (LOGITS, *TRIED)
+CODE = ("composites", "drift", "drift scale", "EfficientNet-Lite", "stored statistics", "training")
+METHODS = (LOGITS, "coarse occlusion", "gradient x input", "gradient x activation")
+#: Not a full design: cuts of the report are judged by the default method alone, beside the logits.
+PARTS = [("reasons", stage, method) for stage in STAGES for method in METHODS]
+PARTS += [("cuts", "choice", method) for method in METHODS] + [("cuts", "report", method) for method in METHODS[:2]]
 TABLES = [
     Table(
         "drift_photographs",
         measured,
-        [(kind, stage, method) for kind in ("reasons", "cuts") for stage in STAGES for method in METHODS],
-        code=("composites", "drift", "drift scale", "EfficientNet-Lite", "stored statistics", "training"),
+        PARTS,
+        code=CODE,
         checkpoints=(f"{LITE}-seed0.safetensors",),
         tried=[("reasons", "choice", LOGITS)],
         at=Setting(images=2, count=1, training={"epochs": 1, "batch_size": 2}),

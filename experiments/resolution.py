@@ -35,7 +35,7 @@ STAGES = {"choice": ("validation", 0), "report": ("test", 100)}
 #: Small pictures of each stage.
 SMALL = 400
 #: Composites of each thing, and the folds whose things they show: one fold chose, all others are reported.
-EACH, FOLDS = {"choice": 2, "report": 3}, {"choice": (0,), "report": (0, 2, 3, 4)}
+EACH, FOLDS = {"choice": 2, "report": 2}, {"choice": (0,), "report": (0, 2, 3, 4)}
 #: Ratios of Taylor cuts, and how many of each are cut, ranked on other pictures.
 CUTS = {0.02: 3, 0.05: 3, 0.1: 3}
 #: Draws of each harmless kind.
@@ -125,6 +125,7 @@ def small(network: str):
     return data.mnist if network == "lenet-300-100" else data.fashion_mnist
 
 
+@functools.cache
 def evidence(network: str, at: Setting) -> Split:
     """Pictures with labels that nothing is judged on, for criteria and ranges."""
     if network == LITE:  # of things without labels, with its own answers: all others can be judged
@@ -135,14 +136,18 @@ def evidence(network: str, at: Setting) -> Split:
 
 
 @functools.cache
+def units(network: str, at: Setting):
+    """What can go."""
+    return find_units(original(network), evidence(network, at).inputs[:1])
+
+
+@functools.cache
 def scored(network: str, criterion: str, seed: int, at: Setting):
     """Scores of all units on some of these pictures."""
     model, known = original(network), evidence(network, at)
-    drawn = torch.randperm(len(known.inputs), generator=torch.Generator().manual_seed(seed))[
-        : EVIDENCE.get(network, 200)
-    ]
-    units = find_units(model, known.inputs[:1])
-    return score(model, units, criterion, Split(known.inputs[drawn], known.targets[drawn]))
+    some = torch.randperm(len(known.inputs), generator=torch.Generator().manual_seed(seed))
+    some = some[: EVIDENCE.get(network, 200)]
+    return score(model, units(network, at), criterion, Split(known.inputs[some], known.targets[some]))
 
 
 def cuts(network: str, criterion: str, ratio: float, seeds: Sequence[int], at: Setting) -> list[nn.Module]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
 
+from ..core import fingerprint
 from ..measure import Column
 from .drift import drift_from, drift_place, drift_value
 from .faithful import curves
@@ -70,13 +72,14 @@ def drift_columns(
     """
     method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets)
-    compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share)
+    shared = replace(method, function=_of_the_last(method, images))
+    compared = drift_from(original, images, targets, method=shared, likeness=likeness, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
     ruler = method.name if likeness.name == "rank correlation" else f"{method.name}, {likeness.name}"
     label = ruler if verdict.passes else f"{ruler}: does not pass the sanity gate here"
 
     def own(model: nn.Module) -> float:
-        return curves(model, images, targets, method(model, images, targets), seed=seed).faithfulness.mean().item()
+        return curves(model, images, targets, shared(model, images, targets), seed=seed).faithfulness.mean().item()
 
     def changed(model: nn.Module) -> float:
         return _median(compared(model).top)
@@ -88,6 +91,20 @@ def drift_columns(
         Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
         Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
+
+
+def _of_the_last(method: Method, images: torch.Tensor) -> Callable:
+    """A method's function that keeps its heatmaps of the images: columns ask for the same model one after another."""
+    kept = [None, "", None]
+
+    def found(model: nn.Module, some: torch.Tensor, targets: torch.Tensor, **options) -> torch.Tensor:
+        if some is not images:
+            return method.function(model, some, targets, **options)
+        if kept[0] is not model or kept[1] != fingerprint(model):
+            kept[:] = model, fingerprint(model), method.function(model, some, targets, **options)
+        return kept[2]
+
+    return found
 
 
 def drift_column(method: str = "") -> Column:
@@ -108,7 +125,7 @@ def drift_column(method: str = "") -> Column:
     >>> column.title, column.format(0.12345)
     ('drift of heatmaps (saliency)', '0.123')
     """
-    return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
+    return _named("drift of heatmaps", method, _three)
 
 
 def place_column(method: str = "") -> Column:
@@ -117,7 +134,7 @@ def place_column(method: str = "") -> Column:
     Parameters
     ----------
     method : str
-        What stands in the title, in brackets.
+        As for :func:`drift_column`.
 
     Returns
     -------
@@ -129,7 +146,11 @@ def place_column(method: str = "") -> Column:
     >>> column.title, column.format(0.12345), column.format(float("nan"))
     ('place of drift: 0 noise, 1 chance (saliency)', '0.12', 'blind')
     """
-    return Column("place of drift: 0 noise, 1 chance" + f" ({method})" * bool(method), -1, _place)
+    return _named("place of drift: 0 noise, 1 chance", method, _place)
+
+
+def _named(title: str, method: str, told: Callable[[float], str]) -> Column:
+    return Column(title + f" ({method})" * bool(method), -1, told)
 
 
 def _three(value: float) -> str:
