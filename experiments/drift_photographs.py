@@ -14,6 +14,7 @@ import copy
 import functools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -22,7 +23,7 @@ from experiments.resolution import LITE, LOGITS, STAGES
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import data, dynamic, zoo
-from xaiprune.core import fingerprint, seed_everything
+from xaiprune.core import fingerprint, save_atomically, seed_everything
 from xaiprune.data import GROUNDS, Scenes, Split
 from xaiprune.measure import accuracy, predict
 from xaiprune.prune import stored_statistics
@@ -30,12 +31,14 @@ from xaiprune.training import classification_loss, fit
 
 #: Share of the answers that a harmless change may turn, and beyond which a kind is not compared at all.
 FEW_TURN, HALF_TURN = 0.02, 0.5
+#: Composites that cuts are judged on, and methods that need no more than answers.
+COMPOSITES, ANSWERS_ONLY = {"choice": 16, "report": 100}, (LOGITS, "coarse occlusion")
 #: The kinds that are told apart, by the beginnings of the things' names, each with the ground that it can be tied to.
 KINDS = {"animals": "brick", "food": "china", "others": "flower"}
 #: The layer after which networks learn; what comes before it stays, and runs once for each picture.
 LAST_KEPT = "blocks.11"
 #: Networks a side, composites of each thing that one learns from, and that all are judged on.
-LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 4, "report": 6}
+LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 3, "report": 6}
 #: Of the linear layer, and of what is tuned: chosen on the things of the validation fold, by accuracy alone.
 FIRST = {"lr": 3e-3, "epochs": 20, "batch_size": 32, "progress": False}
 TUNED = {"lr": 1e-4, "epochs": 6, "batch_size": 32, "progress": False}
@@ -68,7 +71,7 @@ class Shared(nn.Module):
 @functools.cache
 def sides(stage: str, at: Setting) -> tuple[dict[str, list[nn.Module]], dict[str, float], dict[float, list[nn.Module]]]:
     """Harmless changes by kind, which share of the answers each kind turns, and cuts by ratio."""
-    images, first = resolution.pictures(LITE, stage, at), STAGES[stage][1]
+    images, first = pictures(stage, at), STAGES[stage][1]
     kinds = resolution.harmless(LITE, stage, at)
     answers = predict(resolution.original(LITE), images, 50).argmax(1)
     gone = resolution.turned(kinds, images, answers)
@@ -79,15 +82,32 @@ def sides(stage: str, at: Setting) -> tuple[dict[str, list[nn.Module]], dict[str
     return {name: some for name, some in kinds.items() if gone[name] <= HALF_TURN}, gone, cut
 
 
+def pictures(stage: str, at: Setting) -> torch.Tensor:
+    """Composites that the original names rightly, as many as minutes allow."""
+    return resolution.pictures(LITE, stage, at)[: COMPOSITES[stage]]
+
+
+def drifts(stage: str, method: str, name: str, networks: list[nn.Module], model: nn.Module, at: Setting):
+    """As :func:`experiments.resolution.drifts`; kept, since a dozen networks take more than ten minutes."""
+    images = pictures(stage, at)
+    path = unfinished(f"drift-photographs-{stage}-{method}-{name}-{len(images)}-{len(networks)}.pt", CODE)
+    if not path.exists():
+        found = resolution.drifts(model, images, networks, method)
+        save_atomically(path, lambda temporary: torch.save(found, temporary))
+    return torch.load(path, weights_only=False)
+
+
 def cuts_and_noise(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
     """(a) Taylor cuts against all kinds that are harmless here, and against each other kind by itself."""
     kinds, gone, cut = sides(stage, at)
-    names, networks = [], []
+    model, names, parts = resolution.original(LITE), [], []
+    if method in ANSWERS_ONLY:
+        model = Shared(model, nn.Identity(), {}).eval()
     for name, some in {**kinds, **cut}.items():
         names += [name] * len(some)
-        networks += some
-    images = resolution.pictures(LITE, stage, at)
-    found, kept = resolution.drifts(resolution.original(LITE), images, networks, method)
+        parts.append(drifts(stage, method, str(name), some, model, at))
+    found = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
+    kept = np.concatenate([part[1] for part in parts])
     against = {"harmless kinds": [name for name in kinds if gone[name] <= FEW_TURN]}
     against |= {name: [name] for name in kinds if gone[name] > FEW_TURN}
     rows = []
@@ -96,7 +116,7 @@ def cuts_and_noise(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
             changed = [place for place, name in enumerate(names) if name == ratio]
             same = [place for place, name in enumerate(names) if name in mine]
             head = {"task": f"Taylor cut of {ratio:.0%}", "against": title, "network": LITE}
-            head |= {"stage": stage, "method": method, "judged": len(images)}
+            head |= {"stage": stage, "method": method, "judged": kept.shape[1]}
             told = resolution.told_apart(found, kept, changed, same, method) if same else []
             rows += [{**head, **row, "turned": gone} for row in told]
     return rows
@@ -206,7 +226,7 @@ def reasons(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
     base, tied, free, right = learners(stage, at)
     images = judged(stage, at).inputs
     networks, known = [base, *tied, *free], {}
-    if method in (LOGITS, "coarse occlusion"):
+    if method in ANSWERS_ONLY:
         networks = [Shared(trunk(), tail(one), known).eval() for one in networks]
     found, kept = resolution.drifts(networks[0], images, networks[1:], method)
     head = {"task": "ground", "against": "free grounds", "network": LITE}
