@@ -32,13 +32,13 @@ from xaiprune.training import classification_loss, fit
 #: Share of the answers that a harmless change may turn, and beyond which a kind is not compared at all.
 FEW_TURN, HALF_TURN = 0.02, 0.5
 #: Composites that cuts are judged on, and methods that need no more than answers.
-COMPOSITES, ANSWERS_ONLY = {"choice": 16, "report": 100}, (LOGITS, "coarse occlusion")
+COMPOSITES, ANSWERS_ONLY = {"choice": 16, "report": 80}, (LOGITS, "coarse occlusion")
 #: The kinds that are told apart, by the beginnings of the things' names, each with the ground that it can be tied to.
 KINDS = {"animals": "brick", "food": "china", "others": "flower"}
 #: The layer after which networks learn; what comes before it stays, and runs once for each picture.
 LAST_KEPT = "blocks.11"
 #: Networks a side, composites of each thing that one learns from, and that all are judged on.
-LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 3, "report": 6}
+LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 3, "report": 5}
 #: Of the linear layer, and of what is tuned: chosen on the things of the validation fold, by accuracy alone.
 FIRST = {"lr": 3e-3, "epochs": 20, "batch_size": 32, "progress": False}
 TUNED = {"lr": 1e-4, "epochs": 6, "batch_size": 32, "progress": False}
