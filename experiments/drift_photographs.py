@@ -41,7 +41,7 @@ LAST_KEPT = "blocks.11"
 LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 3, "report": 5}
 #: Of the linear layer, and of what is tuned: chosen on the things of the validation fold, by accuracy alone.
 FIRST = {"lr": 3e-3, "epochs": 20, "batch_size": 32, "progress": False}
-TUNED = {"lr": 1e-4, "epochs": 6, "batch_size": 32, "progress": False}
+TUNED = {"lr": 1e-4, "epochs": 4, "batch_size": 32, "progress": False}
 
 
 class Shared(nn.Module):
