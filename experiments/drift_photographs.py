@@ -38,7 +38,7 @@ KINDS = {"animals": "brick", "food": "china", "others": "flower"}
 #: The layer after which networks learn; what comes before it stays, and runs once for each picture.
 LAST_KEPT = "blocks.11"
 #: Networks a side, composites of each thing that one learns from, and that all are judged on.
-LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 3, "report": 5}
+LEARNERS, LEARNED, JUDGED = {"choice": 3, "report": 5}, 4, {"choice": 3, "report": 4}
 #: Of the linear layer, and of what is tuned: chosen on the things of the validation fold, by accuracy alone.
 FIRST = {"lr": 3e-3, "epochs": 20, "batch_size": 32, "progress": False}
 TUNED = {"lr": 1e-4, "epochs": 4, "batch_size": 32, "progress": False}
