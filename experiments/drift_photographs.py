@@ -69,17 +69,18 @@ class Shared(nn.Module):
 
 
 @functools.cache
-def sides(stage: str, at: Setting) -> tuple[dict[str, list[nn.Module]], dict[str, float], dict[float, list[nn.Module]]]:
-    """Harmless changes by kind, which share of the answers each kind turns, and cuts by ratio."""
-    images, first = pictures(stage, at), STAGES[stage][1]
-    kinds = resolution.harmless(LITE, stage, at)
-    answers = predict(resolution.original(LITE), images, 50).argmax(1)
-    gone = resolution.turned(kinds, images, answers)
-    cut = {
-        ratio: resolution.cuts(LITE, "taylor", ratio, range(first, first + at.few(count)), at)
-        for ratio, count in resolution.CUTS.items()
-    }
-    return {name: some for name, some in kinds.items() if gone[name] <= HALF_TURN}, gone, cut
+def kinds_of(stage: str, at: Setting) -> tuple[dict[str, list[nn.Module]], dict[str, float]]:
+    """Harmless changes by kind, but for those that turn half of the answers, and the share that each kind turns."""
+    kinds, images = resolution.harmless(LITE, stage, at), pictures(stage, at)
+    gone = resolution.turned(kinds, images, predict(resolution.original(LITE), images, 50).argmax(1))
+    return {name: some for name, some in kinds.items() if gone[name] <= HALF_TURN}, gone
+
+
+@functools.cache
+def asked(method: str) -> nn.Module:
+    """The original; where answers are enough, one that remembers them."""
+    model = resolution.original(LITE)
+    return Shared(model, nn.Identity(), {}).eval() if method in ANSWERS_ONLY else model
 
 
 def pictures(stage: str, at: Setting) -> torch.Tensor:
@@ -87,38 +88,35 @@ def pictures(stage: str, at: Setting) -> torch.Tensor:
     return resolution.pictures(LITE, stage, at)[: COMPOSITES[stage]]
 
 
-def drifts(stage: str, method: str, name: str, networks: list[nn.Module], model: nn.Module, at: Setting):
+def drifts(stage: str, method: str, name: str, networks: list[nn.Module], at: Setting):
     """As :func:`experiments.resolution.drifts`; kept, since a dozen networks take more than ten minutes."""
     images = pictures(stage, at)
     path = unfinished(f"drift-photographs-{stage}-{method}-{name}-{len(images)}-{len(networks)}.pt", CODE)
     if not path.exists():
-        found = resolution.drifts(model, images, networks, method)
+        found = resolution.drifts(asked(method), images, networks, method)
         save_atomically(path, lambda temporary: torch.save(found, temporary))
     return torch.load(path, weights_only=False)
 
 
-def cuts_and_noise(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
+def cuts_and_noise(stage: str, method: str, ratio: float, at: Setting = WHOLE) -> list[dict]:
     """(a) Taylor cuts against all kinds that are harmless here, and against each other kind by itself."""
-    kinds, gone, cut = sides(stage, at)
-    model, names, parts = resolution.original(LITE), [], []
-    if method in ANSWERS_ONLY:
-        model = Shared(model, nn.Identity(), {}).eval()
-    for name, some in {**kinds, **cut}.items():
-        names += [name] * len(some)
-        parts.append(drifts(stage, method, str(name), some, model, at))
+    (kinds, gone), first = kinds_of(stage, at), STAGES[stage][1]
+    cut = resolution.cuts(LITE, "taylor", ratio, range(first, first + at.few(resolution.CUTS[ratio])), at)
+    sides = {**kinds, str(ratio): cut}
+    parts = [drifts(stage, method, name, some, at) for name, some in sides.items()]
     found = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
     kept = np.concatenate([part[1] for part in parts])
+    names = [name for name, some in sides.items() for _ in some]
     against = {"harmless kinds": [name for name in kinds if gone[name] <= FEW_TURN]}
     against |= {name: [name] for name in kinds if gone[name] > FEW_TURN}
     rows = []
-    for ratio in cut:
-        for title, mine in against.items():
-            changed = [place for place, name in enumerate(names) if name == ratio]
-            same = [place for place, name in enumerate(names) if name in mine]
-            head = {"task": f"Taylor cut of {ratio:.0%}", "against": title, "network": LITE}
-            head |= {"stage": stage, "method": method, "judged": kept.shape[1]}
-            told = resolution.told_apart(found, kept, changed, same, method) if same else []
-            rows += [{**head, **row, "turned": gone} for row in told]
+    for title, mine in against.items():
+        changed = [place for place, name in enumerate(names) if name == str(ratio)]
+        same = [place for place, name in enumerate(names) if name in mine]
+        head = {"task": f"Taylor cut of {ratio:.0%}", "against": title, "network": LITE}
+        head |= {"stage": stage, "method": method, "judged": kept.shape[1]}
+        told = resolution.told_apart(found, kept, changed, same, method) if same else []
+        rows += [{**head, **row, "turned": gone} for row in told]
     return rows
 
 
@@ -235,16 +233,17 @@ def reasons(stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
     return [{**head, **row, "accuracy": right} for row in told]
 
 
-def measured(kind: str, stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
+def measured(kind: str, stage: str, method: str, *ratio: float, at: Setting = WHOLE) -> list[dict]:
     """A part of the table."""
-    return {"cuts": cuts_and_noise, "reasons": reasons}[kind](stage, method, at=at)
+    return {"cuts": cuts_and_noise, "reasons": reasons}[kind](stage, method, *ratio, at=at)
 
 
 CODE = ("composites", "drift", "drift scale", "EfficientNet-Lite", "stored statistics", "training")
 METHODS = (LOGITS, "coarse occlusion", "gradient x input", "gradient x activation")
 #: Not a full design: cuts of the report are judged by the default method alone, beside the logits.
 PARTS = [("reasons", stage, method) for stage in STAGES for method in METHODS]
-PARTS += [("cuts", "choice", method) for method in METHODS] + [("cuts", "report", method) for method in METHODS[:2]]
+PARTS += [("cuts", "choice", method, ratio) for method in METHODS for ratio in resolution.CUTS]
+PARTS += [("cuts", "report", method, ratio) for method in METHODS[:2] for ratio in resolution.CUTS]
 TABLES = [
     Table(
         "drift_photographs",
