@@ -188,7 +188,9 @@ def test_the_page_on_drift_shows_what_was_measured():
         assert cells == [measured.get((ruler, *each, "", kind), "-") for each, kind in asked]
     for against, *cells in loud:
         asked = itertools.product((", ".join(xp.explain.RULER), "logits"), RATIOS)
-        assert cells == [measured[ruler, f"Taylor cut of {ratio}", lite, against, "sets"] for ruler, ratio in asked]
+        assert cells == [
+            measured.get((one, f"Taylor cut of {ratio}", lite, against, "sets"), "-") for one, ratio in asked
+        ]
     known = xp.tables.read("drift_places")
     assert len(places) == len({row["change"] for row in known})
     for row in known:
