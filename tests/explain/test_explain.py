@@ -486,24 +486,6 @@ def test_scorecards_gain_drift_columns_and_say_when_a_method_is_not_to_be_truste
     assert "does not pass the sanity gate" in titles[0]
 
 
-def test_columns_make_a_models_heatmaps_once_and_again_when_it_has_changed(lenet, some):
-    asked = []
-
-    def counted(model, images, targets):
-        asked.append(model)
-        return METHODS["saliency"](model, images, targets)
-
-    columns = drift_columns(lenet, *some, method=Method("counted", counted)).values()
-    other = reinitialised(lenet)
-    asked.clear()
-    before = [column(other) for column in columns]
-    assert asked == [other]
-    for parameter in other.parameters():
-        parameter.data.mul_(-1.0)
-    assert before != [column(other) for column in columns]
-    assert asked == [other] * 2
-
-
 def test_an_autoencoders_columns(digits):
     model, split = zoo.load("mnist-autoencoder"), Split(digits, torch.zeros(len(digits), dtype=torch.long))
     extra = drift_columns(model, digits, digits, method="integrated gradients")

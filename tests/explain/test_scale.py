@@ -16,9 +16,11 @@ from xaiprune.explain import (
     HARMLESS,
     IMAGE,
     LIKENESSES,
+    METHODS,
     RULER,
     Harmless,
     Likeness,
+    Method,
     Noise,
     Scale,
     coarse_occlusion,
@@ -305,9 +307,27 @@ def test_a_ruler_that_sees_only_the_image_is_blind(lenet, images):
     assert found.scale.blind
     assert found.place is None
     assert found.interval is None
-    columns = drift_columns(lenet, images, method=IMAGE, place=True)
+    columns = drift_columns(lenet, images, method=IMAGE)
     [(column, place)] = [pair for pair in columns.items() if pair[0].title.startswith("place")]
     assert column.format(place(lenet)) == "blind"
+
+
+def test_a_models_heatmaps_are_made_once_for_all_columns_and_anew_when_it_was_changed(lenet, images):
+    asked = []
+
+    def method(model, some, targets):
+        asked.append(model)
+        return METHODS["gradient x input"](model, some, targets)
+
+    model, columns = copy.deepcopy(lenet), drift_columns(lenet, images, method=Method("counted", method), place=False)
+    drifted, changed, _ = columns.values()
+    asked.clear()
+    assert [drifted(model), changed(model)] == [0, 0]
+    assert asked == [model]
+    with torch.no_grad():
+        next(model.parameters()).mul_(-1)
+    assert drifted(model) > 0
+    assert asked == [model, model]
 
 
 def test_a_scale_can_be_handed_around(compared, lenet, images):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import nn
 
-from ..core import fingerprint
 from ..measure import Column
 from .drift import drift_from, drift_place, drift_value
 from .faithful import curves
@@ -30,7 +28,7 @@ def drift_columns(
     likeness: Likeness | str | None = None,
     share: float = 0.1,
     seed: int = 0,
-    place: bool = False,
+    place: bool = True,
 ) -> dict[Column, Callable[[nn.Module], float]]:
     """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
 
@@ -54,32 +52,31 @@ def drift_columns(
     seed : int
         Of the gate's controls.
     place : bool
-        Whether there is a column for the place between noise and chance. They are measured on at most 50 of the images,
-        which takes as long as the heatmaps of some 22 models.
+        Whether there is a column for the place between noise and chance. They are measured once, on at most 50 of the
+        images, which takes as long as the heatmaps of some 22 models.
 
     Returns
     -------
     dict of Column to callable
-        Each a function of a model: drift, where asked its place between noise and chance, changed pixels, faithfulness.
+        Each a function of a model: drift, its place between noise and chance, changed pixels, faithfulness.
 
     Examples
     --------
     >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 12).inputs
-    >>> columns = xp.explain.drift_columns(model, images, method="saliency", place=True)
+    >>> columns = xp.explain.drift_columns(model, images, method="saliency")
     >>> drift, place, changed, _ = (measured(model) for measured in columns.values())  # of the model itself
     >>> drift, changed, place <= 0  # nothing moved
     (0.0, 0.0, True)
     """
     method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets)
-    shared = replace(method, function=_of_the_last(method, images))
-    compared = drift_from(original, images, targets, method=shared, likeness=likeness, share=share)
+    compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
     ruler = method.name if likeness.name == "rank correlation" else f"{method.name}, {likeness.name}"
     label = ruler if verdict.passes else f"{ruler}: does not pass the sanity gate here"
 
     def own(model: nn.Module) -> float:
-        return curves(model, images, targets, shared(model, images, targets), seed=seed).faithfulness.mean().item()
+        return curves(model, images, targets, compared(model).heatmaps, seed=seed).faithfulness.mean().item()
 
     def changed(model: nn.Module) -> float:
         return _median(compared(model).top)
@@ -91,20 +88,6 @@ def drift_columns(
         Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
         Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
-
-
-def _of_the_last(method: Method, images: torch.Tensor) -> Callable:
-    """A method's function that keeps its heatmaps of the images: columns ask for the same model one after another."""
-    kept = [None, "", None]
-
-    def found(model: nn.Module, some: torch.Tensor, targets: torch.Tensor, **options) -> torch.Tensor:
-        if some is not images:
-            return method.function(model, some, targets, **options)
-        if kept[0] is not model or kept[1] != fingerprint(model):
-            kept[:] = model, fingerprint(model), method.function(model, some, targets, **options)
-        return kept[2]
-
-    return found
 
 
 def drift_column(method: str = "") -> Column:
