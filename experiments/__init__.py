@@ -19,6 +19,7 @@ MODULES = (
     "distillation",
     "distillation_elsewhere",
     "distillation_students",
+    "drift_photographs",
     "dynamic",
     "ground_truth",
     "mobilenet",
