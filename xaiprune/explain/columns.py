@@ -108,7 +108,7 @@ def drift_column(method: str = "") -> Column:
     >>> column.title, column.format(0.12345)
     ('drift of heatmaps (saliency)', '0.123')
     """
-    return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
+    return _named("drift of heatmaps", method, _three)
 
 
 def place_column(method: str = "") -> Column:
@@ -117,7 +117,7 @@ def place_column(method: str = "") -> Column:
     Parameters
     ----------
     method : str
-        What stands in the title, in brackets.
+        As for :func:`drift_column`.
 
     Returns
     -------
@@ -129,7 +129,11 @@ def place_column(method: str = "") -> Column:
     >>> column.title, column.format(0.12345), column.format(float("nan"))
     ('place of drift: 0 noise, 1 chance (saliency)', '0.12', 'blind')
     """
-    return Column("place of drift: 0 noise, 1 chance" + f" ({method})" * bool(method), -1, _place)
+    return _named("place of drift: 0 noise, 1 chance", method, _place)
+
+
+def _named(title: str, method: str, told: Callable[[float], str]) -> Column:
+    return Column(title + f" ({method})" * bool(method), -1, told)
 
 
 def _three(value: float) -> str:
