@@ -203,7 +203,7 @@ def learners(stage: str, at: Setting) -> tuple[nn.Module, list[nn.Module], list[
 def answers(stage: str, networks: dict[str, list[nn.Module]], at: Setting) -> dict[str, float]:
     """Mean accuracy of networks [%] on grounds that say nothing, and on those of the other kinds."""
     tests = {
-        where: features(judged(stage, at, grounds), at)
+        where: features(judged(stage, at, grounds))
         for where, grounds in (("no tie", None), ("contradicting", CONTRADICTING))
     }
     return {
