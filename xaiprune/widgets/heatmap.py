@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -137,17 +138,14 @@ class Picture(Drawing[View]):
     def __init__(self, images: torch.Tensor, layers: Sequence[str]):
         self.layers = list(layers)
         figure = Figure(figsize=(11.5, 3.4), dpi=90, layout="constrained")
-        first, second, third, fourth = figure.subplots(1, 4, width_ratios=(1, 1, 1.5, 1.5))
+        first, second, *third, fourth = figure.subplots(
+            1, 3 + bool(layers), width_ratios=(1, 1, *[1.5] * bool(layers), 1.5)
+        )
         self.panels = Panels((first, second), ("Image", "Evidence"), images)
         second.set_xlabel("red for, blue against", fontsize=8)
-        places = range(len(self.layers))
-        self.left = third.bar(places, [1.0] * len(self.layers), color="#56B4E9", label="left")
-        self.took = third.bar(places, [0.0] * len(self.layers), color=RED, label="kept or given by bias, epsilon")
-        third.set_xticks(places, self.layers, rotation=45, ha="right", fontsize=8)
-        third.axhline(0, color="black", lw=0.8)
-        third.set(title="Ledger (relevance rules only)", ylabel="share of the output", ylim=(-1.0, 2.0))
-        third.legend(fontsize=8, loc="upper right")
-        third.set_visible(bool(self.layers))
+        self.left, self.took = (), ()
+        for ledger in third:
+            self._begin(ledger)
         (self.deletion,) = fourth.plot([0, 1], [0, 0], color=RED, label="deletion (↓ better)")
         (self.insertion,) = fourth.plot([0, 1], [0, 0], color="#0072B2", ls="--", label="insertion (↑ better)")
         fourth.set(
@@ -155,6 +153,16 @@ class Picture(Drawing[View]):
         )
         fourth.legend(fontsize=8, loc="center right")
         self.live = LiveFigure(figure, [*self.panels.artists, *self.left, *self.took, self.deletion, self.insertion])
+
+    def _begin(self, ledger: Axes) -> None:
+        """Bars of the ledger, a pair for each layer."""
+        places, nothing = range(len(self.layers)), [0.0] * len(self.layers)
+        self.left = ledger.bar(places, [1.0] * len(self.layers), color="#56B4E9", label="left")
+        self.took = ledger.bar(places, nothing, color=RED, label="kept or given by bias, epsilon")
+        ledger.set_xticks(places, self.layers, rotation=45, ha="right", fontsize=8)
+        ledger.axhline(0, color="black", lw=0.8)
+        ledger.set(title="Ledger (relevance rules only)", ylabel="share of the output", ylim=(-1.0, 2.0))
+        ledger.legend(fontsize=8, loc="upper right")
 
     def draw(self, view: View) -> bytes:
         self.panels.show(view.image, view.heatmap)
