@@ -16,7 +16,9 @@ from xaiprune.training import reconstruction_loss
 
 os.environ.setdefault("XAIPRUNE_STRICT", "1")  # a false claim or a wrong answer is an error, in lessons too
 mpl.use("agg")
-torch.set_num_threads(2)
+if "PYTEST_XDIST_WORKER" in os.environ:  # side by side with others: one thread, also for kernels that it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 @pytest.fixture

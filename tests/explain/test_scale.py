@@ -16,9 +16,11 @@ from xaiprune.explain import (
     HARMLESS,
     IMAGE,
     LIKENESSES,
+    METHODS,
     RULER,
     Harmless,
     Likeness,
+    Method,
     Noise,
     Scale,
     coarse_occlusion,
@@ -60,6 +62,13 @@ def normed() -> nn.Module:
     torch.manual_seed(0)
     layers = (nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
     return nn.Sequential(*layers).eval()
+
+
+def parametrized(model: nn.Module) -> nn.Module:
+    """A network that cannot be re-initialised."""
+    hidden = copy.deepcopy(model)
+    nn.utils.parametrizations.weight_norm(next(m for m in hidden.modules() if isinstance(m, nn.Linear)))
+    return hidden.eval()
 
 
 # Likenesses
@@ -294,9 +303,7 @@ def test_a_drift_is_never_printed_without_its_scale(compared, lenet, images):
     picture = repr(drift(lenet, reinitialised(lenet), images, method=IMAGE))
     assert "blind: the intervals of noise and chance overlap" in picture
     assert "\n  place" not in picture
-    hidden = copy.deepcopy(lenet)
-    nn.utils.parametrizations.weight_norm(next(m for m in hidden.modules() if isinstance(m, nn.Linear)))
-    hidden.eval()
+    hidden = parametrized(lenet)
     assert "no place: layer" in repr(drift(hidden, hidden, images[:5], **QUICK))
 
 
@@ -305,9 +312,33 @@ def test_a_ruler_that_sees_only_the_image_is_blind(lenet, images):
     assert found.scale.blind
     assert found.place is None
     assert found.interval is None
-    columns = drift_columns(lenet, images, method=IMAGE, place=True)
+    columns = drift_columns(lenet, images, method=IMAGE)
     [(column, place)] = [pair for pair in columns.items() if pair[0].title.startswith("place")]
     assert column.format(place(lenet)) == "blind"
+
+
+def test_an_original_that_cannot_be_made_anew_has_no_column_for_the_place(lenet, images):
+    with pytest.warns(UserWarning, match="no column for the place of drift"):
+        columns = drift_columns(parametrized(lenet), images[:8], **QUICK)
+    assert not any(column.title.startswith("place") for column in columns)
+
+
+def test_a_models_heatmaps_are_made_once_for_all_columns_and_anew_when_it_was_changed(lenet, images):
+    asked = []
+
+    def method(model, some, targets):
+        asked.append(model)
+        return METHODS["gradient x input"](model, some, targets)
+
+    model, columns = copy.deepcopy(lenet), drift_columns(lenet, images, method=Method("counted", method), place=False)
+    drifted, changed, _ = columns.values()
+    asked.clear()
+    assert [drifted(model), changed(model)] == [0, 0]
+    assert asked == [model]
+    with torch.no_grad():
+        next(model.parameters()).mul_(-1)
+    assert drifted(model) > 0
+    assert asked == [model, model]
 
 
 def test_a_scale_can_be_handed_around(compared, lenet, images):

@@ -49,7 +49,7 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
     ----------
     seed : int
     threads : int, optional
-        Threads that torch computes with; default all cores, but at most 2, so that the course's timings can
+        Threads that torch computes with; default as many as it has, but at most 2, so that the course's timings can
         be compared.
 
     Raises
@@ -75,7 +75,7 @@ def setup(seed: int = 0, threads: int | None = None) -> None:
 
     keep_freed()
     seed_everything(seed)
-    torch.set_num_threads(threads or min(2, os.cpu_count() or 1))
+    torch.set_num_threads(threads or min(2, torch.get_num_threads()))
     use_style()
     print(f"xaiprune {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads, seed {seed}")
     notes = [finding for finding in findings if finding.advice]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -28,7 +29,7 @@ def drift_columns(
     likeness: Likeness | str | None = None,
     share: float = 0.1,
     seed: int = 0,
-    place: bool = False,
+    place: bool = True,
 ) -> dict[Column, Callable[[nn.Module], float]]:
     """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
 
@@ -52,18 +53,19 @@ def drift_columns(
     seed : int
         Of the gate's controls.
     place : bool
-        Whether there is a column for the place between noise and chance. They are measured on at most 50 of the images,
-        which takes as long as the heatmaps of some 22 models.
+        Whether there is a column for the place between noise and chance. They are measured once, on at most 50 of the
+        images, which takes as long as the heatmaps of some 22 models. An original that cannot be re-initialised has no
+        place: a warning says why.
 
     Returns
     -------
     dict of Column to callable
-        Each a function of a model: drift, where asked its place between noise and chance, changed pixels, faithfulness.
+        Each a function of a model: drift, its place between noise and chance, changed pixels, faithfulness.
 
     Examples
     --------
     >>> model, images = xp.zoo.load("lenet-5"), xp.data.mnist("validation", 12).inputs
-    >>> columns = xp.explain.drift_columns(model, images, method="saliency", place=True)
+    >>> columns = xp.explain.drift_columns(model, images, method="saliency")
     >>> drift, place, changed, _ = (measured(model) for measured in columns.values())  # of the model itself
     >>> drift, changed, place <= 0  # nothing moved
     (0.0, 0.0, True)
@@ -76,18 +78,27 @@ def drift_columns(
     label = ruler if verdict.passes else f"{ruler}: does not pass the sanity gate here"
 
     def own(model: nn.Module) -> float:
-        return curves(model, images, targets, method(model, images, targets), seed=seed).faithfulness.mean().item()
+        return curves(model, images, targets, compared(model).heatmaps, seed=seed).faithfulness.mean().item()
 
     def changed(model: nn.Module) -> float:
         return _median(compared(model).top)
 
-    placed = {place_column(label): lambda model: drift_place(compared, model)} if place else {}
+    placed = {place_column(label): lambda model: drift_place(compared, model)} if place and _scaled(compared) else {}
     return {
         drift_column(label): lambda model: drift_value(compared, model),
         **placed,
         Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
         Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
+
+
+def _scaled(compared: Callable) -> bool:
+    """Whether there is a scale; an original that cannot be re-initialised has none."""
+    try:
+        return compared.scale is not None
+    except (TypeError, ValueError) as error:
+        warnings.warn(f"no column for the place of drift: {error}", stacklevel=3)
+        return False
 
 
 def drift_column(method: str = "") -> Column:

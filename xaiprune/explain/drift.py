@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from ..measure import predict
 from .likeness import Likeness, NoEvidenceError, heatmap_drift, top_overlap
 from .methods import Method
 from .resampling import _median, bootstrap
@@ -44,6 +45,8 @@ class Drift:
     likeness : str
     measure : callable, optional
         ``() -> Scale``, for :attr:`scale`.
+    heatmaps : torch.Tensor, optional
+        Shape ``(N, H, W)``: those of the compressed model.
     """
 
     method: str
@@ -53,6 +56,7 @@ class Drift:
     silent: torch.Tensor
     likeness: str = "rank correlation"
     measure: Callable[[], Scale] | None = field(default=None, repr=False)
+    heatmaps: torch.Tensor | None = field(default=None, repr=False)
 
     @property
     def scale(self) -> Scale | None:
@@ -228,7 +232,7 @@ def drift_from(
 
 
 class _Compared:
-    """``compressed -> Drift``, with the original's heatmaps and its scale kept."""
+    """``compressed -> Drift``, with the original's heatmaps, its scale and the last model's heatmaps kept."""
 
     def __init__(self, original, images, targets, classes, method, likeness, share, scale):
         self.method, self.likeness = _ruler(method, likeness)
@@ -243,6 +247,7 @@ class _Compared:
             classes = torch.zeros(len(images), dtype=torch.int64) if plain else self.targets
         self.original, self.classes, self.share = original, classes, share
         self.reference = self.method(original, self.images, self.targets)
+        self._last = None, None, None
         if scale is not None:
             self.scale = scale
 
@@ -252,13 +257,22 @@ class _Compared:
         given = {"method": self.method, "likeness": self.likeness}
         return drift_scale(self.original, self.images[some], self.targets[some], **given)
 
+    def _heatmaps(self, model: nn.Module) -> torch.Tensor:
+        """Those of the model asked last are made once, unless it has been changed since: then its answers differ."""
+        last, answers, found = self._last
+        said = predict(model, self.images)
+        if last is not model or not torch.equal(answers, said):
+            found = self.method(model, self.images, self.targets)
+            self._last = model, said, found
+        return found
+
     def __call__(self, model: nn.Module) -> Drift:
-        found = self.method(model, self.images, self.targets)
+        found = self._heatmaps(model)
         asked = (self.original, self.images, self.targets)
         values, silent = heatmap_drift(self.reference, found, "the original's heatmap", self.likeness, asked)
         top = 1 - top_overlap(self.reference, found, self.share)
         names = self.method.name, self.likeness.name
-        return Drift(names[0], values, top, self.classes, silent, names[1], lambda: self.scale)
+        return Drift(names[0], values, top, self.classes, silent, names[1], lambda: self.scale, found)
 
 
 def drift_value(compared: Callable[[nn.Module], Drift], model: nn.Module) -> float:
