@@ -15,9 +15,11 @@ from xaiprune.core import Registry
 #: The modules with tables: each has a list ``TABLES``.
 MODULES = (
     "capstone",
+    "compressed_explanations",
     "distillation",
     "distillation_elsewhere",
     "distillation_students",
+    "drift_photographs",
     "dynamic",
     "ground_truth",
     "mobilenet",

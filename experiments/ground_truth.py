@@ -1,7 +1,8 @@
 """Methods and composites beside the exact mask of what a network that nobody here trained is shown.
 
 Objects stand at 0.6 of the picture on three textures; of the classes that count as right the one with the highest logit
-is explained. Faithfulness and ROAD run the network many times for each picture, and have fewer of them.
+is explained. Faithfulness and ROAD run the network many times for each picture, and have fewer of them; so has ground
+reliance, which makes all heatmaps anew on another texture, and is no matter of better or worse between methods.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import data, zoo
 from xaiprune.data import Composites
-from xaiprune.explain import CONTROL_METHODS, MEASURES, METHODS, GroundTruth, Method, lrp, two_object_share
+from xaiprune.explain import (
+    CONTROL_METHODS,
+    MEASURES,
+    METHODS,
+    GroundTruth,
+    Method,
+    ground_reliance,
+    lrp,
+    two_object_share,
+)
 from xaiprune.explain.relevance import COMPOSITES
 from xaiprune.measure import predict
 
@@ -31,6 +41,7 @@ FREE = {
     "smoothgrad": {"samples": 10, "batch_size": 10},
     "integrated gradients": {"steps": 10, "batch_size": 10},
     "occlusion": {"window": 56, "stride": 56, "batch_size": 16},
+    "coarse occlusion": {"batch_size": 16},
 }
 #: Composites of relevance propagation, and their treatments of biases.
 TREATMENTS = {
@@ -42,7 +53,7 @@ TREATMENTS = {
 #: Measures of the objects, and of the few.
 QUICK = (MEASURES["object mass"], MEASURES["pointing game"])
 SLOW = tuple(replace(MEASURES[name], options={"steps": 4, "batch_size": 16}) for name in ("faithfulness", "ROAD"))
-TWO = "two objects"
+TWO, RELIANCE = "two objects", "ground reliance"
 
 
 def methods() -> dict[str, Method]:
@@ -53,13 +64,17 @@ def methods() -> dict[str, Method]:
     return {row.name: row for row in [*rows, *CONTROL_METHODS.values()]}
 
 
+def composites(count: int, grounds: Sequence[str], at: Setting) -> Composites:
+    """The first things, each once, on one of the grounds."""
+    prepare = zoo.preprocessing(MODEL)
+    return data.objects(limit=at.few(count), each=1, size=SIZE, grounds=grounds, preprocessing=prepare)
+
+
 @functools.cache
 def pictures(at: Setting) -> tuple[nn.Module, Composites, tuple[Composites, Composites]]:
     """The network, composites of one object, and composites of two."""
-    options = {"each": 1, "grounds": TEXTURES, "preprocessing": zoo.preprocessing(MODEL)}
-    model = zoo.load(MODEL)
-    one = data.objects(limit=at.few(OBJECTS), size=SIZE, **options)
-    two = data.two_objects(limit=at.few(PAIRS), **options)
+    model, one = zoo.load(MODEL), composites(OBJECTS, TEXTURES, at)
+    two = data.two_objects(limit=at.few(PAIRS), each=1, grounds=TEXTURES, preprocessing=zoo.preprocessing(MODEL))
     return model, explained(model, one), tuple(explained(model, each) for each in two)
 
 
@@ -70,21 +85,29 @@ def explained(model: nn.Module, some: Composites) -> Composites:
     return Composites(some.inputs, torch.tensor(best), **some.__dict__)
 
 
-def rows_of(name: str, at: Setting = WHOLE) -> list[dict]:
+def rows_of(name: str, measures: str = "truth", at: Setting = WHOLE) -> list[dict]:
     """A row for each measure of a method, with a value for each picture."""
     method, (model, one, two) = methods()[name], pictures(at)
+    few, head = FEW if at.whole else 1, {"method": name, "control": name in CONTROL_METHODS}
+    if measures == RELIANCE:
+        some, others = one.first(few), composites(few, TEXTURES[1:] + TEXTURES[:1], at)
+        told = ground_reliance(model, some.inputs, others.inputs, some.masks, some.targets, method)
+        row = {"values": _short(told["evidence"]), "answers": _short(told["answers"])}
+        return [{**head, "measure": RELIANCE, "groups": some.groups.tolist(), **row}]
     heatmaps = method(model, one.inputs, one.targets)
-    few = min(FEW, max(1, len(heatmaps) // 2)) if at.whole else 1
     found = {measure.name: (one, measure(model, *one, one.masks, heatmaps)) for measure in QUICK}
     some = one.first(few)
     found |= {measure.name: (some, measure(model, *some, some.masks, heatmaps[:few])) for measure in SLOW}
     pair = [each.targets for each in two], [each.masks for each in two]
     found[TWO] = two[0], two_object_share(model, two[0].inputs, *pair, method)
     return [
-        {"method": name, "control": name in CONTROL_METHODS, "measure": measure, "groups": seen.groups.tolist()}
-        | {"values": [round(value, 4) for value in values.tolist()]}
+        {**head, "measure": measure, "groups": seen.groups.tolist(), "values": _short(values)}
         for measure, (seen, values) in found.items()
     ]
+
+
+def _short(values: torch.Tensor) -> list[float]:
+    return [round(value, 4) for value in values.tolist()]
 
 
 def found(rows: list[dict]) -> GroundTruth:
@@ -119,10 +142,10 @@ TABLES = [
     Table(
         "ground_truth",
         rows_of,
-        [(name,) for name in methods()],
+        [(name, measures) for measures in ("truth", RELIANCE) for name in methods()],
         code=("ground truth", "relevance propagation"),
         checkpoints=("efficientnet-lite0-seed0.safetensors",),
-        tried=[("epsilon-plus, bias redistribute",), ("edges",)],
+        tried=[("epsilon-plus, bias redistribute", "truth"), ("edges", "truth"), ("edges", RELIANCE)],
         at=Setting(count=1),
         tolerance=0.02,
     )

@@ -2,8 +2,9 @@
 
 ``drift_resolution`` asks of each ruler, a method with a likeness, how well it tells (a) Taylor cuts from harmless
 changes and (b) networks that learned a wrong reason from networks that learned the same task without it, on pictures
-whose answer all of them keep. Rulers are chosen by the rows of stage "choice"; those of stage "report" are of other
-pictures and other seeds. ``drift_places`` says where known changes lie between noise and chance.
+whose answer all of them keep. It is about the course's small networks; :mod:`experiments.drift_photographs` asks the
+same on photographs. Rulers are chosen by the rows of stage "choice"; those of stage "report" are of other pictures and
+other seeds. ``drift_places`` says where known changes lie between noise and chance.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from xaiprune import data, explain, quantize, zoo
 from xaiprune.core import seed_everything
 from xaiprune.data import Split
 from xaiprune.explain import HARMLESS, LIKENESSES, METHODS, Method, Scale, drift_scale, heatmap_drift
+from xaiprune.graph import hooks
 from xaiprune.measure import accuracy, predict
 from xaiprune.prune import cut, find_units, plan, score
 from xaiprune.training import classification_loss, fit
@@ -29,11 +32,12 @@ from xaiprune.training import classification_loss, fit
 LITE, MOBILENET = "efficientnet-lite0", "mobilenet-fashion-mnist"
 #: Rulers are chosen on one split with some seeds, and reported on another with others.
 STAGES = {"choice": ("validation", 0), "report": ("test", 100)}
-#: Pictures of each stage: composites, which take a second each, and small ones.
-COMPOSITES, SMALL = {"choice": 16, "report": 56}, 400
-#: Ratios of Taylor cuts, and how many of each are cut, ranked on other pictures; of the large network fewer.
+#: Small pictures of each stage.
+SMALL = 400
+#: Composites of each thing, and the folds whose things they show: one fold chose, all others are reported.
+EACH, FOLDS = {"choice": 2, "report": 2}, {"choice": (0,), "report": (0, 2, 3, 4)}
+#: Ratios of Taylor cuts, and how many of each are cut, ranked on other pictures.
 CUTS = {0.02: 3, 0.05: 3, 0.1: 3}
-LITE_CUTS = {"choice": {0.05: 3}, "report": {0.05: 3}}
 #: Draws of each harmless kind.
 DRAWN = 2
 #: Images that a criterion ranks units on.
@@ -44,7 +48,7 @@ SET, SETS, DRAWS = 50, 40, 500
 LEARNERS, SEEN, TAGGED = 5, 6000, 8
 TRAINING = {"lr": 3e-3, "progress": False}
 #: Pictures whose drift is placed.
-PLACED = 24
+PLACED = 32
 #: Magnitude cuts that are asked for their place.
 RUINED = (0.3, 0.4, 0.5)
 
@@ -56,20 +60,17 @@ def gradient_x_activation(model: nn.Module, images: torch.Tensor, targets: torch
     """Gradient times activation, summed over channels, at the last layer with maps of 8 x 8 places or more."""
     last, maps = [], []
 
-    def look(layer, inputs, found):
+    def look(name, inputs, found):
         if isinstance(found, torch.Tensor) and found.ndim == 4 and min(found.shape[2:]) >= 8:
             last[:] = [found]
 
-    hooks = [layer.register_forward_hook(look) for layer in model.modules() if not list(layer.children())]
-    try:
+    leaves = [name for name, layer in model.named_modules() if not list(layer.children())]
+    with hooks.reading(model, leaves, look):
         for some, answers in zip(images.split(16), targets.split(16)):
             explained = model(some.clone().requires_grad_()).gather(1, answers[:, None]).sum()
             [gradient] = torch.autograd.grad(explained, last[0])
             summed = (last[0] * gradient).detach().sum(1, keepdim=True)
             maps.append(nn.functional.interpolate(summed, images.shape[2:])[:, 0])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return torch.cat(maps)
 
 
@@ -83,10 +84,15 @@ TRIED: dict[str, tuple[Method, int]] = {
 LOGITS = "logits"
 
 
-def logit_distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Root mean square of the difference of centred logits, for each picture, beside the spread of the original's."""
-    one, other = (values - values.mean(1, keepdim=True) for values in (one, other))
-    return ((one - other).square().mean(1).sqrt() / one.std()).double()
+def logit_distance(one: torch.Tensor, other: torch.Tensor) -> dict[str, torch.Tensor]:
+    """How far centred logits are apart, for each picture.
+
+    Once it is the root mean square of the difference, beside the spread of the original's. Once it is 1 less the cosine
+    of the angle, which a network that is only surer leaves at 0, as heatmaps do by that likeness.
+    """
+    one, other = (values.double() - values.double().mean(1, keepdim=True) for values in (one, other))
+    size = (one - other).square().mean(1).sqrt() / one.std()
+    return {"": size, "cosine": 1 - nn.functional.cosine_similarity(one, other, eps=0)}
 
 
 # Networks
@@ -99,22 +105,19 @@ def original(network: str) -> nn.Module:
 
 
 @functools.cache
-def pictures(network: str, stage: str, at: Setting, right: bool = False) -> torch.Tensor:
-    """Pictures to judge on; of composites also those alone that the original answers rightly.
+def pictures(network: str, stage: str, at: Setting) -> torch.Tensor:
+    """Pictures to judge on; of composites those that the original answers rightly.
 
     Of all composites even noise of 0.1 % turns more answers than a harmless change may.
     """
     split, seed = STAGES[stage]
-    if network == LITE:
-        count = at.few(COMPOSITES[stage])
-        made = data.objects(split, count * (2 if right else 1), seed=seed, preprocessing=zoo.preprocessing(LITE))
-        return made.rows(made.right(predict(original(LITE), made.inputs))).inputs[:count] if right else made.inputs
-    return at.split(small(network), split, SMALL).inputs
-
-
-def judged(network: str, stage: str, at: Setting) -> torch.Tensor:
-    """Pictures for cuts and noise: at the report composites that the original answers rightly."""
-    return pictures(network, stage, at, right=network == LITE and stage == "report")
+    if network != LITE:
+        return at.split(small(network), split, SMALL).inputs
+    scenes = data.scenes(split, each=EACH[stage], size=0.6, seed=seed, preprocessing=zoo.preprocessing(LITE))
+    things = [thing for fold in FOLDS[stage] for thing in data.scenes(split, fold=fold).cutouts]
+    scenes = replace(scenes, cutouts=things)
+    made = scenes.make(range(min(len(scenes), at.images or len(scenes))))
+    return made.inputs[made.right(predict(original(LITE), made.inputs, 50))]
 
 
 def small(network: str):
@@ -122,23 +125,29 @@ def small(network: str):
     return data.mnist if network == "lenet-300-100" else data.fashion_mnist
 
 
+@functools.cache
 def evidence(network: str, at: Setting) -> Split:
     """Pictures with labels that nothing is judged on, for criteria and ranges."""
-    if network == LITE:
-        made = data.objects("train", at.few(3 * EVIDENCE[LITE]), seed=7, preprocessing=zoo.preprocessing(LITE))
-        return Split(made.inputs, made.targets)
+    if network == LITE:  # of things without labels, with its own answers: all others can be judged
+        inputs = data.objects("unlabelled", at.few(3 * EVIDENCE[LITE]), seed=7, preprocessing=zoo.preprocessing(LITE))
+        inputs = inputs.inputs
+        return Split(inputs, predict(original(LITE), inputs, 50).argmax(1))
     return at.split(small(network), "calibration", 1000)
+
+
+@functools.cache
+def units(network: str, at: Setting):
+    """What can go."""
+    return find_units(original(network), evidence(network, at).inputs[:1])
 
 
 @functools.cache
 def scored(network: str, criterion: str, seed: int, at: Setting):
     """Scores of all units on some of these pictures."""
     model, known = original(network), evidence(network, at)
-    drawn = torch.randperm(len(known.inputs), generator=torch.Generator().manual_seed(seed))[
-        : EVIDENCE.get(network, 200)
-    ]
-    units = find_units(model, known.inputs[:1])
-    return score(model, units, criterion, Split(known.inputs[drawn], known.targets[drawn]))
+    some = torch.randperm(len(known.inputs), generator=torch.Generator().manual_seed(seed))
+    some = some[: EVIDENCE.get(network, 200)]
+    return score(model, units(network, at), criterion, Split(known.inputs[some], known.targets[some]))
 
 
 def cuts(network: str, criterion: str, ratio: float, seeds: Sequence[int], at: Setting) -> list[nn.Module]:
@@ -147,18 +156,23 @@ def cuts(network: str, criterion: str, ratio: float, seeds: Sequence[int], at: S
 
 
 @functools.cache
-def harmless(network: str, stage: str, at: Setting) -> tuple[list[nn.Module], dict[str, float]]:
-    """Harmless changes with seeds of their own, without the kinds that turn more than 2 % of the answers."""
-    model, images, seed = original(network), judged(network, stage, at), STAGES[stage][1] + 50
-    answers, found, turned = predict(model, images).argmax(1), [], {}
-    for kind in HARMLESS.values():
-        if kind.fits(model, images):
-            draws = range(seed, seed + min(at.few(DRAWN), kind.seeds))
-            mine = [kind.change(copy.deepcopy(model), images, draw) for draw in draws]
-            gone = [(predict(one, images).argmax(1) != answers).double().mean().item() for one in mine]
-            turned[kind.name] = round(sum(gone) / len(gone), 4)
-            found += mine if turned[kind.name] <= 0.02 else []
-    return found, turned
+def harmless(network: str, stage: str, at: Setting) -> dict[str, list[nn.Module]]:
+    """Changes of the harmless kinds, with seeds of their own."""
+    model, images, seed = original(network), pictures(network, stage, at), STAGES[stage][1] + 50
+    return {
+        kind.name: [
+            kind.change(copy.deepcopy(model), images, draw)
+            for draw in range(seed, seed + min(at.few(DRAWN), kind.seeds))
+        ]
+        for kind in HARMLESS.values()
+        if kind.fits(model, images)
+    }
+
+
+def turned(changes: dict[str, list[nn.Module]], images: torch.Tensor, answers: torch.Tensor) -> dict[str, float]:
+    """Which share of the answers each kind turns."""
+    gone = {name: [predict(one, images).argmax(1) != answers for one in some] for name, some in changes.items()}
+    return {name: round(torch.stack(some).double().mean().item(), 4) for name, some in gone.items()}
 
 
 def trained(model: nn.Module, split: Split, seed: int, epochs: int, at: Setting) -> nn.Module:
@@ -228,47 +242,55 @@ def _above(one: np.ndarray, other: np.ndarray) -> float:
     return (np.searchsorted(other, one, "left") + np.searchsorted(other, one, "right")).mean() / (2 * len(other))
 
 
+def drifts(
+    model: nn.Module, images: torch.Tensor, networks: Sequence[nn.Module], method: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """How far networks are from a model: for each likeness ``(networks, pictures)``; and where they keep its answer."""
+    told = predict(model, images, 50)
+    asked, found, kept = (images, told.argmax(1)), {}, []
+    reference = None if method == LOGITS else TRIED[method][0](model, *asked)
+    for network in networks:
+        outputs = predict(network, images, 50)
+        kept.append((outputs.argmax(1) == asked[1]).numpy())
+        if method == LOGITS:
+            values = logit_distance(told, outputs)
+        else:
+            maps = TRIED[method][0](network, *asked)
+            names = [name for name in LIKENESSES if name != "insertion" or images.shape[1] == 1]  # 22 passes a map
+            values = {name: heatmap_drift(reference, maps, method, name, (model, *asked))[0] for name in names}
+        for name, some in values.items():
+            found.setdefault(name, []).append(some.numpy())
+    return {name: np.stack(some) for name, some in found.items()}, np.stack(kept)
+
+
 def told_apart(
-    model: nn.Module, images: torch.Tensor, changed: Sequence[nn.Module], same: Sequence[nn.Module], method: str
+    found: dict[str, np.ndarray], kept: np.ndarray, changed: Sequence[int], same: Sequence[int], method: str
 ) -> list[dict]:
-    """A row for each likeness, on the pictures whose answer all keep."""
-    told = predict(model, images)
-    answers = told.argmax(1)
-    outputs = {network: predict(network, images) for network in (*changed, *same)}
-    kept = torch.stack([found.argmax(1) == answers for found in outputs.values()]).all(0)
-    count = int(kept.sum())
-    if method == LOGITS:
-        sides = [
-            torch.stack([logit_distance(told[kept], outputs[network][kept]) for network in side]).numpy()
-            for side in (changed, same)
-        ]
-        return [{"likeness": "", "passes": 1, "pictures": count, **resolution(*sides)}]
-    row, passes = TRIED[method]
-    asked = (images[kept], answers[kept])
-    reference = row(model, *asked)
-    maps = [[row(network, *asked) for network in side] for side in (changed, same)]
-    rows = []
-    for name in LIKENESSES:
-        if name == "insertion" and images.shape[1] == 3:
-            continue  # 22 more passes a map
-        sides = [
-            torch.stack([heatmap_drift(reference, found, method, name, (model, *asked))[0] for found in side]).numpy()
-            for side in maps
-        ]
-        rows.append({"likeness": name, "passes": passes, "pictures": count, **resolution(*sides)})
-    return rows
+    """A row for each likeness: networks of two sides, by number, on the pictures whose answer all of them keep."""
+    passes = 1 if method == LOGITS else TRIED[method][1]
+    all_keep = kept[[*changed, *same]].all(0)
+    about = {"passes": passes, "pictures": int(all_keep.sum())}
+    return [
+        {"likeness": name, **about, **resolution(values[changed][:, all_keep], values[same][:, all_keep])}
+        for name, values in found.items()
+    ]
 
 
 def cuts_and_noise(network: str, stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
     """(a) Taylor cuts of three ratios against harmless changes."""
-    same, turned = harmless(network, stage, at)
-    images, rows = judged(network, stage, at), []
-    for ratio, count in (LITE_CUTS[stage] if network == LITE else CUTS).items():
-        seeds = range(STAGES[stage][1], STAGES[stage][1] + at.few(count))
-        changed = cuts(network, "taylor", ratio, seeds, at)
+    model, images, kinds = original(network), pictures(network, stage, at), harmless(network, stage, at)
+    gone = turned(kinds, images, predict(model, images).argmax(1))
+    same = [one for name, some in kinds.items() if gone[name] <= 0.02 for one in some]
+    first = STAGES[stage][1]
+    sides = {ratio: cuts(network, "taylor", ratio, range(first, first + at.few(CUTS[ratio])), at) for ratio in CUTS}
+    found, kept = drifts(model, images, [*same, *(one for some in sides.values() for one in some)], method)
+    rows, start = [], len(same)
+    for ratio, some in sides.items():
+        numbers, start = range(start, start + len(some)), start + len(some)
         head = {"task": f"Taylor cut of {ratio:.0%}", "network": network, "stage": stage, "method": method}
-        rows += [{**head, **row} for row in told_apart(original(network), images, changed, same, method)]
-    return [{**row, "turned": turned} for row in rows]
+        told = told_apart(found, kept, numbers, range(len(same)), method)
+        rows += [{**head, **row, "turned": gone} for row in told]
+    return rows
 
 
 def reasons(start: str, stage: str, method: str, at: Setting = WHOLE) -> list[dict]:
@@ -276,7 +298,9 @@ def reasons(start: str, stage: str, method: str, at: Setting = WHOLE) -> list[di
     base, tagged, plain, found = learners(start, stage, at)
     images = pictures("lenet-5", stage, at)
     head = {"task": f"tag, {start}", "network": "lenet-5", "stage": stage, "method": method}
-    return [{**head, **row, "accuracy": found} for row in told_apart(base, images, tagged, plain, method)]
+    values, kept = drifts(base, images, [*tagged, *plain], method)
+    told = told_apart(values, kept, range(len(tagged)), range(len(tagged), len(kept)), method)
+    return [{**head, **row, "accuracy": found} for row in told]
 
 
 # Places
@@ -286,7 +310,13 @@ def reasons(start: str, stage: str, method: str, at: Setting = WHOLE) -> list[di
 def scale(network: str, method: str, likeness: str, at: Setting) -> Scale:
     """Noise and chance, on pictures and with seeds that no change is judged by."""
     row = TRIED[method][0]
-    return drift_scale(original(network), pictures(network, "choice", at, True)[:50], method=row, likeness=likeness)
+    return drift_scale(original(network), pictures(network, "choice", at)[:50], method=row, likeness=likeness)
+
+
+def drawn(network: str, at: Setting) -> torch.Tensor:
+    """Some pictures of the report, to place changes on."""
+    images = pictures(network, "report", at)
+    return images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:PLACED]]
 
 
 def int8(network: str, at: Setting) -> nn.Module:
@@ -297,7 +327,7 @@ def int8(network: str, at: Setting) -> nn.Module:
 
 def places(network: str, method: str, likeness: str, at: Setting = WHOLE) -> list[dict]:
     """Where known changes lie: harmless ones with fresh seeds, 8 bits, Taylor cuts, cuts that ruin the answers."""
-    model, images = original(network), pictures(network, "report", at, True)[:PLACED]
+    model, images = original(network), drawn(network, at)
     row, known = TRIED[method][0], scale(network, method, likeness, at)
     answers, changes = predict(model, images).argmax(1), {"int8 weights and activations": int8(network, at)}
     for kind in (kind for kind in known.kinds if not kind.name.startswith("batch")):
@@ -330,11 +360,7 @@ def measured(kind: str, *part, at: Setting = WHOLE) -> list[dict]:
 
 
 _FEW = (LOGITS, "coarse occlusion", "gradient x input", "gradient x activation")
-#: Not a full design: on the composites of the report there is the chosen method alone, beside the logits.
 PARTS = [("reasons", "tuned", stage, method) for stage in STAGES for method in _FEW]
-PARTS += [("cuts", LITE, "choice", method) for method in _FEW] + [
-    ("cuts", LITE, "report", method) for method in _FEW[:2]
-]
 PARTS += [("cuts", "lenet-300-100", stage, method) for stage in STAGES for method in _FEW[:3]]
 CODE = ("drift", "drift scale", "training")
 TABLES = [
@@ -343,7 +369,7 @@ TABLES = [
         measured,
         PARTS,
         code=CODE,
-        checkpoints=(f"{LITE}-seed0.safetensors", "lenet-300-100-seed0.safetensors"),
+        checkpoints=("lenet-300-100-seed0.safetensors",),
         tried=[("reasons", "tuned", "choice", method) for method in ("coarse occlusion", LOGITS)]
         + [("cuts", "lenet-300-100", "choice", "gradient x input")],
         at=Setting(images=200, count=2, training={"epochs": 6, "batch_size": 25}),
@@ -353,7 +379,7 @@ TABLES = [
         "drift_places",
         places,
         [(network, *explain.RULER) for network in (LITE, MOBILENET)],
-        code=CODE,
+        code=(*CODE, "composites", "EfficientNet-Lite"),
         checkpoints=(f"{LITE}-seed0.safetensors", f"{MOBILENET}-seed0.safetensors"),
         tried=[("lenet-300-100", *explain.RULER)],
         at=Setting(images=40, count=20),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pkgutil
 import re
 from xml.etree import ElementTree
@@ -167,21 +168,39 @@ def test_pictures_are_small_and_have_words():
 
 
 def test_the_page_on_drift_shows_what_was_measured():
-    text = TEXTS["docs/drift.md"]
-    shown = {row[0].replace(" (the default)", ""): row[1:] for row in table(text)}
-    known = {("Taylor cut of 5%", "efficientnet-lite0"): 0, ("Taylor cut of 5%", "lenet-300-100"): 1}
-    known |= {("tag, tuned", "lenet-5"): 2}
-    found = 0
-    for row in xp.tables.where(xp.tables.read("drift_resolution"), stage="report"):
+    text, lite = TEXTS["docs/drift.md"], "efficientnet-lite0"
+    cuts, reasons, loud, places = (table(part)[1:] for part in text.split("\n## ")[1:5])
+    rows = [*xp.tables.read("drift_resolution"), *xp.tables.read("drift_photographs")]
+    measured = {}
+    for row in xp.tables.where(rows, stage="report"):
         ruler = ", ".join(filter(None, (row["method"], row["likeness"])))
-        if ruler in shown and (row["task"], row["network"]) in known:
-            told = f"{row['sets']:.2f} [{row['sets_from']:.2f}, {row['sets_to']:.2f}]"
-            assert shown[ruler][known[row["task"], row["network"]]] == told
-            found += 1
-    assert found == sum(cell != "-" for ruler in list(shown)[1:5] for cell in shown[ruler])
-    for row in xp.tables.read("drift_places"):
+        against = row.get("against", "").replace("free grounds", "").replace("harmless kinds", "")
+        for kind in ("sets", "single"):
+            told = f"{row[kind]:.2f} [{row[f'{kind}_from']:.2f}, {row[f'{kind}_to']:.2f}]"
+            measured[ruler, row["task"], row["network"], against, kind] = told
+    for ruler, *cells in cuts:
+        asked = [(f"Taylor cut of {ratio}", network) for network in (lite, "lenet-300-100") for ratio in RATIOS]
+        ruler = ruler.replace(" (the default)", "")
+        assert cells == [measured.get((ruler, *each, "", "sets"), "-") for each in asked]
+    for ruler, *cells in reasons:
+        asked = itertools.product((("ground", lite), ("tag, tuned", "lenet-5")), ("sets", "single"))
+        ruler = ruler.replace(" (the default)", "")
+        assert cells == [measured.get((ruler, *each, "", kind), "-") for each, kind in asked]
+    for against, *cells in loud:
+        asked = itertools.product((", ".join(xp.explain.RULER), "logits"), RATIOS)
+        assert cells == [
+            measured.get((one, f"Taylor cut of {ratio}", lite, against, "sets"), "-") for one, ratio in asked
+        ]
+    known = xp.tables.read("drift_places")
+    assert len(places) == len({row["change"] for row in known})
+    for row in known:
         told = f"{row['place']:.2f} [{row['place_from']:.2f}, {row['place_to']:.2f}]"
-        assert shown[row["change"]][row["network"] != "efficientnet-lite0"] == told
+        [cells] = [cells for change, *cells in places if change == row["change"]]
+        assert cells[row["network"] != lite] == told
+
+
+#: Of the cuts that drift is asked to hear.
+RATIOS = ("2%", "5%", "10%")
 
 
 def test_the_page_on_photographs_tells_what_the_cut_lost():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -54,8 +53,7 @@ def drift_columns(
         Of the gate's controls.
     place : bool
         Whether there is a column for the place between noise and chance. They are measured once, on at most 50 of the
-        images, which takes as long as the heatmaps of some 22 models. An original that cannot be re-initialised has no
-        place: a warning says why.
+        images, which takes as long as the heatmaps of some 22 models.
 
     Returns
     -------
@@ -83,22 +81,13 @@ def drift_columns(
     def changed(model: nn.Module) -> float:
         return _median(compared(model).top)
 
-    placed = {place_column(label): lambda model: drift_place(compared, model)} if place and _scaled(compared) else {}
+    placed = {place_column(label): lambda model: drift_place(compared, model)} if place else {}
     return {
         drift_column(label): lambda model: drift_value(compared, model),
         **placed,
         Column(f"changed among the top {share:.0%} of pixels ({label})", -1, _three): changed,
         Column(f"faithfulness: insertion less deletion ({label})", 1, _three): own,
     }
-
-
-def _scaled(compared: Callable) -> bool:
-    """Whether there is a scale; an original that cannot be re-initialised has none."""
-    try:
-        return compared.scale is not None
-    except (TypeError, ValueError) as error:
-        warnings.warn(f"no column for the place of drift: {error}", stacklevel=3)
-        return False
 
 
 def drift_column(method: str = "") -> Column:
@@ -119,7 +108,7 @@ def drift_column(method: str = "") -> Column:
     >>> column.title, column.format(0.12345)
     ('drift of heatmaps (saliency)', '0.123')
     """
-    return Column("drift of heatmaps" + f" ({method})" * bool(method), -1, _three)
+    return _named("drift of heatmaps", method, _three)
 
 
 def place_column(method: str = "") -> Column:
@@ -128,7 +117,7 @@ def place_column(method: str = "") -> Column:
     Parameters
     ----------
     method : str
-        What stands in the title, in brackets.
+        As for :func:`drift_column`.
 
     Returns
     -------
@@ -140,7 +129,11 @@ def place_column(method: str = "") -> Column:
     >>> column.title, column.format(0.12345), column.format(float("nan"))
     ('place of drift: 0 noise, 1 chance (saliency)', '0.12', 'blind')
     """
-    return Column("place of drift: 0 noise, 1 chance" + f" ({method})" * bool(method), -1, _place)
+    return _named("place of drift: 0 noise, 1 chance", method, _place)
+
+
+def _named(title: str, method: str, told: Callable[[float], str]) -> Column:
+    return Column(title + f" ({method})" * bool(method), -1, told)
 
 
 def _three(value: float) -> str:

@@ -87,9 +87,8 @@ def coarse_occlusion(
 
     Occlusion (Zeiler and Fergus 2013, arXiv 1311.2901) in 17 passes, about six times as long as a gradient. It says
     little about single pixels, and much about whether two networks look at the same parts: drift is measured by it
-    where nothing else is asked for, since of all methods without patents that were tried it told best (the stored table
-    ``drift_resolution``). Covering by the mean takes away what is there without a value of its own: black is no cover
-    on a black ground.
+    where nothing else is asked for (``docs/drift.md`` says what it tells, and what not). Covering by the mean takes
+    away what is there without a value of its own: black is no cover on a black ground.
 
     Parameters
     ----------
