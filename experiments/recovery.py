@@ -1,12 +1,12 @@
 """Recovery without labels of EfficientNet-Lite0: the table ``recovery``.
 
-It writes ``data/checkpoints/efficientnet-lite0-pruned-seed0`` too. Units go from the last blocks and the head alone,
-where Taylor's criterion finds most that can go. What comes before them stays as it is, so that it runs once for each
-picture, and what comes after learns from its outputs.
+It writes ``data/checkpoints/efficientnet-lite0-pruned-seed0`` too, the network of fold 0. The first blocks stay as they
+are, since they hold few parameters, and run once for each picture. Of all behind them those units go that Taylor's
+criterion ranks lowest, until a share of the network's parameters is left. What stays learns the original's answers.
 
-Pictures to learn from show the 176 things without labels, on the grounds that are free. What was chosen (how much goes,
-how long to train, by which losses) was chosen by the answers of the original for a seventh of these things, on other
-composites. All 118 labelled things and both grounds that are kept took part in nothing.
+A fold's network learns from the things of three other folds and from those without labels, on the free grounds; labels
+are for judging alone. It is judged on its own things, on the grounds that are kept. The recipe was chosen once, by the
+validation things of fold 0.
 """
 
 from __future__ import annotations
@@ -16,247 +16,217 @@ import dataclasses
 import functools
 import json
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import kl_div
 
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import core, deploy, distill, dynamic, explain, quantize, zoo
-from xaiprune.data import GROUNDS, Composites, Scenes, Split, scenes
+from xaiprune.data import Scenes, Split, scenes
 from xaiprune.measure import predict
-from xaiprune.prune import Plan, cut, find_units, load_cut, plan, reconstruct, save_cut, score, stored_statistics
-from xaiprune.quantize import Config, Format
+from xaiprune.prune import (
+    Costs,
+    Plan,
+    computing_layers,
+    cut,
+    find_units,
+    load_cut,
+    plan,
+    save_cut,
+    score,
+    stored_statistics,
+)
 
 MODEL, PRUNED = "efficientnet-lite0", "efficientnet-lite0-pruned"
-#: The layer after which everything may be cut and learns.
-LAST_KEPT = "blocks.11"
-#: What may go: the channels inside of the last blocks, and those of the head.
-GROUPS = (*(f"blocks.{number}.expand.conv" for number in range(12, 16)), "head.conv")
-#: The share of these units that goes, and a multiple that the others are, for speed.
-RATIO, ROUND_TO = 0.46, 8
-#: Every seventh thing without a label is for choosing.
-HELD_BACK = 7
-#: Composites of each thing: to score on, to learn from, to calibrate on.
-SCORED, LEARNED, CALIBRATED = 1, 40, 1
-#: By which composites is chosen and judged: purpose, composites of each thing, seed.
-ASKED = {"validation": ("choosing", 8, 3), "test": ("judging", 20, 4)}
-#: Pictures that go through a network at once.
-BATCH = 16
-#: Composites for least squares.
-SOLVED = 1000
-TRAINING = {"lr": 3e-4, "batch_size": 32, "progress": False}
+#: The layer behind which units go and weights learn.
+LAST_KEPT = "blocks.4"
+#: The share of the parameters that is left, and a multiple that widths are, for speed.
+LEFT, ROUND_TO = 0.667, 8
+#: An input.
+EXAMPLE = torch.zeros(1, 3, 224, 224)
+#: Composites: how many of each thing, its size, the seed.
+ASKED = dict.fromkeys(("train", "unlabelled"), (10, (0.4, 0.9), 2)) | {"validation": (20, 0.6, 3), "test": (20, 0.6, 4)}
+#: Pictures that go through a network at once; those that units are ranked and ranges of activations measured on.
+BATCH, RANKED = 16, 256
+#: What is learned from: things of other folds as well, or those without labels alone.
+SEEN = {"others": ("unlabelled", "train"), "unlabelled": ("unlabelled",)}
+TRAINING = {"lr": 1e-4, "batch_size": 32, "progress": False}
+TEMPERATURE = 1.0
+#: What tells a row's network from others', before its fold.
+KINDS = ("criterion", "left", "by", "epochs")
 #: The first layers lose most by 8 bits, and are no faster in integers: they stay in float.
 SLOW = 3
-#: How ranges of activations are found: chosen with the uncut network.
-INTEGERS = Config(Format(per_channel=True), Format(scheme="affine", calibrator="moving-average"))
-#: Layers whose outputs are compared, and the weight of that.
-LAYERS = tuple(f"blocks.{number}.project.norm" for number in range(12, 16))
-LOSS = {"soft targets": 1.0, "hints": 0.5}
-TEMPERATURE = 2.0
 
 
-def composites(purpose: str, each: int, seed: int) -> Scenes:
-    """Composites of the things without labels that are for learning, or for choosing; or of all that have labels."""
-    preprocessing = zoo.preprocessing(MODEL)
-    if purpose == "judging":
-        kept = [row.name for row in GROUNDS.values() if row.kept]
-        return scenes("all", each=each, grounds=kept, seed=seed, preprocessing=preprocessing)
-    chosen, things = purpose == "choosing", enumerate(scenes("unlabelled").cutouts)
-    things = [thing for place, thing in things if (place % HELD_BACK == 0) == chosen]
-    free = [row.name for row in GROUNDS.values() if not row.kept]
-    return Scenes(things, free, each=each, seed=seed, preprocessing=preprocessing)
-
-
-def drawn(purpose: str, each: int, seed: int, at: Setting = WHOLE) -> Composites:
-    """The same, made."""
-    found = composites(purpose, each, seed)
-    return found.make(range(len(found) if at.images is None else min(at.images, len(found))))
-
-
-class Setup:
-    """The original, its two halves, and what is known of pictures before anything is cut."""
-
-    def __init__(self, at: Setting):
-        self.at, self.model = at, zoo.load(MODEL)
-        self.example = torch.zeros(1, 3, 224, 224)
-        self.halves = dynamic.split_at(self.model, LAST_KEPT)
-        self.trunk = deploy.prepare(self.halves.trunk, self.example) if at.whole else self.halves.trunk
-        self.teacher = distill.freeze(self.halves.tail)
-        self.units = find_units(self.model, self.example)
-
-    def features(self, purpose: str, each: int, seed: int) -> dict:
-        """What the half that stays gives for composites, and what these show; kept, since thousands take minutes."""
-        path = unfinished(f"features-{purpose}-{each}-{seed}-{self.at.images}.pt", ("composites",))
-        if not path.exists():
-            found = seen(self.trunk, composites(purpose, each, seed), self.at.images)
-            core.save_atomically(path, lambda temporary: torch.save(found, temporary))
-        return torch.load(path)
-
-    @functools.cached_property
-    def answers(self) -> dict[str, torch.Tensor]:
-        """What the original says of the composites that choose and of those that judge: logits."""
-        return {name: predict(self.teacher, self.features(*asked)["outputs"], 100) for name, asked in ASKED.items()}
-
-    def tail(self, smaller: nn.Module) -> nn.Module:
-        """The half of a cut network that learns; it shares its weights."""
-        return dynamic.split_at(smaller, LAST_KEPT).tail
-
-    @functools.cached_property
-    def calibration(self) -> Split:
-        """Pictures to score on, with the answers of the original in place of labels."""
-        pictures = drawn("learning", SCORED, 1, self.at).inputs
-        return Split(pictures, predict(self.model, pictures, BATCH).argmax(1))
-
-    def planned(self, criterion: str, ratio: float, seed: int = 0) -> Plan:
-        """Which units go."""
-        scores = score(self.model, self.units, criterion, self.calibration, seed=seed).only(*GROUPS)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the nearest number that is a multiple
-            chosen = plan(scores, ratio=ratio, round_to=ROUND_TO)
-        return Plan(tuple(self.units), chosen.removed)
-
-
-@torch.no_grad()
-def seen(run: Callable, found: Scenes, limit: int | None = None) -> dict:
-    """What a network, or a part of one, gives for composites, and their labels and groups."""
-    said = {"outputs": [], "labels": [], "groups": []}
-    for some in found.batches(BATCH):
-        said["outputs"].append(run(some.inputs))
-        said["labels"] += some.labels
-        said["groups"] += some.groups.tolist()
-        if limit is not None and len(said["labels"]) >= limit:
-            break
-    return said | {"outputs": torch.cat(said["outputs"])}
+def composites(split: str, fold: int) -> Scenes:
+    """Composites of the things of a split, on its grounds."""
+    each, size, seed = ASKED[split]
+    return scenes(split, fold=fold, each=each, size=size, seed=seed, preprocessing=zoo.preprocessing(MODEL))
 
 
 @functools.cache
-def setup(at: Setting) -> Setup:
-    """Once for all rows."""
-    return Setup(at)
+def original() -> nn.Module:
+    """The network that is cut."""
+    return zoo.load(MODEL)
 
 
-def recovered(criterion: str, ratio: float, epochs: int, seed: int, at: Setting = WHOLE) -> list[dict]:
-    """One way from the original to a recovered network, a row for each step; the longest one is the shipped network.
+def halves(model: nn.Module) -> dynamic.Halves:
+    """What stays, and what learns; both share the network's weights."""
+    return dynamic.split_at(model, LAST_KEPT)
 
-    Criterion "none" cuts nothing: what does the training alone change?
-    """
-    known, start = setup(at), time.perf_counter()
-    chosen = Plan(tuple(known.units), {}) if criterion == "none" else known.planned(criterion, ratio, seed)
-    smaller = cut(known.model, chosen)
-    row = {"criterion": criterion, "ratio": ratio, "epochs": epochs, "seed": seed}
-    rows = [row | {"step": "cut"} | judged(smaller, at)]
-    if criterion != "none":
-        pictures = known.features("learning", LEARNED, 2)["outputs"][:SOLVED]
-        reconstruct(known.tail(smaller), known.teacher, chosen, pictures)
-        rows.append(row | {"step": "reconstructed"} | judged(smaller, at))
+
+def looked_at(run: Callable, split: str, fold: int, at: Setting) -> dict:
+    """What a network, or a part of one, gives for composites, and what these show."""
+    found, shown = {"outputs": [], "objects": [], "labels": [], "groups": []}, composites(split, fold)
+    for start in range(0, len(shown) if at.whole else at.images, BATCH):
+        some = shown.make(range(start, min(start + BATCH, len(shown) if at.whole else at.images)))
+        found["outputs"].append(run(some.inputs))
+        found["objects"] += some.objects
+        found["labels"] += some.labels
+        found["groups"] += some.groups.tolist()
+    return found | {"outputs": torch.cat(found["outputs"])}
+
+
+@functools.lru_cache(4)
+def known(split: str, fold: int, at: Setting) -> dict:
+    """What the layers that learn read of composites, and what the original says of them: kept, since it takes long."""
+    path = unfinished(f"features-{split}-{fold}-{at.images}.pt", ("composites", "EfficientNet-Lite"))
+    if not path.exists():
+        trunk, tail = halves(original())
+        trunk = deploy.prepare(trunk, EXAMPLE) if at.whole else distill.freeze(trunk)
+        found = looked_at(trunk, split, fold, at)
+        found["original"] = predict(tail, found["outputs"], BATCH)
+        core.save_atomically(path, lambda part: torch.save(found, part))
+    return torch.load(path)
+
+
+def learned(by: str, fold: int, at: Setting) -> Split:
+    """What is learned from, with the original's answers in place of labels."""
+    parts = [known(split, 0 if split == "unlabelled" else fold, at) for split in SEEN[by]]
+    return Split(*(torch.cat([part[name] for part in parts]) for name in ("outputs", "original")))
+
+
+def planned(criterion: str, left: float, pictures: Split) -> Plan:
+    """Which units go: those that a criterion ranks lowest by the original's answers, until this share is left."""
+    model = original()
+    units = dynamic.groups_behind(model, find_units(model, EXAMPLE), LAST_KEPT)
+    if criterion == "none":
+        return Plan(tuple(units), {})
+    some = slice(None, None, -(-len(pictures.inputs) // RANKED))
+    evidence = Split(pictures.inputs[some], pictures.targets[some].argmax(1))
+    scores, layers = score(halves(model).tail, units, criterion, evidence), computing_layers(model, EXAMPLE)
+    each = {name: layer.weight[0, 0].numel() for name, layer in quantize.quantized_layers(model).items()}
+    curves = {
+        layer.name: lambda reads, makes, layer=layer: each[layer.name] * makes * (1 if layer.grouped else reads)
+        for layer in layers
+    }
+    costs = Costs(units, layers, curves, measured_in="parameters")
+    return plan(scores, cost_target=left, costs=costs, round_to=ROUND_TO)
+
+
+def recovered(criterion: str, left: float, by: str, epochs: int, fold: int, at: Setting = WHOLE) -> list[dict]:
+    """One way from the original to a small network, a row for each step; criterion "none" cuts nothing."""
+    start, pictures = time.perf_counter(), learned(by, fold, at)
+    chosen = planned(criterion, left, pictures)
+    smaller = cut(original(), chosen)
+    smaller.dropout.p = 0.0  # the little that is learned anew takes no noise
+    part = dict(zip((*KINDS, "fold"), (criterion, left, by, epochs, fold)))
+    size = {"parameters": sum(parameter.numel() for parameter in smaller.parameters())}
+    rows = [part | {"step": "cut"} | size | judged(smaller, fold, at)] if criterion != "none" else []
     if epochs:
-        teach(smaller, seed, at, f"{criterion}-{ratio}", epochs=epochs)
-        rows.append(row | {"step": "recovered"} | judged(smaller, at))
+        teach(smaller, pictures, "-".join(map(str, part.values())), at, epochs=epochs, seed=fold)
+        rows.append(part | {"step": "recovered"} | size | judged(smaller, fold, at))
         rows[-1]["minutes"] = round((time.perf_counter() - start) / 60, 1)
-    if (shipped := (criterion, ratio, epochs, seed) == SHIPPED) and at.whole:
-        ship(smaller, chosen, rows[-1], at)
-    if shipped or (criterion == "none" and not epochs):
-        rows.append(row | {"step": "int8"} | integers(smaller, at))
+    if at.whole:
+        if (*part.values(),) == SHIPPED:
+            ship(smaller, chosen, rows[-1], at)
+        content = int8(smaller, fold, by)
+        rows.append(part | {"step": "int8", "bytes": len(content)} | judged(content, fold, at))
     return rows
 
 
-def mixed(features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Half of a batch as it is; in the others a rectangle comes from another picture.
-
-    The teacher answers for what it is shown, so that pictures need not be likely ones: CutMix (Yun et al. 2019, arXiv
-    1905.04899), on features.
-    """
-    found, others = features.clone(), features.roll(1, 0)
-    top, left, height, width = torch.randint(0, 7, (4, len(features)), generator=generator).tolist()
-    for row in range(1, len(features), 2):
-        part = slice(top[row], top[row] + height[row] + 1), slice(left[row], left[row] + width[row] + 1)
-        found[(row, slice(None), *part)] = others[(row, slice(None), *part)]
-    return found
-
-
-def teach(smaller: nn.Module, seed: int, at: Setting, name: str, **options) -> list[dict]:
+def teach(smaller: nn.Module, pictures: Split, name: str, at: Setting, **options) -> None:
     """Distil from the original, without labels, with the statistics of batch normalisation as they are."""
-    known = setup(at)
-    student = known.tail(smaller)
+    student = halves(smaller).tail
     with stored_statistics(student):
-        return distill.distill(
-            known.teacher,
+        distill.distill(
+            distill.freeze(halves(original()).tail),
             student,
-            Split(known.features("learning", LEARNED, 2)["outputs"], None),
+            distill.Transfer(pictures.inputs[None], None, pictures.targets[None]),
             None,
-            loss=LOSS,
-            layers=LAYERS,
             alpha=1.0,
             temperature=TEMPERATURE,
-            augment=mixed,
-            seed=seed,
-            resume=unfinished(f"{PRUNED}-{name}-{options['epochs']}-{seed}.pt", CODE),
+            resume=unfinished(f"{PRUNED}-{name}.pt", CODE),
             **at.trained(TRAINING | options),
         )
 
 
-def judged(smaller: nn.Module, at: Setting) -> dict:
-    """Size; answers for the composites that choose, and for those that judge, beside the original's."""
-    known, tail, row = setup(at), setup(at).tail(smaller), {}
-    row["parameters"] = sum(parameter.numel() for parameter in smaller.parameters())
-    for name, asked in ASKED.items():
-        features = known.features(*asked)
-        row |= beside(name, known.answers[name], predict(tail, features["outputs"], 100), features)
-    # a probe has so few pictures that one answer would decide
-    return row if at.whole else {name: value for name, value in row.items() if "divergence" in name}
+def judged(network: nn.Module | bytes, fold: int, at: Setting) -> dict:
+    """Answers of a network, or of an ONNX file, beside those of the original."""
+    row = {}
+    for split in ("validation", "test") if fold == SHIPPED[-1] else ("test",):
+        shown = known(split, fold, at)
+        if isinstance(network, bytes):
+            found = looked_at(deploy.runnable(network), split, fold, at)["outputs"]
+        else:
+            found = predict(halves(network).tail, shown["outputs"], BATCH)
+        things = by_thing(shown, found)
+        row |= {f"{name}, {split}": value for name, value in figures(things).items()}
+    if at.whole:
+        return row | {"things": things}
+    return {name: value for name, value in row.items() if "divergence" in name}  # an answer of so few would decide
 
 
-def integers(smaller: nn.Module, at: Setting) -> dict:
-    """The same in 8 bits, in ONNX Runtime, and the bytes of the file."""
-    content, row = int8(smaller, at), {}
-    row["bytes"] = len(content)
-    for name, asked in ASKED.items():
-        found = seen(deploy.runnable(content), composites(*asked), at.images)
-        row |= beside(name, setup(at).answers[name], found["outputs"], found)
-    return row
+def by_thing(shown: dict, found: torch.Tensor) -> list[list[float]]:
+    """For each thing: its group, how often the original and this network are right and agree, and the divergence."""
+    answers = [logits.argmax(1) for logits in (shown["original"], found)]
+    right = [[answer in labels for answer, labels in zip(some.tolist(), shown["labels"])] for some in answers]
+    apart = kl_div(found.log_softmax(1), shown["original"].log_softmax(1), log_target=True, reduction="none").sum(1)
+    columns = [shown["groups"], *right, (answers[0] == answers[1]).tolist(), apart.tolist()]
+    values = torch.tensor(columns, dtype=torch.float64).T
+    names = np.array(shown["objects"])
+    return [values[torch.from_numpy(names == name)].mean(0).tolist() for name in dict.fromkeys(shown["objects"])]
 
 
-def int8(smaller: nn.Module, at: Setting = WHOLE) -> bytes:
-    """An ONNX file with weights and activations in 8 bits, calibrated on the things without labels."""
-    first = {name: Config(None, None) for name in list(quantize.quantized_layers(smaller))[:SLOW]}
-    config = dataclasses.replace(INTEGERS, layers=first)
-    return quantize.int8_bytes(smaller, drawn("learning", CALIBRATED, 5, at).inputs, config)
+def figures(things: list[list[float]]) -> dict:
+    """Per cent and nats, and how much lower the accuracy is, with a 95 % interval over groups of things."""
+    groups, original_, right, same, apart = torch.tensor(things, dtype=torch.float64).unbind(1)
+    value, low, high = explain.bootstrap(100 * (right - original_), groups=groups.long())
+    row = {"same": 100 * same.mean(), "original": 100 * original_.mean(), "accuracy": 100 * right.mean()}
+    row = {name: round(float(value), 2) for name, value in row.items()}
+    row |= {"difference": round(value, 2), "from": round(low, 2), "to": round(high, 2)}
+    return row | {"divergence": round(apart.mean().item(), 4)}
 
 
-def beside(name: str, original: torch.Tensor, found: torch.Tensor, shown: dict) -> dict:
-    """Answers beside the original's; where labels are known, accuracies as well."""
-    row = compared(original, found)
-    if name == "test":
-        row |= accuracies(original, found, shown)
-    return {f"{key}, {name}": value for key, value in row.items()}
+def together(rows: list[dict]) -> list[dict]:
+    """The rows, and one of all things for each step that several folds have: a thing counts as its fold judged it."""
+    kinds: dict[tuple, list[dict]] = {}
+    for row in rows:
+        kinds.setdefault(tuple(row[name] for name in (*KINDS, "step")), []).append(row)
+    every = []
+    for kind, some in kinds.items():
+        told = figures([thing for row in some for thing in row["things"]])
+        about = dict(zip((*KINDS, "step"), kind)) | {"fold": "all", "folds": len(some)}
+        every.append(about | {f"{name}, test": value for name, value in told.items()})
+    rows = [{name: value for name, value in row.items() if name != "things"} for row in rows]
+    return rows + [row for row in every if row["folds"] > 1]
 
 
-def compared(original: torch.Tensor, found: torch.Tensor) -> dict:
-    """How far answers are from the original's: the same ones in per cent, and the mean divergence in nats."""
-    same = 100 * (original.argmax(1) == found.argmax(1)).float().mean()
-    apart = F.kl_div(found.log_softmax(1), original.log_softmax(1), log_target=True, reduction="batchmean")
-    return {"same": round(same.item(), 2), "divergence": round(apart.item(), 4)}
+def int8(smaller: nn.Module, fold: int = 0, by: str = "others") -> bytes:
+    """An ONNX file with weights and activations in 8 bits, with ranges from what is learned from."""
+    first = {name: quantize.Config(None, None) for name in list(quantize.quantized_layers(smaller))[:SLOW]}
+    pictures = torch.cat([composites(split, fold).make(range(RANKED // len(SEEN[by]))).inputs for split in SEEN[by]])
+    return quantize.int8_bytes(smaller, pictures, dataclasses.replace(quantize.INT8, layers=first))
 
 
-def accuracies(original: torch.Tensor, found: torch.Tensor, test: dict) -> dict:
-    """Accuracy in per cent, and how much lower than the original's, with an interval over groups of things."""
-    right = [
-        torch.tensor([answer in labels for answer, labels in zip(logits.argmax(1).tolist(), test["labels"])]).double()
-        for logits in (original, found)
-    ]
-    middle, low, high = explain.bootstrap(100 * (right[1] - right[0]), groups=torch.tensor(test["groups"]))
-    row = {"original": 100 * right[0].mean().item(), "accuracy": 100 * right[1].mean().item()}
-    return {name: round(value, 2) for name, value in (row | {"difference": middle, "from": low, "to": high}).items()}
-
-
-def checkpoint(at: Setting = WHOLE, seed: int = 0) -> Path:
+def checkpoint(at: Setting = WHOLE) -> Path:
     """Path of the shipped network, without its ending."""
-    return at.checkpoints / f"{PRUNED}-seed{seed}"
+    return at.checkpoints / f"{PRUNED}-seed0"
 
 
 def load_pruned(at: Setting = WHOLE) -> nn.Module:
@@ -266,16 +236,17 @@ def load_pruned(at: Setting = WHOLE) -> nn.Module:
 
 def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
     """Write plan, with a card, and weights, in half precision; the network gets what was written."""
-    path = checkpoint(at, row["seed"])
+    path = checkpoint(at)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_cut(copy.deepcopy(smaller).half(), chosen, path)
     smaller.load_state_dict(load_pruned(at).state_dict())
     card = {
         "name": PRUNED,
-        "source": f"{MODEL}: {100 * row['ratio']:g} % of the units of its last blocks and of its head are cut",
-        "how": "taylor on the original's own answers; least squares; distillation without labels, "
-        f"{row['epochs']} epochs of {len(composites('learning', LEARNED, 2))} composites of {HELD_BACK - 1} in "
-        f"{HELD_BACK} of the things without labels; experiments/recovery.py",
+        "source": f"{MODEL}: of what lies behind {LAST_KEPT}, units that hold {1 - row['left']:.0%} of all parameters "
+        "are cut",
+        "how": f"taylor on the original's own answers; distillation without labels, {row['epochs']} epochs of "
+        f"{ASKED['train'][0]} composites of each thing of {' and '.join(SEEN[row['by']])}; experiments/recovery.py",
+        "fold": f"{row['fold']}: nothing was learned from the things of its validation and test, or from kept grounds",
         "classes": "imagenet-1k",
         "preprocessing": f"as for {MODEL}",
         "parameters": row["parameters"],
@@ -287,19 +258,20 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
     core.save_atomically(path.with_name(f"{path.name}.json"), lambda part: part.write_text(json.dumps(told)))
 
 
-CODE = ("EfficientNet-Lite", "composites", "criteria of slices", "distillation", "reconstruction", "stored statistics")
-SHIPPED = ("taylor", RATIO, 5, 0)
-#: A random choice, the training alone, 8 bits alone, and a smaller cut without training.
-CONTROLS = ("random", RATIO, 1, 0), ("none", 0.0, 1, 0), ("none", 0.0, 0, 0), ("taylor", 0.2, 0, 0)
+CODE = ("EfficientNet-Lite", "composites", "criteria of slices", "distillation", "integer kernels", "stored statistics")
+SHIPPED = ("taylor", LEFT, "others", 1, 0)
+#: With fold 0: nothing but 8 bits, a random choice.
+CONTROLS = [("none", 1.0, "others", 0, 0), ("random", *SHIPPED[1:])]
 TABLES = [
     Table(
         "recovery",
         recovered,
-        [SHIPPED, *CONTROLS],
+        [*((*SHIPPED[:-1], fold) for fold in range(3)), *CONTROLS],
         code=CODE,
         checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
-        tried=[("taylor", RATIO, 1, 0)],
-        at=Setting(images=BATCH, training={"epochs": 1, "batch_size": 8}),
+        tried=[("taylor", LEFT, "others", 1, 0)],
+        at=Setting(images=8, training={"epochs": 1, "batch_size": 8}),
         tolerance=0.02,
+        finish=together,
     ),
 ]

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from experiments import recovery
-from xaiprune import core, dynamic, zoo
-from xaiprune.data import GROUNDS
+from xaiprune import core, data, zoo
 
 
 def test_the_shipped_network_is_that_of_its_card():
@@ -15,43 +14,51 @@ def test_the_shipped_network_is_that_of_its_card():
     smaller = recovery.load_pruned()
     assert core.sha256(path.with_name(f"{path.name}.safetensors")) == told["sha256"]
     assert sum(parameter.numel() for parameter in smaller.parameters()) == told["parameters"]
+    assert told["fold"].startswith("0:")
     assert not smaller.training
 
 
 def test_what_lies_before_the_cut_is_the_original():
     original, smaller = zoo.load(recovery.MODEL), recovery.load_pruned()
-    pictures = recovery.composites("choosing", 1, 0).make(range(2)).inputs
+    pictures = recovery.composites("validation", 0).make(range(2)).inputs
     with torch.no_grad():
-        both = [dynamic.split_at(model, recovery.LAST_KEPT).trunk(pictures) for model in (original, smaller)]
+        both = [recovery.halves(model).trunk(pictures) for model in (original, smaller)]
     assert (both[0] - both[1]).abs().max() < 0.05 * both[0].abs().max()  # weights are stored in half precision
 
 
-def test_what_learns_what_chooses_and_what_judges_share_nothing():
-    purposes = ("learning", "choosing", "judging")
-    seen = {purpose: recovery.composites(purpose, 1, 0) for purpose in purposes}
-    names = {purpose: {thing.name for thing in found.cutouts} for purpose, found in seen.items()}
+@pytest.mark.parametrize("fold", range(data.cutouts.FOLDS))
+def test_what_a_fold_learns_chooses_and_judges_shares_nothing(fold):
+    shown = {split: recovery.composites(split, fold) for split in ("train", "unlabelled", "validation", "test")}
+    names = {split: {thing.name for thing in found.cutouts} for split, found in shown.items()}
     assert len(set.union(*names.values())) == sum(map(len, names.values())) == 118 + 176
-    for purpose, found in seen.items():
-        assert {ground.kept for ground in found.grounds} == {purpose == "judging"}
-    assert {row.name for row in GROUNDS.values() if row.kept} == {row.name for row in seen["judging"].grounds}
+    groups = {split: {thing.group for thing in found.cutouts} for split, found in shown.items()}
+    assert groups["test"].isdisjoint(groups["train"] | groups["validation"])
+    for split, found in shown.items():
+        assert {ground.kept for ground in found.grounds} == {split == "test"}
 
 
-def test_a_mixed_batch_has_whole_pictures_and_rectangles_of_others():
-    features = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 2, 7, 7)
-    mixed = recovery.mixed(features, torch.Generator().manual_seed(0))
-    assert torch.equal(mixed[::2], features[::2])
-    for row in (1, 3, 5):
-        assert mixed[row].unique().tolist() in ([row - 1.0], [row - 1.0, float(row)])
-    assert torch.equal(mixed, recovery.mixed(features, torch.Generator().manual_seed(0)))
+def test_a_share_of_the_parameters_is_left():
+    pictures = data.Split(torch.rand(4, 40, 28, 28), torch.rand(4, 1000))
+    chosen = recovery.planned("random", 0.7, pictures)
+    smaller = recovery.cut(recovery.original(), chosen)
+    left = sum(parameter.numel() for parameter in smaller.parameters()) / 4_652_008
+    assert 0.69 < left < 0.705
+    assert recovery.planned("none", 0.7, pictures).removed == {}
 
 
-def test_answers_are_compared_and_judged_by_groups():
+def test_answers_are_judged_by_groups_and_folds_are_put_together():
     original = torch.eye(4).repeat(5, 1) * 9
     found = original.clone()
     found[0] = found[1]
-    shown = {"labels": [(0, 2), (1,), (3,), (3,)] * 5, "groups": [0, 1, 2, 3] * 5}
-    row = recovery.beside("test", original, found, shown)
-    assert row["same, test"] == 95
-    assert (row["original, test"], row["accuracy, test"]) == (75, 70)
-    assert row["difference, test"] == pytest.approx(-5)
-    assert row["from, test"] <= -5 <= row["to, test"] <= 0
+    shown = {"original": original, "objects": list("abcd") * 5, "labels": [(0, 2), (1,), (3,), (3,)] * 5}
+    things = recovery.by_thing(shown | {"groups": [7, 7, 8, 9] * 5}, found)
+    assert [row[:4] for row in things] == [[7, 1, 0.8, 0.8], [7, 1, 1, 1], [8, 0, 0, 1], [9, 1, 1, 1]]
+    row = recovery.figures(things)
+    assert (row["same"], row["original"], row["accuracy"], row["difference"]) == (95, 75, 70, -5)
+    assert row["from"] <= -5 <= row["to"] <= 0
+    part = {"criterion": "taylor", "left": 0.5, "by": "others", "epochs": 1, "step": "cut"}
+    folds = [part | {"fold": fold, "things": things[fold::2]} for fold in range(2)]
+    *rows, pooled = recovery.together([*folds, part | {"step": "int8", "things": things}])
+    assert len(rows) == 3
+    assert not any("things" in row for row in rows)
+    assert (pooled["folds"], pooled["same, test"], pooled["from, test"]) == (2, 95, row["from"])

@@ -13,6 +13,7 @@ from PIL import Image
 import xaiprune as xp
 from docs.images import make
 from experiments import ground_truth
+from experiments.recovery import KINDS, SHIPPED
 from tests import ROOT, house
 
 PAGES = [
@@ -206,23 +207,24 @@ RATIOS = ("2%", "5%", "10%")
 def test_the_page_on_photographs_tells_what_the_cut_lost():
     text = " ".join(TEXTS["docs/photographs.md"].split())
     rows = xp.tables.read("recovery")
-    shown = {tuple(row[:2]): row[2:] for row in table(TEXTS["docs/photographs.md"].partition("| what goes")[2])}
+    shown = {tuple(row[:3]): row[3:] for row in table(TEXTS["docs/photographs.md"].partition("| what goes")[2])}
     found = 0
     for row in rows:
-        what = f"{100 * row['ratio']:.0f} %, {row['criterion'].replace('taylor', 'Taylor')}"
-        step = row["step"]
-        step += f", {row['epochs']} epoch{'s' * (row['epochs'] > 1)}" if step == "recovered" else ""
-        if (what, step) in shown:
-            assert shown[what, step] == [f"{row['accuracy, test']:.1f}", f"{row['same, test']:.1f}"]
+        what = "nothing" if row["criterion"] == "none" else f"{100 - 100 * row['left']:.1f} %, {row['criterion']}"
+        what += ", trained" if row["criterion"] == "none" and row["epochs"] else ""
+        what += ", no other folds" if row["by"] == "unlabelled" else ""
+        if (key := (what, row["step"], str(row["fold"]))) in shown:
+            apart = "{difference, test:.1f} ({from, test:.1f} to {to, test:.1f})".format_map(row)
+            assert shown[key] == [f"{row['accuracy, test']:.1f}", apart, f"{row['same, test']:.1f}"]
             found += 1
-    assert found == len(shown) == 7
-    [small] = xp.tables.where(rows, criterion="taylor", ratio=0.46, step="int8")
-    [whole] = xp.tables.where(rows, criterion="none", step="int8")
-    [trained] = xp.tables.where(rows, criterion="none", step="recovered")
+    assert found == len(shown)
+    [small] = xp.tables.where(rows, **dict(zip(KINDS, SHIPPED)), step="int8", fold="all")
+    [first] = xp.tables.where(rows, **dict(zip(KINDS, SHIPPED)), step="int8", fold=0)
     apart, low, high = (f"{small[f'{end}, test']:.1f}" for end in ("difference", "from", "to"))
     assert f"from {small['original, test']:.1f} to {small['accuracy, test']:.1f} %" in text
     assert f"a difference of {apart} points ({low} to {high}), and {small['same, test']:.0f} % of" in text
-    assert f"{small['bytes'] / 1e6:.2f} MB" in text
-    assert f"answers {whole['same, test']:.1f} % are the same" in text
-    assert f"accuracy is {-whole['difference, test']:.1f} points lower" in text
-    assert f"keeps {trained['same, test']:.0f} % of its answers" in text
+    assert f"{first['bytes'] / 1e6:.2f} MB" in text
+    sizes = {tuple(row[:1]): row[1:] for row in table(TEXTS["docs/photographs.md"].partition("| parameters left")[2])}
+    for row in xp.tables.where(rows, criterion="taylor", by="others", step="int8", fold=0):
+        told = [f"{row['bytes'] / 1e6:.2f}", f"{row['same, validation']:.1f}", f"{row['same, test']:.1f}"]
+        assert sizes[f"{100 * row['left']:.1f} %",] == told

@@ -86,19 +86,16 @@ def reconstruct(
 
 def _narrowed(smaller: nn.Module, plan: Plan, example: torch.Tensor) -> list[str]:
     """Layers that read fewer channels than before, in the order in which they run."""
-    ran, handles = [], []
+    narrower = []
     for name, layer in smaller.named_modules():
         plain = isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
         if plain and len(plan.slices.get(f"{name}.weight", {}).get(1, ())):
-            handles.append(layer.register_forward_hook(lambda *_, name=name: ran.append(name)))
-    if not handles:
+            narrower.append(name)
+    if not narrower:
         raise ValueError("plan takes no channel from what a layer of smaller reads: there is nothing to reconstruct.")
-    try:
+    with hooks.outputs(smaller, narrower) as ran:
         smaller(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return list(dict.fromkeys(ran))
+    return list(ran)
 
 
 def _refit(name: str, smaller: nn.Module, model: nn.Module, plan: Plan, batches, ridge: float) -> None:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
+import torch
 from torch import nn
 
+from ...graph import hooks
 from .recalibrate import running_norms
 
 
@@ -47,15 +50,15 @@ def stored_statistics(model: nn.Module) -> Iterator[nn.Module]:
     if not (norms := running_norms(model)):
         raise ValueError("model has no batch normalisation with running statistics.")
     modes = [norm.training for norm in norms]
-    handles = [norm.register_forward_pre_hook(_stored) for norm in norms]
+    names = {module: name for name, module in model.named_modules()}
     try:
-        yield model
+        with hooks.changing(model, takes={names[norm]: partial(_stored, norm) for norm in norms}):
+            yield model
     finally:
-        for handle in handles:
-            handle.remove()
         for norm, mode in zip(norms, modes):
             norm.training = mode
 
 
-def _stored(norm: nn.Module, given: tuple) -> None:
+def _stored(norm: nn.Module, given: torch.Tensor) -> torch.Tensor:
     norm.training = False
+    return given
