@@ -50,6 +50,9 @@ SOLUTIONS |= {"soft label": 0.731, "others": 0.01, "gap": lambda teacher, alone,
 SOLUTIONS |= {"times smaller": 10, "whole faster": 2.5}
 SOLUTIONS |= {"front": lambda rows: on_front(rows)}
 SOLUTIONS |= {"mean cost": 58, "worst cost": 65, "leave": lambda first, tail, mean: 1 - (mean - first) / tail}
+SOLUTIONS |= {"object mass": lambda heat, mask: (heat.clip(0) * mask).sum() / heat.clip(0).sum()}
+SOLUTIONS |= {"noisy": lambda w, drawn, share: w + share * w.std() * drawn}
+SOLUTIONS |= {"place": lambda drift, noise, chance: (drift - noise) / (chance - noise)}
 
 
 def on_front(rows):
@@ -242,6 +245,29 @@ MISTAKES = [
     ("front", lambda rows: [beaten_in_both(a, rows) for a in rows], "and one that is as small"),
     ("front", lambda rows: [not beaten_in_both(a, rows) for a in rows], "is beaten, too"),
     ("front", lambda rows: [True] * len(rows), "by pairs"),
+    ("object mass", 0.5, "write a function"),
+    ("object mass", lambda h, m: (abs(h) * m).sum() / abs(h).sum(), "as if it spoke for it"),
+    ("object mass", lambda h, m: (h * m).sum() / h.sum(), "is subtracted here"),
+    ("object mass", lambda h, m: (h.clip(0) * m).sum(), "A share of what"),
+    ("object mass", lambda h, m: (h.clip(0) * m).sum() / (h.clip(0) * ~m).sum(), "beside the thing"),
+    ("object mass", lambda h, m: ((h > 0) & m).sum() / (h > 0).sum(), "that counts pixels"),
+    ("object mass", lambda h, m: (h.clip(0) * ~m).sum() / h.clip(0).sum(), "share beside the thing"),
+    ("object mass", lambda h, m: m.mean(), "the heatmap is not used"),
+    ("object mass", lambda h, m: h.max(), "by hand"),
+    ("noisy", 0.5, "write a function"),
+    ("noisy", lambda w, drawn, share: w + share * drawn, "as large for small weights"),
+    ("noisy", lambda w, drawn, share: w * (1 + share * drawn), "in proportion to itself"),
+    ("noisy", lambda w, drawn, share: share * w.std() * drawn, "Where are the weights"),
+    ("noisy", lambda w, drawn, share: w + share * abs(w).max() * drawn, "Take the standard deviation"),
+    ("noisy", lambda w, drawn, share: w + share * w.var() * drawn, "in squared units"),
+    ("noisy", lambda w, drawn, share: w - share * w.std() * drawn, "by hand"),
+    ("place", 0.5, "write a function"),
+    ("place", lambda drift, noise, chance: drift / chance, "taken off first"),
+    ("place", lambda drift, noise, chance: (drift - noise) / chance, "should come to 1"),
+    ("place", lambda drift, noise, chance: (chance - drift) / (chance - noise), "the other way"),
+    ("place", lambda drift, noise, chance: min(1, max(0, (drift - noise) / (chance - noise))), "do not cut it off"),
+    ("place", lambda drift, noise, chance: drift / noise, "come to lie"),
+    ("place", lambda drift, noise, chance: drift - chance, "a straight line"),
 ]
 
 

@@ -273,3 +273,14 @@ def test_pictures_in_colour_stand_above_their_heatmaps_in_their_colours():
     assert drawn.shape == (4, 10, 3)  # two of four pixels a side, a gap of two between them
     assert (drawn[:, :4] == [1, 0, 0]).all()
     assert (drawn[:, 4:6] == 1).all()
+
+
+def test_rulers_share_one_way_from_equal_models_to_chance():
+    drifts = {"fine": {"noise": 0.4, "cut": 0.6, "chance": 0.8}, "coarse": {"noise": 0.1, "cut": 0.5, "chance": 1.0}}
+    [ax] = plots.rulers(drifts, "Two rulers", noise="noise", chance="chance").axes
+    assert [bar.get_width() for bar in ax.patches] == [50, 10]
+    places = {(text.get_text(), text.xy[1]): text.xy[0] for text in ax.texts}
+    assert places["cut", 0] == pytest.approx(75)
+    assert places["cut", 1] == 50
+    assert places["chance", 0] == places["chance", 1] == 100
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["fine", "coarse"]

@@ -366,6 +366,33 @@ def test_the_heatmap_explorer_refuses_what_is_not_there(lenet):
         HeatmapExplorer(model, data.Split(split.inputs[:0], split.targets[:0]))
 
 
+@pytest.fixture
+def photographs():
+    """A network on small pictures in colour, normalised, and how."""
+    prepare = data.Preprocessing((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 2)).eval()
+    shown = torch.rand(3, 3, 8, 8)
+    return model, data.Split(prepare(shown), torch.tensor([0, 1, 1])), prepare, shown.permute(0, 2, 3, 1).numpy()
+
+
+def test_photographs_are_shown_in_colour_as_they_were_before_they_were_normalised(photographs):
+    model, split, prepare, shown = photographs
+    options = {"preprocessing": prepare, "methods": ["gradient x input"]}
+    heat = HeatmapExplorer(model, split, [(0,), (1,)], classes=["hen", "fox"], live=False, **options)
+    cuts = StructureExplorer(model, split, split, criteria=["l1"], preprocessing=prepare)
+    for explorer in (heat, cuts):
+        assert np.abs(explorer.picture.panels.images - shown).max() < 1e-6
+        assert explorer.picture.panels.artists[0].get_array().shape == (8, 8, 3)
+    assert [caption.partition("label ")[2][:4] for caption in stored(heat)] == ["hen:", "fox:"]
+    assert not heat.controls["image"].continuous_update
+    png = heat.png.value
+    heat.controls["image"].value = 2
+    assert heat.png.value != png
+    noisy = noise_compute(model, data.Split(torch.rand(1, 3, 8, 8), split.targets[:1]), 0, 10, 2).noisy
+    assert noisy.shape == (8, 8, 3)
+
+
 def test_noise_agrees_with_itself_more_the_less_there_is_and_the_more_samples(lenet):
     likeness = {}
     for sigma in (0, 10, 30, 60):

@@ -82,6 +82,16 @@ class Scorecard:
         The columns, in order.
     notes : mapping of str to str
         Remarks to single values: the spread and the conditions of a timing, say.
+
+    Examples
+    --------
+    One of your own, beside those that :func:`scorecards` measures:
+
+    >>> columns = {"file": xp.measure.Column("file [MB]", -1, "{:.1f}".format)}
+    >>> cards = [xp.measure.Scorecard("original", {"file": 18.58}, columns)]
+    >>> cards += [xp.measure.Scorecard("cut", {"file": 3.47}, columns)]
+    >>> xp.compare(cards).rows()[1]
+    ['file [MB]', '↓', '18.6', '3.5']
     """
 
     name: str

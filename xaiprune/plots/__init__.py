@@ -13,6 +13,7 @@ from .explain import (
     faithfulness_curves,
     heatmap_rows,
     letters,
+    rulers,
     scale_heatmaps,
     watch_lines,
     waterfall,
@@ -37,7 +38,7 @@ __all__ = [
     *("coefficients_per_group", "draws_against_size", "drift_by_class", "faithfulness_curves", "flow"),
     *("frontier", "head_grid", "head_maps", "heatmap_rows", "histogram", "histories", "image_rows"),
     *("letters", "lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "montage"),
-    *("number_grid", "psnr_against_sparsity", "recipe", "reliability_diagrams", "runtime_bars"),
+    *("number_grid", "psnr_against_sparsity", "recipe", "reliability_diagrams", "rulers", "runtime_bars"),
     *("scale_heatmaps", "search_path", "sensitivity_curves", "sparsity_curve", "use_style", "watch_lines"),
     *("waterfall", "weight_histograms"),
 ]

@@ -208,6 +208,46 @@ def faithfulness_curves(
     return figure
 
 
+def rulers(
+    drifts: Mapping[str, Mapping[str, float]], title: str, *, noise: str, chance: str, ax: Axes | None = None
+) -> Figure:
+    """Drifts by several rulers, each on the way from equal models to chance; grey is the part that noise uses up.
+
+    Parameters
+    ----------
+    drifts : mapping of str to mapping of str to float
+        Ruler to the drift of each change.
+    title : str
+    noise, chance : str
+        Which changes are the harmless one and the network that knows nothing; each ruler has both.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> drifts = {"coarse": {"rounding": 0.1, "cut": 0.5, "new weights": 1.0}}
+    >>> figure = xp.plots.rulers(drifts, "Half of the way", noise="rounding", chance="new weights")
+    >>> [(text.get_text(), text.xy[0]) for text in figure.axes[0].texts]
+    [('rounding', 10.0), ('cut', 50.0), ('new weights', 100.0)]
+    """
+    ax = ax or plt.figure(figsize=(8.5, 0.95 * len(drifts) + 1.1)).subplots()
+    for place, found in enumerate(drifts.values()):
+        ax.plot([0, 100], [place, place], color=_BLACK, lw=1, zorder=1)
+        ax.barh(place, 100 * found[noise] / found[chance], height=0.26, color="#CCCCCC", zorder=0)
+        for number, (change, value) in enumerate(sorted(found.items(), key=lambda item: item[1])):
+            at = 100 * value / found[chance], place
+            ax.plot(*at, "o", color=_BLACK if change in (noise, chance) else BLUE, markersize=6)
+            above = (0, 8 if number % 2 == 0 else -17)
+            ax.annotate(change, at, xytext=above, textcoords="offset points", ha="center", fontsize=9)
+    ax.set_yticks(range(len(drifts)), list(drifts))
+    ax.set(ylim=(len(drifts) - 0.45, -0.6), xlim=(-6, None), title=title)
+    ax.set_xlabel("drift, per cent of what a network gives that knows nothing; grey: noise")
+    return ax.figure
+
+
 def drift_by_class(rows: Sequence[dict], title: str, *, names: Sequence[str] | None = None, ax=None) -> Figure:
     """Drift, and what changed among the highest pixels, per class, with their bootstrap intervals.
 

@@ -86,7 +86,7 @@ class Drawing(ABC, Generic[_View]):
 
 
 class Panels:
-    """An image in grey, then heatmaps in colour, one to an axis.
+    """An image, then heatmaps of evidence, one to an axis.
 
     Parameters
     ----------
@@ -94,14 +94,14 @@ class Panels:
     titles : iterable of str
     images : torch.Tensor
         Shape ``(N, C, H, W)``, in [0, 1]: one of them is shown.
-    grey : int
-        How many are in grey: the first, and others that are images too.
+    pictures : int
+        How many are pictures and no heatmaps: the first, and others that are images too.
     """
 
-    def __init__(self, axes: Iterable[Axes], titles: Iterable[str], images: torch.Tensor, grey: int = 1):
-        self.images, self.artists = images.mean(1).numpy(), []
+    def __init__(self, axes: Iterable[Axes], titles: Iterable[str], images: torch.Tensor, pictures: int = 1):
+        self.images, self.artists = pictured(images), []
         for number, (ax, title) in enumerate(zip(axes, titles)):
-            looks = {"cmap": "gray", "vmin": 0} if number < grey else {"cmap": EVIDENCE, "vmin": -1}
+            looks = {"cmap": "gray", "vmin": 0} if number < pictures else {"cmap": EVIDENCE, "vmin": -1}
             self.artists.append(ax.imshow(self.images[0], vmax=1, **looks))
             ax.set(xticks=[], yticks=[])
             ax.set_title(title, fontsize=10)
@@ -114,10 +114,33 @@ class Panels:
         image : int
             Its place among the images.
         *heatmaps : numpy.ndarray
-            Shape ``(H, W)`` each, one for each of the other axes: in [-1, 1], or in [0, 1] on an axis in grey.
+            Shape ``(H, W)`` each, one for each of the other axes: in [-1, 1]; of pictures as
+            :func:`pictured` gives them.
         """
         for artist, values in zip(self.artists, (self.images[image], *heatmaps)):
             artist.set_data(values)
+
+
+def pictured(images: torch.Tensor) -> np.ndarray:
+    """Images as matplotlib draws them: in colour where there are three colours, else the mean of the channels.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``, in [0, 1].
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(N, H, W, 3)`` or ``(N, H, W)``.
+
+    Examples
+    --------
+    >>> pictured = xp.widgets.canvas.pictured
+    >>> pictured(torch.zeros(2, 3, 8, 8)).shape, pictured(torch.zeros(2, 1, 8, 8)).shape
+    ((2, 8, 8, 3), (2, 8, 8))
+    """
+    return (images.permute(0, 2, 3, 1) if images.shape[1] == 3 else images.mean(1)).numpy()
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
 from ..core import Registry
-from ..data import Split, as_split
+from ..data import Preprocessing, Split, as_split
 from ..explain import METHODS, Curves, Method, curves, heatmaps, lrp
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
 from ..plots import RED, scale_heatmaps
@@ -78,6 +79,7 @@ def compute(
     method: Method | str,
     rule: Rule | Callable[[float], Rule] | str = "gamma",
     parameter: float = 0.25,
+    classes: Sequence[str] | None = None,
 ) -> View:
     """Explain one image's label and judge the heatmap.
 
@@ -94,6 +96,8 @@ def compute(
         For relevance; or a key of ``RULES``.
     parameter : float
         Of the rule, from 0 to 1: epsilon, gamma or beta.
+    classes : sequence of str, optional
+        Names of the labels, for the text.
 
     Returns
     -------
@@ -111,7 +115,8 @@ def compute(
         said = f"values add up to {heat.sum().item():.2f}"
     order = curves(model, images, targets, heat, steps=14)
     deletion, insertion = (area.item() for area in order.areas)
-    text = f"label {targets.item()}: {said}; faithfulness {insertion - deletion:.2f} ↑"
+    label = targets.item() if classes is None else classes[targets.item()]
+    text = f"label {label}: {said}; faithfulness {insertion - deletion:.2f} ↑"
     return View(image, scale_heatmaps(heat.numpy())[0], rows, order, text)
 
 
@@ -125,7 +130,7 @@ class Picture(Drawing[View]):
     Parameters
     ----------
     images : torch.Tensor
-        Shape ``(N, 1, H, W)``.
+        Shape ``(N, C, H, W)``, in [0, 1].
     layers : sequence of str
         Names of the ledger's rows.
     """
@@ -133,17 +138,14 @@ class Picture(Drawing[View]):
     def __init__(self, images: torch.Tensor, layers: Sequence[str]):
         self.layers = list(layers)
         figure = Figure(figsize=(11.5, 3.4), dpi=90, layout="constrained")
-        first, second, third, fourth = figure.subplots(1, 4, width_ratios=(1, 1, 1.5, 1.5))
+        first, second, *third, fourth = figure.subplots(
+            1, 3 + bool(layers), width_ratios=(1, 1, *[1.5] * bool(layers), 1.5)
+        )
         self.panels = Panels((first, second), ("Image", "Evidence"), images)
         second.set_xlabel("red for, blue against", fontsize=8)
-        places = range(len(self.layers))
-        self.left = third.bar(places, [1.0] * len(self.layers), color="#56B4E9", label="left")
-        self.took = third.bar(places, [0.0] * len(self.layers), color=RED, label="kept or given by bias, epsilon")
-        third.set_xticks(places, self.layers, rotation=45, ha="right", fontsize=8)
-        third.axhline(0, color="black", lw=0.8)
-        third.set(title="Ledger (relevance rules only)", ylabel="share of the output", ylim=(-1.0, 2.0))
-        third.legend(fontsize=8, loc="upper right")
-        third.set_visible(bool(self.layers))
+        self.left, self.took = (), ()
+        for ledger in third:
+            self._begin(ledger)
         (self.deletion,) = fourth.plot([0, 1], [0, 0], color=RED, label="deletion (↓ better)")
         (self.insertion,) = fourth.plot([0, 1], [0, 0], color="#0072B2", ls="--", label="insertion (↑ better)")
         fourth.set(
@@ -151,6 +153,16 @@ class Picture(Drawing[View]):
         )
         fourth.legend(fontsize=8, loc="center right")
         self.live = LiveFigure(figure, [*self.panels.artists, *self.left, *self.took, self.deletion, self.insertion])
+
+    def _begin(self, ledger: Axes) -> None:
+        """Bars of the ledger, a pair for each layer."""
+        places, nothing = range(len(self.layers)), [0.0] * len(self.layers)
+        self.left = ledger.bar(places, [1.0] * len(self.layers), color="#56B4E9", label="left")
+        self.took = ledger.bar(places, nothing, color=RED, label="kept or given by bias, epsilon")
+        ledger.set_xticks(places, self.layers, rotation=45, ha="right", fontsize=8)
+        ledger.axhline(0, color="black", lw=0.8)
+        ledger.set(title="Ledger (relevance rules only)", ylabel="share of the output", ylim=(-1.0, 2.0))
+        ledger.legend(fontsize=8, loc="upper right")
 
     def draw(self, view: View) -> bytes:
         self.panels.show(view.image, view.heatmap)
@@ -179,6 +191,13 @@ class HeatmapExplorer(Explorer[View]):
         ``(image, method, rule, parameter)`` of the stored pictures.
     methods : sequence of Method or str
         For the menu; the first is its default. With ``"lrp"`` among them the rules and the ledger are used.
+    preprocessing : Preprocessing, optional
+        By which the inputs were made of pixels, so that pixels can be shown. By default inputs are pixels in [0, 1].
+    classes : sequence of str, optional
+        Names of the labels.
+    live : bool
+        Whether the picture follows while a slider moves; False waits until it is released, for networks that take over
+        a tenth of a second.
 
     Raises
     ------
@@ -203,6 +222,9 @@ class HeatmapExplorer(Explorer[View]):
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
         *,
         methods: Sequence[Method | str] = FREE,
+        preprocessing: Preprocessing | None = None,
+        classes: Sequence[str] | None = None,
+        live: bool = True,
     ):
         split = as_split(split, name="split")
         self.methods = rows_of("a method", Method, METHODS, methods, "methods")
@@ -213,9 +235,10 @@ class HeatmapExplorer(Explorer[View]):
             "rule": Menu("rule", "how relevance is divided, by the method lrp", self.rules, "gamma"),
             "parameter": Number("parameter", "epsilon, gamma or beta of the rule", value=0.25, min=0, max=1, step=0.05),
         }
-        self.model, self.split = model, split
+        self.model, self.split, self.classes, self.live = model, split, classes, live
+        pixels = split.inputs if preprocessing is None else preprocessing.pixels(split.inputs)
         rows = compute(model, split, 0, "lrp").ledger if "lrp" in self.methods else ()
-        self.picture = Picture(split.inputs, [row["layer"] for row in rows])
+        self.picture = Picture(pixels, [row["layer"] for row in rows])
         super().__init__(controls, ((0, next(iter(self.methods)), "gamma", 0.25),) if stops is None else stops)
 
     @classmethod
@@ -225,7 +248,7 @@ class HeatmapExplorer(Explorer[View]):
 
     def compute(self, image: int, method: str, rule: str, parameter: float) -> View:
         method = method if method == "lrp" else self.methods[method]
-        return compute(self.model, self.split, image, method, self.rules[rule], parameter)
+        return compute(self.model, self.split, image, method, self.rules[rule], parameter, self.classes)
 
     def _show(self, setting: dict) -> View:
         view = super()._show(setting)

@@ -14,7 +14,7 @@ from .. import data, zoo
 from ..data import Split, as_split
 from ..explain import curves, rank_correlation, saliency, smoothgrad
 from ..plots import scale_heatmaps
-from .canvas import Drawing, LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels, pictured
 from .controls import Whole, image_slider
 from .explorer import Explorer
 
@@ -27,7 +27,7 @@ class View:
     ----------
     image : int
     noisy : numpy.ndarray
-        Shape ``(H, W)``: one of the noisy copies.
+        One of the noisy copies, as ``canvas.pictured`` gives it.
     heatmaps : numpy.ndarray
         Shape ``(2, H, W)``: of the same noise twice, from different draws; on their own scales.
     likeness : float
@@ -72,9 +72,9 @@ def compute(model: nn.Module, split: Split, image: int, sigma: float, samples: i
     found = curves(model, images, targets, pair[:1], steps=14).faithfulness.item()
     span = (images.max() - images.min()).item()
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    noisy = (images + sigma / 100 * span * noise).clamp(0, 1)[0, 0]
+    noisy = pictured((images + sigma / 100 * span * noise).clamp(0, 1))[0]
     text = f"two draws agree to {likeness:.2f} ↑ (rank correlation); faithfulness {found:.2f} ↑"
-    return View(image, noisy.numpy(), scale_heatmaps(pair.numpy()), likeness, found, text)
+    return View(image, noisy, scale_heatmaps(pair.numpy()), likeness, found, text)
 
 
 class Picture(Drawing[View]):
@@ -92,7 +92,7 @@ class Picture(Drawing[View]):
         self.plain = scale_heatmaps(plain.numpy())
         figure = Figure(figsize=(11, 2.7), dpi=90, layout="constrained")
         titles = ("Image", "One noisy copy", "Gradient, no noise", "SmoothGrad", "again, other noise")
-        self.panels = Panels(figure.subplots(1, 5), titles, images, grey=2)
+        self.panels = Panels(figure.subplots(1, 5), titles, images, pictures=2)
         self.live = LiveFigure(figure, self.panels.artists)
 
     def draw(self, view: View) -> bytes:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import data, zoo
-from ..data import Split, as_split
+from ..data import Preprocessing, Split, as_split
 from ..explain import Method, Scale
 from ..measure import ACCURACY, Metric
 from ..plots import BLUE
@@ -183,6 +183,8 @@ class StructureExplorer(Explorer[View]):
     metric : Metric
     method : Method or str
         Of the heatmaps.
+    preprocessing : Preprocessing, optional
+        By which the inputs were made of pixels, so that pixels can be shown. By default inputs are pixels in [0, 1].
     stops : sequence of tuple, or mapping of str to tuple, optional
         ``(per cent, criterion, scope, image, kept)`` of the stored pictures; what is left out is as :meth:`set` has it.
 
@@ -213,6 +215,7 @@ class StructureExplorer(Explorer[View]):
         criteria: Sequence[Criterion | str] = ("taylor", "l1", "random"),
         metric: Metric = ACCURACY,
         method: Method | str = "gradient x input",
+        preprocessing: Preprocessing | None = None,
         stops: Mapping[str, tuple] | Sequence[tuple] | None = None,
     ):
         calibration = as_split(calibration, name="calibration")
@@ -237,7 +240,8 @@ class StructureExplorer(Explorer[View]):
             "image": image,
             "kept": Bank(bars, min_height="180px"),
         }
-        self.picture = Picture(split.inputs, sizes)
+        pixels = split.inputs if preprocessing is None else preprocessing.pixels(split.inputs)
+        self.picture = Picture(pixels, sizes)
         first = next(iter(self.criteria))
         super().__init__(controls, tuple((ratio, first, "uniform") for ratio in (0, 30)) if stops is None else stops)
 
