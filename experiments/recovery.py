@@ -266,7 +266,7 @@ TABLES = [
     Table(
         "recovery",
         recovered,
-        [*((*SHIPPED[:-1], fold) for fold in range(3)), *CONTROLS],
+        [*((*SHIPPED[:-1], fold) for fold in range(5)), *CONTROLS],
         code=CODE,
         checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
         tried=[("taylor", LEFT, "others", 1, 0)],

@@ -16,6 +16,7 @@ from xaiprune import data, prune, widgets, zoo
 from xaiprune.data import Split
 from xaiprune.explain import (
     METHODS,
+    RULER,
     Method,
     add_tag,
     bootstrap,
@@ -428,6 +429,20 @@ def test_an_empty_map_is_a_random_order_and_does_not_win(lenet, some):
     assert max(map(abs, scores)) < 0.15
     assert good > 0.5
     assert curves(lenet, *some, empty + 3).faithfulness.mean().item() == pytest.approx(scores[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "passes"),
+    [
+        ("lenet-300-100", data.mnist, True),
+        ("mobilenet-fashion-mnist", data.fashion_mnist, False),
+        ("vit-fashion-mnist", data.fashion_mnist, False),
+    ],
+)
+def test_where_the_default_ruler_passes_the_gate(name, images, passes):
+    """As ``docs/drift.md`` says: it tells networks apart, and its heatmaps are not everywhere ones to show."""
+    found = gate(zoo.load(name), *images("validation", 40), [RULER[0]])
+    assert found[RULER[0]].passes == passes
 
 
 def test_the_gate_passes_methods_and_stops_a_picture_of_the_picture(lenet, some):
