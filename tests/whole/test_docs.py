@@ -192,6 +192,10 @@ def test_the_page_on_drift_shows_what_was_measured():
         assert cells == [
             measured.get((one, f"Taylor cut of {ratio}", lite, against, "sets"), "-") for one, ratio in asked
         ]
+    [ground] = xp.tables.where(rows, task="ground", stage="report", method="logits", likeness="cosine")
+    right = [f"{ground['accuracy'][f'{side}, contradicting']:.0f} %" for side in ("tied", "free")]
+    told = "networks on tied grounds have {} right and networks on free grounds {}"
+    assert told.format(*right) in " ".join(text.split())
     known = xp.tables.read("drift_places")
     assert len(places) == len({row["change"] for row in known})
     for row in known:
