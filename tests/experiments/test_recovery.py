@@ -38,7 +38,7 @@ def test_what_a_fold_learns_chooses_and_judges_shares_nothing(fold):
 
 
 def test_a_share_of_the_parameters_is_left():
-    pictures = data.Split(torch.rand(4, 40, 28, 28), torch.rand(4, 1000))
+    pictures = data.Split(torch.rand(4, 192, 7, 7), torch.rand(4, 1000))
     chosen = recovery.planned("random", 0.7, pictures)
     smaller = recovery.cut(recovery.original(), chosen)
     left = sum(parameter.numel() for parameter in smaller.parameters()) / 4_652_008
@@ -56,7 +56,7 @@ def test_answers_are_judged_by_groups_and_folds_are_put_together():
     row = recovery.figures(things)
     assert (row["same"], row["original"], row["accuracy"], row["difference"]) == (95, 75, 70, -5)
     assert row["from"] <= -5 <= row["to"] <= 0
-    part = {"criterion": "taylor", "left": 0.5, "by": "others", "epochs": 1, "step": "cut"}
+    part = {"criterion": "taylor", "left": 0.5, "by": "others", "bits": 4, "epochs": 1, "step": "cut"}
     folds = [part | {"fold": fold, "things": things[fold::2]} for fold in range(2)]
     *rows, pooled = recovery.together([*folds, part | {"step": "int8", "things": things}])
     assert len(rows) == 3
