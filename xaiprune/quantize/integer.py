@@ -264,7 +264,7 @@ def _pack(graph, names: Iterable[str]) -> None:
 
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     read = {name for node in graph.node if node.op_type == "Conv" for name in node.input}
-    zeros = set()
+    zeros, four = set(), onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and read.issuperset(node.output) and node.input[0] in values:
             zeros.add(node.input.pop())
@@ -273,8 +273,6 @@ def _pack(graph, names: Iterable[str]) -> None:
         if tensor.name.removesuffix("_quantized") in names:
             narrow, wide = f"{tensor.name}_4", tensor.name
             graph.node.insert(0, onnx.helper.make_node("Cast", [narrow], [wide], to=tensor.data_type))
-            tensor.CopyFrom(
-                onnx.helper.make_tensor(narrow, onnx.TensorProto.INT4, values[wide].shape, values[wide].flatten())
-            )
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values[wide].astype(four), narrow))
     del graph.value_info[:], graph.initializer[:]
     graph.initializer.extend(kept)
