@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,30 @@ def test_what_lies_before_the_cut_is_the_original():
     with torch.no_grad():
         both = [recovery.halves(model).trunk(pictures) for model in (original, smaller)]
     assert (both[0] - both[1]).abs().max() < 0.05 * both[0].abs().max()  # weights are stored in half precision
+
+
+def test_weights_of_the_last_layers_lie_on_grids_of_four_bits():
+    layer = torch.nn.Conv2d(8, 4, 1)
+    model = torch.nn.Sequential()
+    model.add_module("head", layer)
+    exact = layer.weight.detach().clone()
+    with recovery.four_bits(model):
+        layer.weight.sum().backward()
+        assert layer.parametrizations.weight.original.grad.unique().tolist() == [1]
+    assert not torch.equal(layer.weight, exact)
+    layers = recovery.quantize.quantized_layers(recovery.load_pruned())
+    for weight in (layer.weight, *(layers[name].weight for name in recovery.narrow(recovery.load_pruned()))):
+        rows = weight.detach().flatten(1)
+        steps = 7 * rows / rows.abs().amax(1, keepdim=True)
+        assert (steps - steps.round()).abs().max() < 0.02  # weights are stored in half precision
+
+
+def test_pieces_of_things_are_grounds():
+    things = recovery.composites("unlabelled", 0).cutouts
+    drawn = [recovery.piece(things, np.random.RandomState(seed)) for seed in (1, 1, 2)]
+    assert drawn[0].shape == (224, 224, 3)
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any()
 
 
 @pytest.mark.parametrize("fold", range(data.cutouts.FOLDS))
