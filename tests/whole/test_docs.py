@@ -235,5 +235,7 @@ def way(row: dict) -> str:
     """What was done to a network, as the page says it."""
     what = "nothing cut" if row["criterion"] == "none" else f"{100 - 100 * row['left']:.0f} % cut, {row['criterion']}"
     what += ", 4 bits" if row["bits"] == 4 else ""
-    what += ", trained" if row["criterion"] == "none" and row["epochs"] else ""
+    trained = bool(row["epochs"])
+    if trained == (row["criterion"] == "none"):  # all others are trained, and the original is not
+        what += ", trained" if trained else ", not trained"
     return what + (", no other folds" if row["by"] == "unlabelled" else "")
