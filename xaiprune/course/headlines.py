@@ -19,8 +19,8 @@ _ROWS = [
         rows=lambda rows: [row for row in rows if row["ratio"] >= 0.8],
         by=("ratio",),
         claimed=10,
-        quoted="at 0.8 / 0.9 / 0.95, one net: 100 probes 86.8 / 74.8 / 61.1, 1,000 probes 94.1 / 88.9 / 67.0, magnitude "
-        "93.0 / 60.6 / 28.6.",
+        quoted="at 0.8 / 0.9 / 0.95, one net: 100 probes 86.8 / 74.8 / 61.1, 1,000 probes 94.1 / 88.9 / 67.0, "
+        "magnitude 93.0 / 60.6 / 28.6.",
     ),
     Headline(
         name="obs-beside-tuned-magnitude",
