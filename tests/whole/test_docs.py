@@ -241,6 +241,17 @@ def test_the_page_on_drift_tells_how_many_pictures_judge_and_what_noise_turns():
         assert told in words, told
 
 
+def test_the_page_on_drift_tells_what_chose_the_ruler():
+    text = TEXTS["docs/drift.md"].partition("## What chose the ruler")[2].partition("\n## ")[0]
+    rows = xp.tables.where([*xp.tables.read("drift_resolution"), *xp.tables.read("drift_photographs")], stage="choice")
+    areas = {", ".join(filter(None, ruler)): sets for ruler, sets in resolution.choice(rows).items()}
+    lines = [[ruler, *(f"{each:.2f}" for each in (*sets, sum(sets) / len(sets)))] for ruler, sets in areas.items()]
+    shown = [[ruler.replace(" (the default)", ""), *cells] for ruler, *cells in table(text)[1:]]
+    assert shown == [line for line in lines if line[0] in [ruler for ruler, *_ in shown]], "in the order of their means"
+    assert shown[0][0] == lines[0][0] == ", ".join(xp.explain.RULER)
+    assert max(areas, key=lambda ruler: sum(areas[ruler][:-1])) == lines[0][0], "without the ground"
+
+
 def test_the_page_on_photographs_tells_what_the_cut_lost():
     text = " ".join(TEXTS["docs/photographs.md"].split())
     rows = xp.tables.read("recovery")
