@@ -295,6 +295,25 @@ def test_the_page_on_photographs_tells_what_the_cut_lost():
     assert f"from {small['original, test']:.1f} to {small['accuracy, test']:.1f} %" in text
     assert f"a difference of {apart} points ({low} to {high}), and {small['same, test']:.0f} % of" in text
     assert f"{first['bytes'] / 1e6:.2f} MB" in text
+    files = {way(row): row for row in xp.tables.where(rows, step="int8", fold=0)}
+    own, whole, uncut, third, bare, drawn = (
+        files[what]
+        for what in (
+            way(first),
+            "nothing cut",
+            "nothing cut, 4 bits, trained",
+            "33 % cut, taylor",
+            f"{way(first)}, not trained",
+            way(first).replace("taylor", "random"),
+        )
+    )
+    same = [f"{row['same, test']:.0f} %" for row in (own, whole, uncut, third, bare, drawn)]
+    megabytes = [f"{row['bytes'] / 1e6:.2f} MB" for row in (uncut, third)]
+    assert f"With nothing but 8 bits it is {same[1]}" in text
+    assert f"make a file of {megabytes[0]} and keep {same[2]} of the answers of fold 0" in text
+    assert f"the file has {megabytes[1]} and keeps {same[3]}" in text
+    assert f"the same file keeps {same[4]} in fold 0, in place of {same[0][:-2]}" in text
+    assert f"A random choice of units, trained alike, keeps {same[5]}" in text
     for what, *cells in table(TEXTS["docs/photographs.md"].partition("| way")[2].partition("\n\n")[0]):
         [row] = [row for row in xp.tables.where(rows, step="int8", fold=0) if way(row) == what]
         told = [f"{row['bytes'] / 1e6:.2f}", f"{row['same, validation']:.1f}", f"{row['same, test']:.1f}"]
