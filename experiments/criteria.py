@@ -76,7 +76,7 @@ def drawn(split: Split, draw: int, count: int) -> Split:
 
 
 def quantity_rows(network: str, images: int, draw: int, at: Setting = WHOLE) -> list[dict]:
-    """Accuracy without tuning by each criterion of each quantity, for one draw; with batch normalisation measured anew."""
+    """Accuracy without tuning by each criterion of each quantity; batch normalisation is measured anew."""
     case = CASES[network]
     model, calibration = at.network(zoo.load(case.checkpoint)), at.split(case.load, "calibration")
     judged = at.split(case.load, "validation", JUDGED)

@@ -52,7 +52,13 @@ for _row in (
         of="logit",
     ),
     *(
-        Criterion(name, {CHANNELS: attribution.relevance(name)}, f"relevance by the composite {name}", "gradients", "logit")
+        Criterion(
+            name,
+            {CHANNELS: attribution.relevance(name)},
+            f"relevance by the composite {name}",
+            reads="gradients",
+            of="logit",
+        )
         for name in ("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus")
     ),
     Criterion("attention-entropy", {HEADS: heads._entropy}, "log T less the entropy of a row, in nats", reads="data"),
