@@ -35,12 +35,12 @@ from xaiprune.prune import (
 from xaiprune.prune.planning import plans_by_cost
 
 #: The first validation images judge, the others may choose; heatmaps are compared on the first of those that judge.
-JUDGES, EXPLAINED, SCALED = 2000, 500, 24
+JUDGES, EXPLAINED, SCALED = 2000, 300, 24
 #: Calibration images that a draw scores on; others that its scan looks at, and the scan that the lesson had first.
 SCORED, SCANNED, FEW = 500, 300, 50
 SHARE, RATIOS = 0.6, (0.25, 0.5)
 #: Groups that are closed, as the explanation budget closed at 40 %; draws of chance beside each.
-CLOSED, CHANCES = 4, 3
+CLOSED, CHANCES = 4, 2
 ALLOCATIONS, PRICES = 10, 5
 
 

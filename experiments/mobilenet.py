@@ -51,7 +51,7 @@ ROUND_TO = 16
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
     *("activation", "variance", "relevance", "integrated gradients", "random"),
-    *("taylor of the logit", "fisher of the logit"),
+    "taylor of the logit",
 )
 RATIOS, DRAWS = (0.1, 0.2, 0.3, 0.5), 20
 

@@ -47,7 +47,7 @@ TUNING = {"epochs": 5, "lr": 1e-3, "augment": partial(flip_and_shift, pixels=1),
 #: Rankings whose curves are stored; those of one group of units alone are in the second row.
 CRITERIA = (
     *("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus", "integrated gradients", "taylor", "fisher"),
-    *("l2", "activation", "random", "taylor of the logit", "fisher of the logit"),
+    *("l2", "activation", "random", "taylor of the logit"),
 )
 OF_HEADS = ("attention-entropy", "confidence")
 KINDS: dict[str, Callable[[nn.Module], list[UnitGroup]]] = {"heads": find_heads, "neurons": find_neurons}
