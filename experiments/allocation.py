@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from experiments.criteria import RECALIBRATED, drawn
-from experiments.mobilenet import AT, JUDGED, MODEL, ROUND_TO
+from experiments.criteria import drawn
+from experiments.mobilenet import AT, MODEL, ROUND_TO
 from experiments.setting import LOSS, WHOLE, Setting
 from experiments.table import Table
 from xaiprune import zoo
@@ -35,9 +35,11 @@ from xaiprune.prune import (
 from xaiprune.prune.planning import plans_by_cost
 
 #: The first validation images judge, the others may choose; heatmaps are compared on the first of those that judge.
-JUDGES, EXPLAINED, SCALED = 2000, 300, 24
+JUDGES, EXPLAINED, SCALED, PRICED = 2000, 300, 24, 100
 #: Calibration images that a draw scores on; others that its scan looks at, and the scan that the lesson had first.
-SCORED, SCANNED, FEW = 500, 300, 50
+SCORED, SCANNED, FEW = 500, 200, 50
+#: Images that batch normalisation is measured on anew, where a choice is made and where a plan is judged.
+ROUGHLY, RECALIBRATED = 200, 400
 SHARE, RATIOS = 0.6, (0.25, 0.5)
 #: Groups that are closed, as the explanation budget closed at 40 %; draws of chance beside each.
 CLOSED, CHANCES = 4, 2
@@ -55,14 +57,14 @@ class Drawn:
         validation = at.split(fashion_mnist, "validation")
         edge = min(JUDGES, len(validation.targets) // 2)
         self.judging = validation.first(edge)
-        self.priced = drawn(Split(*(part[edge:] for part in validation)), draw, at.few(JUDGED))
+        self.priced = drawn(Split(*(part[edge:] for part in validation)), draw, at.few(PRICED))
         self.units = find_units(self.model, self.calibration.inputs[:1])
         self.costs: Costs = mac_costs(self.model, self.units, self.calibration.inputs)
         self.scores: Scores = score(self.model, self.units, "taylor", every.first(half))
 
-    def smaller(self, chosen: Plan) -> nn.Module:
+    def smaller(self, chosen: Plan, count: int = RECALIBRATED) -> nn.Module:
         """Cut, with batch normalisation measured anew."""
-        return recalibrate(cut(self.model, chosen), self.calibration.inputs[:RECALIBRATED])
+        return recalibrate(cut(self.model, chosen), self.calibration.inputs[:count])
 
 
 def allocation_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
@@ -92,7 +94,9 @@ def _scans(here: Drawn, split: Split, metrics: dict[str, Metric]) -> dict[str, l
     for group in here.units:
         for ratio in (0.0, *RATIOS):
             smaller = (
-                here.smaller(lowest(here.scores, {group.name: round(ratio * group.size)})) if ratio else here.model
+                here.model
+            if ratio:
+                smaller = here.smaller(lowest(here.scores, {group.name: round(ratio * group.size)}), ROUGHLY)
             )
             for name, metric in metrics.items():
                 lost = metric.better * (intact[name] - metric(smaller, split))
@@ -119,7 +123,7 @@ def price_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
     intact, prices = LOSS(here.model, here.priced), {"drift": {}, "loss": {}}
     for name in goal.removed:
         alone = Plan(goal.groups, {name: goal.removed[name]})
-        saved, smaller = 1 - here.costs.share(alone), here.smaller(alone)
+        saved, smaller = 1 - here.costs.share(alone), here.smaller(alone, ROUGHLY)
         prices["drift"][name] = compared(smaller).value / saved
         prices["loss"][name] = (LOSS(smaller, here.priced) - intact) / saved
     closed = {"ranks": ()} | {way: sorted(price, key=price.get)[-count:] for way, price in prices.items()}

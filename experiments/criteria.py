@@ -53,16 +53,17 @@ class Case:
 CASES = {
     "LeNet-5": Case("lenet-5", mnist, find_units, (0.2, 0.4, 0.5, 0.6), 10),
     "MobileNet": Case("mobilenet-fashion-mnist", fashion_mnist, find_units, (0.3, 0.5), 5, "uniform"),
-    "ViT heads": Case("vit-fashion-mnist", fashion_mnist, lambda model, _: find_heads(model), (0.3, 0.5), 5),
-    "ViT neurons": Case("vit-fashion-mnist", fashion_mnist, lambda model, _: find_neurons(model), (0.3, 0.5), 5),
+    "ViT heads": Case("vit-fashion-mnist", fashion_mnist, lambda model, _: find_heads(model), (0.4,), 5),
+    "ViT neurons": Case("vit-fashion-mnist", fashion_mnist, lambda model, _: find_neurons(model), (0.4,), 5),
 }
 #: What each network is asked by how many images; integrated gradients take ten passes for every group.
 ASKED = {
     ("LeNet-5", 50): (*TAYLOR, *FISHER, *GRADIENTS, ("relevance", "logit")),
-    ("LeNet-5", 500): (*TAYLOR, *FISHER, ("relevance", "logit"), ("random", None)),
-    ("MobileNet", 50): (*TAYLOR, *GRADIENTS, ("relevance", "logit")),
-    ("ViT heads", 50): (*TAYLOR, ("attnlrp", "logit")),
+    ("MobileNet", 50): (*TAYLOR, ("relevance", "logit")),
     ("ViT neurons", 50): (*TAYLOR, ("attnlrp", "logit")),
+    ("ViT heads", 50): (*TAYLOR, ("attnlrp", "logit")),
+    ("LeNet-5", 500): (*TAYLOR, *FISHER, ("relevance", "logit"), ("random", None)),
+    ("MobileNet", 20): GRADIENTS,
 }
 
 
