@@ -93,11 +93,9 @@ def _scans(here: Drawn, split: Split, metrics: dict[str, Metric]) -> dict[str, l
     intact = {name: metric(here.model, split) for name, metric in metrics.items()}
     for group in here.units:
         for ratio in (0.0, *RATIOS):
-            smaller = (
-                here.model
+            smaller = here.model
             if ratio:
                 smaller = here.smaller(lowest(here.scores, {group.name: round(ratio * group.size)}), ROUGHLY)
-            )
             for name, metric in metrics.items():
                 lost = metric.better * (intact[name] - metric(smaller, split))
                 found[name].append({"group": group.name, "ratio": ratio, "lost": lost})
