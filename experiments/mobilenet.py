@@ -13,7 +13,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from experiments.setting import WHOLE, Setting, stated
+from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import deploy, distill, measure, zoo
 from xaiprune.data import Split, fashion_mnist
@@ -51,7 +51,6 @@ ROUND_TO = 16
 CRITERIA = (
     *("l1", "l2", "bn-scale", "taylor", "fisher"),
     *("activation", "variance", "relevance", "integrated gradients", "random"),
-    "taylor of the logit",
 )
 RATIOS, DRAWS = (0.1, 0.2, 0.3, 0.5), 20
 
@@ -178,7 +177,7 @@ def share_of_macs(smaller: nn.Module, model: nn.Module) -> float:
 def criterion_rows(criterion: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Validation accuracy of cuts without tuning, the same share of every group; ``seed`` is for random alone."""
     model, calibration, validation, _ = splits(at)
-    scores = score(model, find_units(model, calibration.inputs[:1]), stated(criterion), calibration, seed=seed)
+    scores = score(model, find_units(model, calibration.inputs[:1]), criterion, calibration, seed=seed)
     rows = []
     for ratio in at.some(RATIOS):
         smaller = cut(model, plan(scores, ratio=ratio, scope="uniform"))

@@ -14,7 +14,6 @@ from torchvision.models import MobileNetV2
 from xaiprune import core, deploy, distill
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.measure import ACCURACY, Metric, predict
-from xaiprune.prune import CRITERIA, Criterion
 
 
 @dataclass(frozen=True)
@@ -101,12 +100,6 @@ WHOLE = Setting()
 @functools.cache
 def _loaded(load: Callable[..., Split], name: str, limit: int) -> Split:
     return load(name, limit)
-
-
-def stated(name: str) -> Criterion:
-    """A criterion by its name, or one of a stated quantity: "taylor of the logit"."""
-    name, _, quantity = name.partition(" of the ")
-    return CRITERIA[name].explaining(quantity) if quantity else CRITERIA[name]
 
 
 def _loss(model: nn.Module, split: Split) -> float:

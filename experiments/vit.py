@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from experiments.setting import WHOLE, Setting, stated
+from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import distill, zoo
 from xaiprune.data import fashion_mnist
@@ -47,7 +47,7 @@ TUNING = {"epochs": 5, "lr": 1e-3, "augment": partial(flip_and_shift, pixels=1),
 #: Rankings whose curves are stored; those of one group of units alone are in the second row.
 CRITERIA = (
     *("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus", "integrated gradients", "taylor", "fisher"),
-    *("l2", "activation", "random", "taylor of the logit"),
+    *("l2", "activation", "random"),
 )
 OF_HEADS = ("attention-entropy", "confidence")
 KINDS: dict[str, Callable[[nn.Module], list[UnitGroup]]] = {"heads": find_heads, "neurons": find_neurons}
@@ -117,7 +117,7 @@ def load_pruned(method: str, seed: int = 0) -> nn.Module:
 def curve(kind: str, criterion: str, seed: int, at: Setting = WHOLE) -> list[dict]:
     """Validation accuracy without tuning, at 20 pruning rates."""
     model, evidence = zoo.load(MODEL), at.split(fashion_mnist, "calibration", SCORED_ON)
-    scores = score(model, KINDS[kind](model), stated(criterion), evidence, seed=seed)
+    scores = score(model, KINDS[kind](model), criterion, evidence, seed=seed)
     judged, rates = at.split(fashion_mnist, "validation", JUDGED), (0.0, *at.some(RATIOS[1:]))
     found = ratio_curve(model, scores, judged, ratios=rates, metric=at.metric)
     row = {"kind": kind, "criterion": criterion, "seed": seed, "a_pr": round(found.a_pr, 3), "top_pr": found.top_pr}
