@@ -73,7 +73,6 @@ def allocation_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
     ranks, share = here.scores.normalised("rank"), {"cost_target": SHARE, "costs": here.costs}
     few, more = here.choosing.first(at.few(FEW)), here.choosing.first(at.few(SCANNED))
     plans = {
-        "global": plan(here.scores, **share),
         "ranks": plan(ranks, **share),
         "uniform": plan(here.scores, scope="uniform", **share),
         "sensitivity, 50 images": _allocated(here, scan(here.model, here.scores, few, ratios=RATIOS, progress=False)),
