@@ -11,7 +11,7 @@ from torch import nn
 
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
-from xaiprune import core, curvature, data, zoo
+from xaiprune import core, curvature, data, explain, zoo
 from xaiprune.prune import Scores, cut, find_weights, keep_zeros, plan, prune_and_tune, score
 from xaiprune.prune.scoring import obd_obs
 from xaiprune.training import classification_loss, fit, random_shift
@@ -155,7 +155,44 @@ def tuned(seed: int, criterion: str, at: Setting = WHOLE) -> list[dict]:
     return [row | {"steps": result.rows}]
 
 
+def same_tuning(seed: int, at: Setting = WHOLE) -> list[dict]:
+    """What five epochs give to nets of which 95 % went in steps, at once, or not at all; and how far the reasons moved.
+
+    Beside them: the same net untuned at several ratios, and a net of another training seed.
+    """
+    train, validation, test = (at.split(data.mnist, name) for name in ("train", "validation", "test"))
+    original, images = zoo.load(MODEL, seed), validation.inputs[: at.few(200)]
+    rulers = {"coarse": explain.drift_from(original, images), "path": explain.drift_from(original, images, method=PATH)}
+    nets: dict[str, nn.Module] = {"another seed": zoo.load(MODEL, (seed + 1) % len(SEEDS))}
+    scores = score(original, find_weights(original), "l1")
+    for ratio in at.some(RATIOS):
+        nets[f"untuned, {ratio:.0%}"] = cut(original, plan(scores, ratio=ratio))
+    for name, schedule in SAME.items():
+        nets[name] = zoo.load(MODEL, seed)
+        settings = {"augment": random_shift, "seed": seed, **at.trained({"lr": 2e-3, "progress": False})}
+        if schedule is None:
+            fit(nets[name], train, classification_loss, **settings | {"epochs": at.few(5)})
+        else:
+            prune_and_tune(nets[name], train, validation, ratio=0.95, metric=at.metric, **schedule | settings)
+    rows = []
+    for name, net in nets.items():
+        row = {"seed": seed, "method": name, "test": at.judge(net, test)}
+        row["place"] = round(explain.drift_place(rulers["coarse"], net), 4) if at.whole else 0.0
+        rows.append(
+            row | {f"drift, {kind}": round(explain.drift_value(compared, net), 4) for kind, compared in rulers.items()}
+        )
+    return rows
+
+
 CODE = ("criteria of weights", "pruning schedules", "training")
+#: Ways to spend five epochs, as keywords of ``prune_and_tune``; None prunes nothing.
+SAME = {
+    "in five steps": {"steps": 5, "epochs": 1},
+    "at once": {"schedule": "one-shot", "steps": 1, "epochs": 5},
+    "dense": None,
+}
+#: A second ruler, beside the default.
+PATH = "integrated gradients"
 FILES = tuple(f"{MODEL}-seed{seed}.safetensors" for seed in SEEDS)
 TABLES = [
     Table(
@@ -176,6 +213,17 @@ TABLES = [
         code=("Hessian", "OBD and OBS", "exact Hessian", "per-sample gradients", "training"),
         tried=[(0,)],
         at=Setting(images=32, count=2, training={"batch_size": 16}),
+        tolerance=0.01,
+        processes=2,
+    ),
+    Table(
+        "same_tuning",
+        same_tuning,
+        [(seed,) for seed in SEEDS],
+        code=("criteria of weights", "drift", "drift scale", "pruning schedules", "training"),
+        checkpoints=FILES,
+        tried=[(0,)],
+        at=Setting(images=256, count=5, training={"epochs": 1}),
         tolerance=0.01,
         processes=2,
     ),
