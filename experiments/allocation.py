@@ -34,16 +34,16 @@ from xaiprune.prune import (
 )
 from xaiprune.prune.planning import plans_by_cost
 
-#: The first validation images judge, the others may choose; heatmaps are compared on the first of those that judge.
-JUDGES, EXPLAINED, SCALED, PRICED = 2000, 300, 24, 100
+#: The first validation images judge, the others may choose. Prices are judged by fewer answers and heatmaps.
+JUDGES, ANSWERED, EXPLAINED, SCALED, PRICED = 2000, 1000, 200, 24, 100
 #: Calibration images that a draw scores on; others that its scan looks at, and the scan that the lesson had first.
 SCORED, SCANNED, FEW = 500, 200, 50
 #: Images that batch normalisation is measured on anew, where a choice is made and where a plan is judged.
 ROUGHLY, RECALIBRATED = 200, 400
 SHARE, RATIOS = 0.6, (0.25, 0.5)
 #: Groups that are closed, as the explanation budget closed at 40 %; draws of chance beside each.
-CLOSED, CHANCES = 4, 2
-ALLOCATIONS, PRICES = 10, 5
+CLOSED, CHANCES = 4, 1
+ALLOCATIONS, SCANS, PRICES = 10, 3, 5
 
 
 class Drawn:
@@ -67,18 +67,18 @@ class Drawn:
         return recalibrate(cut(self.model, chosen), self.calibration.inputs[:count])
 
 
-def allocation_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
+def allocation_rows(draw: int, scanned: str, at: Setting = WHOLE) -> list[dict]:
     """Accuracy without tuning at 60 % of the operations, by where the same scores are spent."""
     here = Drawn(draw, at)
     ranks, share = here.scores.normalised("rank"), {"cost_target": SHARE, "costs": here.costs}
-    few, more = here.choosing.first(at.few(FEW)), here.choosing.first(at.few(SCANNED))
-    plans = {
-        "ranks": plan(ranks, **share),
-        "uniform": plan(here.scores, scope="uniform", **share),
-        "sensitivity, 50 images": _allocated(here, scan(here.model, here.scores, few, ratios=RATIOS, progress=False)),
-    }
-    for name, rows in _scans(here, more, {"sensitivity": at.metric, "sensitivity of the loss": LOSS}).items():
-        plans[name] = _allocated(here, rows)
+    if scanned == "roughly":
+        few = scan(here.model, here.scores, here.choosing.first(at.few(FEW)), ratios=RATIOS, progress=False)
+        plans = {"ranks": plan(ranks, **share), "uniform": plan(here.scores, scope="uniform", **share)}
+        plans["sensitivity"] = _allocated(here, few)
+    else:
+        metrics = {"sensitivity, re-calibrated": at.metric, "sensitivity of the loss, re-calibrated": LOSS}
+        found = _scans(here, here.choosing.first(at.few(SCANNED)), metrics)
+        plans = {name: _allocated(here, rows) for name, rows in found.items()}
     rows = []
     for method, chosen in plans.items():
         row = {"method": method, "draw": draw, "macs": round(here.costs.share(chosen), 4)}
@@ -135,7 +135,8 @@ def price_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
     for way, names in closed.items():
         chosen = _without(here, ranks, names)
         row = {"method": way.rstrip(" 012"), "draw": draw, "closed": sorted(names)}
-        row |= _judged(here.smaller(chosen), here.judging, judge, at) | {"macs": round(here.costs.share(chosen), 4)}
+        row |= {"macs": round(here.costs.share(chosen), 4)}
+        row |= _judged(here.smaller(chosen), here.judging.first(at.few(ANSWERED)), judge, at)
         row |= {"place": scale and round(scale.place_of(row["mean"]), 5)}
         rows.append(row | {"prices": {name: round(price, 6) for name, price in prices.get(way, {}).items()}})
     return rows
@@ -156,15 +157,15 @@ def _judged(smaller: nn.Module, split: Split, compared: Callable, at: Setting) -
 
 
 _CODE, _FILES = ("criteria of slices", "explanation budget", "plans by cost"), (f"{MODEL}-seed0.safetensors",)
-_TRIED, _AT = [(0,)], Setting(images=32, count=2, blocks=2)
+_AT = Setting(images=32, count=2, blocks=2)
 TABLES = [
     Table(
         "mobilenet_allocation",
         allocation_rows,
-        [(draw,) for draw in range(ALLOCATIONS)],
+        [(draw, "roughly") for draw in range(ALLOCATIONS)] + [(draw, "re-calibrated") for draw in range(SCANS)],
         code=_CODE[::2],
         checkpoints=_FILES,
-        tried=_TRIED,
+        tried=[(0, "roughly"), (0, "re-calibrated")],
         at=_AT,
     ),
     Table(
@@ -173,7 +174,7 @@ TABLES = [
         [(draw,) for draw in range(PRICES)],
         code=_CODE,
         checkpoints=_FILES,
-        tried=_TRIED,
+        tried=[(0,)],
         at=Setting(images=32, count=2, blocks=5),
         tolerance=0.01,
     ),
