@@ -30,6 +30,7 @@ MODULES = (
     "soft",
     "toy",
     "vit",
+    "vit_explained",
     "weights",
 )
 

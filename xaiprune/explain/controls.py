@@ -1,4 +1,7 @@
-"""Heatmaps that know nothing of a network's reasons: what a method must beat before its numbers mean anything."""
+"""Heatmaps that know nothing of a network's reasons: what a method must beat before its numbers mean anything.
+
+A control is defined here and nowhere else: :func:`judge`, :func:`faithfulness` and :func:`gate` take it from here.
+"""
 
 # In stored tables: ground truth
 
@@ -12,9 +15,49 @@ from .methods import IMAGE, METHODS, Method
 from .sanity import reinitialised
 
 
+class NoControlError(ValueError):
+    """What a control would show is not there in these images."""
+
+
+def lit_pixels(images: torch.Tensor, baseline: float = 0.0) -> torch.Tensor:
+    """Which pixels change when they are taken away: in at least one channel they differ from what takes their place.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    baseline : float
+        Value of a pixel that is gone.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, H, W)``, bool.
+
+    Examples
+    --------
+    >>> xp.explain.lit_pixels(torch.tensor([[[[0.0, 0.5], [0.0, 1.0]]]]))
+    tensor([[[False,  True],
+             [False,  True]]])
+    """
+    return (images != baseline).any(1)
+
+
 def _random(model: nn.Module, images: torch.Tensor, targets=None, *, seed: int = 0) -> torch.Tensor:
     shape = len(images), *images.shape[2:]
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(images)
+
+
+def _random_lit(model, images: torch.Tensor, targets=None, *, baseline: float = 0.0, seed: int = 0) -> torch.Tensor:
+    """Lit pixels in random order, before all others in random order."""
+    lit = lit_pixels(images, baseline)
+    if lit.all():
+        raise NoControlError(f"every pixel differs from {baseline:g}, by which it is replaced: random is this control")
+    return _random(model, images, seed=seed) + lit
+
+
+def _image(model: nn.Module, images: torch.Tensor, targets=None, *, baseline: float = 0.0) -> torch.Tensor:
+    return IMAGE(model, images - baseline)
 
 
 def _centre(model: nn.Module, images: torch.Tensor, targets=None, *, width: float = 0.25) -> torch.Tensor:
@@ -36,15 +79,17 @@ def _untrained(
     return METHODS.find(method, "method")(reinitialised(model, seed), images, targets)
 
 
-#: Heatmaps by name that look at no network, and a method's on a network with new weights. Each is a :class:`Method`.
+#: Heatmaps by name that look at no network, and a method's on a network with new weights. Each is a :class:`Method`; an
+#: option ``method`` is the method that is judged, ``baseline`` the value of a pixel that is gone.
 CONTROL_METHODS: Registry[Method] = Registry(
     "a control",
     Method,
     (
         Method("random", _random, signed=False),
-        IMAGE,
+        Method(IMAGE.name, _image, {"baseline": 0.0}, signed=False),
+        Method("random among lit pixels", _random_lit, {"baseline": 0.0}, signed=False),
         Method("centre", _centre, signed=False),
         Method("edges", _edges, signed=False),
-        Method("re-initialised network", _untrained),
+        Method("re-initialised network", _untrained, {"method": "gradient x input"}),
     ),
 )

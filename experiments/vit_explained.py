@@ -1,0 +1,230 @@
+"""Tables of lesson 06 about explanations: which of them are faithful beside their controls, what closing a head or a
+block costs, and how far the pruned transformers are from the original's reasons.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from experiments import vit
+from experiments.setting import WHOLE, Setting
+from experiments.table import Table
+from xaiprune import prune, zoo
+from xaiprune.data import fashion_mnist
+from xaiprune.explain import (
+    CONTROL_METHODS,
+    MEASURES,
+    METHODS,
+    Method,
+    at_resolution,
+    attention_weights,
+    drift_from,
+    drift_scale,
+    faithfulness,
+    lit_pixels,
+)
+from xaiprune.measure import macs, predict
+
+#: Images whose explanations are judged; parts of a patch-level map.
+JUDGED, GRID = 300, (7, 7)
+#: Deletion and insertion in as many parts as lessons have; imputation takes longer.
+MEASURED = (replace(MEASURES["faithfulness"], options={"steps": 20}), MEASURES["ROAD"])
+#: Methods as fine as pixels, and as patches; with the options that make them affordable.
+PIXELS = ("attnlrp", "attnlrp gamma", "cp-lrp", "cp-lrp gamma", "gradient x input", "integrated gradients")
+PATCHES = ("rollout", "chefer approximated")
+OPTIONS = {"integrated gradients": {"steps": 20}}
+BLIND = ("random", "the image itself", "random among lit pixels", "centre", "edges")
+BLANK = "re-initialised network"
+
+#: Images that attention, relevance and plans are measured on; that closed heads and blocks are judged on; for drift.
+SCORED, CLOSED, DRIFTED = 500, 2000, 200
+#: Shares of the operations: whole blocks against heads and neurons.
+BLOCKS = (1, 2, 3)
+FINER = ("taylor", "attnlrp", "random")
+LEARNED_ON = 1200
+RULERS = {"default": {}, "attnlrp": {"method": "attnlrp"}}
+
+
+def _told(name: str, change) -> Method:
+    """A patch-level method that is told where the black pixels are."""
+
+    def function(model, images, targets=None):
+        return change(METHODS[name](model, images, targets), images)
+
+    return function
+
+
+@functools.cache
+def _class_means() -> torch.Tensor:
+    known = fashion_mnist("calibration", SCORED)
+    means = torch.stack([known.inputs[known.targets == label].mean(0) for label in range(10)])
+    return (means - means.mean(0))[:, 0]
+
+
+def _template(model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+    """The image times what is typical of the class among images: it knows classes, and no network."""
+    classes = predict(model, images).argmax(1) if targets is None else targets
+    return images[:, 0] * _class_means()[classes]
+
+
+@functools.cache
+def methods() -> dict[str, Method]:
+    """All rows by name: methods, controls, and patch-level methods that are told where the black pixels are."""
+    rows = [replace(METHODS[name], options=METHODS[name].options | OPTIONS.get(name, {})) for name in PIXELS + PATCHES]
+    controls = [CONTROL_METHODS[name] for name in BLIND]
+    blanks = [
+        replace(CONTROL_METHODS[BLANK], name=f"{name}, {BLANK}", options={"method": name})
+        for name in PIXELS[:-1] + PATCHES
+    ]
+    coarse = [at_resolution(row, GRID) for row in [*rows[: len(PIXELS) - 1], *controls]]
+    told = [Method("class mean x image", _template)]
+    for name in PATCHES:
+        told.append(Method(f"{name}, among lit pixels", _told(name, lambda maps, x: maps * lit_pixels(x))))
+        told.append(Method(f"{name} x image", _told(name, lambda maps, x: maps * x[:, 0])))
+    return {row.name: row for row in [*rows, *controls, *blanks, *coarse, *told]}
+
+
+def explained(name: str, at: Setting = WHOLE) -> list[dict]:
+    """One method or control by all measures, a value for each image."""
+    model, some = zoo.load(vit.MODEL), at.split(fashion_mnist, "validation", JUDGED)
+    found = faithfulness(model, some.inputs, None, [methods()[name]], measures=MEASURED, controls=())
+    row = {measure.replace(" ", "_").lower(): _short(values) for measure, values in found.values[name].items()}
+    return [{"method": name, "control": name in BLIND or BLANK in name or name.startswith(BLIND)} | row]
+
+
+def head(block: int, number: int, at: Setting = WHOLE) -> list[dict]:
+    """One head closed: how sharply it looks, its relevance, and what that costs each image."""
+    model, groups = zoo.load(vit.MODEL), prune.find_heads(zoo.load(vit.MODEL))
+    known, judged = at.split(fashion_mnist, "calibration", SCORED), at.split(fashion_mnist, "validation", CLOSED)
+    seen = list(attention_weights(model, known.inputs).values())[block][:, number, 0, 1:].double()
+    looks = torch.special.entr(seen / seen.sum(-1, keepdim=True)).sum(-1).exp().mean()
+    share = prune.score(model, groups, "attnlrp", known)[groups[block].name][number].item()
+    whole = predict(model, judged.inputs)
+    with prune.masked(model, prune.Plan(tuple(groups), {groups[block].name: [number]})):
+        closed = predict(model, judged.inputs)
+    row = {"method": f"block {block}, head {number}", "block": block, "patches": round(looks.item(), 3)}
+    row |= {
+        "relevance": round(share, 4),
+        "turned": round((closed.argmax(1) != whole.argmax(1)).double().mean().item(), 4),
+    }
+    row["right"] = round((closed.argmax(1) == judged.targets).double().mean().item(), 4)
+    rise = [nn.functional.cross_entropy(each, judged.targets, reduction="none") for each in (closed, whole)]
+    return [row | {"loss": _short(rise[0] - rise[1])}]
+
+
+def blocks(method: str, count: int, at: Setting = WHOLE) -> list[dict]:
+    """Whole blocks out, or as many operations less inside of all: which images are still answered rightly, untuned."""
+    model = zoo.load(vit.MODEL)
+    known, judged = at.split(fashion_mnist, "calibration", SCORED), at.split(fashion_mnist, "validation", CLOSED)
+    image, target, removed = known.inputs[:1], 1 - count / 6, {}
+    if method == "blocks":
+        units = prune.find_blocks(model, image)
+        missed = prune.score(model, units, "ablation", known)
+        chosen = prune.plan(missed, k=count) if count else prune.Plan(tuple(units), {})
+        removed = {name: gone.tolist() for name, gone in chosen.removed.items()}
+    else:
+        units, costs = vit.units_and_costs(model)
+        if method == "masks":
+            train = at.split(fashion_mnist, "train", LEARNED_ON)
+            options = at.trained({"progress": False})
+            scores = prune.learn_masks(model, units, train, costs, cost_target=target, **options).scores
+        else:
+            scores = prune.score(model, units, method, known, seed=0).normalised("mean")
+        chosen = prune.plan(scores, cost_target=target, costs=costs)
+    smaller = prune.cut(model, chosen)
+    outputs = predict(smaller, judged.inputs)
+    row = {"method": method, "count": count, "macs": round(macs(smaller, image) / macs(model, image), 4)}
+    row |= {"loss": round(nn.functional.cross_entropy(outputs, judged.targets).item(), 4), "removed": removed}
+    return [row | {"right": (outputs.argmax(1) == judged.targets).int().tolist()}]
+
+
+@functools.cache
+def _compared(ruler: str, at: Setting):
+    """The original's heatmaps, with their scale, on the images that drift is measured on."""
+    model, some = zoo.load(vit.MODEL), at.split(fashion_mnist, "test", DRIFTED)
+    scale = drift_scale(model, some.inputs, **RULERS[ruler])
+    return drift_from(model, some.inputs, scale=scale, **RULERS[ruler])
+
+
+def drifted(method: str, seed: int, state: str, at: Setting = WHOLE) -> list[dict]:
+    """How far one pruned model is from the original's reasons, right after the cut or after tuning."""
+    model, some = zoo.load(vit.MODEL), at.split(fashion_mnist, "test", DRIFTED)
+    if state == "tuned":
+        smaller = vit.load_pruned(method, seed)
+    elif method in vit.METHODS:
+        smaller = prune.cut(model, prune.Plan.load(vit.checkpoint(method, seed).with_suffix(".json")))
+    else:
+        units, costs = vit.units_and_costs(model)
+        scores = prune.score(model, units, method, at.split(fashion_mnist, "calibration", SCORED), seed=seed)
+        smaller = prune.cut(model, prune.plan(scores.normalised("mean"), cost_target=vit.TARGET, costs=costs))
+    turned = predict(smaller, some.inputs).argmax(1) != predict(model, some.inputs).argmax(1)
+    row = {"method": method, "seed": seed, "state": state, "turned": turned.int().tolist()}
+    for ruler in at.some(tuple(RULERS)):
+        compared = _compared(ruler, at)
+        found = compared(smaller)
+        place = compared.scale.place(found.values) or (float("nan"),) * 3
+        row |= {f"place_{ruler}": [round(one, 3) for one in place], f"drift_{ruler}": _short(found.values)}
+        row |= {
+            f"noise_{ruler}": round(compared.scale.noise[0], 4),
+            f"chance_{ruler}": round(compared.scale.chance[0], 4),
+        }
+    return [row]
+
+
+def _share(values: torch.Tensor) -> float:
+    return round(values.double().mean().item(), 4)
+
+
+def _short(values: torch.Tensor) -> list[float]:
+    return [round(value, 3) for value in values.tolist()]
+
+
+_FILE = f"{vit.MODEL}-seed0.safetensors"
+_CUT = [(method, seed, state) for state in ("cut", "tuned") for method in vit.METHODS for seed in vit.SEEDS]
+TABLES = [
+    Table(
+        "vit_faithful",
+        explained,
+        [(name,) for name in methods()],
+        code=("faithfulness", "ground truth", "relevance propagation"),
+        checkpoints=(_FILE,),
+        tried=[
+            (name,)
+            for name in ("attnlrp", "cp-lrp gamma, re-initialised network", "rollout x image", "chefer approximated")
+        ],
+        at=Setting(images=2),
+        tolerance=0.02,
+    ),
+    Table(
+        "vit_heads",
+        head,
+        [(block, number) for block in range(6) for number in range(4)],
+        code=("gates", "criteria by attribution"),
+        checkpoints=(_FILE,),
+        tried=[(0, 1), (4, 3)],
+        at=Setting(images=16),
+    ),
+    Table(
+        "vit_blocks",
+        blocks,
+        [("blocks", 0), *((name, count) for count in BLOCKS for name in ("blocks", "masks", *FINER))],
+        code=("gates", "learned masks", "plans by cost"),
+        checkpoints=(_FILE,),
+        tried=[("blocks", 1), ("masks", 1), ("attnlrp", 3)],
+        at=Setting(images=32, training={"epochs": 1, "batch_size": 16}),
+    ),
+    Table(
+        "vit_drift",
+        drifted,
+        [*_CUT, ("taylor", 0, "cut"), *(("random", seed, "cut") for seed in vit.SEEDS)],
+        code=("drift", "drift scale", "relevance propagation", "gates"),
+        checkpoints=(_FILE, *(f"{vit.checkpoint(*part[:2]).name}.safetensors" for part in _CUT[6:])),
+        tried=[("masks", 0, "tuned"), ("relevance", 0, "cut")],
+        at=Setting(images=4, count=1),
+        tolerance=0.02,
+    ),
+]
