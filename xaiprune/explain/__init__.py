@@ -4,7 +4,7 @@ from . import relevance
 from .attention import attention_weights, chefer, rollout, watching_attention
 from .clever_hans import TESTS, add_tag, decorrelate, tag_class, tag_mask
 from .columns import drift_column, drift_columns, place_column
-from .controls import CONTROL_METHODS, NoControlError, lit_pixels
+from .controls import CONTROL_METHODS, NoControlError, lit_pixels, reinitialised
 from .drift import Drift, drift, drift_from, drift_place, drift_value
 from .faithful import Curves, curves, road
 from .faithfulness import Faithfulness, at_resolution, class_test, faithfulness
@@ -17,7 +17,7 @@ from .methods import IMAGE, METHODS, Method, heatmaps
 from .perturbation import coarse_occlusion, occlusion, shapley
 from .relevance import lrp
 from .resampling import bootstrap
-from .sanity import CONTROLS, Verdict, gate, reinitialised
+from .sanity import CONTROLS, Verdict, gate
 from .scale import HARMLESS, RULER, Harmless, Noise, Scale, drift_scale
 from .shifts import SHIFTS, Shift, accuracy_and_confidence, class_means, watch
 from .target import explained_output

@@ -7,12 +7,13 @@ A control is defined here and nowhere else: :func:`judge`, :func:`faithfulness` 
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
 from ..core import Registry
 from .methods import IMAGE, METHODS, Method
-from .sanity import reinitialised
 
 
 class NoControlError(ValueError):
@@ -41,6 +42,54 @@ def lit_pixels(images: torch.Tensor, baseline: float = 0.0) -> torch.Tensor:
              [False,  True]]])
     """
     return (images != baseline).any(1)
+
+
+def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy of a model with the weights of a new one; torch's own generator is left as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Layers with ``reset_parameters`` draw anew; parameters of no such layer are shuffled.
+    seed : int
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If a layer computes its weights from other parameters.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> torch.equal(xp.explain.reinitialised(model).weight, model.weight)
+    False
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, "parametrizations") or any(
+            key.endswith("_orig") for key, _ in module.named_parameters("", False)
+        ):
+            raise ValueError(
+                f"layer {name!r} computes its weights from others (a mask of torch.nn.utils.prune, a parametrization), "
+                "which new weights would not reach; make it permanent first, as with prune.remove."
+            )
+    fresh = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        drawn = set()
+        for module in fresh.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+                drawn |= {id(parameter) for parameter in module.parameters(recurse=False)}
+        for parameter in fresh.parameters():
+            if id(parameter) not in drawn:
+                shuffled = parameter.detach().flatten()[torch.randperm(parameter.numel())]
+                parameter.data.copy_(shuffled.view_as(parameter))
+    return fresh.eval()
 
 
 def _random(model: nn.Module, images: torch.Tensor, targets=None, *, seed: int = 0) -> torch.Tensor:
