@@ -23,14 +23,13 @@ from xaiprune.explain import (
     at_resolution,
     attention_weights,
     drift_from,
-    drift_scale,
     faithfulness,
     lit_pixels,
 )
 from xaiprune.measure import macs, predict
 
 #: Images whose explanations are judged; parts of a patch-level map.
-JUDGED, GRID = 300, (7, 7)
+JUDGED, GRID = 200, (7, 7)
 #: Deletion and insertion in as many parts as lessons have; imputation takes longer.
 MEASURED = (replace(MEASURES["faithfulness"], options={"steps": 20}), MEASURES["ROAD"])
 #: Methods as fine as pixels, and as patches; with the options that make them affordable.
@@ -96,24 +95,24 @@ def explained(name: str, at: Setting = WHOLE) -> list[dict]:
     return [{"method": name, "control": name in BLIND or BLANK in name or name.startswith(BLIND)} | row]
 
 
-def head(block: int, number: int, at: Setting = WHOLE) -> list[dict]:
-    """One head closed: how sharply it looks, its relevance, and what that costs each image."""
-    model, groups = zoo.load(vit.MODEL), prune.find_heads(zoo.load(vit.MODEL))
+def heads(block: int, at: Setting = WHOLE) -> list[dict]:
+    """The heads of a block, each closed alone: how sharply it looks, its relevance, and what that costs each image."""
+    model = zoo.load(vit.MODEL)
+    groups = prune.find_heads(model)
     known, judged = at.split(fashion_mnist, "calibration", SCORED), at.split(fashion_mnist, "validation", CLOSED)
-    seen = list(attention_weights(model, known.inputs).values())[block][:, number, 0, 1:].double()
-    looks = torch.special.entr(seen / seen.sum(-1, keepdim=True)).sum(-1).exp().mean()
-    share = prune.score(model, groups, "attnlrp", known)[groups[block].name][number].item()
-    whole = predict(model, judged.inputs)
-    with prune.masked(model, prune.Plan(tuple(groups), {groups[block].name: [number]})):
-        closed = predict(model, judged.inputs)
-    row = {"method": f"block {block}, head {number}", "block": block, "patches": round(looks.item(), 3)}
-    row |= {
-        "relevance": round(share, 4),
-        "turned": round((closed.argmax(1) != whole.argmax(1)).double().mean().item(), 4),
-    }
-    row["right"] = round((closed.argmax(1) == judged.targets).double().mean().item(), 4)
-    rise = [nn.functional.cross_entropy(each, judged.targets, reduction="none") for each in (closed, whole)]
-    return [row | {"loss": _short(rise[0] - rise[1])}]
+    seen = list(attention_weights(model, known.inputs).values())[block][:, :, 0, 1:].double()
+    patches = torch.special.entr(seen / seen.sum(-1, keepdim=True)).sum(-1).exp().mean(0)
+    shares = prune.score(model, groups, "attnlrp", known)[groups[block].name]
+    whole, rows = predict(model, judged.inputs), []
+    for number, (looks, share) in enumerate(zip(patches.tolist(), shares.tolist())):
+        with prune.masked(model, prune.Plan(tuple(groups), {groups[block].name: [number]})):
+            closed = predict(model, judged.inputs)
+        turned, right = closed.argmax(1) != whole.argmax(1), closed.argmax(1) == judged.targets
+        rise = [nn.functional.cross_entropy(each, judged.targets, reduction="none") for each in (closed, whole)]
+        row = {"method": f"block {block}, head {number}", "block": block, "head": number, "patches": round(looks, 3)}
+        row |= {"relevance": round(share, 4), "turned": _share(turned), "right": _share(right)}
+        rows.append(row | {"loss": _short(rise[0] - rise[1])})
+    return rows
 
 
 def blocks(method: str, count: int, at: Setting = WHOLE) -> list[dict]:
@@ -146,8 +145,7 @@ def blocks(method: str, count: int, at: Setting = WHOLE) -> list[dict]:
 def _compared(ruler: str, at: Setting):
     """The original's heatmaps, with their scale, on the images that drift is measured on."""
     model, some = zoo.load(vit.MODEL), at.split(fashion_mnist, "test", DRIFTED)
-    scale = drift_scale(model, some.inputs, **RULERS[ruler])
-    return drift_from(model, some.inputs, scale=scale, **RULERS[ruler])
+    return drift_from(model, some.inputs, **RULERS[ruler])
 
 
 def drifted(method: str, seed: int, state: str, at: Setting = WHOLE) -> list[dict]:
@@ -201,11 +199,11 @@ TABLES = [
     ),
     Table(
         "vit_heads",
-        head,
-        [(block, number) for block in range(6) for number in range(4)],
+        heads,
+        [(block,) for block in range(6)],
         code=("gates", "criteria by attribution"),
         checkpoints=(_FILE,),
-        tried=[(0, 1), (4, 3)],
+        tried=[(0,), (4,)],
         at=Setting(images=16),
     ),
     Table(

@@ -282,12 +282,14 @@ def class_test(
     if others is None:
         others = outputs.scatter(1, targets[:, None], -torch.inf).argmax(1)
     heatmaps = [method(model, images, classes) for classes in (targets, others)]
+    same = (heatmaps[0] == heatmaps[1]).flatten(1).all(1)
+    if same.all():
+        return torch.zeros(len(images))
     options = {"steps": steps, "baseline": baseline, "seed": seed}
     (mine, crossed), (back, theirs) = (
         [curves(model, images, classes, maps, **options).faithfulness for classes in (targets, others)]
         for maps in heatmaps
     )
-    same = (heatmaps[0] == heatmaps[1]).flatten(1).all(1)
     return ((mine - crossed - back + theirs) / 2).masked_fill(same, 0)  # not 1e-9
 
 
