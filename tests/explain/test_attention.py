@@ -10,7 +10,7 @@ from torchvision.models import VisionTransformer as TorchvisionTransformer
 import xaiprune as xp
 from tests.zoo.test_vit import IMAGES, small
 from xaiprune import data, explain, zoo
-from xaiprune.explain import METHODS, attention_weights, curves, chefer, heatmaps, lrp, rollout
+from xaiprune.explain import METHODS, attention_weights, chefer, curves, heatmaps, lrp, rollout
 from xaiprune.explain.relevance import COMPOSITES, inner_relevance, propagate
 from xaiprune.nn import vit
 
