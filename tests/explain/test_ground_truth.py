@@ -278,7 +278,7 @@ def test_unknown_rows_of_the_table_are_named(masks):
     model = linear(torch.ones(8, 8), torch.zeros(8, 8))
     for wrong, message in (
         ({"methods": ["lpr"]}, "methods must be one of .* got 'lpr'"),
-        ({"controls": ["middle"]}, "controls must be one of random, the image itself, centre"),
+        ({"controls": ["middle"]}, "controls must be one of random, the image itself, random among lit pixels, centre"),
         ({"measures": ["mass"]}, "measures must be one of object mass, pointing game, faithfulness, ROAD"),
     ):
         with pytest.raises(ValueError, match=message):
