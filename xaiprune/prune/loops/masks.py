@@ -6,8 +6,8 @@ group learns a threshold; units below it close; and an augmented Lagrangian hold
 
 The paper has a mask for every class, and ranks all units by the absolute sum of their masks (arXiv v1; later versions
 search a threshold for each layer), so that pruning needs no label. Masks per class that worked at inference would need
-the label that is to be found: that trap can be shown here. :func:`learn_masks` learns one mask for all classes unless it
-is told otherwise; ``Masks.scores`` of masks per class rank like their sum.
+the label that is to be found: that trap can be shown here. :func:`learn_masks` learns one mask for all classes unless
+it is told otherwise; ``Masks.scores`` of masks per class rank like their sum.
 """
 
 # In stored tables: learned masks
