@@ -29,6 +29,14 @@ class Faithfulness(Judged):
 
     Attributes
     ----------
+    values : dict of str to dict of str to torch.Tensor
+        Method or control to measure to a value for each picture.
+    groups : dict of str to torch.Tensor
+        Measure to the number of each picture's group; pictures of a group are resampled together.
+    controls : tuple of str
+        Which rows are controls.
+    missing : dict of str to str
+        Controls that these pictures or this network have not, and why.
     rivals : dict of str to tuple of str
         Method to the rows that it has to beat. Rows of a coarser map have its number of parts in their name.
     """

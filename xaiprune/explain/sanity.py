@@ -18,7 +18,7 @@ from .target import _check_request
 #: Heatmaps that any method has to beat: no order, the opposite order, and the same method on an untrained model.
 CONTROLS = ("random", "reversed", "re-initialised model")
 #: Controls that a lead over a random order is read beside: they know where the lit pixels are.
-BESIDE = (IMAGE.name, "random among lit pixels")
+_BESIDE = (IMAGE.name, "random among lit pixels")
 
 #: Fewest images that a verdict may rest on.
 _FEWEST = 10
@@ -121,7 +121,7 @@ def gate(
     options = {"steps": steps, "baseline": baseline, "seed": seed}
     empty = curves(model, images, targets, torch.zeros(len(images), *images.shape[2:]), **options)
     beside, missing = {}, {}
-    for control in (CONTROL_METHODS[name] for name in BESIDE):
+    for control in (CONTROL_METHODS[name] for name in _BESIDE):
         try:
             maps = control(model, images, targets, baseline=baseline)
             beside[control.name] = curves(model, images, targets, maps, **options).faithfulness
