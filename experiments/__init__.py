@@ -31,6 +31,7 @@ MODULES = (
     "soft",
     "toy",
     "vit",
+    "vit_explained",
     "weights",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..core import Registry
 from ..experiments.controls import Headline
+from . import headlines_vit
 
 _ROWS = [
     Headline(
@@ -137,6 +138,7 @@ _ROWS = [
         where={"ratio": 0.95},
         claimed=47,
     ),
+    *headlines_vit._ROWS,
 ]
 #: Headlines by their names.
 HEADLINES: Registry[Headline] = Registry("a headline", Headline, _ROWS)

@@ -16,10 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core import Registry
 from ..measure import predict
+from .controls import reinitialised
 from .likeness import LIKENESSES, Likeness, NoEvidenceError, heatmap_drift
 from .methods import METHODS, Method
 from .resampling import bootstrap
-from .sanity import reinitialised
 from .target import _check_request
 
 #: What drift is measured by where nothing else is asked for: a method and a likeness. ``drift_resolution`` chose them.

@@ -4,8 +4,10 @@ After X-Pruner (Yu and Xiang, CVPR 2023, arXiv 2303.04935), reconstructed from i
 equations were at hand nor a complete implementation exists. A mask value in (0, 1) says how much a unit matters; every
 group learns a threshold; units below it close; and an augmented Lagrangian holds the cost of what is open at a budget.
 
-The paper has a mask for every class. At inference these would need the label that is to be found: here they serve to
-show that trap, and :func:`learn_masks` learns one for all classes unless it is told otherwise.
+The paper has a mask for every class, and ranks all units by the absolute sum of their masks (arXiv v1; later versions
+search a threshold for each layer), so that pruning needs no label. Masks per class that worked at inference would need
+the label that is to be found: that trap can be shown here. :func:`learn_masks` learns one mask for all classes unless
+it is told otherwise; ``Masks.scores`` of masks per class rank like their sum.
 """
 
 # In stored tables: learned masks
