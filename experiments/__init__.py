@@ -25,6 +25,7 @@ MODULES = (
     "mobilenet",
     "photographs",
     "quantization",
+    "quantization_controls",
     "recovery",
     "resolution",
     "soft",
