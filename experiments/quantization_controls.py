@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from experiments.quantization import CALIBRATED_ON, MODEL, SPREAD, images_of, weights_only
 from experiments.setting import WHOLE, Setting
@@ -40,6 +41,10 @@ def told(model: nn.Module, split: Split, at: Setting) -> dict:
     """The metric, and for each image a 1 if its answer is right: images are paired between rows."""
     if not at.whole:
         return {"test": at.judge(model, split), "right": ""}
+    model = copy.deepcopy(model)
+    for layer in quantize.quantized_layers(model).values():
+        if parametrize.is_parametrized(layer, "weight"):  # else every batch would round the weights again
+            parametrize.remove_parametrizations(layer, "weight")
     right = predict(model, split.inputs).argmax(1) == split.targets
     return {"test": round(100 * right.double().mean().item(), 2), "right": "".join(map(str, right.int().tolist()))}
 
