@@ -24,6 +24,7 @@ from xaiprune.quantize import CALIBRATORS, Calibrator, Config, Format, Statistic
 from xaiprune.quantize.calibrators import _divergence
 from xaiprune.training import classification_loss, fit
 
+KEPT = ("none", "first and last", "first", "last")
 JUDGED_ON, DRAWS, DRAWN, BITS = 1000, range(3), 256, 4
 #: Networks: the lesson's, and lesson 05's, cut to a third of the operations and tuned.
 NETWORKS = ("whole", "pruned-seed0", "pruned-seed1", "pruned-seed2")
@@ -85,23 +86,17 @@ def ranges(bits: int, draw: int, at: Setting = WHOLE) -> list[dict]:
     return rows
 
 
-def kept(per_channel: bool, equalized: bool, at: Setting = WHOLE) -> list[dict]:
-    """Weights in 4 bits, and some layers in 8: the first, the last, both, and the one that a scan calls the worst."""
+def kept(per_channel: bool, equalized: bool, layers: str, at: Setting = WHOLE) -> list[dict]:
+    """Weights in 4 bits, and in 8 those of the first layer, of the last, of both, or of none."""
     model, test = network("whole", at), at.split(fashion_mnist, "test", JUDGED_ON)
     if equalized:
         model = quantize.equalize(model)
     few, fine = weights_only(BITS, per_channel), weights_only(8, per_channel)
-    scanned = quantize.sensitivity(model, {}, at.split(fashion_mnist, "validation", 50), few, progress=False)
-    worst = min(scanned, key=lambda row: row["sqnr"])["layer"]
     ends = quantize.first_and_last(model, fine)
     first, last = ends
-    choices = {"none": (), "first and last": ends, "first": (first,), "last": (last,), "worst": (worst,)}
-    rows = []
-    for name, layers in choices.items():
-        config = Config(few.weights, None, dict.fromkeys(layers, fine))
-        row = {"method": name, "per_channel": per_channel, "equalized": equalized, "layers": list(layers)}
-        rows.append(row | told(quantize.simulate(model, {}, config), test, at))
-    return rows
+    chosen = {"none": (), "first and last": ends, "first": (first,), "last": (last,)}[layers]
+    quantized = quantize.simulate(model, {}, Config(few.weights, None, dict.fromkeys(chosen, fine)))
+    return [{"method": layers, "per_channel": per_channel, "equalized": equalized, **told(quantized, test, at)}]
 
 
 def own_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> nn.Module:
@@ -222,9 +217,9 @@ TABLES = [
     _TABLE(
         "quantization_kept",
         kept,
-        list(itertools.product((False, True), (False, True))),
+        list(itertools.product((False, True), (False, True), KEPT)),
         code=(*_SIMULATED, "equalization"),
-        tried=[(True, True)],
+        tried=[(True, True, "none"), (False, False, "first and last")],
         at=Setting(images=32, count=8, blocks=2),
     ),
     _TABLE(

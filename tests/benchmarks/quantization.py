@@ -158,9 +158,9 @@ def integer_figures(quick: bool) -> list[Figure]:
         for row in sweep.runtime_rows(batch, (4 if quick else 12) if batch == 64 else 60):
             times.setdefault((row["model"], row["runtime"]), []).append(row["median"])
         times = {key: statistics.median(values) for key, values in times.items()}
-        for (model, runtime), value in times.items():
-            print(f"batch {batch:>2}  {model:<30}{runtime:<24}{value:>8.3f} ms")
-        best = min(value for (model, _), value in times.items() if model == "float")
+        for (name, runtime), value in times.items():
+            print(f"batch {batch:>2}  {name:<30}{runtime:<24}{value:>8.3f} ms")
+        best = min(value for (name, _), value in times.items() if name == "float")
         int8 = min((key for key in times if key[0] != "float"), key=times.get)
         name = f"{', '.join(int8)}, batch {batch}: faster than the fastest float"
         figures.append(Figure(name, asked, best / times[int8], ">=", "times", aim))
