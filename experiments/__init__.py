@@ -25,7 +25,6 @@ MODULES = (
     "mobilenet",
     "photographs",
     "quantization",
-    "quantization_controls",
     "recovery",
     "resolution",
     "soft",
