@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 
 import onnx
 import onnxruntime
@@ -171,13 +172,35 @@ def test_a_scorecard_reads_the_file(model, content):
     assert counting.costs(model, IMAGES[:1])["macs"] == eager["macs"]
 
 
-def test_torchs_own_path_computes_nearly_the_same(model):
+def test_torchs_own_path_computes_nearly_the_same_in_integers(model, recwarn):
     if lack := deploy.lacks_packages("torchao") or deploy.lacks_compiler():
         pytest.skip(lack)
     run = quantize.pt2e(model, IMAGES, IMAGES[:8])
+    assert not [warning for warning in recwarn if "integer kernels" in str(warning.message)]  # one for each layer
     assert quantize.sqnr(model(IMAGES[:8]), run(IMAGES[:8])) > 20
+    assert torch.equal(run(IMAGES[:8].to(memory_format=torch.channels_last)), run(IMAGES[:8]))
     with pytest.raises(ValueError, match="images must fill a batch of 8"):
         quantize.pt2e(model, IMAGES[:5], IMAGES[:8])
+
+
+QCONV = "buf1 = torch.ops.onednn.qconv_pointwise.tensor(buf0, 0.1)"
+QLINEAR = "buf2 = torch.ops.onednn.qlinear_pointwise.tensor(buf1, 0.1)"
+FLOAT = "buf1 = extern_kernels.convolution(buf0, arg1_1)"
+
+
+@pytest.mark.parametrize("code", [FLOAT, f"{QCONV}\n{QLINEAR}"])
+def test_torchs_own_path_says_so_if_the_code_it_compiled_has_floats(model, code, monkeypatch):
+    from xaiprune.quantize.pt2e import integer_kernels
+
+    if lack := deploy.lacks_packages("torchao") or deploy.lacks_compiler():
+        pytest.skip(lack)
+    monkeypatch.setattr(sys.modules["xaiprune.quantize.pt2e"], "compiled", lambda graph, example: (graph, code))
+    if integer_kernels(code):
+        with pytest.warns(UserWarning, match="has 2 integer kernels for 5 layers; the others run in float"):
+            quantize.pt2e(model, IMAGES, IMAGES[:8])
+    else:
+        with pytest.raises(deploy.UnavailableError, match="has no integer kernels for this processor"):
+            quantize.pt2e(model, IMAGES, IMAGES[:8])
 
 
 def test_what_the_processor_can_do_is_read_from_its_flags(tmp_path):
