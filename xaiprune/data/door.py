@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,25 +14,107 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from ..core import fingerprint, whole
 
 
-class Split(NamedTuple):
-    """Inputs and targets of one split.
+class _Pair(NamedTuple):
+    inputs: torch.Tensor
+    targets: torch.Tensor | None
 
-    Attributes
+
+class Split(_Pair):
+    """Inputs and targets of one split, with the ids of the inputs; a pair where it is unpacked.
+
+    Parameters
     ----------
     inputs : torch.Tensor
         Shape ``(N, ...)``; pictures have ``(N, 1, 28, 28)``, float32, values in [0, 1].
     targets : torch.Tensor, optional
         Shape ``(N,)``, int64, for classes; None where there are none.
+    ids : torch.Tensor, optional
+        Shape ``(N,)`` or ``(N, k)``, int64: by what an input is known again. By default its content.
+
+    Raises
+    ------
+    ValueError
+        If there is not an id for each input.
 
     Examples
     --------
     >>> split = xp.data.Split(torch.rand(5, 1, 28, 28), torch.arange(5))
     >>> split.first(2).inputs.shape, split.first(2).targets.tolist()
     (torch.Size([2, 1, 28, 28]), [0, 1])
+    >>> noisy = split.replaced(inputs=split.inputs + 0.1)
+    >>> torch.equal(noisy.ids, split.ids)
+    True
     """
 
-    inputs: torch.Tensor
-    targets: torch.Tensor | None
+    def __new__(cls, inputs: torch.Tensor, targets: torch.Tensor | None, *, ids: torch.Tensor | None = None):
+        self = super().__new__(cls, inputs, targets)
+        if ids is not None:
+            if len(ids) != len(inputs):
+                raise ValueError(f"ids must be one for each of {len(inputs)} inputs, got {len(ids)}.")
+            self.__dict__["_ids"] = torch.as_tensor(ids, dtype=torch.int64)
+        return self
+
+    def __getstate__(self):
+        return {"_ids": self.ids} if "_ids" in self.__dict__ else None
+
+    @property
+    def ids(self) -> torch.Tensor | None:
+        """By what the inputs are known again, shape ``(N,)`` or ``(N, k)``, int64.
+
+        Those that were given, those of the split that this one was made from, or 64 bits of a hash of each input's
+        content. None where they cannot be had: the inputs came from a bare iterable.
+        """
+        known = self.__dict__.setdefault("_ids", self)
+        if isinstance(known, Split):  # not asked for before: hashing takes as long as reading all of the inputs
+            known = self.__dict__["_ids"] = self._found_ids() if known is self else known.ids
+        return known
+
+    def _found_ids(self) -> torch.Tensor:
+        return content_ids(self.inputs)
+
+    def replaced(self, **values: torch.Tensor | None) -> Split:
+        """A split that was made from this one, input by input: with noise, a shift, other targets; the ids stay.
+
+        Parameters
+        ----------
+        **values : torch.Tensor or None
+            ``inputs``, ``targets`` or both.
+
+        Returns
+        -------
+        Split
+
+        Raises
+        ------
+        ValueError
+            If the inputs are of another number.
+        """
+        made = Split(*_Pair(*self)._replace(**values))
+        if len(made.inputs) != len(self.inputs):
+            raise ValueError(
+                f"inputs must be {len(self.inputs)}, one made from each of the split, got {len(made.inputs)}."
+            )
+        made.__dict__["_ids"] = self.__dict__.get("_ids", self)
+        return made
+
+    def rows(self, which: Sequence[int] | slice | torch.Tensor) -> Split:
+        """Some of the inputs, with their targets and ids.
+
+        Parameters
+        ----------
+        which : sequence of int, slice or torch.Tensor
+            Their places, or a truth value for each.
+
+        Returns
+        -------
+        Split
+        """
+        if not isinstance(which, slice | torch.Tensor):
+            which = torch.as_tensor(list(which), dtype=torch.int64)
+        made = Split(self.inputs[which], None if self.targets is None else self.targets[which])
+        if "_ids" in self.__dict__:
+            made.__dict__["_ids"] = None if self.ids is None else self.ids[which]
+        return made
 
     def first(self, count: int) -> Split:
         """The first inputs and targets of the split, as ``limit`` gives them when it is loaded.
@@ -49,8 +132,7 @@ class Split(NamedTuple):
         ValueError
             If ``count`` is no whole number from 1 to the number of inputs.
         """
-        count = whole(count, "count", 1, len(self.inputs), "the inputs of the split")
-        return Split(self.inputs[:count], None if self.targets is None else self.targets[:count])
+        return self.rows(slice(whole(count, "count", 1, len(self.inputs), "the inputs of the split")))
 
 
 class Batches:
@@ -268,8 +350,65 @@ def as_split(
         inputs, targets = zip(*found)
         tensors = (torch.cat(inputs), None if targets[0] is None else torch.cat(targets))
     split = data if isinstance(data, Split) else Split(*tensors)
+    if _is_bare(data):
+        split.__dict__["_ids"] = None
+    elif not isinstance(data, Split) and (ids := getattr(data, "ids", None)) is not None:
+        split.__dict__["_ids"] = ids[: len(split.inputs)]
     split = split if limit is None or limit >= len(split.inputs) else split.first(limit)
-    return split if on is None or split.inputs.device == device_of(on) else Split(*to_device(split, device_of(on)))
+    if on is None or split.inputs.device == device_of(on):
+        return split
+    return split.replaced(**dict(zip(("inputs", "targets"), to_device(split, device_of(on)))))
+
+
+def ids_of(data: object, name: str = "data") -> torch.Tensor | None:
+    """By what the inputs of data of any form are known again; for tensors, data sets and loaders all of them are read.
+
+    Parameters
+    ----------
+    data
+        As for :func:`batches`, or a data set that has ``ids`` itself.
+    name : str
+        What the argument is called, for messages.
+
+    Returns
+    -------
+    torch.Tensor or None
+        Shape ``(N,)`` or ``(N, k)``, int64; None of a bare iterable, which may give other inputs the next time.
+
+    Examples
+    --------
+    >>> inputs = torch.rand(3, 2)
+    >>> torch.equal(xp.data.ids_of([inputs[:2], inputs[2:]]), xp.data.ids_of(inputs))
+    True
+    """
+    data = data._data if isinstance(data, Batches) else data
+    if (ids := getattr(data, "ids", None)) is not None or _is_bare(data):
+        return ids
+    with torch.random.fork_rng(devices=[]):  # what is only looked at draws nothing
+        return as_split(data, name=name).ids
+
+
+def content_ids(inputs: torch.Tensor) -> torch.Tensor:
+    """64 bits of a hash (BLAKE2b) of each input: its type, its shape and its content.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        Shape ``(N, ...)``.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``, int64.
+    """
+    start = hashlib.blake2b(f"{inputs.dtype} {tuple(inputs.shape[1:])}".encode(), digest_size=8)
+    each = inputs.detach().cpu().reshape(len(inputs), -1).contiguous().view(torch.uint8).numpy()
+    found = []
+    for row in each:
+        one = start.copy()
+        one.update(row)
+        found.append(int.from_bytes(one.digest(), "little", signed=True))
+    return torch.tensor(found, dtype=torch.int64)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -343,6 +482,12 @@ def _pair(batch: object, name: str) -> tuple:
         f"a batch of {name} must be a pair (inputs, targets) of tensors, or the inputs alone, got {_kind(batch)}; for "
         "a Dataset, collate can bring its items into this form."
     )
+
+
+def _is_bare(data: object) -> bool:
+    """Whether data are an iterable that says nothing of what it gives the next time."""
+    known = isinstance(data, torch.Tensor | tuple | list | DataLoader | Dataset)
+    return not known or isinstance(data, IterableDataset)
 
 
 def _kind(value: object) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..core import Registry
-from ..data import Composites
+from ..data import Composites, judges
 from .controls import CONTROL_METHODS
 from .faithful import curves, road
 from .ground_truth import _heard, pointing, relevance_mass, two_object_share
@@ -83,11 +83,14 @@ class GroundTruth:
         Measure to the number of each picture's group; pictures of a group are resampled together.
     controls : tuple of str
         Which rows are controls.
+    sample : str
+        What is to be said of the pictures: "in sample" where some took part in choosing the model.
     """
 
     values: dict[str, dict[str, torch.Tensor]]
     groups: dict[str, torch.Tensor]
     controls: tuple[str, ...]
+    sample: str = ""
 
     def interval(self, row: str, measure: str) -> tuple[float, float, float]:
         """A row's mean, and its 95 % bootstrap interval over groups.
@@ -135,6 +138,7 @@ class GroundTruth:
 
     def __repr__(self) -> str:
         lines = ["means with 95 % bootstrap intervals over groups, all the larger the better; controls last"]
+        lines += [self.sample] * bool(self.sample)
         lines.append(f"{'':<34}" + "".join(f"{measure:<22}" for measure in self.groups))
         for row in sorted(self.rows(), key=lambda row: row["control"]):
             cells = (f"{row[m]:.2f} [{row[f'{m}_low']:.2f}, {row[f'{m}_high']:.2f}]" for m in self.groups)
@@ -142,6 +146,7 @@ class GroundTruth:
         return "\n".join(line.rstrip() for line in lines)
 
 
+@judges("objects")
 def judge(
     model: nn.Module,
     objects: Composites,
@@ -170,6 +175,8 @@ def judge(
         Or keys of ``CONTROL_METHODS``.
     progress : bool
         Whether to show a bar.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------

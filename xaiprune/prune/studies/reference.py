@@ -12,7 +12,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ...core import nonempty, whole
-from ...data import Split
+from ...data import Split, mark
 from ...training import classification_loss
 from ..applying import cut
 from ..planning import plan
@@ -189,7 +189,7 @@ def contrast_scores(
     """
     one, other = (score(model, units, criterion, split, loss=loss, seed=seed) for split in (present, absent))
     gains = {name: other[name] - one[name] for name in one.values}
-    return Scores(f"carriers by {one.criterion}", one.groups, gains)
+    return mark(Scores(f"carriers by {one.criterion}", one.groups, gains), one, other)
 
 
 def overlaps(plans: Sequence[Plan]) -> torch.Tensor:
