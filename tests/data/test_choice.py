@@ -293,11 +293,11 @@ def test_what_is_chosen_carries_the_ids(name):
 
 @pytest.mark.parametrize("criterion", [name for name, row in prune.CRITERIA.items() if row.reads != "weights"])
 def test_every_criterion_that_reads_images_marks_its_scores(criterion):
-    model, split = network(), CHOSE
-    groups = units(model)
-    if not prune.CRITERIA[criterion].ranks(groups[0].kind):
-        model, split = xp.nn.small_transformer().eval(), data.mnist("calibration", 4)
-        groups = prune.find_heads(model)
+    vit, row = xp.nn.small_transformer().eval(), prune.CRITERIA[criterion]
+    found = {"channels": units(network()), "weights": prune.find_weights(network())}
+    found |= {"heads": prune.find_heads(vit), "blocks": prune.find_blocks(vit, torch.zeros(1, 1, 28, 28))}
+    kind, groups = next((kind, groups) for kind, groups in found.items() if row.ranks(groups[0].kind))
+    model, split = (network(), CHOSE) if kind in ("channels", "weights") else (vit, data.mnist("calibration", 4))
     assert took_part(prune.score(model, groups, criterion, split), split)
 
 

@@ -244,8 +244,9 @@ def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -
     if not (folder / CHANGES).exists():
         raise FileNotFoundError(f"{folder} holds no stage: {CHANGES} is missing.")
     content = json.loads((folder / CHANGES).read_text())
-    choice = Choice.from_json(content["chosen_on"])
-    changes = tuple(text if text == _FOLD else Plan.from_json(text) for text in content["changes"])
+    texts = content["changes"] if isinstance(content, dict) else content  # before stages said what they were chosen on
+    choice = Choice.from_json(content["chosen_on"]) if isinstance(content, dict) else Choice()
+    changes = tuple(text if text == _FOLD else Plan.from_json(text) for text in texts)
     model = _changed(original, changes)
     model.load_state_dict(load_file(folder / WEIGHTS))
     if (folder / KERNELS).exists():
