@@ -92,7 +92,7 @@ def _same(split: Split) -> Split:
 @pytest.mark.parametrize("asked", [False, True], ids=["not asked for", "asked for"])
 def test_ids_stay_whatever_is_made_of_the_images(form, asked):
     split = Split(torch.rand(6, 1, 28, 28), torch.arange(6) % 2)
-    ids = data.door.content_ids(split.inputs)
+    ids = data.split._content_ids(split.inputs)
     assert not asked or torch.equal(split.ids, ids)
     noisy = FORMS["noise"](split)
     assert torch.equal(FORMS[form](split).ids, ids)

@@ -5,10 +5,11 @@ from .choice import Choice, carries, choosing, chosen_on, judged, judges, mark, 
 from .composing import OBJECT_SPLITS, Scenes, objects, scenes, two_objects
 from .composites import Composites
 from .cutouts import Cutout
-from .door import Batches, Split, as_split, batches, device_of, ids_of, to_device
+from .door import Batches, as_split, batches, device_of, ids_of, to_device
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
 from .grounds import GROUNDS, Ground
 from .preprocessing import Preprocessing
+from .split import Split
 from .splits import (
     FASHION_MNIST_CLASSES,
     FILES,

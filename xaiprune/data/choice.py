@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from .door import Split, ids_of
+from .door import ids_of
+from .split import Split
 
 #: What a result says of the images that it was measured on, where there is something to say.
-IN_SAMPLE = "in sample"
-NOT_KNOWN = "not known whether these images took part in the choice"
+_IN_SAMPLE = "in sample"
+_NOT_KNOWN = "not known whether these images took part in the choice"
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ def judged(measure: Callable, data: object, *things: object, in_sample: bool = F
     outside = _ALLOWED.get()
     if outside is None and not in_sample:
         told, why = _standing(data, things, name)
-        if told == IN_SAMPLE:
+        if told == _IN_SAMPLE:
             raise ValueError(why)
         return _noted(measure(), {told})
     inside: set[str] = set()
@@ -344,12 +345,12 @@ def _standing(data: object, things: tuple, name: str) -> tuple[str, str]:
     if not choice:
         return "", ""
     if (ids := ids_of(data, name)) is None:
-        return NOT_KNOWN, ""
+        return _NOT_KNOWN, ""
     if not (shared := choice.shared(ids)):
-        return (NOT_KNOWN if choice.unknown else ""), ""
+        return (_NOT_KNOWN if choice.unknown else ""), ""
     told = ", ".join(f"{what}: {int(which.sum()):,}" for what, which in shared.items())
     count = int(torch.stack(list(shared.values())).any(0).sum())
-    return IN_SAMPLE, (
+    return _IN_SAMPLE, (
         f"{name}: {count:,} of {len(ids):,} inputs took part in choosing what is judged ({told}), so that the figure "
         "would flatter it. Judge on other inputs, or pass in_sample=True: then the result says so."
     )
@@ -357,7 +358,7 @@ def _standing(data: object, things: tuple, name: str) -> tuple[str, str]:
 
 def _noted(result: object, told: set[str]) -> object:
     """A result that says what is told, if it has a form: a value with a field ``sample``, rows, or several of these."""
-    sample = next((words for words in (IN_SAMPLE, NOT_KNOWN) if words in told), "")
+    sample = next((words for words in (_IN_SAMPLE, _NOT_KNOWN) if words in told), "")
     if not sample:
         return result
     if hasattr(result, "sample"):

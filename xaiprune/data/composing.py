@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core import choice, nonempty, real, whole
-from .composites import Composites, thing_ids
+from .composites import Composites, _thing_ids
 from .cutouts import FOLDS, Cutout, fold_of, labelled, unlabelled
 from .grounds import _SIDE, GROUNDS, Ground
 from .preprocessing import Preprocessing
@@ -87,7 +87,7 @@ class Scenes(Dataset):
     def ids(self) -> torch.Tensor:
         """By what the things are known again, shape (N, 2), int64: of the thing, and of its group."""
         things = [thing for thing, _ in self._scenes(range(len(self)))]
-        return thing_ids([thing.name for thing in things], torch.tensor([thing.group for thing in things]))
+        return _thing_ids([thing.name for thing in things], torch.tensor([thing.group for thing in things]))
 
     def on(self, *grounds: str | Ground) -> Scenes:
         """The same scenes on other grounds.

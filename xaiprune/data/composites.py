@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from ..core import whole
-from .door import Split, content_ids
+from .split import Split, _content_ids
 
 
 class Composites(Split):
@@ -67,7 +67,7 @@ class Composites(Split):
 
     def _found_ids(self) -> torch.Tensor:
         """Of the picture, of the thing, and of its group: what is shared counts, whatever it is."""
-        return torch.cat([content_ids(self.inputs)[:, None], thing_ids(self.objects, self.groups)], 1)
+        return torch.cat([_content_ids(self.inputs)[:, None], _thing_ids(self.objects, self.groups)], 1)
 
     def __setattr__(self, name, value):
         raise AttributeError(f"composites cannot be changed; make new ones with another {name}.")
@@ -136,7 +136,7 @@ class Composites(Split):
         return torch.tensor([not set(classes).isdisjoint(row) for classes, row in zip(self.labels, named)])
 
 
-def thing_ids(names: Sequence[str], groups: torch.Tensor) -> torch.Tensor:
+def _thing_ids(names: Sequence[str], groups: torch.Tensor) -> torch.Tensor:
     """By what things are known again, whatever ground they stand on.
 
     Parameters

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..core import cache_dir
-from .door import Split
+from .split import Split
 
 #: Fonts of the printed digits, all of them part of matplotlib.
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cmr10")
