@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from experiments import tables
+from experiments import controls, tables
 from experiments.table import Table
 from xaiprune import core
 from xaiprune.experiments import tables as stored
@@ -18,6 +18,7 @@ def main(words: list[str] | None = None) -> int:
     """Run a command; the exit status is 1 where a probe differs."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description="Make and check the stored tables.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("controls", help="write docs/controls.md from the stored tables")
     commands.add_parser("list", help="the tables, with the seconds that they took and whether their code is the same")
     make = commands.add_parser("make", help="measure a table and write it; an interrupted run goes on")
     probe = commands.add_parser("probe", help="measure probes and show where they differ from the stored ones")
@@ -30,6 +31,9 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     if arguments.command == "list":
         return _list()
+    if arguments.command == "controls":
+        print(controls.write())
+        return 0
     try:
         chosen = [tables().find(name, "NAME") for name in arguments.names or tables()]
         return sum(_run(arguments, table) for table in chosen) and 1
@@ -40,6 +44,9 @@ def main(words: list[str] | None = None) -> int:
 
 def _list() -> int:
     for name in tables():
+        if name not in stored.names():
+            print(f"{name:<26} not made yet: `{tables().find(name, 'name').command}`")
+            continue
         made = stored.made(name)
         state = stored.outdated(name) or "up to date"
         print(f"{name:<26} {made['seconds']:>6} s, {len(made['probe']['rows']):>2} rows of probe, {state}")

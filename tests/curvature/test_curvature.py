@@ -118,6 +118,43 @@ def test_fisher_of_lenet_is_the_loops_to_one_in_a_million():
         assert (found[name] - expected).norm() < 1e-6 * expected.norm(), name
 
 
+RELUS = {
+    "dense": lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)),
+    "convolution": lambda: nn.Sequential(
+        nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.ReLU6(), nn.MaxPool2d((1, 2)), nn.Flatten(), nn.Linear(3, 4)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RELUS)
+def test_gauss_newton_is_the_exact_diagonal_of_a_network_of_relus_without_probes(name):
+    torch.manual_seed(0)
+    model, split = RELUS[name]().double().eval(), Split(torch.rand(9, 1, 2, 3).double(), torch.arange(9) % 4)
+    exact = curvature.exact_hessian(model, split, classification_loss).diagonal()
+    found = torch.cat([part.flatten() for part in curvature.gauss_newton_diagonal(model, split, batch_size=4).values()])
+    assert exact.norm() > 0
+    torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-12)
+
+
+def test_gauss_newton_is_the_fisher_with_labels_drawn_from_the_model():
+    torch.manual_seed(0)
+    model, split = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval(), images()
+    shares = model(split.inputs).softmax(1).detach()
+    mean = 0
+    for label in range(3):
+        for image, share in zip(split.inputs, shares[:, label]):
+            one = Split(image[None], torch.tensor([label]))
+            gradient = torch.autograd.grad(classification_loss(model, *one), model[1].weight)[0]
+            mean += share * gradient.square() / len(shares)
+    found = curvature.gauss_newton_diagonal(model, split, names=["1.weight"])["1.weight"]
+    torch.testing.assert_close(found, mean)
+
+
+def test_gauss_newton_wants_logits():
+    with pytest.raises(ValueError, match=r"model must give logits of shape \(N, classes\), got \(1, 1\)"):
+        curvature.gauss_newton_diagonal(nn.Sequential(nn.Flatten(), nn.Linear(6, 1)).double().eval(), images())
+
+
 def test_small_chunks_change_nothing(monkeypatch):
     model, split = made("convolutions"), images()
     whole = curvature.fisher_diagonal(model, split, classification_loss)
@@ -299,6 +336,12 @@ def test_scores_of_single_weights_are_the_closed_forms(quadratic):
     assert torch.allclose(taylor, (weight * gradients["1.weight"]).abs().mean(0))
     assert torch.allclose(fisher, (weight * gradients["1.weight"]).square().mean(0) / 2)
     assert torch.allclose(score(model, units, "l2")["1.weight"], weight.abs().flatten())
+    bent = curvature.gauss_newton_diagonal(model, split)["1.weight"]
+    assert torch.allclose(score(model, units, "obd", split)["1.weight"].view(5, 6), weight.square() * bent / 2)
+    other, names = lambda *of: classification_loss(*of), ["1.weight", "3.weight"]
+    probed = curvature.hessian_diagonal(model, split, other, probes=100, names=names)
+    found = score(model, units, "obd", split, loss=other)["1.weight"].view(5, 6)
+    assert torch.allclose(found, weight.square() * probed["1.weight"].clamp(min=0) / 2)
     for name in ("obd", "obs", "random"):
         assert len(plan(score(model, units, name, split), ratio=0.5)) == 25
 

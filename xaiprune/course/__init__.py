@@ -6,11 +6,13 @@ from . import doctor
 from .claims import STRICT, ClaimError, claim, guess
 from .doctor import setup
 from .exercises import EXERCISES, Exercise, Function, NotYet, Number, check, exercise
+from .headlines import HEADLINES
 
 #: What the commands of ``python -m xaiprune.course`` do; they load when they are first used.
 _COMMANDS = ("api", "editions", "runner", "site")
 __all__ = [
     "EXERCISES",
+    "HEADLINES",
     "STRICT",
     "ClaimError",
     "Exercise",

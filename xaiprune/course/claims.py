@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 
 from ..core import arguments
+from ..experiments.controls import Headline
+from .headlines import HEADLINES
 
 #: Set to 1 where a false claim must stop: by the runner, by the tests, and for the kernels that they start.
 STRICT = "XAIPRUNE_STRICT"
@@ -17,7 +19,9 @@ class ClaimError(AssertionError):
     """A sentence of a lesson that does not hold on this machine."""
 
 
-def claim(text: str, condition: bool, value: object, *, timed: bool = False) -> None:
+def claim(
+    text: str, condition: bool, value: object, *, timed: bool = False, headline: Headline | str | None = None
+) -> None:
     """Check a sentence of the lesson, and print it with the number that was measured.
 
     Whoever tries other settings in a notebook is told where a sentence no longer holds, and goes on. Under the course's
@@ -34,11 +38,15 @@ def claim(text: str, condition: bool, value: object, *, timed: bool = False) -> 
         What was measured: numbers are printed with four digits.
     timed : bool
         Whether the sentence is about time.
+    headline : Headline or str, optional
+        For a sentence that says that a method is better: its row in ``HEADLINES``, whose verdict is printed too.
+        ``value`` is then the lead that the lesson measured, or ``(lead, low, high)``, which must agree with the row.
 
     Raises
     ------
     ValueError
-        If ``value`` takes more than a line: a sentence stands beside a number or a few, not beside a page.
+        If ``value`` takes more than a line: a sentence stands beside a number or a few, not beside a page. If ``text``
+        is not the sentence of the headline.
     ClaimError
         If ``condition`` is false, ``XAIPRUNE_STRICT`` is 1, and the sentence is not about time.
 
@@ -51,6 +59,13 @@ def claim(text: str, condition: bool, value: object, *, timed: bool = False) -> 
     if len(shown) > _LONGEST or "\n" in shown:
         raise ValueError(f"value must be short, a number or a few, got {len(shown)} characters: {shown[:40]!r} ...")
     shown = f"{text} [{shown}]"
+    if headline is not None:
+        headline = HEADLINES.find(headline, "headline")
+        if text != headline.sentence:
+            raise ValueError(f"text must be the sentence of headline {headline.name!r}: {headline.sentence!r}.")
+        verdict = headline.verdict()
+        condition = bool(condition) and verdict.agrees(value)
+        shown += f"\n  the headline {headline.name!r} {verdict}"
     if bool(condition):
         print(f"holds: {shown}")
     elif timed:

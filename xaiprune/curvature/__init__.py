@@ -10,7 +10,14 @@ from .hessian import (
     hessian_trace,
     top_eigenvalue,
 )
-from .per_sample import check_request, check_scalar, fisher_diagonal, gradient_moments, per_sample_gradients
+from .per_sample import (
+    check_request,
+    check_scalar,
+    fisher_diagonal,
+    gauss_newton_diagonal,
+    gradient_moments,
+    per_sample_gradients,
+)
 
 __all__ = [
     "Estimate",
@@ -21,6 +28,7 @@ __all__ = [
     "check_scalar",
     "exact_hessian",
     "fisher_diagonal",
+    "gauss_newton_diagonal",
     "gradient_moments",
     "hessian_diagonal",
     "hessian_trace",

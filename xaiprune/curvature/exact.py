@@ -1,5 +1,7 @@
 """Curvature without an estimate, for nets small enough to hold every other way against."""
 
+# In stored tables: exact Hessian
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable

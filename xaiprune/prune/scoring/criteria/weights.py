@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import torch
 
-from ....curvature import gradient_moments, hessian_diagonal
+from ....curvature import gauss_newton_diagonal, gradient_moments, hessian_diagonal
+from ....training import classification_loss
 from .. import obd_obs
 from .evidence import Evidence
 
@@ -22,11 +23,17 @@ def _fisher(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 
 def obd(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """Optimal Brain Damage, ``h w^2 / 2`` with the Hessian's diagonal by Hutchinson's estimator (100 probes)."""
-    diagonal = hessian_diagonal(
-        evidence.model, evidence.data, evidence.loss, probes=100, names=_names(evidence), seed=evidence.seed
-    )
-    return _flat(obd_obs.obd(evidence.model, diagonal).values)
+    """Optimal Brain Damage, ``h w^2 / 2`` with the Hessian's diagonal.
+
+    For cross-entropy it is the Gauss-Newton matrix's, as LeCun, Denker and Solla approximate it, which is exact for
+    networks of ReLUs; for another loss Hutchinson's estimate from 100 probes.
+    """
+    model, data, names = evidence.model, evidence.data, _names(evidence)
+    if evidence.loss is classification_loss:
+        diagonal = gauss_newton_diagonal(model, data, names=names)
+    else:
+        diagonal = hessian_diagonal(model, data, evidence.loss, probes=100, names=names, seed=evidence.seed)
+    return _flat(obd_obs.obd(model, diagonal).values)
 
 
 def obs(evidence: Evidence) -> dict[str, torch.Tensor]:
