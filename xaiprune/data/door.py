@@ -341,7 +341,7 @@ def _pair(batch: object, name: str) -> tuple:
 
 def _is_bare(data: object) -> bool:
     """Whether data are an iterable that says nothing of what it gives the next time."""
-    known = isinstance(data, torch.Tensor | tuple | list | DataLoader | Dataset)
+    known = isinstance(data, torch.Tensor | tuple | list | DataLoader | Dataset | Batches)
     return not known or isinstance(data, IterableDataset)
 
 
