@@ -170,6 +170,9 @@ def test_composites_are_known_by_picture_thing_and_group():
     assert Choice.on(one, "scores").shared(other.ids)["scores"].all()
     assert Choice.on(made.inputs, "scores").shared(made.ids)["scores"].all(), "by the pictures alone"
     assert not Choice.on(made.inputs, "scores").shared(other.ids)
+    first, second = data.Scenes(squares(), ["grey"], each=2, size=0.4).make_two()
+    chosen = Choice.on(second.rows([0]), "scores").shared(first.ids)["scores"]
+    assert chosen[0], "by the thing beside it"
 
 
 # what chooses

@@ -178,10 +178,15 @@ class Scenes(Dataset):
                 self._put(one, copy, pixels[place, :, part], mask[place, :, part])
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
         inputs = inputs if self.preprocessing is None else self.preprocessing(inputs)
-        return tuple(
+        made = tuple(
             _composites(inputs, [found[number][0] for found in seen], torch.from_numpy(mask), grounds)
             for number, mask in enumerate(masks)
         )
+        if two:  # each picture is known again by both of its things
+            ids = torch.cat([one.ids for one in made], 1)
+            for one in made:
+                one.__dict__["_ids"] = ids
+        return made
 
     def _scenes(self, rows: Sequence[int]) -> list[tuple[Cutout, int]]:
         """Each row's thing and the number of its copy: all things in a random order, then again in another one."""
