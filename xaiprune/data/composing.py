@@ -185,7 +185,7 @@ class Scenes(Dataset):
         if two:  # each picture is known again by both of its things
             ids = torch.cat([one.ids for one in made], 1)
             for one in made:
-                one.__dict__["_ids"] = ids
+                one.__dict__["ids"] = ids
         return made
 
     def _scenes(self, rows: Sequence[int]) -> list[tuple[Cutout, int]]:

@@ -32,6 +32,8 @@ class Composites(Split):
         Shape (N,), int64: composites of one number show things that share a class, and are resampled together.
     shown : torch.Tensor
         Shape (N,), bool: which may be stored and shown; those on a photograph may not.
+    ids : torch.Tensor, optional
+        Shape (N, k), int64: by what a picture is known again. By default its content, its thing and its group.
 
     Examples
     --------
@@ -40,8 +42,8 @@ class Composites(Split):
     (torch.Size([2, 3, 224, 224]), torch.Size([2, 224, 224]), ('animals-mammals-elephant', 'food-fruit-orange'))
     """
 
-    def __new__(cls, inputs, targets, *, masks, labels, objects, grounds, groups, shown):
-        self = super().__new__(cls, inputs, targets)
+    def __new__(cls, inputs, targets, *, masks, labels, objects, grounds, groups, shown, ids=None):
+        self = super().__new__(cls, inputs, targets, ids=ids)
         facts = {
             "masks": masks,
             "labels": labels,
@@ -63,7 +65,7 @@ class Composites(Split):
 
     @property
     def _facts(self) -> dict:
-        return {name: values for name, values in self.__dict__.items() if name != "_ids"}
+        return {name: values for name, values in self.__dict__.items() if name != "ids"}
 
     def _found_ids(self) -> torch.Tensor:
         """Of the picture, of the thing, and of its group: what is shared counts, whatever it is."""
@@ -96,8 +98,8 @@ class Composites(Split):
             for name, values in self._facts.items()
         }
         made = Composites(*super().rows(which), **facts)
-        if "_ids" in self.__dict__:
-            made.__dict__["_ids"] = self.ids[which]
+        if "ids" in self.__dict__:
+            made.__dict__["ids"] = self.ids[which]
         return made
 
     def right(self, answers: torch.Tensor, top: int = 1) -> torch.Tensor:

@@ -229,9 +229,9 @@ def as_split(
         tensors = (torch.cat(inputs), None if targets[0] is None else torch.cat(targets))
     split = data if isinstance(data, Split) else Split(*tensors)
     if _is_bare(data):
-        split.__dict__["_ids"] = None
+        split.__dict__["ids"] = None
     elif not isinstance(data, Split) and (ids := getattr(data, "ids", None)) is not None:
-        split.__dict__["_ids"] = ids[: len(split.inputs)]
+        split.__dict__["ids"] = ids[: len(split.inputs)]
     split = split if limit is None or limit >= len(split.inputs) else split.first(limit)
     if on is None or split.inputs.device == device_of(on):
         return split

@@ -25,8 +25,9 @@ class Split(_Pair):
         Shape ``(N, ...)``; pictures have ``(N, 1, 28, 28)``, float32, values in [0, 1].
     targets : torch.Tensor, optional
         Shape ``(N,)``, int64, for classes; None where there are none.
-    ids : torch.Tensor, optional
-        Shape ``(N,)`` or ``(N, k)``, int64: by what an input is known again. By default its content.
+    ids : torch.Tensor or Split, optional
+        Shape ``(N,)`` or ``(N, k)``, int64: by what an input is known again; or the split that this one was made from,
+        input by input. By default its content.
 
     Raises
     ------
@@ -43,16 +44,18 @@ class Split(_Pair):
     True
     """
 
-    def __new__(cls, inputs: torch.Tensor, targets: torch.Tensor | None, *, ids: torch.Tensor | None = None):
+    def __new__(cls, inputs: torch.Tensor, targets: torch.Tensor | None, *, ids: torch.Tensor | Split | None = None):
         self = super().__new__(cls, inputs, targets)
-        if ids is not None:
+        if ids is not None and not isinstance(ids, Split):
+            ids = torch.as_tensor(ids, dtype=torch.int64)
             if len(ids) != len(inputs):
                 raise ValueError(f"ids must be one for each of {len(inputs)} inputs, got {len(ids)}.")
-            self.__dict__["_ids"] = torch.as_tensor(ids, dtype=torch.int64)
+        if ids is not None:
+            self.__dict__["ids"] = ids
         return self
 
     def __getstate__(self):
-        return {"_ids": self.ids} if "_ids" in self.__dict__ else None
+        return {"ids": self.ids} if "ids" in self.__dict__ else None
 
     @property
     def ids(self) -> torch.Tensor | None:
@@ -61,9 +64,9 @@ class Split(_Pair):
         Those that were given, those of the split that this one was made from, or 64 bits of a hash of each input's
         content. None where they cannot be had: the inputs came from a bare iterable.
         """
-        known = self.__dict__.setdefault("_ids", self)
+        known = self.__dict__.setdefault("ids", self)
         if isinstance(known, Split):  # not asked for before: hashing takes as long as reading all of the inputs
-            known = self.__dict__["_ids"] = self._found_ids() if known is self else known.ids
+            known = self.__dict__["ids"] = self._found_ids() if known is self else known.ids
         return known
 
     def _found_ids(self) -> torch.Tensor:
@@ -91,7 +94,7 @@ class Split(_Pair):
             raise ValueError(
                 f"inputs must be {len(self.inputs)}, one made from each of the split, got {len(made.inputs)}."
             )
-        made.__dict__["_ids"] = self.__dict__.get("_ids", self)
+        made.__dict__["ids"] = self.__dict__.get("ids", self)
         return made
 
     def rows(self, which: Sequence[int] | slice | torch.Tensor) -> Split:
@@ -109,8 +112,8 @@ class Split(_Pair):
         if not isinstance(which, slice | torch.Tensor):
             which = torch.as_tensor(list(which), dtype=torch.int64)
         made = Split(self.inputs[which], None if self.targets is None else self.targets[which])
-        if "_ids" in self.__dict__:
-            made.__dict__["_ids"] = None if self.ids is None else self.ids[which]
+        if "ids" in self.__dict__:
+            made.__dict__["ids"] = None if self.ids is None else self.ids[which]
         return made
 
     def first(self, count: int) -> Split:
