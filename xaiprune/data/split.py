@@ -44,7 +44,7 @@ class Split(_Pair):
     True
     """
 
-    def __new__(cls, inputs: torch.Tensor, targets: torch.Tensor | None, *, ids: torch.Tensor | Split | None = None):
+    def __new__(cls, inputs: torch.Tensor, targets: torch.Tensor | None, *, ids: torch.Tensor | None = None):
         self = super().__new__(cls, inputs, targets)
         if ids is not None and not isinstance(ids, Split):
             ids = torch.as_tensor(ids, dtype=torch.int64)
