@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from ..data import check_images
+from ..data import carries, check_images, mark
 from ..deploy import lacks_packages, need, onnx_bytes, onnx_session
 from .calibrate import check_float
 from .formats import Config, Format
@@ -33,6 +33,7 @@ _FOUR_BITS = 21
 INT8 = Config(Format(per_channel=True), Format(scheme="affine"))
 
 
+@carries
 def int8_bytes(
     model: nn.Module,
     images: torch.Tensor,
@@ -76,6 +77,7 @@ def int8_bytes(
     return quantize_onnx(onnx_bytes(model, images[:1]), images, config, batch_size=batch_size)
 
 
+@carries
 def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *, batch_size: int = 32) -> bytes:
     """The same for a float model that is an ONNX file already, such as ``deploy.onnx_bytes`` writes.
 
@@ -107,7 +109,8 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
     check_images(images, bounds=None)
     _check(config)
     bins = _BINS if config.activations.ranges.histogram else 0
-    return _quantized(content, observe_onnx(content, images, bins=bins, batch_size=batch_size), config)
+    quantized = _quantized(content, observe_onnx(content, images, bins=bins, batch_size=batch_size), config)
+    return mark(quantized, data=images, what="ranges")
 
 
 def observe_onnx(
