@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from ..data import judges
 from ..measure import predict
 from .controls import CONTROL_METHODS, NoControlError
 from .faithful import curves
@@ -78,6 +79,7 @@ class Faithfulness(Judged):
         return "\n".join(lines)
 
 
+@judges("images")
 def faithfulness(
     model: nn.Module,
     images: torch.Tensor,
@@ -115,6 +117,8 @@ def faithfulness(
         Whether there is a column for :func:`class_test`, which takes as long as four of the others.
     progress : bool
         Whether to show a bar.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------
@@ -177,7 +181,8 @@ def faithfulness(
             missing[name] = str(error)
     groups = {measure: torch.arange(len(images)) for measure in values[methods[0].name]}
     told = {name: tuple(row.name for row in own if row.name in values) for name, own in rivals.items()}
-    return Faithfulness(values, groups, tuple(name for name in blind if name in values), missing, told)
+    blind = tuple(name for name in blind if name in values)
+    return Faithfulness(values, groups, blind, missing, rivals=told)
 
 
 def _asked(control: Method, method: Method, baseline: float) -> Method:
@@ -228,6 +233,7 @@ def at_resolution(method: Method | str, grid: tuple[int, int]) -> Method:
     return replace(method, name=f"{method.name}, {grid[0]} x {grid[1]}", function=coarse, options={})
 
 
+@judges("images")
 def class_test(
     model: nn.Module,
     images: torch.Tensor,
@@ -257,7 +263,7 @@ def class_test(
         Or a key of ``METHODS``.
     others : torch.Tensor, optional
         The other class of each image; default, of all but the target, the one with the highest logit.
-    steps, baseline, seed
+    steps, baseline, seed, in_sample
         As for :func:`curves`.
 
     Returns

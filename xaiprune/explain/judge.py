@@ -10,7 +10,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..core import Registry
-from ..data import Composites
+from ..data import Composites, judges
 from .controls import CONTROL_METHODS, NoControlError
 from .faithful import curves, road
 from .ground_truth import _heard, pointing, relevance_mass, two_object_share
@@ -85,12 +85,15 @@ class Judged:
         Which rows are controls.
     missing : dict of str to str
         Controls that these pictures or this network have not, and why.
+    sample : str
+        What is to be said of the pictures: "in sample" where some took part in choosing the model.
     """
 
     values: dict[str, dict[str, torch.Tensor]]
     groups: dict[str, torch.Tensor]
     controls: tuple[str, ...]
     missing: dict[str, str] = field(default_factory=dict)
+    sample: str = ""
 
     def interval(self, row: str, measure: str) -> tuple[float, float, float]:
         """A row's mean, and its 95 % bootstrap interval over groups.
@@ -152,6 +155,7 @@ class Judged:
 
     def __repr__(self) -> str:
         lines = ["means with 95 % bootstrap intervals over groups, all the larger the better; controls last"]
+        lines += [self.sample] * bool(self.sample)
         width = max(34, *(len(name) + 2 for name in self.values))
         lines.append(f"{'':<{width}}" + "".join(f"{measure:<22}" for measure in self.groups))
         for row in sorted(self.rows(), key=lambda row: row["control"]):
@@ -174,9 +178,12 @@ class GroundTruth(Judged):
         Which rows are controls.
     missing : dict of str to str
         Controls that these pictures or this network have not, and why.
+    sample : str
+        What is to be said of the pictures: "in sample" where some took part in choosing the model.
     """
 
 
+@judges("objects")
 def judge(
     model: nn.Module,
     objects: Composites,
@@ -205,6 +212,8 @@ def judge(
         Or keys of ``CONTROL_METHODS``.
     progress : bool
         Whether to show a bar.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..data import judges
 from .controls import CONTROL_METHODS, reinitialised
 from .faithful import Curves, curves
 from .likeness import heatmap_drift
@@ -43,6 +44,8 @@ class Verdict:
     likeness : float
         Mean rank correlation of the heatmaps with those of the re-initialised model (Adebayo et al. 2018, arXiv
         1810.03292): near 1 says that the heatmap shows the image, not what the model learned.
+    sample : str
+        What is to be said of the images: "in sample" where some took part in choosing the model.
     """
 
     method: str
@@ -51,6 +54,7 @@ class Verdict:
     likeness: float
     beside: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    sample: str = ""
 
     @property
     def passes(self) -> bool:
@@ -60,6 +64,7 @@ class Verdict:
     def __repr__(self) -> str:
         mean = self.curves[self.method].faithfulness.mean()
         lines = [f"{self.method}: {'passes' if self.passes else 'DOES NOT PASS'}, faithfulness {mean:.3f} ↑"]
+        lines += [f"  {self.sample}"] * bool(self.sample)
         for control, (lead, low, high) in self.leads.items():
             lines.append(f"  ahead of {control} by {lead:.3f} [{low:.3f}, {high:.3f}] ↑")
         for control, (lead, low, high) in self.beside.items():
@@ -68,6 +73,7 @@ class Verdict:
         return "\n".join([*lines, f"  likeness to the re-initialised model's heatmaps {self.likeness:.2f} ↓"])
 
 
+@judges("images")
 def gate(
     model: nn.Module,
     images: torch.Tensor,
@@ -95,6 +101,8 @@ def gate(
         Value of a pixel that is gone.
     seed : int
         Of the random order and of the new weights.
+    in_sample : bool
+        As for ``measure.accuracy``; then the verdicts say so.
 
     Returns
     -------

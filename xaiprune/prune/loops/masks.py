@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from ...core import evaluating, share
-from ...data import Split, device_of
+from ...data import Split, device_of, mark
 from ...training import Moment, TrainOptions, classification_loss, iterate
 from ..applying import gated_by
 from ..costs import Costs
@@ -61,7 +61,7 @@ class Masks:
         for group in self.groups:
             values = self.values[group.name].double()
             found[group.name] = (values.mean(0) if values.ndim == 2 else values) - self.thresholds[group.name]
-        return Scores("learned masks", self.groups, found)
+        return mark(Scores("learned masks", self.groups, found), self)
 
     def gates(self, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """1 for every unit that is open, 0 for the others.
@@ -186,7 +186,8 @@ def learn_masks(
             parameter.requires_grad_(before)
     names = [group.name for group in units]
     values = {name: value.detach().sigmoid() for name, value in zip(names, descent.raw)}
-    return Masks(tuple(units), values, {name: edge.sigmoid().item() for name, edge in zip(names, descent.edges)}, rows)
+    edges = {name: edge.sigmoid().item() for name, edge in zip(names, descent.edges)}
+    return mark(Masks(tuple(units), values, edges, rows), data=train, what="learned masks")
 
 
 class _Descent(nn.Module):

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from ...core import nonempty, whole
-from ...data import Split
+from ...data import Split, mark
 from ...training import classification_loss
 from ..applying import cut
 from ..planning import plan
@@ -189,7 +190,7 @@ def contrast_scores(
     """
     one, other = (score(model, units, criterion, split, loss=loss, seed=seed) for split in (present, absent))
     gains = {name: other[name] - one[name] for name in one.values}
-    return Scores(f"carriers by {one.criterion}", one.groups, gains)
+    return mark(replace(one, criterion=f"carriers by {one.criterion}", values=gains), one, other)
 
 
 def overlaps(plans: Sequence[Plan]) -> torch.Tensor:

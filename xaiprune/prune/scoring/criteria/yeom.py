@@ -15,12 +15,11 @@ from dataclasses import replace
 import torch
 
 from ....core import Registry
-from ....data import Split
 from ....explain.relevance import modified_gradients
 from ....graph import outputs
 from ...units import CHANNELS
 from .attribution import logits
-from .evidence import Criterion, Evidence
+from .evidence import QUANTITIES, Criterion, Evidence
 
 
 def _weight(evidence: Evidence) -> dict[str, torch.Tensor]:
@@ -67,7 +66,7 @@ def _loss(evidence: Evidence) -> torch.Tensor:
 def _produced(evidence: Evidence, run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Outputs of the layers that produce the units, and the gradients of a scalar there; each ``(samples, units)``."""
     layers = [group.name for group in evidence.groups]
-    evidence = replace(evidence, data=Split(evidence.data.inputs.detach().requires_grad_(), evidence.data.targets))
+    evidence = replace(evidence, data=evidence.data.replaced(inputs=evidence.data.inputs.detach().requires_grad_()))
     with outputs(evidence.model, layers) as kept, torch.enable_grad():
         found = torch.autograd.grad(run(evidence), list(kept.values()))
     return {name: (value.detach().double(), part.double()) for (name, value), part in zip(kept.items(), found)}
@@ -87,9 +86,9 @@ YEOM: Registry[Criterion] = Registry(
     Criterion,
     [
         Criterion("weight", {CHANNELS: _weight}),
-        Criterion("gradient", {CHANNELS: _gradient}, reads="gradients"),
-        Criterion("taylor", {CHANNELS: _taylor}, reads="gradients"),
-        Criterion("lrp", {CHANNELS: _lrp}, reads="gradients"),
-        Criterion("lrp, sizes", {CHANNELS: _lrp_sizes}, reads="gradients"),
+        Criterion("gradient", {CHANNELS: _gradient}, reads="gradients", of=QUANTITIES),
+        Criterion("taylor", {CHANNELS: _taylor}, reads="gradients", of=QUANTITIES),
+        Criterion("lrp", {CHANNELS: _lrp}, reads="gradients", of="logit"),
+        Criterion("lrp, sizes", {CHANNELS: _lrp_sizes}, reads="gradients", of="logit"),
     ],
 )
