@@ -16,6 +16,7 @@ from xaiprune.core import Registry
 MODULES = (
     "capstone",
     "compressed_explanations",
+    "criteria",
     "distillation",
     "distillation_elsewhere",
     "distillation_students",

@@ -11,6 +11,7 @@ from torch import nn
 from xaiprune.data import Split
 from xaiprune.graph import reading
 from xaiprune.prune import CRITERIA, Criterion, find_units, score
+from xaiprune.prune.scoring.criteria import attribution
 from xaiprune.training import reconstruction_loss
 
 
@@ -53,6 +54,72 @@ def test_data_criteria_equal_finite_differences_of_gates_per_image(exact, criter
         stacked = torch.stack([derivatives[group.name] for derivatives in each])
         expected = stacked.abs().mean(0) if criterion == "taylor" else stacked.square().mean(0) / 2
         assert torch.allclose(scores[group.name], expected, rtol=1e-3, atol=1e-11)
+
+
+def relu_net(bias: bool) -> nn.Module:
+    layers = (nn.Conv2d(1, 4, 3, bias=bias), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=bias), nn.ReLU())
+    head = (nn.AvgPool2d(2), nn.Flatten(), nn.Linear(5, 16, bias=bias), nn.ReLU(), nn.Linear(16, 3, bias=bias))
+    return nn.Sequential(*layers, *head).double().eval()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_relevance_by_the_epsilon_rule_is_taylor_of_the_logit_on_a_relu_net(bias):
+    torch.manual_seed(0)
+    model, inputs = relu_net(bias), torch.randn(12, 1, 10, 10, dtype=torch.float64)
+    split, units = Split(inputs, torch.arange(12) % 3), find_units(model, inputs[:1])
+    epsilon = Criterion("epsilon", {"channels": attribution.relevance("epsilon 0")}, reads="gradients", of="logit")
+    relevance, taylor = score(model, units, epsilon, split), score(model, units, "taylor", split, of="logit")
+    loss = score(model, units, "taylor", split)
+    for group in units:
+        assert torch.allclose(relevance[group.name], taylor[group.name] / taylor[group.name].sum(), rtol=1e-9)
+    assert not torch.allclose(relevance["0"], loss["0"] / loss["0"].sum(), rtol=1e-2)
+
+
+@pytest.mark.parametrize("criterion", ["gradient", "taylor", "fisher", "integrated gradients", "shapley"])
+def test_of_the_logit_a_criterion_takes_minus_the_labels_logit_for_the_loss(criterion):
+    torch.manual_seed(0)
+    model, inputs = relu_net(True), torch.randn(6, 1, 10, 10, dtype=torch.float64)
+    split, units = Split(inputs, torch.arange(6) % 3), find_units(model, inputs[:1])
+
+    def minus_logit(model, inputs, targets):
+        return -model(inputs).gather(1, targets[:, None]).mean()
+
+    of_logit = score(model, units, criterion, split, of="logit")
+    by_hand = score(model, units, criterion, split, of="loss", loss=minus_logit)
+    assert (of_logit.of, by_hand.of) == ("logit", "loss")
+    assert all(torch.allclose(of_logit[group.name], by_hand[group.name]) for group in units)
+    row = CRITERIA[criterion].explaining("logit")
+    assert all(torch.equal(of_logit[name], values) for name, values in score(model, units, row, split).values.items())
+
+
+def test_scores_say_what_they_explain(tiny, digits):
+    split, units = Split(digits, torch.zeros(16, dtype=torch.long)), find_units(tiny, digits[:1])
+    scores = score(tiny, units, "taylor", split, loss=reconstruction_loss)
+    for some in (scores, scores.reversed(), scores.normalised("rank"), scores.only("latent")):
+        assert some.of == "loss"
+        assert " of the loss:" in repr(some)
+    assert score(tiny, units, "l1").of is None
+    assert CRITERIA["relevance"].explaining("logit").name == "relevance"
+    model = relu_net(True)
+    units = find_units(model, digits[:1, :, :10, :10].double())
+    scores = score(model, units, "taylor", Split(digits[:, :, :10, :10].double(), split.targets), of="logit")
+    assert repr(scores).startswith("Scores by taylor of the logit:")
+
+
+@pytest.mark.parametrize(
+    ("criterion", "options", "message"),
+    [
+        ("relevance", {"of": "loss"}, "of='loss': criterion 'relevance' explains the logit. Leave of out, or take one"),
+        ("l1", {"of": "logit"}, "criterion 'l1' explains neither the loss nor the logit.*take one of gradient, taylor"),
+        ("taylor", {"of": "answer"}, "of must be one of loss, logit"),
+        ("taylor", {"of": "logit", "loss": reconstruction_loss}, "loss has no part in of='logit'"),
+        ("taylor", {"of": "logit"}, "explains a class's logit, but the model's outputs have shape"),
+    ],
+)
+def test_a_quantity_that_a_criterion_cannot_take_is_refused(tiny, digits, criterion, options, message):
+    split = Split(digits, torch.zeros(16, dtype=torch.long))
+    with pytest.raises(ValueError, match=message):
+        score(tiny, find_units(tiny, digits[:1]), criterion, split, **options)
 
 
 def test_scores_do_not_depend_on_the_batch_size(exact, monkeypatch):

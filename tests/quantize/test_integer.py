@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 
@@ -99,6 +100,28 @@ def test_a_layer_between_integers_that_is_kept_in_float_runs_in_float():
 
 
 KEPT = {"narrow": Config(None, None), "head": Config(None, None)}
+
+
+def test_weights_of_four_bits_are_held_so_and_computed_in_eight():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 40, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1440, 10)]
+    model, images = nn.Sequential(*layers).eval(), torch.rand(16, 1, 8, 8)
+    narrow = dict.fromkeys(("2", "5"), Config(Format(4, per_channel=True), quantize.INT8.activations))
+    found = quantize.int8_bytes(model, images, dataclasses.replace(quantize.INT8, layers=narrow))
+    rounded = copy.deepcopy(model)
+    for place in (2, 5):
+        steps = model[place].weight.detach().flatten(1).abs().amax(1) / 7
+        steps = steps.view(-1, *[1] * (model[place].weight.ndim - 1))
+        rounded[place].weight.data = (model[place].weight / steps).round() * steps
+    said = deploy.runnable(found)(images)
+    assert quantize.sqnr(rounded(images), said) > 35 > quantize.sqnr(model(images), said)
+    held = {tensor.name: tensor for tensor in onnx.load_from_string(found).graph.initializer}
+    assert [len(held[f"{place}.weight_quantized_4"].raw_data) for place in (2, 5)] == [160, 7200]  # two in a byte
+    assert len(found) < len(quantize.int8_bytes(model, images)) - 6000
+    assert operations(found).count("Cast") == 2
+    wide = dataclasses.replace(quantize.INT8, layers={"2": Config(Format(3, per_channel=True))})
+    with pytest.raises(ValueError, match=r"config\.layers\['2'\] must be"):
+        quantize.int8_bytes(model, images, wide)
 
 
 def test_a_kind_without_integer_kernel_falls_back_and_says_so():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ...data import Split, as_split
 from ...training import classification_loss
 from ..units import UnitGroup, check_groups
 from .criteria import CRITERIA, Criterion, Evidence
+from .criteria.attribution import minus_logit
 
 #: Ways to bring groups to one scale before all units are ranked together: ``values of a group -> values``.
 NORMALISATIONS: Registry[Callable[[torch.Tensor], torch.Tensor]] = Registry(
@@ -39,6 +40,8 @@ class Scores:
     groups : tuple of UnitGroup
     values : mapping of str to torch.Tensor
         Group name to a float64 tensor of shape ``(units,)``; more means that the unit matters more.
+    of : str or None
+        "loss" or "logit": what the criterion explained; None for neither.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Scores:
     criterion: str
     groups: tuple[UnitGroup, ...]
     values: Mapping[str, torch.Tensor]
+    of: str | None = None
 
     def __post_init__(self):
         for group in self.groups:
@@ -102,7 +106,7 @@ class Scores:
         groups = tuple(group for group in self.groups if group.name in names)
         if not names or len(groups) != len(set(names)):
             raise ValueError(f"names must be among {', '.join(self.values)}, got {', '.join(names) or 'none'}.")
-        return Scores(self.criterion, groups, {group.name: self.values[group.name] for group in groups})
+        return replace(self, groups=groups, values={group.name: self.values[group.name] for group in groups})
 
     def reversed(self) -> Scores:
         """The opposite ranking, as a control: what mattered most goes first.
@@ -112,7 +116,8 @@ class Scores:
         Scores
             Minus the values.
         """
-        return Scores(f"reversed {self.criterion}", self.groups, {name: -v for name, v in self.values.items()})
+        values = {name: -v for name, v in self.values.items()}
+        return replace(self, criterion=f"reversed {self.criterion}", values=values)
 
     def normalised(self, how: str | Callable[[torch.Tensor], torch.Tensor]) -> Scores:
         """The same order inside each group, with the groups brought to one scale for a global ranking.
@@ -129,7 +134,7 @@ class Scores:
         """
         scale, name = NORMALISATIONS.find(how, "how"), NORMALISATIONS.name_of(how)
         values = {group: scale(v).double() if v.any() else v for group, v in self.values.items()}
-        return Scores(f"{self.criterion} by {name}", self.groups, values)
+        return replace(self, criterion=f"{self.criterion} by {name}", values=values)
 
     def per(self, costs: Mapping[str, np.ndarray], measured_in: str = "cost") -> Scores:
         """Scores divided by what a unit costs, so that those go first whose removal saves most for what it loses.
@@ -160,10 +165,11 @@ class Scores:
             if (self[group.name] < 0).any():
                 raise ValueError(f"scores of {group.name!r} are partly negative: a cost would turn their order round.")
             values[group.name] = self[group.name] / divisor
-        return Scores(f"{self.criterion} per {measured_in}", self.groups, values)
+        return replace(self, criterion=f"{self.criterion} per {measured_in}", values=values)
 
     def __repr__(self) -> str:
-        lines = [f"Scores by {self.criterion}:"]
+        told = f" of the {self.of}" if self.of and not self.criterion.endswith(f" of the {self.of}") else ""
+        lines = [f"Scores by {self.criterion}{told}:"]
         for group in self.groups:
             low, middle, high = self.values[group.name].quantile(torch.tensor([0, 0.5, 1], dtype=torch.float64))
             lines.append(f"  {group.name}: {group.size} units, {low:.3g} .. {middle:.3g} .. {high:.3g}")
@@ -176,6 +182,7 @@ def score(
     criterion: Criterion | str,
     data: Split | None = None,
     *,
+    of: str | None = None,
     loss: Callable = classification_loss,
     seed: int = 0,
 ) -> Scores:
@@ -191,6 +198,9 @@ def score(
         One of your own, or a key of ``CRITERIA``.
     data : Split, or data of another form, optional
         Inputs (N, ...) and targets (N,), for criteria that need them. Use the calibration split: never test.
+    of : {"loss", "logit"}, optional
+        What is explained: the loss, or the logit of each image's label. The default is the criterion's own, the first
+        of its ``of``.
     loss : callable
         ``(model, inputs, targets) -> scalar``, a mean over images. The default is cross-entropy.
     seed : int
@@ -205,8 +215,9 @@ def score(
     TypeError
         For a criterion that is neither a name nor a Criterion.
     ValueError
-        For an unknown criterion or one that does not rank such units, data that is missing or empty, a model in
-        training mode, or a score that is not finite (the group and the criterion are named).
+        For an unknown criterion, one that does not rank such units or does not explain the quantity, data that is
+        missing or empty, a model in training mode, or a score that is not finite (the group and the criterion are
+        named).
 
     Examples
     --------
@@ -219,6 +230,10 @@ def score(
     """
     groups = check_groups(units)
     criterion = CRITERIA.find(criterion, "criterion")
+    if of == "logit" and loss is not classification_loss:
+        raise ValueError("loss has no part in of='logit': leave one of the two out.")
+    criterion = criterion if of is None else criterion.explaining(of)
+    of = criterion.of[0] if criterion.of else None
     evaluating(model, why=", so that scores are repeatable")
     if criterion.reads != "weights":
         data = None if data is None else as_split(data, on=model)
@@ -226,7 +241,8 @@ def score(
             raise ValueError(
                 f"criterion {criterion.name!r} needs data: pass a Split, such as xp.data.mnist('calibration')."
             )
-    evidence = Evidence(model, tuple(groups.values()), data, loss, seed)
+    explained = minus_logit if of == "logit" else loss
+    evidence = Evidence(model, tuple(groups.values()), data, explained, seed)
     values = criterion(evidence)
     values = {name: values[name].detach().double() for name in groups}
-    return Scores(criterion.name, tuple(groups.values()), values)
+    return Scores(criterion.name, tuple(groups.values()), values, of)

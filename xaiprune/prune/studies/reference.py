@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -189,7 +190,7 @@ def contrast_scores(
     """
     one, other = (score(model, units, criterion, split, loss=loss, seed=seed) for split in (present, absent))
     gains = {name: other[name] - one[name] for name in one.values}
-    return Scores(f"carriers by {one.criterion}", one.groups, gains)
+    return replace(one, criterion=f"carriers by {one.criterion}", values=gains)
 
 
 def overlaps(plans: Sequence[Plan]) -> torch.Tensor:

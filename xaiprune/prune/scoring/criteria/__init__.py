@@ -10,10 +10,11 @@ from __future__ import annotations
 from ...units import ANY, BLOCKS, CHANNELS, HEADS, MEMORY, WEIGHTS
 from . import attribution, formulas, heads, statistics, weights
 from .ablation import _ablation
-from .evidence import CRITERIA, Criterion, Evidence, _at_random
+from .evidence import CRITERIA, QUANTITIES, Criterion, Evidence, _at_random
 from .yeom import YEOM
 
 _OWNED, _READ = "over every slice that the unit owns", "summed over all places where the unit is read"
+_BOTH = QUANTITIES  # the loss first: what is taken where none is asked for
 
 for _row in (
     Criterion("l1", {ANY: formulas._norm(1)}, f"sum of |w| {_OWNED}"),
@@ -27,27 +28,37 @@ for _row in (
         {CHANNELS: attribution.gradient, WEIGHTS: attribution.weight_gradient},
         f"mean over images of |gradient| {_READ}",
         reads="gradients",
+        of=_BOTH,
     ),
     Criterion(
         "taylor",
         {ANY: formulas._taylor, WEIGHTS: weights._taylor, MEMORY: formulas._shrinking},
-        f"loss: mean over images of |d|, d = a x gradient {_READ}",
+        f"mean over images of |d|, d = a x gradient of the loss or logit {_READ}",
         reads="gradients",
+        of=_BOTH,
     ),
     Criterion(
         "fisher",
         {ANY: formulas._fisher, WEIGHTS: weights._fisher},
-        "loss: half the mean over images of d squared, with taylor's d",
+        "half the mean over images of d squared, with taylor's d",
         reads="gradients",
+        of=_BOTH,
     ),
     Criterion(
         "relevance",
         {CHANNELS: attribution.relevance("epsilon-plus"), WEIGHTS: attribution.weight_relevance},
         f"mean over images of |relevance| {_READ}, as a share of its group",
         reads="gradients",
+        of="logit",
     ),
     *(
-        Criterion(name, {CHANNELS: attribution.relevance(name)}, f"relevance by the composite {name}", "gradients")
+        Criterion(
+            name,
+            {CHANNELS: attribution.relevance(name)},
+            f"relevance by the composite {name}",
+            reads="gradients",
+            of="logit",
+        )
         for name in ("attnlrp", "attnlrp-gamma", "cp-lrp", "z-plus")
     ),
     Criterion("attention-entropy", {HEADS: heads._entropy}, "log T less the entropy of a row, in nats", reads="data"),
@@ -57,11 +68,12 @@ for _row in (
         {CHANNELS: attribution.integrated_gradients},
         f"mean over images of |integral| {_READ}, in logits",
         reads="gradients",
+        of=_BOTH[::-1],
     ),
-    Criterion("shapley", {CHANNELS: attribution.shapley}, "loss taken off, mean over 10 orders", reads="data"),
-    Criterion("ablation", {BLOCKS: _ablation, MEMORY: _ablation}, "loss gained by its absence", reads="data"),
-    Criterion("obd", {WEIGHTS: weights.obd}, "loss: h w^2 / 2, h on the Hessian's diagonal", reads="gradients"),
-    Criterion("obs", {WEIGHTS: weights.obs}, "loss gained at its turn, the others answering", reads="gradients"),
+    Criterion("shapley", {CHANNELS: attribution.shapley}, "loss taken off, mean over 10 orders", "data", _BOTH),
+    Criterion("ablation", {BLOCKS: _ablation, MEMORY: _ablation}, "loss gained by its absence", "data", _BOTH),
+    Criterion("obd", {WEIGHTS: weights.obd}, "loss: h w^2 / 2, h on the Hessian's diagonal", "gradients", "loss"),
+    Criterion("obs", {WEIGHTS: weights.obs}, "loss gained at its turn, the others answering", "gradients", "loss"),
     Criterion("random", {ANY: _at_random}, "uniform in [0, 1)"),
 ):
     CRITERIA.add(_row)

@@ -1,6 +1,7 @@
 """Criteria that explain: how much of the answer passes through a unit.
 
-What is explained is the logit of each image's label; only Shapley's game is played for the loss.
+What is explained is the logit of each image's label, but for the gradient's size and Shapley's game, which take the
+loss where no quantity is asked for.
 """
 
 # In stored tables: criteria by attribution
@@ -32,6 +33,12 @@ def relevance(composite: Composite | str) -> Callable:
     Relevance is summed over all places where the unit is read. Every layer divides the same output, so that shares in
     different groups can be compared.
 
+    By the epsilon rule alone, on a net of linear layers, ReLU and pooling, this is Taylor's criterion of the logit. Let
+    the outputs of a layer have relevance ``R_k = z_k df/dz_k``. Then its inputs get ``R_j = sum_k a_j w_jk R_k / z_k
+    = a_j sum_k w_jk df/dz_k = a_j df/da_j``, which is activation times gradient again; a ReLU changes neither side, and
+    the output starts with ``R = f``. Biases are part of z and change nothing. What is left to choose is a rule like
+    z-plus, and the scale: a share of the group here, logits there.
+
     Parameters
     ----------
     composite : Composite or str
@@ -52,7 +59,7 @@ def relevance(composite: Composite | str) -> Callable:
 
 
 def gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
-    """Mean over images of the size of the loss's gradient with respect to the unit, summed over all places."""
+    """Mean over images of the size of the gradient with respect to the unit, summed over all places."""
     found = _values(evidence, _losses(evidence), lambda parts, loss: torch.autograd.grad(loss, parts))
     return {name: each.abs().mean(0) for name, each in found.items()}
 
@@ -62,13 +69,14 @@ def integrated_gradients(evidence: Evidence) -> dict[str, torch.Tensor]:
 
     Sundararajan et al. 2017, on the group's gates, 10 Gauss-Legendre steps; other groups stay as they are.
     """
-    return {name: each.abs().mean(0) for name, each in gate_integrals(evidence).items()}
+    return {name: each.abs().mean(0) for name, each in gate_integrals(evidence, _losses(evidence)).items()}
 
 
-def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
+def gate_integrals(evidence: Evidence, run: Callable | None = None) -> dict[str, torch.Tensor]:
     """Integrated gradients of each image and unit; group name to shape ``(images, units)``.
 
-    Their sum over a group is the logit less the logit without the group, but for the error of 10 steps.
+    Their sum over a group is the logit less the logit without the group, but for the error of 10 steps; with ``run``,
+    that of another quantity, ``(model, inputs, targets) -> its sum over images``.
     """
     points, weights = np.polynomial.legendre.leggauss(STEPS)
     found = {}
@@ -76,7 +84,7 @@ def gate_integrals(evidence: Evidence) -> dict[str, torch.Tensor]:
         mine, total = replace(evidence, groups=(group,)), 0.0
         for point, weight in zip((points + 1) / 2, weights / 2):
             with gated_by(evidence.model, [group], {group.name: torch.full((group.size,), float(point))}):
-                total = total + weight / point * _values(mine, _answers, _products)[group.name]
+                total = total + weight / point * _values(mine, run or _answers, _products)[group.name]
         found[group.name] = total
     return found
 
@@ -139,6 +147,11 @@ def logits(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> tor
             "take taylor or fisher with a loss instead."
         )
     return explained_output(outputs, targets)
+
+
+def minus_logit(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """What takes the loss's place where the logit is explained: minus the mean over images of their labels' logits."""
+    return -logits(model, inputs, targets).mean()
 
 
 def _answers(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ class Evidence:
         Those that the rule is for.
     data : Split or None
     loss : callable
-        ``(model, inputs, targets) -> scalar``, a mean over images.
+        ``(model, inputs, targets) -> scalar``, a mean over images: the loss, or minus the label's logit.
     seed : int
     """
 
@@ -35,6 +35,9 @@ class Evidence:
     loss: Callable
     seed: int
 
+
+#: What a criterion may explain: the loss of an image, or the logit of its label.
+QUANTITIES = ("loss", "logit")
 
 #: ``Evidence -> {group name: tensor of shape (units,)}``.
 _Rule = Callable[[Evidence], dict[str, torch.Tensor]]
@@ -54,11 +57,15 @@ class Criterion:
         In words: what is added up over the places where a unit lives, and in which unit it comes.
     reads : {"weights", "data", "gradients"}
         What it looks at. Gradients are those of data.
+    of : tuple of str
+        Which quantities it can explain, of "loss" and "logit"; the first is taken where none is asked for. Empty for
+        one that explains neither, such as a norm of weights. A rule that names both reads ``evidence.loss``, which
+        holds the one that was asked for.
 
     Raises
     ------
     ValueError
-        If a kind is unknown, or ``reads`` is none of the three.
+        If a kind or a quantity is unknown, or ``reads`` is none of the three.
 
     Examples
     --------
@@ -73,6 +80,7 @@ class Criterion:
     rules: Mapping[UnitKind | str, _Rule]
     description: str = ""
     reads: str = "weights"
+    of: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not isinstance(self.rules, Mapping):
@@ -81,8 +89,40 @@ class Criterion:
                 f"{type(self.rules).__name__}."
             )
         choice(self.reads, "reads", ("weights", "data", "gradients"))
+        object.__setattr__(self, "of", (self.of,) if isinstance(self.of, str) else tuple(self.of))
+        for quantity in self.of:
+            choice(quantity, "of", QUANTITIES)
         rules = {KINDS.find(kind, "rules"): rule for kind, rule in self.rules.items()}
         object.__setattr__(self, "rules", rules)
+
+    def explaining(self, of: str) -> Criterion:
+        """The same criterion of a stated quantity, to go wherever a criterion goes.
+
+        Parameters
+        ----------
+        of : {"loss", "logit"}
+
+        Returns
+        -------
+        Criterion
+            Itself, where it explains nothing else.
+
+        Raises
+        ------
+        ValueError
+            If the criterion does not explain the quantity.
+
+        Examples
+        --------
+        >>> xp.prune.CRITERIA["taylor"].explaining("logit").name
+        'taylor of the logit'
+        """
+        if choice(of, "of", QUANTITIES) not in self.of:
+            others = ", ".join(name for name, other in CRITERIA.items() if of in other.of)
+            does = f"explains the {self.of[0]}" if self.of else "explains neither the loss nor the logit"
+            raise ValueError(f"of={of!r}: criterion {self.name!r} {does}. Leave of out, or take one of {others}.")
+        name = self.name if of == self.of[0] else f"{self.name} of the {of}"
+        return replace(self, name=name, of=(of,))
 
     def rule_for(self, kind: UnitKind) -> _Rule | None:
         """The rule that ranks units of a kind.

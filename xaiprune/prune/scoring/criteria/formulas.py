@@ -66,7 +66,7 @@ def _activation(evidence: Evidence) -> dict[str, torch.Tensor]:
 def _taylor(evidence: Evidence) -> dict[str, torch.Tensor]:
     """First-order change of the loss when the unit goes: mean over images of the size of the gate's derivative.
 
-    As in Molchanov et al. 2017 (arXiv 1611.06440).
+    As in Molchanov et al. 2017 (arXiv 1611.06440). Of the logit it is what the epsilon rule of relevance gives.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from ....explain.relevance import modified_gradients
 from ....graph import outputs
 from ...units import CHANNELS
 from .attribution import logits
-from .evidence import Criterion, Evidence
+from .evidence import QUANTITIES, Criterion, Evidence
 
 
 def _weight(evidence: Evidence) -> dict[str, torch.Tensor]:
@@ -87,9 +87,9 @@ YEOM: Registry[Criterion] = Registry(
     Criterion,
     [
         Criterion("weight", {CHANNELS: _weight}),
-        Criterion("gradient", {CHANNELS: _gradient}, reads="gradients"),
-        Criterion("taylor", {CHANNELS: _taylor}, reads="gradients"),
-        Criterion("lrp", {CHANNELS: _lrp}, reads="gradients"),
-        Criterion("lrp, sizes", {CHANNELS: _lrp_sizes}, reads="gradients"),
+        Criterion("gradient", {CHANNELS: _gradient}, reads="gradients", of=QUANTITIES),
+        Criterion("taylor", {CHANNELS: _taylor}, reads="gradients", of=QUANTITIES),
+        Criterion("lrp", {CHANNELS: _lrp}, reads="gradients", of="logit"),
+        Criterion("lrp, sizes", {CHANNELS: _lrp_sizes}, reads="gradients", of="logit"),
     ],
 )
