@@ -27,6 +27,7 @@ MODULES = (
     "quantization",
     "recovery",
     "resolution",
+    "reweighting",
     "soft",
     "toy",
     "vit",
