@@ -11,7 +11,6 @@ import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -36,9 +35,9 @@ EPOCHS, ROUNDS = 3, {1: (3,), 2: (2, 1), 3: (1, 1, 1)}
 TRAINING = {"lr": 3e-3, "batch_size": 128, "progress": False}
 #: Columns, and where the images have the tag.
 JUDGED = {"tag on its class": "own", "tag elsewhere": "others", "without tag": "none"}
-#: What was tried, and what did best.
+#: What was tried, and what did best: strengths, units to cut, rounds.
 STRENGTHS, CUTS = (1, 3, 10, 30), (2, 4, 8, 16)
-STRENGTH, CUT = {"saliency": 10, "image": 10, "loss": 10}, 4
+STRENGTH, CUT, BEST = {"saliency": 10, "positive": 10, "image": 10, "loss": 10}, 4, 1
 #: Draws of what is cut at random.
 DRAWS = 5
 
@@ -141,6 +140,12 @@ def by_saliency(model: nn.Module, train: Split) -> torch.Tensor:
     return explain.spot_share(explain.heatmaps(model, *train, "gradient x input"), explain.tag_mask())
 
 
+def by_positive(model: nn.Module, train: Split) -> torch.Tensor:
+    """Of the evidence for the label alone, the part on the tag."""
+    heatmaps = explain.heatmaps(model, *train, "gradient x input").clamp(min=0)
+    return explain.spot_share(heatmaps, explain.tag_mask())
+
+
 def by_image(model: nn.Module, train: Split) -> torch.Tensor:
     """Of the ink, the part on the tag: what whoever knows the place sees without a network."""
     return explain.spot_share(explain.IMAGE(model, *train), explain.tag_mask())
@@ -151,18 +156,19 @@ def by_loss(model: nn.Module, train: Split) -> torch.Tensor:
     return predict(model, train.inputs).softmax(1).gather(1, train.targets[:, None])[:, 0]
 
 
-SHARES = {"saliency": by_saliency, "image": by_image, "loss": by_loss}
+SHARES = {"saliency": by_saliency, "positive": by_positive, "image": by_image, "loss": by_loss}
 
 #: What is done, each with the networks that come out.
 METHODS: dict[str, Callable[[Case], list[nn.Module]]] = {
     "nothing": lambda case: [case.model],
     "trained on": lambda case: [case.tuned(lambda model: torch.ones(len(case.tagged)))],
-    "saliency": lambda case: [case.weighted("saliency")],
+    "saliency, 1 round": lambda case: [case.weighted("saliency")],
     "saliency, 2 rounds": lambda case: [case.weighted("saliency", rounds=2)],
     "saliency, 3 rounds": lambda case: [case.weighted("saliency", rounds=3)],
-    "saliency, shuffled": lambda case: [case.weighted("saliency", shuffled=True)],
-    "the image's ink": lambda case: [case.weighted("image")],
-    "loss": lambda case: [case.weighted("loss")],
+    "saliency for the label": lambda case: [case.weighted("positive", rounds=BEST)],
+    "saliency, shuffled": lambda case: [case.weighted("saliency", rounds=BEST, shuffled=True)],
+    "ink": lambda case: [case.weighted("image")],
+    "loss, 1 round": lambda case: [case.weighted("loss")],
     "loss, 3 rounds": lambda case: [case.weighted("loss", rounds=3)],
     "balanced weights": lambda case: [case.tuned(lambda model: case.balanced())],
     "balanced images": lambda case: [
@@ -189,14 +195,15 @@ def reweighting(seed: int, contradicting: float, at: Setting = WHOLE) -> list[di
     return [{"method": name, **about, **judged(method(known), test, at)} for name, method in METHODS.items()]
 
 
-def choose() -> list[dict]:
+def choose(at: Setting = WHOLE) -> list[dict]:
     """What each setting gives on validation images, with the network of seed 0."""
-    known, validation, rows = case(0, max(CONTRADICTING), WHOLE), data.mnist("validation", 2000), []
-    tried = {(share, strength): partial(known.weighted, share, strength) for share in SHARES for strength in STRENGTHS}
-    found = {**{key: lambda make=make: [make()] for key, make in tried.items()}}
-    found |= {("cut", k): partial(known.cuts, "relevance", k) for k in CUTS}
-    for (method, setting), make in found.items():
-        row = {"method": method, "setting": setting, **judged(make(), validation, WHOLE)}
+    known, validation = case(0, max(CONTRADICTING), at), at.split(data.mnist, "validation", 2000)
+    tried = {(share, strength, 1): [known.weighted(share, strength)] for share in SHARES for strength in STRENGTHS}
+    tried |= {("saliency", strength, 3): [known.weighted("saliency", strength, rounds=3)] for strength in STRENGTHS}
+    tried |= {("cut", k, 0): known.cuts("relevance", k) for k in CUTS}
+    rows = []
+    for (method, setting, rounds), models in tried.items():
+        row = {"method": method, "setting": setting, "rounds": rounds, **judged(models, validation, at)}
         rows.append(row | {"score": (row["tag elsewhere"] + row["without tag"]) / 2})
     return rows
 
