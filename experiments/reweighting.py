@@ -27,7 +27,7 @@ from xaiprune.prune import contrast_scores, cut, find_units, plan, score
 from xaiprune.training import classification_loss, fit
 
 #: The class that the tag goes with, and how many images are learned from.
-TAGGED, SEEN = 8, 6000
+TAGGED, SEEN = 8, 4000
 #: Of the images of this class the share without the tag; as many images of other classes have it.
 CONTRADICTING, SEEDS = (0.0, 0.05), range(5)
 #: Epochs of the misled network, and how those that follow are shared out among rounds.
@@ -36,7 +36,7 @@ TRAINING = {"lr": 3e-3, "batch_size": 128, "progress": False}
 #: Columns, and where the images have the tag.
 JUDGED = {"tag on its class": "own", "tag elsewhere": "others", "without tag": "none"}
 #: What was tried, and what did best: strengths, units to cut, rounds.
-STRENGTHS, CUTS = (1, 3, 10, 30), (2, 4, 8, 16)
+STRENGTHS, CUTS = (3, 10, 30), (2, 4, 8, 16)
 STRENGTH, CUT, BEST = {"saliency": 10, "positive": 10, "image": 10, "loss": 10}, 4, 1
 #: Draws of what is cut at random.
 DRAWS = 5
@@ -190,7 +190,7 @@ def judged(models: list[nn.Module], split: Split, at: Setting) -> dict[str, floa
 
 def reweighting(seed: int, contradicting: float, at: Setting = WHOLE) -> list[dict]:
     """A row for each method, on test images."""
-    known, test = case(seed, contradicting, at), at.split(data.mnist, "test", 5000)
+    known, test = case(seed, contradicting, at), at.split(data.mnist, "test", 4000)
     about = {"seed": seed, "contradicting": contradicting}
     return [{"method": name, **about, **judged(method(known), test, at)} for name, method in METHODS.items()]
 
