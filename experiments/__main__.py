@@ -44,6 +44,9 @@ def main(words: list[str] | None = None) -> int:
 
 def _list() -> int:
     for name in tables():
+        if name not in stored.names():
+            print(f"{name:<26} not made yet: `{tables().find(name, 'name').command}`")
+            continue
         made = stored.made(name)
         state = stored.outdated(name) or "up to date"
         print(f"{name:<26} {made['seconds']:>6} s, {len(made['probe']['rows']):>2} rows of probe, {state}")

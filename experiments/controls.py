@@ -49,7 +49,9 @@ def page() -> str:
 def _block(headline: Headline, verdict) -> list[str]:
     some = ", ".join(f"{name} {value}" for name, value in headline.where.items())
     over = f"{verdict.count} {headline.unit}s"
-    lines = [f"### `{headline.name}`: {verdict.word}", "", f"> {headline.sentence}", ""]
+    lines = [f"### `{headline.name}`: {verdict.word}", ""]
+    lines += [f"Once: {headline.once}. Now:", ""] if headline.once else []
+    lines += [f"> {headline.sentence}", ""]
     about = f"Table `{headline.table}`{f' ({some})' if some else ''}, `{headline.key}`, over {over}. "
     about += f"Lead once claimed: {headline.claimed:g}."
     lines += [about + (f" Seen before: {headline.quoted}" if headline.quoted else ""), ""]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
@@ -47,6 +48,7 @@ from xaiprune.prune import (
     weight_profile,
     write_masks,
 )
+from xaiprune.prune.studies.weight_profile import NORMAL_HALF
 from xaiprune.prune.units import weight_group
 from xaiprune.training import classification_loss, fit
 
@@ -431,13 +433,18 @@ def test_the_profile_counts_dead_units(net, digits):
     assert "units are dead" in reason
 
 
-def test_gradient_flow_is_the_norm_of_the_mean_gradient(net):
+def test_the_smaller_half_of_a_normal_distribution_holds_what_the_constant_says():
+    middle = stats.norm.ppf(0.75)
+    assert pytest.approx(0.5 - 2 * middle * stats.norm.pdf(middle), abs=5e-5) == NORMAL_HALF
+
+
+def test_gradient_flow_is_the_pull_per_entry(net):
     split = data.mnist("calibration", 32)
     rows = gradient_flow(net, split)
     classification_loss(net, *split).backward()
     assert [row["layer"] for row in rows] == ["0", "3", "5"]
-    assert rows[1]["weight"] == pytest.approx(net[3].weight.grad.norm().item(), rel=1e-5)
-    assert rows[2]["bias"] == pytest.approx(net[5].bias.grad.norm().item(), rel=1e-5)
+    assert rows[1]["weight"] == pytest.approx(net[3].weight.grad.square().mean().sqrt().item(), rel=1e-5)
+    assert rows[2]["bias"] == pytest.approx(net[5].bias.grad.square().mean().sqrt().item(), rel=1e-5)
     with pytest.raises(ValueError, match="not finite"):
         gradient_flow(net, split, lambda model, images, labels: model(images).sum() * float("inf"))
 

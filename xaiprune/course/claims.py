@@ -65,7 +65,7 @@ def claim(
             raise ValueError(f"text must be the sentence of headline {headline.name!r}: {headline.sentence!r}.")
         verdict = headline.verdict()
         condition = bool(condition) and verdict.agrees(value)
-        shown += f"\n  beside its controls it {verdict}"
+        shown += f"\n  the headline {headline.name!r} {verdict}"
     if bool(condition):
         print(f"holds: {shown}")
     elif timed:

@@ -132,8 +132,10 @@ class Headline:
         ``rows -> rows``, for tables that hold what is compared in another form.
     item : int
         The question that it answers, for the order of the page.
+    once : str
+        What was said before the controls, where it is not the sentence: what fell, above all.
     quoted : str
-        What was seen before, for comparison.
+        Figures that were seen before, for comparison.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Headline:
     groups: str = ""
     rows: Callable[[list[dict]], list[dict]] = list
     item: int = 0
+    once: str = ""
     quoted: str = ""
 
     def verdict(self) -> Verdict:
@@ -168,7 +171,7 @@ class Headline:
 
         Examples
         --------
-        >>> xp.course.HEADLINES["taylor-beside-chance"].verdict().word
+        >>> xp.course.HEADLINES["obd"].verdict().word
         'stands'
         """
         rows = tables.where(self.rows(tables.read(self.table)), **self.where)
