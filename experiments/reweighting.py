@@ -215,7 +215,7 @@ TABLES = [
         [(seed, share) for share in reversed(CONTRADICTING) for seed in SEEDS],
         code=("criteria by attribution", "planted tags", "relevance propagation", "training"),
         tried=[(0, 0.05)],
-        at=Setting(images=128, count=1, training={"epochs": 1, "batch_size": 32}),
+        at=Setting(images=64, count=1, training={"epochs": 1, "batch_size": 16}),
         tolerance=0.01,
     ),
 ]
