@@ -37,7 +37,7 @@ TRAINING = {"lr": 3e-3, "batch_size": 128, "progress": False}
 JUDGED = {"tag on its class": "own", "tag elsewhere": "others", "without tag": "none"}
 #: What was tried, and what did best: strengths, units to cut, rounds.
 STRENGTHS, CUTS = (3, 10, 30), (2, 4, 8, 16)
-STRENGTH, CUT, BEST = {"saliency": 10, "positive": 10, "image": 10, "loss": 10}, 4, 1
+STRENGTH, CUT, BEST = {"saliency": 10, "positive": 30, "image": 30, "loss": 3}, 2, 3
 #: Draws of what is cut at random.
 DRAWS = 5
 
