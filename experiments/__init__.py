@@ -28,6 +28,7 @@ MODULES = (
     "quantization",
     "recovery",
     "resolution",
+    "reweighting",
     "soft",
     "toy",
     "vit",
