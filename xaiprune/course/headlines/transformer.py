@@ -1,8 +1,8 @@
-"""The headlines of lesson 06."""
+"""Headlines of lesson 06: the vision transformer."""
 
 from __future__ import annotations
 
-from ..experiments.controls import Headline
+from ...experiments.controls import Headline
 
 
 def _counted(rows: list[dict]) -> list[dict]:
@@ -11,7 +11,7 @@ def _counted(rows: list[dict]) -> list[dict]:
     return [row | {"method": named.get(row["count"], f"{row['method']}, {row['count']} of 6")} for row in rows]
 
 
-_ROWS = [
+ROWS = [
     Headline(
         name="relevance-beside-the-bare-image",
         lesson="06",

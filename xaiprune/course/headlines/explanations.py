@@ -1,0 +1,66 @@
+"""Headlines of lesson 02: explanations."""
+
+from __future__ import annotations
+
+from ...experiments.controls import Headline
+
+ROWS = [
+    Headline(
+        name="taylor-of-the-logit",
+        lesson="02",
+        sentence="Taylor's criterion keeps more of LeNet-5 when it asks for the logit",
+        table="criteria_quantity",
+        method="taylor of the logit",
+        controls=("taylor of the loss",),
+        key="accuracy",
+        unit="draw",
+        where={"network": "LeNet-5", "images": 50},
+        by=("ratio",),
+        claimed=1.2,
+        item=1,
+        quoted="from 1,000 images 99.4, 99.2, 97.0, 87.0 % beside 99.4, 98.0, 86.0, 83.8",
+    ),
+    Headline(
+        name="relevance-of-the-logit",
+        lesson="02",
+        once="relevance is best on both sides",
+        sentence="beside Taylor of the same logit, relevance keeps at most a point more of LeNet-5",
+        table="criteria_quantity",
+        method="relevance of the logit",
+        controls=("taylor of the logit", "taylor of the loss"),
+        key="accuracy",
+        unit="draw",
+        where={"network": "LeNet-5", "images": 50},
+        by=("ratio",),
+        claimed=1.2,
+        item=1,
+        quoted="from 1,000 images the same four numbers",
+    ),
+    Headline(
+        name="weights-by-saliency",
+        lesson="02",
+        item=13,
+        sentence="with images that contradict the tag, weights by saliency beat weights by the loss and by chance",
+        table="reweighting",
+        method="saliency, 3 rounds",
+        controls=("trained on", "saliency, shuffled", "ink", "loss, 1 round", "loss, 3 rounds", "cut, trained on"),
+        key="tag elsewhere",
+        unit="seed",
+        where={"contradicting": 0.05},
+        claimed=10,
+    ),
+    Headline(
+        name="weights-beside-the-known-tag",
+        lesson="02",
+        item=13,
+        once="weights by saliency repair the training data best",
+        sentence="weights that know the tag do as well, and images without the tie do better",
+        table="reweighting",
+        method="saliency, 3 rounds",
+        controls=("balanced weights", "balanced images"),
+        key="tag elsewhere",
+        unit="seed",
+        where={"contradicting": 0.05},
+        claimed=5,
+    ),
+]
