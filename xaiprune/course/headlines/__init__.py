@@ -10,7 +10,7 @@ from . import curvature, explanations, quantization, structure, transformer, wei
 HEADLINES: Registry[Headline] = Registry(
     "a headline",
     Headline,
-    [row for part in (weights, explanations, curvature, structure, transformer, quantization) for row in part.ROWS],
+    [row for part in (weights, explanations, curvature, structure, transformer, quantization) for row in part._ROWS],
 )
 
 __all__ = ["HEADLINES"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...experiments.controls import Headline
 
-ROWS = [
+_ROWS = [
     Headline(
         name="taylor-of-the-logit",
         lesson="02",

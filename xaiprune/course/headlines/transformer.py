@@ -11,7 +11,7 @@ def _counted(rows: list[dict]) -> list[dict]:
     return [row | {"method": named.get(row["count"], f"{row['method']}, {row['count']} of 6")} for row in rows]
 
 
-ROWS = [
+_ROWS = [
     Headline(
         name="relevance-beside-the-bare-image",
         lesson="06",
