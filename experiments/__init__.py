@@ -30,6 +30,7 @@ MODULES = (
     "resolution",
     "reweighting",
     "soft",
+    "soft_tuned",
     "toy",
     "vit",
     "vit_explained",
