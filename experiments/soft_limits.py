@@ -10,7 +10,7 @@ from torch import nn
 
 from experiments import soft as sweeps
 from experiments.setting import WHOLE, Setting
-from experiments.soft_tuned import SEEN, codes, trained
+from experiments.soft_tuned import JUDGED, SEEN, codes, trained
 from experiments.table import Table
 from xaiprune import data
 from xaiprune.data import Split
@@ -19,8 +19,8 @@ from xaiprune.prune import Plan, cut, plan, soft
 
 #: What an application asks for, in dB; the wanted sparsity that are tried; images that decide whether it is met.
 BOUND, LEVELS, ASKED = 20.0, tuple(round(0.1 + 0.025 * step, 3) for step in range(35)), 1000
-#: Sparsity of the whole when two owners prune, and test images.
-RHO, JUDGED = 0.7, 2000
+#: Sparsity of the whole when two owners prune.
+RHO = 0.7
 
 
 def smallest(seed: int, at: Setting = WHOLE) -> list[dict]:
@@ -29,7 +29,7 @@ def smallest(seed: int, at: Setting = WHOLE) -> list[dict]:
     The bound is read on validation images that no search saw; the test images then say whether it is met.
     """
     model, by, problem_at = sweeps.problem_factory(seed, at)
-    test, train = at.split(data.mnist, "test"), at.split(data.mnist, "train", SEEN)
+    test, train = at.split(data.mnist, "test", JUDGED), at.split(data.mnist, "train", SEEN)
     validation = data.mnist("validation", sweeps.IMAGES + (at.images or ASKED))
     asked = Split(*(part[sweeps.IMAGES :] for part in validation))
     searches = {

@@ -1,6 +1,6 @@
 """What is left of a search's lead after tuning, beside as many random draws and norms inside the groups.
 
-Everything is chosen on the 256 validation images of the table ``soft`` and judged on the 10,000 test images. Each
+Everything is chosen on the 256 validation images of the table ``soft`` and judged on 2,000 test images. Each
 number of epochs is a training of its own, on the first 10,000 training images.
 """
 
@@ -21,8 +21,8 @@ from xaiprune.measure import predict, psnr
 from xaiprune.prune import Plan, cut, soft
 from xaiprune.training import fit, reconstruction_loss
 
-#: Wanted sparsity, images to tune on, epochs, and how they are spent.
-RHOS, SEEN, EPOCHS = (0.5, 0.7, 0.85), 10_000, (1, 6)
+#: Wanted sparsity, images to tune on and to judge by, epochs, and how they are spent.
+RHOS, SEEN, JUDGED, EPOCHS = (0.5, 0.7, 0.85), 10_000, 2000, (1, 6)
 TRAINING = {"lr": 2e-3, "batch_size": 64, "progress": False}
 #: Methods that are tuned; the others are controls of the search alone.
 TUNED = ("uniform", "global fisher", "descend")
@@ -35,7 +35,7 @@ def measure(seed: int, rho: float, at: Setting = WHOLE) -> list[dict]:
     decoder`` is the PSNR where the original's decoder reads the model's code.
     """
     model, by, problem_at = sweeps.problem_factory(seed, at)
-    test, train = at.split(data.mnist, "test"), at.split(data.mnist, "train", SEEN)
+    test, train = at.split(data.mnist, "test", JUDGED), at.split(data.mnist, "train", SEEN)
     most = at.few(350)
     by_norms = soft.SoftProblem(model, by["l2"], problem_at(rho).data, rho)
     found = {
