@@ -111,7 +111,7 @@ TABLES = [
     Table(
         "soft_tuned",
         measure,
-        [(seed, rho) for rho in RHOS for seed in sweeps.SEEDS],
+        [(seed, rho) for seed in sweeps.SEEDS for rho in RHOS],
         code=(*sweeps.CODE, "training"),
         checkpoints=tuple(f"{sweeps.MODEL}-seed{seed}.safetensors" for seed in sweeps.SEEDS),
         tried=[(0, 0.7)],
