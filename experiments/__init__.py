@@ -30,7 +30,6 @@ MODULES = (
     "resolution",
     "reweighting",
     "soft",
-    "soft_limits",
     "soft_tuned",
     "toy",
     "vit",
