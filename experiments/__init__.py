@@ -14,6 +14,7 @@ from xaiprune.core import Registry
 
 #: The modules with tables: each has a list ``TABLES``.
 MODULES = (
+    "allocation",
     "capstone",
     "compressed_explanations",
     "criteria",
