@@ -444,15 +444,16 @@ def _parts(network: str, changes: list[Change], *names: str) -> list[tuple]:
 
 
 _WIDE = [ORIGINAL, *FOUR]
-#: What is measured again on other pictures, and tuned again in another order; few single weights that went at random.
-REPEATED = [ORIGINAL, TUNED_ALONE, (WEIGHTS, 0.4, True, 0), ("magnitude", 0.1, True, 0), ("taylor", 0.1, True, 0)]
-REPEATED += [(kind, amount, tuned, 1) for kind, amount, tuned, _ in REPEATED[1:4]]
+#: What is measured again on other pictures, and tuned again in another order; few single weights went at random.
+REPEATED = [TUNED_ALONE, (WEIGHTS, 0.4, True, 0), ("magnitude", 0.1, True, 0), ("taylor", 0.1, True, 0)]
 REPEATED += [("random single weights", 0.002, True, 0)]
+REORDERED = [(*change[:3], 1) for change in (*REPEATED, ("taylor", 0.4, True, 0))]
 #: Not a full design: both networks see all changes by two methods, the large one four changes by all.
 PARTS = [
     *_parts(LITE, CHANGES, ANSWERS, BOTH[0]),
-    *_parts(LITE, REPEATED[5:], ANSWERS, BOTH[0]),
-    *_parts(LITE, REPEATED, AGAIN),
+    *_parts(LITE, [REPEATED[-1], *REORDERED], ANSWERS, BOTH[0]),
+    *_parts(LITE, [ORIGINAL, *REPEATED, *REORDERED[:-1]], AGAIN),
+    *_parts(LITE, REORDERED[:2], "lrp", "lrp by gamma"),
     *_parts(LITE, _WIDE, *OTHERS, *BLIND),
     *_parts(LITE, CHANGES, BOTH[1]),
     *_parts(VIT, CHANGES, ANSWERS, *BOTH, BLIND[1]),

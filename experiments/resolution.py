@@ -47,6 +47,13 @@ SET, SETS, DRAWS = 50, 40, 500
 #: Networks a side that learn with and without the tag, what they see, and the class that it goes with.
 LEARNERS, SEEN, TAGGED = 5, 6000, 8
 TRAINING = {"lr": 3e-3, "progress": False}
+#: What rulers are chosen by: a task, and the network that it is about.
+CHOSEN_BY = (
+    ("Taylor cut of 5%", "lenet-300-100"),
+    ("tag, tuned", "lenet-5"),
+    ("Taylor cut of 5%", LITE),
+    ("ground", LITE),
+)
 #: Pictures whose drift is placed.
 PLACED = 32
 #: Magnitude cuts that are asked for their place.
@@ -301,6 +308,20 @@ def reasons(start: str, stage: str, method: str, at: Setting = WHOLE) -> list[di
     values, kept = drifts(base, images, [*tagged, *plain], method)
     told = told_apart(values, kept, range(len(tagged)), range(len(tagged), len(kept)), method)
     return [{**head, **row, "accuracy": found} for row in told]
+
+
+def choice(rows: Sequence[dict]) -> dict[tuple[str, str], list[float]]:
+    """Rulers that were asked at all tasks of the choice, with their areas for sets; the best one has the highest mean.
+
+    Against kinds that are not harmless a cut is not asked here.
+    """
+    asked = [row for row in rows if row["stage"] == "choice"]
+    asked = [row for row in asked if row.get("against", "harmless kinds") in ("harmless kinds", "free grounds")]
+    found = {}
+    for row in asked:
+        found.setdefault((row["method"], row["likeness"]), {})[row["task"], row["network"]] = row["sets"]
+    areas = {ruler: [sets[task] for task in CHOSEN_BY] for ruler, sets in found.items() if {*CHOSEN_BY} <= {*sets}}
+    return dict(sorted(areas.items(), key=lambda item: -sum(item[1])))
 
 
 # Places

@@ -12,7 +12,7 @@ import argparse
 import torch
 from safetensors.torch import load_file
 
-from experiments import ground_truth, recovery
+from experiments import ground_truth, recovery, resolution
 from experiments.setting import WHOLE, Setting
 from tests.benchmarks import explanations
 from tests.benchmarks.report import Figure, main
@@ -56,12 +56,7 @@ def drift_figures() -> list[Figure]:
     figures, rows = [], []
     for name in ("drift_resolution", "drift_photographs"):
         rows += tables.where(tables.read(name), stage="report")
-    for task, network in (
-        ("Taylor cut of 5%", "efficientnet-lite0"),
-        ("Taylor cut of 5%", "lenet-300-100"),
-        ("ground", "efficientnet-lite0"),
-        ("tag, tuned", "lenet-5"),
-    ):
+    for task, network in resolution.CHOSEN_BY:
         mine = [row for row in rows if (row["task"], row["network"]) == (task, network)]
         mine = [row for row in mine if row.get("against", "") in ("", "harmless kinds", "free grounds")]
         own = tables.where(mine, method=RULER[0], likeness=RULER[1])

@@ -161,7 +161,7 @@ def large(found) -> list[str]:
 def again(found) -> list[str]:
     """Object mass on other pictures, and after tuning in another order."""
     lines = []
-    for change in effects.REPEATED[1:5] + effects.REPEATED[8:]:
+    for change in effects.REPEATED:
         other = (*change[:3], 1)
         cells = []
         for name in (effects.BOTH[0], effects.AGAIN):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import pkgutil
 import re
@@ -12,7 +13,7 @@ from PIL import Image
 
 import xaiprune as xp
 from docs.images import make
-from experiments import ground_truth
+from experiments import drift_photographs, ground_truth, resolution
 from experiments.recovery import KINDS, SHIPPED
 from tests import ROOT, house
 
@@ -206,6 +207,75 @@ def test_the_page_on_drift_shows_what_was_measured():
 
 #: Of the cuts that drift is asked to hear.
 RATIOS = ("2%", "5%", "10%")
+
+
+def test_the_page_on_drift_tells_how_many_pictures_judge_and_what_noise_turns():
+    words, lite = " ".join(TEXTS["docs/drift.md"].split()), "efficientnet-lite0"
+    rows = [*xp.tables.read("drift_resolution"), *xp.tables.read("drift_photographs")]
+    report = xp.tables.where(rows, stage="report")
+    cuts = [row for row in report if row["network"] == lite and row["task"].startswith("Taylor")]
+    digits = sorted({row["pictures"] for row in xp.tables.where(report, network="lenet-300-100")})
+    kept, large = ({row["pictures"] for row in xp.tables.where(mine, network=lite)} for mine in (cuts, report))
+    [judged], turned = {row["judged"] for row in cuts}, cuts[0]["turned"]
+    assert all(row["turned"] == turned for row in cuts)
+    noise, coarse = turned["1 % noise on the weights"], turned["8-bit weights per channel"]
+    assert turned["0.1 % noise on the weights"] <= drift_photographs.FEW_TURN < min(noise, coarse)
+    assert turned["batch statistics estimated anew"] > drift_photographs.HALF_TURN
+    places = xp.tables.read("drift_places")
+    [placed] = xp.tables.where(places, network=lite, change="1 % noise on the weights")
+    assert placed["loudest"] == placed["change"]
+    against = {"against": "8-bit weights per channel", "task": "Taylor cut of 2%"}
+    rulers = (xp.explain.RULER, ("logits", ""), ("logits", "cosine"))
+    sets = [xp.tables.where(cuts, **against, **dict(zip(("method", "likeness"), ruler))) for ruler in rulers]
+    for told in (
+        f"is judged on {judged} composites",
+        f"LeNet-300-100 is judged on {resolution.SMALL} digits",
+        f"on {min(kept)} to {max(kept)} of the composites, and on {digits[0]} or {digits[-1]} of the digits",
+        f"drawn from {min(large)} to {max(large)} composites",
+        f"1 % noise turns {100 * noise:.1f} % of the answers and 8-bit weights turn {100 * coarse:.1f} %",
+        f"1 % noise, which keeps {100 - 100 * noise:.0f} % of the answers",
+        f"it keeps {100 * placed['kept']:.0f} % of the answers, here {100 - 100 * noise:.0f} %",
+        "in {:.2f} of the cases; logits tell it in {:.2f}, and by their angle in {:.2f}".format(
+            *(row["sets"] for [row] in sets)
+        ),
+    ):
+        assert told in words, told
+
+
+def test_the_page_on_drift_tells_what_chose_the_ruler():
+    text = TEXTS["docs/drift.md"].partition("## What chose the ruler")[2].partition("\n## ")[0]
+    rows = [*xp.tables.read("drift_resolution"), *xp.tables.read("drift_photographs")]
+    areas = {", ".join(filter(None, ruler)): sets for ruler, sets in resolution.choice(rows).items()}
+    lines = [[ruler, *(f"{each:.2f}" for each in (*sets, sum(sets) / len(sets)))] for ruler, sets in areas.items()]
+    shown = [[ruler.replace(" (the default)", ""), *cells] for ruler, *cells in table(text)[1:]]
+    assert shown == [line for line in lines if line[0] in [ruler for ruler, *_ in shown]], "in the order of their means"
+    assert shown[0][0] == lines[0][0] == ", ".join(xp.explain.RULER)
+    assert max(areas, key=lambda ruler: sum(areas[ruler][:-1])) == lines[0][0], "without the ground"
+    asked = [row for row in xp.tables.where(rows, stage="choice") if row.get("against", "") in NOT_LOUD]
+    asked = [row for row in asked if (row["task"], row["network"]) in resolution.CHOSEN_BY]
+    own = [
+        xp.tables.where(asked, method=xp.explain.RULER[0], likeness=xp.explain.RULER[1], task=task, network=network)
+        for task, network in resolution.CHOSEN_BY
+    ]
+    digits, tag, cut, ground = (row for [row] in own)
+    lite = xp.tables.where(asked, method="gradient x input", task=cut["task"], network=cut["network"])
+    [rank] = xp.tables.where(lite, likeness="rank correlation")
+    three = collections.Counter()
+    for row in xp.tables.where(asked, method="gradient x input"):
+        three[row["likeness"]] += row["sets"]
+    words = " ".join(text.split())
+    for told in (
+        f"{tag['pictures']} and {digits['pictures']} small pictures, {cut['pictures']} composites",
+        f"and {ground['pictures']} for the ground",
+        f"even with 1.00 there its best mean would be {(max(three.values()) + 1) / 4:.2f}",
+        f"({rank['sets']:.2f}); its best likeness tells {max(row['sets'] for row in lite):.2f}",
+        f"{ground['sets']:.2f} has an interval of [{ground['sets_from']:.2f}, {ground['sets_to']:.2f}]",
+    ):
+        assert told in words, told
+
+
+#: Of the choice: cuts beside what is harmless, and networks beside those that learned without a tie.
+NOT_LOUD = ("", "harmless kinds", "free grounds")
 
 
 def test_the_page_on_photographs_tells_what_the_cut_lost():

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from ..data import Preprocessing
 from ..plots import EVIDENCE
 
 _View = TypeVar("View")
@@ -141,6 +142,30 @@ def pictured(images: torch.Tensor) -> np.ndarray:
     ((2, 8, 8, 3), (2, 8, 8))
     """
     return (images.permute(0, 2, 3, 1) if images.shape[1] == 3 else images.mean(1)).numpy()
+
+
+def pixels_of(inputs: torch.Tensor, preprocessing: Preprocessing | None) -> torch.Tensor:
+    """Inputs of a model as pixels.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor
+        Shape ``(N, C, H, W)``.
+    preprocessing : Preprocessing, optional
+        What made the inputs from pixels; without one they are pixels.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N, C, H, W)``, in [0, 1].
+
+    Examples
+    --------
+    >>> grey = xp.widgets.canvas.pixels_of(torch.zeros(2, 3, 8, 8), xp.zoo.preprocessing("efficientnet-lite0"))
+    >>> round(grey[0, 0, 0, 0].item(), 2)
+    0.5
+    """
+    return inputs if preprocessing is None else preprocessing.pixels(inputs)
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:

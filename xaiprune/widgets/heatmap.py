@@ -17,7 +17,7 @@ from ..data import Preprocessing, Split, as_split
 from ..explain import METHODS, Curves, Method, curves, heatmaps, lrp
 from ..explain.relevance import Composite, Rule, Where, alpha_beta, epsilon, gamma, propagate, uniform, z_plus
 from ..plots import RED, scale_heatmaps
-from .canvas import Drawing, LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels, pixels_of
 from .controls import Menu, Number, image_slider, rows_of
 from .explorer import Explorer
 
@@ -236,9 +236,8 @@ class HeatmapExplorer(Explorer[View]):
             "parameter": Number("parameter", "epsilon, gamma or beta of the rule", value=0.25, min=0, max=1, step=0.05),
         }
         self.model, self.split, self.classes, self.live = model, split, classes, live
-        pixels = split.inputs if preprocessing is None else preprocessing.pixels(split.inputs)
         rows = compute(model, split, 0, "lrp").ledger if "lrp" in self.methods else ()
-        self.picture = Picture(pixels, [row["layer"] for row in rows])
+        self.picture = Picture(pixels_of(split.inputs, preprocessing), [row["layer"] for row in rows])
         super().__init__(controls, ((0, next(iter(self.methods)), "gamma", 0.25),) if stops is None else stops)
 
     @classmethod

@@ -31,7 +31,7 @@ from ..prune import (
     running_norms,
     score,
 )
-from .canvas import Drawing, LiveFigure, Panels
+from .canvas import Drawing, LiveFigure, Panels, pixels_of
 from .controls import Bank, Menu, Whole, image_slider, rows_of
 from .evidence import compared, scale_of, told
 from .explorer import Explorer
@@ -240,8 +240,7 @@ class StructureExplorer(Explorer[View]):
             "image": image,
             "kept": Bank(bars, min_height="180px"),
         }
-        pixels = split.inputs if preprocessing is None else preprocessing.pixels(split.inputs)
-        self.picture = Picture(pixels, sizes)
+        self.picture = Picture(pixels_of(split.inputs, preprocessing), sizes)
         first = next(iter(self.criteria))
         super().__init__(controls, tuple((ratio, first, "uniform") for ratio in (0, 30)) if stops is None else stops)
 
