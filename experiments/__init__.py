@@ -32,6 +32,7 @@ MODULES = (
     "soft",
     "toy",
     "vit",
+    "vit_explained",
     "weights",
 )
 

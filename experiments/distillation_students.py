@@ -16,7 +16,7 @@ from experiments.setting import WHOLE, Setting
 from experiments.table import Table
 from xaiprune import distill, explain, measure, zoo
 from xaiprune.core import seed_everything
-from xaiprune.data import Split, fashion_mnist
+from xaiprune.data import fashion_mnist
 from xaiprune.explain import SHIFTS
 from xaiprune.measure import calibration_error, predict
 from xaiprune.training import flip_and_shift, flip_shift_and_mix
@@ -89,7 +89,7 @@ def judged(student: nn.Module, at: Setting = WHOLE) -> dict:
     row["temperature"] = round(fitted, 3)
     some = test.first(min(SHIFTED, len(test.targets)))
     for name, level in LEVELS.items():
-        row[name] = at.judge(student, Split(SHIFTS[name].images(some.inputs, level), some.targets))
+        row[name] = at.judge(student, some.replaced(inputs=SHIFTS[name].images(some.inputs, level)))
     for method in ("lrp", "occlusion"):
         found = compared(method, at)(student)
         row[method] = round(1 - found.values.mean().item(), 4)

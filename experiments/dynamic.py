@@ -211,7 +211,7 @@ def row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
         early = nn.Sequential(model.trunk, model.branch)
         found |= {"threshold": round(model.threshold, 5), "branch": at.judge(early, test)}
     found |= {"macs": round(spent["mean"] / whole, 4), "worst": round(spent["worst"] / whole, 4)}
-    found |= {"validation": at.judge(model, validation), "test": at.judge(model, test)}
+    found |= {"validation": at.judge(model, validation, in_sample=True), "test": at.judge(model, test)}
     drift = explain.drift(original, model, test.inputs[: at.few(COMPARED)], method="occlusion")
     return [found | {"drift": round(drift.value, 4)}]
 

@@ -61,7 +61,8 @@ def methods() -> dict[str, Method]:
     rows = [replace(METHODS[name], options=options) for name, options in FREE.items()]
     chosen = [COMPOSITES[name].with_bias(bias) for name, biases in TREATMENTS.items() for bias in biases]
     rows += [Method(one.name, lrp, {"composite": one, "batch_size": 8}) for one in chosen]
-    return {row.name: row for row in [*rows, *CONTROL_METHODS.values()]}
+    controls = [row for row in CONTROL_METHODS.values() if row.name != "random among lit pixels"]  # no pixel is black
+    return {row.name: row for row in [*rows, *controls]}
 
 
 def composites(count: int, grounds: Sequence[str], at: Setting) -> Composites:

@@ -125,7 +125,7 @@ def pruned(seed: int, at: Setting = WHOLE) -> list[dict]:
     save_cut(done.model, shallow.then(done.plan), checkpoint(seed, at))
     row = {"seed": seed, "blocks": at.judge(shorter, validation), "macs": share_of_macs(done.model, model)}
     row |= {"closed": sorted(closed), "reached": budgeted["reached"]}
-    row |= {"validation": at.judge(done.model, validation), "test": at.judge(done.model, test)}
+    row |= {"validation": at.judge(done.model, validation, in_sample=True), "test": at.judge(done.model, test)}
     return [row | {"minutes": round((time.perf_counter() - start) / 60, 1), "steps": done.rows}]
 
 
@@ -200,7 +200,8 @@ def peer_row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
             recalibrate(smaller, evidence.inputs)
         if step == "tuned":
             tune(smaller, subset(at), validation, metric=at.metric, seed=seed, **at.trained(TUNING))
-        row |= {step: at.judge(smaller, validation), f"{step}, test": at.judge(smaller, test)}
+        row |= {step: at.judge(smaller, validation, in_sample=step == "tuned")}
+        row |= {f"{step}, test": at.judge(smaller, test)}
     return [row]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -17,6 +18,7 @@ from xaiprune import deploy, explain, quantize, zoo
 from xaiprune.data import fashion_mnist, mnist
 from xaiprune.measure import latencies
 from xaiprune.quantize import INT8, Config, Format
+from xaiprune.quantize.pt2e import compiled, converted, integer_kernels
 from xaiprune.training import flip_and_shift, tune
 
 MODEL = "mobilenet-fashion-mnist"
@@ -32,6 +34,8 @@ TRAINING = {"epochs": 2, "lr": 2e-4, "batch_size": 64, "augment": flip_and_shift
 TRAINED_ON = 20_000
 #: Layers at the beginning, of many pixels and few channels, in which integers are no faster.
 SLOW = 3
+#: Rounds of timing.
+ROUNDS = 5
 
 
 def weights_only(bits: int, per_channel: bool = False) -> Config:
@@ -167,17 +171,28 @@ def integers(model: nn.Module, images: torch.Tensor) -> dict[str, bytes]:
 
 
 def runtime_rows(batch: int, repeats: int, at: Setting = WHOLE) -> list[dict]:
-    """Latency in ms in float and in 8 bits, one runtime after another; inside of one, models take turns."""
+    """Latency in ms in float and in 8 bits, in rounds: one runtime after another, and inside of one, models in turn.
+
+    ``kernels`` is how many integer kernels are in the code that the Inductor wrote.
+    """
     model, images = at.network(zoo.load(MODEL)), fashion_mnist("train", CALIBRATED_ON).inputs
-    example = images[:batch]
+    example, kernels = images[:batch], {}
     ready = {name: {"float": deploy.prepare(model, example, name)} for name in deploy.RUNTIMES}
     ready["ONNX Runtime"] = {name: deploy.runnable(file) for name, file in integers(model, images).items()}
-    ready["PT2E, Inductor"] = {"int8": quantize.pt2e(model, images, example)}
+    quantized = converted(model, images, example)
+    graphs = {
+        ("Inductor, frozen", "float"): torch.export.export(model, (example,)).module(),
+        ("Inductor, frozen", "int8"): quantized,
+        ("Inductor", "int8"): copy.deepcopy(quantized),
+    }
+    for (runtime, name), graph in graphs.items():
+        run, code = compiled(graph, example, freezing="frozen" in runtime)
+        ready.setdefault(runtime, {})[name], kernels[runtime, name] = run, integer_kernels(code)
     rows = []
-    for runtime, mine in ready.items():
+    for turn, (runtime, mine) in itertools.product(range(ROUNDS), ready.items()):
         for name, taken in latencies(mine, example, repeats=repeats, runtime=runtime).items():
-            low, median, high = (round(value, 3) for value in (taken.quartiles[0], taken.median, taken.quartiles[1]))
-            rows.append({"model": name, "runtime": runtime, "batch": batch, "median": median, "low": low, "high": high})
+            row = {"model": name, "runtime": runtime, "batch": batch, "round": turn, "median": round(taken.median, 3)}
+            rows.append(row | {"kernels": kernels.get((runtime, name))})
     return rows
 
 
@@ -185,7 +200,7 @@ def runtime_answers(batch: int, at: Setting) -> list[dict]:
     """In place of times: what the models in 8 bits answer."""
     model, split = at.network(zoo.load(MODEL)), at.split(fashion_mnist, "train", CALIBRATED_ON)
     ready = {name: deploy.runnable(file) for name, file in integers(model, split.inputs).items()}
-    ready["PT2E"] = quantize.pt2e(model, split.inputs, split.inputs[:batch])
+    ready["PT2E"] = converted(model, split.inputs, split.inputs[:batch])
     rows = []
     for name, run in ready.items():
         with torch.no_grad():
@@ -240,7 +255,7 @@ TABLES = [
     _TABLE(
         "quantization_runtimes",
         runtime_rows,
-        [(64, 60), (1, 300)],
+        [(64, 12), (1, 60)],
         code=("integer kernels", "integer kernels of torch", "latency", "runtimes"),
         tried=[(32,)],
         at=Setting(images=64, blocks=3),

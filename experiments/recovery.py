@@ -1,33 +1,37 @@
 """Recovery without labels of EfficientNet-Lite0: the table ``recovery``.
 
 It writes ``data/checkpoints/efficientnet-lite0-pruned-seed0`` too, the network of fold 0. The first blocks stay as they
-are, since they hold few parameters, and run once for each picture. Of all behind them those units go that Taylor's
-criterion ranks lowest, until a share of the network's parameters is left. What stays learns the original's answers.
+are, since they hold a fifth of the parameters, and run once for each picture. Of all behind them those units go that
+Taylor's criterion ranks lowest, until a share of the network's parameters is left. The layers that hold most of them
+then have weights of 4 bits. What stays learns the original's answers.
 
-A fold's network learns from the things of three other folds and from those without labels, on the free grounds; labels
-are for judging alone. It is judged on its own things, on the grounds that are kept. The recipe was chosen once, by the
-validation things of fold 0.
+A fold's network learns from the things of three other folds and from those without labels, on the free grounds and on
+pieces of these things; labels are for judging alone. It is judged on its own things, on the grounds that are kept. The
+recipe was chosen once, by the validation things of fold 0.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn.functional import kl_div
+from torch.nn.utils import parametrize
 
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import core, deploy, distill, dynamic, explain, quantize, zoo
-from xaiprune.data import Scenes, Split, scenes
+from xaiprune.data import Cutout, Ground, Scenes, Split, scenes
 from xaiprune.measure import predict
 from xaiprune.prune import (
     Costs,
@@ -44,29 +48,49 @@ from xaiprune.prune import (
 
 MODEL, PRUNED = "efficientnet-lite0", "efficientnet-lite0-pruned"
 #: The layer behind which units go and weights learn.
-LAST_KEPT = "blocks.4"
+LAST_KEPT = "blocks.11"
 #: The share of the parameters that is left, and a multiple that widths are, for speed.
-LEFT, ROUND_TO = 0.667, 8
+LEFT, ROUND_TO = 0.97, 8
+#: Layers of which weights have 4 bits, as their names begin: over half of all parameters, which lose little by it.
+NARROW = ("blocks.12", "blocks.13", "blocks.14.expand", "head", "classifier")
 #: An input.
 EXAMPLE = torch.zeros(1, 3, 224, 224)
 #: Composites: how many of each thing, its size, the seed.
-ASKED = dict.fromkeys(("train", "unlabelled"), (10, (0.4, 0.9), 2)) | {"validation": (20, 0.6, 3), "test": (20, 0.6, 4)}
+ASKED = dict.fromkeys(("train", "unlabelled"), (20, (0.4, 0.9), 2)) | {"validation": (20, 0.6, 3), "test": (20, 0.6, 4)}
+#: Pixels of the smallest piece of a thing that is a ground.
+SMALLEST = 32
 #: Pictures that go through a network at once; those that units are ranked and ranges of activations measured on.
 BATCH, RANKED = 16, 256
 #: What is learned from: things of other folds as well, or those without labels alone.
 SEEN = {"others": ("unlabelled", "train"), "unlabelled": ("unlabelled",)}
-TRAINING = {"lr": 1e-4, "batch_size": 32, "progress": False}
+TRAINING = {"lr": 5e-5, "batch_size": 32, "progress": False}
 TEMPERATURE = 1.0
+#: The largest weight beside the root of the mean square, per channel, for which 4 bits round least.
+CLAMPED = 2.7
 #: What tells a row's network from others', before its fold.
-KINDS = ("criterion", "left", "by", "epochs")
+KINDS = ("criterion", "left", "by", "bits", "epochs")
 #: The first layers lose most by 8 bits, and are no faster in integers: they stay in float.
 SLOW = 3
 
 
 def composites(split: str, fold: int) -> Scenes:
-    """Composites of the things of a split, on its grounds."""
+    """Composites of the things of a split, on its grounds; what is learned from stands on pieces of things as well."""
     each, size, seed = ASKED[split]
-    return scenes(split, fold=fold, each=each, size=size, seed=seed, preprocessing=zoo.preprocessing(MODEL))
+    made = scenes(split, fold=fold, each=each, size=size, seed=seed, preprocessing=zoo.preprocessing(MODEL))
+    if split in ("validation", "test"):
+        return made
+    return made.on(*made.grounds, *[Ground("pieces", functools.partial(piece, made.cutouts))] * len(made.grounds))
+
+
+def piece(things: Sequence[Cutout], random: np.random.RandomState) -> np.ndarray:
+    """A square of a thing, turned, with its colours in another order, made as large as a composite."""
+    pixels = things[random.randint(len(things))].pixels
+    most = min(pixels.shape[:2])
+    side = random.randint(min(most, SMALLEST), most + 1)
+    top, left = (random.randint(length - side + 1) for length in pixels.shape[:2])
+    crop = np.rot90(pixels[top : top + side, left : left + side], random.randint(4))[:, :, random.permutation(3)]
+    image = Image.fromarray(np.ascontiguousarray(crop))
+    return np.asarray(image.resize(EXAMPLE.shape[2:], Image.Resampling.BICUBIC))
 
 
 @functools.cache
@@ -95,7 +119,7 @@ def looked_at(run: Callable, split: str, fold: int, at: Setting) -> dict:
 @functools.lru_cache(4)
 def known(split: str, fold: int, at: Setting) -> dict:
     """What the layers that learn read of composites, and what the original says of them: kept, since it takes long."""
-    path = unfinished(f"features-{split}-{fold}-{at.images}.pt", ("composites", "EfficientNet-Lite"))
+    path = unfinished(f"{LAST_KEPT}-{split}-{fold}-{at.images}.pt", ("composites", "EfficientNet-Lite"))
     if not path.exists():
         trunk, tail = halves(original())
         trunk = deploy.prepare(trunk, EXAMPLE) if at.whole else distill.freeze(trunk)
@@ -113,13 +137,15 @@ def learned(by: str, fold: int, at: Setting) -> Split:
 
 def planned(criterion: str, left: float, pictures: Split) -> Plan:
     """Which units go: those that a criterion ranks lowest by the original's answers, until this share is left."""
-    model = original()
+    model, some = original(), pictures.inputs[:: -(-len(pictures.inputs) // RANKED)]
     units = dynamic.groups_behind(model, find_units(model, EXAMPLE), LAST_KEPT)
     if criterion == "none":
         return Plan(tuple(units), {})
-    some = slice(None, None, -(-len(pictures.inputs) // RANKED))
-    evidence = Split(pictures.inputs[some], pictures.targets[some].argmax(1))
-    scores, layers = score(halves(model).tail, units, criterion, evidence), computing_layers(model, EXAMPLE)
+    generator, tail = torch.Generator().manual_seed(0), halves(model).tail
+    share, others = torch.rand(len(some), 1, 1, 1, generator=generator), torch.randperm(len(some), generator=generator)
+    some = torch.cat([some, some.lerp(some[others], share)])  # mixtures of two have answers of many more classes
+    evidence = Split(some, predict(tail, some, BATCH).argmax(1))
+    scores, layers = score(tail, units, criterion, evidence), computing_layers(model, EXAMPLE)
     each = {name: layer.weight[0, 0].numel() for name, layer in quantize.quantized_layers(model).items()}
     curves = {
         layer.name: lambda reads, makes, layer=layer: each[layer.name] * makes * (1 if layer.grouped else reads)
@@ -129,23 +155,56 @@ def planned(criterion: str, left: float, pictures: Split) -> Plan:
     return plan(scores, cost_target=left, costs=costs, round_to=ROUND_TO)
 
 
-def recovered(criterion: str, left: float, by: str, epochs: int, fold: int, at: Setting = WHOLE) -> list[dict]:
+class FourBits(nn.Module):
+    """Weights on a grid of 15 numbers for each output channel, of which the largest weight is the last."""
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Gradients pass as if nothing was rounded."""
+        step = weight.detach().flatten(1).abs().amax(1).clamp(min=1e-30) / 7
+        step = step.view(-1, *[1] * (weight.ndim - 1))
+        return weight + ((weight / step).round() * step - weight).detach()
+
+
+def narrow(model: nn.Module) -> list[str]:
+    """Layers of which weights are to have 4 bits: pointwise convolutions and linear ones."""
+    layers = quantize.quantized_layers(model).items()
+    return [name for name, layer in layers if name.startswith(NARROW) and getattr(layer, "groups", 1) == 1]
+
+
+@contextlib.contextmanager
+def four_bits(model: nn.Module) -> Iterator[None]:
+    """Inside the ``with`` some weights learn on their grids, and stay on them; the largest few are clamped first."""
+    layers = {name: quantize.quantized_layers(model)[name] for name in narrow(model)}
+    for layer in layers.values():
+        most = CLAMPED * layer.weight.data.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (layer.weight.ndim - 1))
+        layer.weight.data = layer.weight.data.clamp(-most, most)
+        parametrize.register_parametrization(layer, "weight", FourBits()).eval()
+    yield
+    for layer in layers.values():
+        parametrize.remove_parametrizations(layer, "weight")
+
+
+def recovered(
+    criterion: str, left: float, by: str, bits: int, epochs: int, fold: int, at: Setting = WHOLE
+) -> list[dict]:
     """One way from the original to a small network, a row for each step; criterion "none" cuts nothing."""
     start, pictures = time.perf_counter(), learned(by, fold, at)
     chosen = planned(criterion, left, pictures)
     smaller = cut(original(), chosen)
     smaller.dropout.p = 0.0  # the little that is learned anew takes no noise
-    part = dict(zip((*KINDS, "fold"), (criterion, left, by, epochs, fold)))
+    part = dict(zip((*KINDS, "fold"), (criterion, left, by, bits, epochs, fold)))
     size = {"parameters": sum(parameter.numel() for parameter in smaller.parameters())}
     rows = [part | {"step": "cut"} | size | judged(smaller, fold, at)] if criterion != "none" else []
+    with four_bits(smaller) if bits == 4 else contextlib.nullcontext():
+        if epochs:
+            teach(smaller, pictures, "-".join(map(str, part.values())), at, epochs=epochs, seed=fold)
     if epochs:
-        teach(smaller, pictures, "-".join(map(str, part.values())), at, epochs=epochs, seed=fold)
         rows.append(part | {"step": "recovered"} | size | judged(smaller, fold, at))
         rows[-1]["minutes"] = round((time.perf_counter() - start) / 60, 1)
     if at.whole:
         if (*part.values(),) == SHIPPED:
             ship(smaller, chosen, rows[-1], at)
-        content = int8(smaller, fold, by)
+        content = int8(smaller, fold, by, bits)
         rows.append(part | {"step": "int8", "bytes": len(content)} | judged(content, fold, at))
     return rows
 
@@ -217,9 +276,11 @@ def together(rows: list[dict]) -> list[dict]:
     return rows + [row for row in every if row["folds"] > 1]
 
 
-def int8(smaller: nn.Module, fold: int = 0, by: str = "others") -> bytes:
-    """An ONNX file with weights and activations in 8 bits, with ranges from what is learned from."""
+def int8(smaller: nn.Module, fold: int = 0, by: str = "others", bits: int = 4) -> bytes:
+    """An ONNX file that computes in 8 bits, some weights of 4 among them, with ranges from what is learned from."""
     first = {name: quantize.Config(None, None) for name in list(quantize.quantized_layers(smaller))[:SLOW]}
+    form = quantize.Config(quantize.Format(bits, per_channel=True), quantize.INT8.activations)
+    first |= dict.fromkeys(narrow(smaller) if bits == 4 else (), form)
     pictures = torch.cat([composites(split, fold).make(range(RANKED // len(SEEN[by]))).inputs for split in SEEN[by]])
     return quantize.int8_bytes(smaller, pictures, dataclasses.replace(quantize.INT8, layers=first))
 
@@ -243,7 +304,7 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
     card = {
         "name": PRUNED,
         "source": f"{MODEL}: of what lies behind {LAST_KEPT}, units that hold {1 - row['left']:.0%} of all parameters "
-        "are cut",
+        f"are cut; pointwise layers of {', '.join(NARROW)} have weights on grids of 4 bits",
         "how": f"taylor on the original's own answers; distillation without labels, {row['epochs']} epochs of "
         f"{ASKED['train'][0]} composites of each thing of {' and '.join(SEEN[row['by']])}; experiments/recovery.py",
         "fold": f"{row['fold']}: nothing was learned from the things of its validation and test, or from kept grounds",
@@ -259,9 +320,15 @@ def ship(smaller: nn.Module, chosen: Plan, row: dict, at: Setting) -> None:
 
 
 CODE = ("EfficientNet-Lite", "composites", "criteria of slices", "distillation", "integer kernels", "stored statistics")
-SHIPPED = ("taylor", LEFT, "others", 1, 0)
-#: With fold 0: nothing but 8 bits, a random choice.
-CONTROLS = [("none", 1.0, "others", 0, 0), ("random", *SHIPPED[1:])]
+SHIPPED = ("taylor", LEFT, "others", 4, 2, 0)
+#: With fold 0: nothing but 8 bits; nothing cut; a random choice; a file as small by cutting alone; nothing learned.
+CONTROLS = [
+    ("none", 1.0, "others", 8, 0, 0),
+    ("none", 1.0, *SHIPPED[2:]),
+    ("random", *SHIPPED[1:]),
+    ("taylor", 0.667, "others", 8, 2, 0),
+    (*SHIPPED[:-2], 0, 0),
+]
 TABLES = [
     Table(
         "recovery",
@@ -269,7 +336,7 @@ TABLES = [
         [*((*SHIPPED[:-1], fold) for fold in range(5)), *CONTROLS],
         code=CODE,
         checkpoints=(f"{MODEL}-seed0.safetensors", f"{PRUNED}-seed0.safetensors"),
-        tried=[("taylor", LEFT, "others", 1, 0)],
+        tried=[SHIPPED],
         at=Setting(images=8, training={"epochs": 1, "batch_size": 8}),
         tolerance=0.02,
         finish=together,

@@ -79,9 +79,9 @@ class Setting:
         """What models are judged by: accuracy in per cent, in a probe a loss, which moves with every weight."""
         return ACCURACY if self.whole else LOSS
 
-    def judge(self, model: nn.Module, split: Split) -> float:
+    def judge(self, model: nn.Module, split: Split, *, in_sample: bool = False) -> float:
         """By the metric, with three digits."""
-        return round(self.metric(model, split), 3)
+        return round(self.metric(model, split, in_sample=in_sample), 3)
 
     def teacher(self, model: nn.Module, example: torch.Tensor) -> nn.Module:
         """A network that only answers: in ONNX Runtime; in a probe in torch, which needs no export."""

@@ -100,7 +100,7 @@ def pruned(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
         **at.trained(TUNING),
     )
     save_cut(smaller, chosen, checkpoint(method, seed, at))
-    row |= {"validation": at.judge(smaller, validation), "test": at.judge(smaller, test)}
+    row |= {"validation": at.judge(smaller, validation, in_sample=True), "test": at.judge(smaller, test)}
     return [row | {"minutes": round((time.perf_counter() - start) / 60, 1)}]
 
 

@@ -23,7 +23,7 @@ from xaiprune import deploy, explain, measure, zoo
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.experiments import tables
 from xaiprune.explain.relevance import propagate
-from xaiprune.measure import accuracy, fairness, predict
+from xaiprune.measure import accuracy, fairness
 from xaiprune.prune import (
     cut_error,
     entry_masks,
@@ -38,7 +38,7 @@ from xaiprune.prune import (
 from xaiprune.widgets import HeadExplorer
 
 MODEL = sweep.MODEL
-RIVALS = ("rollout", "gradient x input", "random")
+METHODS = ("attnlrp", "attnlrp gamma", "cp-lrp", "cp-lrp gamma", "gradient x input", "rollout", "chefer approximated")
 
 
 def measured(arguments: argparse.Namespace) -> list[Figure]:
@@ -77,20 +77,12 @@ def ledger_figures(count: int) -> list[Figure]:
 
 
 def faithful_figures(count: int) -> list[Figure]:
-    """Deletion and insertion of AttnLRP beside simpler maps: the lower end of each lead's interval."""
+    """Deletion and insertion beside the controls; the lower ends of leads at the resolution of patches."""
     model, some = zoo.load(MODEL), fashion_mnist("test", count)
-    targets = predict(model, some.inputs).argmax(1)
-    faithful = {}
-    for name in ("attnlrp", "attnlrp gamma", "cp-lrp", "gradient rollout", *RIVALS):
-        generator = torch.Generator().manual_seed(0)
-        random = torch.rand(some.inputs[:, 0].shape, generator=generator)
-        maps = random if name == "random" else explain.heatmaps(model, some.inputs, targets, name)
-        faithful[name] = explain.curves(model, some.inputs, targets, maps).faithfulness
-        mean, low, high = explain.bootstrap(faithful[name])
-        print(f"faithfulness of {name:<18}{mean:6.3f} [{low:.3f}, {high:.3f}]")
-    print()
-    leads = {name: explain.bootstrap(faithful["attnlrp"] - faithful[name]) for name in RIVALS}
-    return [Figure(f"AttnLRP ahead of {name}, low end", 0, low, ">=") for name, (_, low, _) in leads.items()]
+    found = explain.faithfulness(model, some.inputs, None, METHODS, measures=("faithfulness", "ROAD"))
+    print(found, end="\n\n")
+    leads = {name: found.lead("attnlrp, 7 x 7", name, "faithfulness") for name in ("rollout", "random, 7 x 7")}
+    return [Figure(f"AttnLRP, 7 x 7, ahead of {name}, low end", 0, low, ">=") for name, (_, low, _) in leads.items()]
 
 
 def print_rankings() -> None:

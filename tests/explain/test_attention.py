@@ -10,7 +10,7 @@ from torchvision.models import VisionTransformer as TorchvisionTransformer
 import xaiprune as xp
 from tests.zoo.test_vit import IMAGES, small
 from xaiprune import data, explain, zoo
-from xaiprune.explain import METHODS, attention_weights, curves, gradient_rollout, heatmaps, lrp, rollout
+from xaiprune.explain import METHODS, attention_weights, chefer, curves, heatmaps, lrp, rollout
 from xaiprune.explain.relevance import COMPOSITES, inner_relevance, propagate
 from xaiprune.nn import vit
 
@@ -200,10 +200,10 @@ def test_rollout_is_the_product_of_mean_attention():
     torch.testing.assert_close(found.sum((1, 2)), wanted.sum((1, 2)))
 
 
-def test_gradient_rollout_differs_between_classes_and_leaves_no_trace():
+def test_chefers_map_differs_between_classes_and_leaves_no_trace():
     model = small()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    one, other = (gradient_rollout(model, IMAGES, torch.full((3,), label)) for label in (0, 1))
+    one, other = (chefer(model, IMAGES, torch.full((3,), label)) for label in (0, 1))
     assert one.min() >= 0
     assert (one - other).abs().max() > 0
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -223,7 +223,7 @@ def test_every_method_takes_the_transformer():
 def test_hidden_attention_is_refused_by_name():
     hidden = TorchvisionTransformer(32, 8, 1, 3, 48, 96).eval()
     images = torch.rand(1, 3, 32, 32)
-    for method in ("rollout", "gradient rollout"):
+    for method in ("rollout", "chefer approximated"):
         with pytest.raises(ValueError, match=r"model \(VisionTransformer\) shows no attention.*zoo.from_torchvision"):
             heatmaps(hidden, images, None, method)
     with pytest.raises(ValueError, match=r"self_attention': .* hides the weights of its attention.*from_torchvision"):

@@ -186,7 +186,9 @@ def test_controls_are_what_they_say():
     images[:, :, :, 5:] = -2.0
     model = nn.Sequential(nn.Flatten(), nn.Linear(243, 4)).eval()
     made = {name: control(model, images, torch.tensor([0, 1])) for name, control in CONTROL_METHODS.items()}
-    assert list(made) == ["random", "the image itself", "centre", "edges", "re-initialised network"]
+    lit = ["random among lit pixels"]
+    assert list(made) == ["random", "the image itself", *lit, "centre", "edges", "re-initialised network"]
+    assert torch.equal(made[lit[0]] >= 1, images[:, 0] != 0)
     assert all(heatmaps.shape == (2, 9, 9) and heatmaps.isfinite().all() for heatmaps in made.values())
     assert torch.equal(made["the image itself"], images[:, 0].abs())
     assert torch.equal(made["edges"][0, 4], torch.tensor([0.0, 0, 0, 0, 8, 8, 0, 0, 0]))
@@ -208,7 +210,9 @@ def test_the_table_has_rows_for_methods_and_controls_with_intervals_over_groups(
     own = Method("own", lambda model, images, targets=None: masks.float())
     size = Measure("largest", lambda model, images, targets, masks, heatmaps: heatmaps.flatten(1).amax(1))
     found = judge(model, some, ["gradient x input", own], measures=["object mass", "pointing game", size])
-    assert list(found.values) == ["gradient x input", "own", *CONTROL_METHODS]
+    left = [name for name in CONTROL_METHODS if name != "random among lit pixels"]  # no pixel is black
+    assert list(found.values) == ["gradient x input", "own", *left]
+    assert "missing: random among lit pixels: every pixel differs from 0" in repr(found)
     assert found.interval("own", "object mass") == (1, 1, 1)
     assert found.interval("own", "largest") == (1, 1, 1)
     assert found.apart("own", "object mass")
@@ -274,7 +278,7 @@ def test_unknown_rows_of_the_table_are_named(masks):
     model = linear(torch.ones(8, 8), torch.zeros(8, 8))
     for wrong, message in (
         ({"methods": ["lpr"]}, "methods must be one of .* got 'lpr'"),
-        ({"controls": ["middle"]}, "controls must be one of random, the image itself, centre"),
+        ({"controls": ["middle"]}, "controls must be one of random, the image itself, random among lit pixels, centre"),
         ({"measures": ["mass"]}, "measures must be one of object mass, pointing game, faithfulness, ROAD"),
     ):
         with pytest.raises(ValueError, match=message):

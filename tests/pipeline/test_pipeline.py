@@ -84,7 +84,7 @@ def test_a_recipe_is_its_steps_by_hand(model, tmp_path):
     by_hand = Frozen(small, calibration.inputs[:1], kernels)
     assert torch.equal(done.model(validation.inputs), by_hand(validation.inputs))
     assert [card.name for card in done.cards] == ["original", "1. Prune", "2. Tune", "3. Quantize"]
-    assert done.cards[-1]["metric"] == metrics.accuracy(by_hand, validation)
+    assert done.cards[-1]["metric"] == metrics.accuracy(by_hand, validation, in_sample=True)
     assert done.spent["size"] == len(kernels) / len(onnx_bytes(model, validation.inputs[:1]))
     assert done.spent["accuracy"] == pytest.approx(done.cards[0]["metric"] - done.cards[-1]["metric"])
     assert done.cards[0]["drift of heatmaps"] == 0

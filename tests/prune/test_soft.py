@@ -64,7 +64,7 @@ def test_combinations_are_all_that_meet_the_constraint(problem):
 def test_the_grid_finds_the_best_of_all_combinations(problem, tiny, digits):
     result = soft.grid_search(problem, 3, progress=False)
     counts = soft.combinations(problem, 3)
-    values = [psnr(cut(tiny, problem.plan(row)), Split(digits, None)) for row in counts]
+    values = [psnr(cut(tiny, problem.plan(row)), Split(digits, None), in_sample=True) for row in counts]
     assert result.value == pytest.approx(max(values))
     assert result.evaluations == len(counts)
     assert result.plan == problem.plan(counts[int(np.argmax(values))])
@@ -130,7 +130,7 @@ def test_a_result_can_be_checked_from_its_plan(real, autoencoder):
     problem = real(0.7)
     result = soft.relax(problem, steps=10)
     smaller = cut(autoencoder, result.plan)
-    assert psnr(smaller, Split(problem.data.inputs, None)) == pytest.approx(result.value, abs=1e-6)
+    assert psnr(smaller, Split(problem.data.inputs, None), in_sample=True) == pytest.approx(result.value, abs=1e-6)
     total = sum(p.numel() for p in autoencoder.parameters())
     assert result.sparsity == pytest.approx(1 - sum(p.numel() for p in smaller.parameters()) / total)
     assert result.evaluations == 10 * 3 + 1
@@ -212,7 +212,7 @@ def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
     full = psnr(tiny, Split(digits, None))
     row = next(row for row in rows if row["group"] == "latent" and row["alpha"] == 0.5)
     smaller = cut(tiny, plan(problem.scores, coefficients={"latent": 0.5}))
-    assert row["loss"] == pytest.approx(full - psnr(smaller, Split(digits, None)))
+    assert row["loss"] == pytest.approx(full - psnr(smaller, Split(digits, None), in_sample=True))
     total, left = (sum(p.numel() for p in model.parameters()) for model in (tiny, smaller))
     assert row["parameters"] == total - left
 
@@ -333,7 +333,7 @@ def test_every_search_takes_a_classifier_and_its_accuracy(lines, search):
     problem = lines()
     assert problem.intact > 95
     result = search(problem)
-    assert result.value == ACCURACY(cut(problem.model, result.plan), problem.data)
+    assert result.value == ACCURACY(cut(problem.model, result.plan), problem.data, in_sample=True)
     assert f"{result.value:.2f} % at S = " in str(result)
     assert abs(result.sparsity - 0.5) <= 0.05
 

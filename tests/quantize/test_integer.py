@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import sys
 
 import onnx
 import onnxruntime
@@ -100,6 +102,28 @@ def test_a_layer_between_integers_that_is_kept_in_float_runs_in_float():
 KEPT = {"narrow": Config(None, None), "head": Config(None, None)}
 
 
+def test_weights_of_four_bits_are_held_so_and_computed_in_eight():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 40, 1), nn.ReLU(), nn.Flatten(), nn.Linear(1440, 10)]
+    model, images = nn.Sequential(*layers).eval(), torch.rand(16, 1, 8, 8)
+    narrow = dict.fromkeys(("2", "5"), Config(Format(4, per_channel=True), quantize.INT8.activations))
+    found = quantize.int8_bytes(model, images, dataclasses.replace(quantize.INT8, layers=narrow))
+    rounded = copy.deepcopy(model)
+    for place in (2, 5):
+        steps = model[place].weight.detach().flatten(1).abs().amax(1) / 7
+        steps = steps.view(-1, *[1] * (model[place].weight.ndim - 1))
+        rounded[place].weight.data = (model[place].weight / steps).round() * steps
+    said = deploy.runnable(found)(images)
+    assert quantize.sqnr(rounded(images), said) > 35 > quantize.sqnr(model(images), said)
+    held = {tensor.name: tensor for tensor in onnx.load_from_string(found).graph.initializer}
+    assert [len(held[f"{place}.weight_quantized_4"].raw_data) for place in (2, 5)] == [160, 7200]  # two in a byte
+    assert len(found) < len(quantize.int8_bytes(model, images)) - 6000
+    assert operations(found).count("Cast") == 2
+    wide = dataclasses.replace(quantize.INT8, layers={"2": Config(Format(3, per_channel=True))})
+    with pytest.raises(ValueError, match=r"config\.layers\['2'\] must be"):
+        quantize.int8_bytes(model, images, wide)
+
+
 def test_a_kind_without_integer_kernel_falls_back_and_says_so():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 2, stride=2)).eval()
@@ -134,7 +158,7 @@ def test_a_scorecard_reads_the_file(model, content):
         "int8": deploy.Frozen(model, IMAGES, found),
     }
     split = xp.data.Split(IMAGES, model(IMAGES).argmax(1))
-    eager, whole, int8 = xp.scorecards(models, split, xp.measure.ACCURACY, repeats=3)
+    eager, whole, int8 = xp.scorecards(models, split, xp.measure.ACCURACY, repeats=3, in_sample=True)
     assert whole["metric"] == 100
     assert int8["metric"] > 80
     assert (whole["dense_bytes"], int8["dense_bytes"]) == (len(content), len(found))
@@ -148,13 +172,35 @@ def test_a_scorecard_reads_the_file(model, content):
     assert counting.costs(model, IMAGES[:1])["macs"] == eager["macs"]
 
 
-def test_torchs_own_path_computes_nearly_the_same(model):
+def test_torchs_own_path_computes_nearly_the_same_in_integers(model, recwarn):
     if lack := deploy.lacks_packages("torchao") or deploy.lacks_compiler():
         pytest.skip(lack)
     run = quantize.pt2e(model, IMAGES, IMAGES[:8])
+    assert not [warning for warning in recwarn if "integer kernels" in str(warning.message)]  # one for each layer
     assert quantize.sqnr(model(IMAGES[:8]), run(IMAGES[:8])) > 20
+    assert torch.equal(run(IMAGES[:8].to(memory_format=torch.channels_last)), run(IMAGES[:8]))
     with pytest.raises(ValueError, match="images must fill a batch of 8"):
         quantize.pt2e(model, IMAGES[:5], IMAGES[:8])
+
+
+QCONV = "buf1 = torch.ops.onednn.qconv_pointwise.tensor(buf0, 0.1)"
+QLINEAR = "buf2 = torch.ops.onednn.qlinear_pointwise.tensor(buf1, 0.1)"
+FLOAT = "buf1 = extern_kernels.convolution(buf0, arg1_1)"
+
+
+@pytest.mark.parametrize("code", [FLOAT, f"{QCONV}\n{QLINEAR}"])
+def test_torchs_own_path_says_so_if_the_code_it_compiled_has_floats(model, code, monkeypatch):
+    from xaiprune.quantize.pt2e import integer_kernels
+
+    if lack := deploy.lacks_packages("torchao") or deploy.lacks_compiler():
+        pytest.skip(lack)
+    monkeypatch.setattr(sys.modules["xaiprune.quantize.pt2e"], "compiled", lambda graph, example: (graph, code))
+    if integer_kernels(code):
+        with pytest.warns(UserWarning, match="has 2 integer kernels for 5 layers; the others run in float"):
+            quantize.pt2e(model, IMAGES, IMAGES[:8])
+    else:
+        with pytest.raises(deploy.UnavailableError, match="has no integer kernels for this processor"):
+            quantize.pt2e(model, IMAGES, IMAGES[:8])
 
 
 def test_what_the_processor_can_do_is_read_from_its_flags(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -13,7 +14,7 @@ import xaiprune as xp
 from tests.quantize.test_quantize import IMAGES, Small, small, state
 from xaiprune import quantize
 from xaiprune.curvature import exact_hessian
-from xaiprune.graph import fold_batch_norm
+from xaiprune.graph import fold_batch_norm, outputs
 from xaiprune.quantize import Config, Format, LayerComparison, LearnedStep, calibrate, grid_of, simulate
 from xaiprune.quantize.rounding import Squares
 from xaiprune.training import classification_loss, tune
@@ -112,6 +113,20 @@ def test_corrected_biases_take_back_the_mean_error_of_every_layer():
         assert error.abs().max() < 1e-5
     wanted = model(IMAGES)
     assert quantize.sqnr(wanted, better(IMAGES)) > quantize.sqnr(wanted, quantized(IMAGES))
+
+
+def test_corrected_biases_are_those_of_both_networks_run_anew_for_each_layer():
+    model = small()
+    nearest = simulate(model, {}, WEIGHTS_4)
+    better, brute = quantize.correct_bias(model, nearest, IMAGES), copy.deepcopy(nearest)
+    for name, layer in quantize.quantized_layers(brute).items():
+        means = []
+        for net in (fold_batch_norm(model), brute):
+            with torch.no_grad(), outputs(net, [name]) as given:
+                net(IMAGES)
+            means.append(given[name].transpose(0, 1).flatten(1).mean(1))
+        layer.bias.data += means[0] - means[1]
+        assert torch.allclose(layer.bias, better.get_submodule(name).bias, atol=1e-5)
 
 
 def test_a_walk_stops_at_every_layer_and_sees_changes_later():
@@ -277,7 +292,7 @@ def test_training_with_learned_steps_recovers_accuracy():
     trained = quantize.learnable(quantized)
     assert torch.allclose(trained(images), quantized(images), atol=1e-5)
     tune(trained, data, data, epochs=6, lr=3e-3, batch_size=32, progress=False)
-    before, after = (xp.measure.accuracy(net, data) for net in (quantized, trained))
+    before, after = (xp.measure.accuracy(net, data, in_sample=True) for net in (quantized, trained))
     assert after > before + 5
     assert len(trained.narrow.weight.unique()) <= 3
     with pytest.raises(ValueError, match="no layer of quantized is on a grid"):

@@ -284,10 +284,7 @@ def test_the_page_on_photographs_tells_what_the_cut_lost():
     shown = {tuple(row[:3]): row[3:] for row in table(TEXTS["docs/photographs.md"].partition("| what goes")[2])}
     found = 0
     for row in rows:
-        what = "nothing" if row["criterion"] == "none" else f"{100 - 100 * row['left']:.1f} %, {row['criterion']}"
-        what += ", trained" if row["criterion"] == "none" and row["epochs"] else ""
-        what += ", no other folds" if row["by"] == "unlabelled" else ""
-        if (key := (what, row["step"], str(row["fold"]))) in shown:
+        if (key := (way(row), row["step"], str(row["fold"]))) in shown:
             apart = "{difference, test:.1f} ({from, test:.1f} to {to, test:.1f})".format_map(row)
             assert shown[key] == [f"{row['accuracy, test']:.1f}", apart, f"{row['same, test']:.1f}"]
             found += 1
@@ -298,7 +295,36 @@ def test_the_page_on_photographs_tells_what_the_cut_lost():
     assert f"from {small['original, test']:.1f} to {small['accuracy, test']:.1f} %" in text
     assert f"a difference of {apart} points ({low} to {high}), and {small['same, test']:.0f} % of" in text
     assert f"{first['bytes'] / 1e6:.2f} MB" in text
-    sizes = {tuple(row[:1]): row[1:] for row in table(TEXTS["docs/photographs.md"].partition("| parameters left")[2])}
-    for row in xp.tables.where(rows, criterion="taylor", by="others", step="int8", fold=0):
+    files = {way(row): row for row in xp.tables.where(rows, step="int8", fold=0)}
+    own, whole, uncut, third, bare, drawn = (
+        files[what]
+        for what in (
+            way(first),
+            "nothing cut",
+            "nothing cut, 4 bits, trained",
+            "33 % cut, taylor",
+            f"{way(first)}, not trained",
+            way(first).replace("taylor", "random"),
+        )
+    )
+    same = [f"{row['same, test']:.0f} %" for row in (own, whole, uncut, third, bare, drawn)]
+    megabytes = [f"{row['bytes'] / 1e6:.2f} MB" for row in (uncut, third)]
+    assert f"With nothing but 8 bits it is {same[1]}" in text
+    assert f"make a file of {megabytes[0]} and keep {same[2]} of the answers of fold 0" in text
+    assert f"the file has {megabytes[1]} and keeps {same[3]}" in text
+    assert f"the same file keeps {same[4]} in fold 0, in place of {same[0][:-2]}" in text
+    assert f"A random choice of units, trained alike, keeps {same[5]}" in text
+    for what, *cells in table(TEXTS["docs/photographs.md"].partition("| way")[2].partition("\n\n")[0]):
+        [row] = [row for row in xp.tables.where(rows, step="int8", fold=0) if way(row) == what]
         told = [f"{row['bytes'] / 1e6:.2f}", f"{row['same, validation']:.1f}", f"{row['same, test']:.1f}"]
-        assert sizes[f"{100 * row['left']:.1f} %",] == told
+        assert cells == told
+
+
+def way(row: dict) -> str:
+    """What was done to a network, as the page says it."""
+    what = "nothing cut" if row["criterion"] == "none" else f"{100 - 100 * row['left']:.0f} % cut, {row['criterion']}"
+    what += ", 4 bits" if row["bits"] == 4 else ""
+    trained = bool(row["epochs"])
+    if trained == (row["criterion"] == "none"):  # all others are trained, and the original is not
+        what += ", trained" if trained else ", not trained"
+    return what + (", no other folds" if row["by"] == "unlabelled" else "")

@@ -140,6 +140,11 @@ def judged(**rows):
     return explain.judge(network(), things(), **given)
 
 
+def faithful(**rows):
+    given = {"methods": ["saliency"], "measures": ["ROAD"], "controls": ["centre"]} | rows
+    return explain.faithfulness(network(), *noise(), class_tested=False, **given)
+
+
 def both(row):
     one, other = things(), things(right=True)
     targets = one.targets, 1 + other.targets
@@ -376,6 +381,13 @@ CASES: dict[str, Case] = {
     "judge(methods)": Case("METHODS", "saliency", lambda row: judged(methods=[row])),
     "judge(measures)": Case("MEASURES", "object mass", lambda row: judged(measures=[row])),
     "judge(controls)": Case("CONTROL_METHODS", "centre", lambda row: judged(controls=[row])),
+    "faithfulness(methods)": Case("METHODS", "saliency", lambda row: faithful(methods=[row])),
+    "faithfulness(measures)": Case("MEASURES", "faithfulness", lambda row: faithful(measures=[row])),
+    "faithfulness(controls)": Case("CONTROL_METHODS", "centre", lambda row: faithful(controls=[row])),
+    "at_resolution(method)": Case(
+        "METHODS", "saliency", lambda row: explain.at_resolution(row, (7, 7))(network(), *noise())
+    ),
+    "class_test(method)": Case("METHODS", "saliency", lambda row: explain.class_test(network(), *noise(), method=row)),
     "two_object_share(method)": Case("METHODS", "saliency", both),
     "ground_reliance(method)": Case(
         "METHODS",

@@ -1,13 +1,15 @@
 """Images, words, printed digits and photographs: verified, split once, and handed over by one door."""
 
 from . import cutouts, downloads, samples, words
+from .choice import Choice, carries, choosing, chosen_on, judged, judges, mark, marked
 from .composing import OBJECT_SPLITS, Scenes, objects, scenes, two_objects
 from .composites import Composites
 from .cutouts import Cutout
-from .door import Batches, Split, as_split, batches, device_of, to_device
+from .door import Batches, as_split, batches, device_of, ids_of, to_device
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
 from .grounds import GROUNDS, Ground
 from .preprocessing import Preprocessing
+from .split import Split
 from .splits import (
     FASHION_MNIST_CLASSES,
     FILES,
@@ -35,6 +37,7 @@ __all__ = [
     "SPLITS",
     "SPLIT_SIZES",
     "Batches",
+    "Choice",
     "Composites",
     "Cutout",
     "Ground",
@@ -43,13 +46,21 @@ __all__ = [
     "Split",
     "as_split",
     "batches",
+    "carries",
     "check_images",
+    "choosing",
+    "chosen_on",
     "cifar10",
     "cutouts",
     "device_of",
     "downloads",
     "fashion_mnist",
+    "ids_of",
     "imagenette",
+    "judged",
+    "judges",
+    "mark",
+    "marked",
     "mnist",
     "mnist_whole",
     "objects",

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..core import choice, nonempty, real, whole
-from .composites import Composites
+from .composites import Composites, _thing_ids
 from .cutouts import FOLDS, Cutout, fold_of, labelled, unlabelled
 from .grounds import _SIDE, GROUNDS, Ground
 from .preprocessing import Preprocessing
@@ -82,6 +82,12 @@ class Scenes(Dataset):
     def __getitem__(self, row: int):
         inputs, targets = self.make([range(len(self))[row]])
         return inputs[0] if targets is None else (inputs[0], int(targets[0]))
+
+    @property
+    def ids(self) -> torch.Tensor:
+        """By what the things are known again, shape (N, 2), int64: of the thing, and of its group."""
+        things = [thing for thing, _ in self._scenes(range(len(self)))]
+        return _thing_ids([thing.name for thing in things], torch.tensor([thing.group for thing in things]))
 
     def on(self, *grounds: str | Ground) -> Scenes:
         """The same scenes on other grounds.
@@ -172,10 +178,15 @@ class Scenes(Dataset):
                 self._put(one, copy, pixels[place, :, part], mask[place, :, part])
         inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
         inputs = inputs if self.preprocessing is None else self.preprocessing(inputs)
-        return tuple(
+        made = tuple(
             _composites(inputs, [found[number][0] for found in seen], torch.from_numpy(mask), grounds)
             for number, mask in enumerate(masks)
         )
+        if two:  # each picture is known again by both of its things
+            ids = torch.cat([one.ids for one in made], 1)
+            for one in made:
+                one.__dict__["ids"] = ids
+        return made
 
     def _scenes(self, rows: Sequence[int]) -> list[tuple[Cutout, int]]:
         """Each row's thing and the number of its copy: all things in a random order, then again in another one."""

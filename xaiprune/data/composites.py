@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
 
 from ..core import whole
-from .door import Split
+from .split import Split, _content_ids
 
 
 class Composites(Split):
@@ -31,6 +32,8 @@ class Composites(Split):
         Shape (N,), int64: composites of one number show things that share a class, and are resampled together.
     shown : torch.Tensor
         Shape (N,), bool: which may be stored and shown; those on a photograph may not.
+    ids : torch.Tensor, optional
+        Shape (N, k), int64: by what a picture is known again. By default its content, its thing and its group.
 
     Examples
     --------
@@ -39,8 +42,8 @@ class Composites(Split):
     (torch.Size([2, 3, 224, 224]), torch.Size([2, 224, 224]), ('animals-mammals-elephant', 'food-fruit-orange'))
     """
 
-    def __new__(cls, inputs, targets, *, masks, labels, objects, grounds, groups, shown):
-        self = super().__new__(cls, inputs, targets)
+    def __new__(cls, inputs, targets, *, masks, labels, objects, grounds, groups, shown, ids=None):
+        self = super().__new__(cls, inputs, targets, ids=ids)
         facts = {
             "masks": masks,
             "labels": labels,
@@ -58,7 +61,15 @@ class Composites(Split):
         return self
 
     def __getnewargs_ex__(self):
-        return tuple(self), dict(self.__dict__)
+        return tuple(self), self._facts
+
+    @property
+    def _facts(self) -> dict:
+        return {name: values for name, values in self.__dict__.items() if name != "ids"}
+
+    def _found_ids(self) -> torch.Tensor:
+        """Of the picture, of the thing, and of its group: what is shared counts, whatever it is."""
+        return torch.cat([_content_ids(self.inputs)[:, None], _thing_ids(self.objects, self.groups)], 1)
 
     def __setattr__(self, name, value):
         raise AttributeError(f"composites cannot be changed; make new ones with another {name}.")
@@ -67,44 +78,29 @@ class Composites(Split):
         grounds = ", ".join(sorted(set(self.grounds)))
         return f"Composites({len(self.inputs)} of {len(set(self.objects))} things on {grounds})"
 
-    def first(self, count: int) -> Composites:
-        """The first composites.
-
-        Parameters
-        ----------
-        count : int
-
-        Returns
-        -------
-        Composites
-
-        Raises
-        ------
-        ValueError
-            If ``count`` is no whole number from 1 to their number.
-        """
-        whole(count, "count", 1, len(self.inputs), "the inputs of the split")
-        return self.rows(range(count))
-
-    def rows(self, which: Sequence[int] | torch.Tensor) -> Composites:
+    def rows(self, which: Sequence[int] | slice | torch.Tensor) -> Composites:
         """Some of the composites.
 
         Parameters
         ----------
-        which : sequence of int or torch.Tensor
+        which : sequence of int, slice or torch.Tensor
             Their places, or a truth value for each.
 
         Returns
         -------
         Composites
         """
+        which = range(len(self.inputs))[which] if isinstance(which, slice) else which
         which = torch.as_tensor(which if isinstance(which, torch.Tensor) else list(which))
         which = which.nonzero().flatten() if which.dtype == torch.bool else which.long()
         facts = {
             name: values[which] if isinstance(values, torch.Tensor) else tuple(values[row] for row in which.tolist())
-            for name, values in self.__dict__.items()
+            for name, values in self._facts.items()
         }
-        return Composites(self.inputs[which], None if self.targets is None else self.targets[which], **facts)
+        made = Composites(*super().rows(which), **facts)
+        if "ids" in self.__dict__:
+            made.__dict__["ids"] = self.ids[which]
+        return made
 
     def right(self, answers: torch.Tensor, top: int = 1) -> torch.Tensor:
         """Which answers count as right.
@@ -140,3 +136,25 @@ class Composites(Split):
             answers = answers.topk(whole(top, "top", 1, answers.shape[1], "the classes"), dim=1).indices
         named = answers.view(len(answers), -1).tolist()
         return torch.tensor([not set(classes).isdisjoint(row) for classes, row in zip(self.labels, named)])
+
+
+def _thing_ids(names: Sequence[str], groups: torch.Tensor) -> torch.Tensor:
+    """By what things are known again, whatever ground they stand on.
+
+    Parameters
+    ----------
+    names : sequence of str
+    groups : torch.Tensor
+        Shape (N,), int64.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (N, 2), int64: of the thing, and of its group.
+    """
+    pairs = [(_id(f"thing {name}"), _id(f"group {group}")) for name, group in zip(names, groups.tolist())]
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
+def _id(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)

@@ -4,53 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from ..core import fingerprint, whole
-
-
-class Split(NamedTuple):
-    """Inputs and targets of one split.
-
-    Attributes
-    ----------
-    inputs : torch.Tensor
-        Shape ``(N, ...)``; pictures have ``(N, 1, 28, 28)``, float32, values in [0, 1].
-    targets : torch.Tensor, optional
-        Shape ``(N,)``, int64, for classes; None where there are none.
-
-    Examples
-    --------
-    >>> split = xp.data.Split(torch.rand(5, 1, 28, 28), torch.arange(5))
-    >>> split.first(2).inputs.shape, split.first(2).targets.tolist()
-    (torch.Size([2, 1, 28, 28]), [0, 1])
-    """
-
-    inputs: torch.Tensor
-    targets: torch.Tensor | None
-
-    def first(self, count: int) -> Split:
-        """The first inputs and targets of the split, as ``limit`` gives them when it is loaded.
-
-        Parameters
-        ----------
-        count : int
-
-        Returns
-        -------
-        Split
-
-        Raises
-        ------
-        ValueError
-            If ``count`` is no whole number from 1 to the number of inputs.
-        """
-        count = whole(count, "count", 1, len(self.inputs), "the inputs of the split")
-        return Split(self.inputs[:count], None if self.targets is None else self.targets[:count])
+from .split import Split
 
 
 class Batches:
@@ -268,8 +228,42 @@ def as_split(
         inputs, targets = zip(*found)
         tensors = (torch.cat(inputs), None if targets[0] is None else torch.cat(targets))
     split = data if isinstance(data, Split) else Split(*tensors)
+    if _is_bare(data):
+        split.__dict__["ids"] = None
+    elif not isinstance(data, Split) and (ids := getattr(data, "ids", None)) is not None:
+        split.__dict__["ids"] = ids[: len(split.inputs)]
     split = split if limit is None or limit >= len(split.inputs) else split.first(limit)
-    return split if on is None or split.inputs.device == device_of(on) else Split(*to_device(split, device_of(on)))
+    if on is None or split.inputs.device == device_of(on):
+        return split
+    return split.replaced(**dict(zip(("inputs", "targets"), to_device(split, device_of(on)))))
+
+
+def ids_of(data: object, name: str = "data") -> torch.Tensor | None:
+    """By what the inputs of data of any form are known again; for tensors, data sets and loaders all of them are read.
+
+    Parameters
+    ----------
+    data
+        As for :func:`batches`, or a data set that has ``ids`` itself.
+    name : str
+        What the argument is called, for messages.
+
+    Returns
+    -------
+    torch.Tensor or None
+        Shape ``(N,)`` or ``(N, k)``, int64; None of a bare iterable, which may give other inputs the next time.
+
+    Examples
+    --------
+    >>> inputs = torch.rand(3, 2)
+    >>> torch.equal(xp.data.ids_of([inputs[:2], inputs[2:]]), xp.data.ids_of(inputs))
+    True
+    """
+    data = data._data if isinstance(data, Batches) else data
+    if (ids := getattr(data, "ids", None)) is not None or _is_bare(data):
+        return ids
+    with torch.random.fork_rng(devices=[]):  # what is only looked at draws nothing
+        return as_split(data, name=name).ids
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -343,6 +337,12 @@ def _pair(batch: object, name: str) -> tuple:
         f"a batch of {name} must be a pair (inputs, targets) of tensors, or the inputs alone, got {_kind(batch)}; for "
         "a Dataset, collate can bring its items into this form."
     )
+
+
+def _is_bare(data: object) -> bool:
+    """Whether data are an iterable that says nothing of what it gives the next time."""
+    known = isinstance(data, torch.Tensor | tuple | list | DataLoader | Dataset | Batches)
+    return not known or isinstance(data, IterableDataset)
 
 
 def _kind(value: object) -> str:

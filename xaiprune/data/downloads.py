@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..core import cache_dir
-from .door import Split
+from .split import Split
 from .splits import SPLITS
 
 CIFAR10_CLASSES = (

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..core import cache_dir
-from .door import Split
+from .split import Split
 
 #: Fonts of the printed digits, all of them part of matplotlib.
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral", "cmr10")
@@ -89,7 +89,7 @@ def balanced(split: Split, per_class: int, seed: int = 0) -> Split:
         raise ValueError(f"per_class must be from 1 to {fewest}, the images of the rarest class, got {per_class}.")
     order = torch.randperm(len(split.targets), generator=torch.Generator().manual_seed(seed))
     rows = torch.cat([order[split.targets[order] == label][:per_class] for label in split.targets.unique()])
-    return Split(split.inputs[rows], split.targets[rows])
+    return split.rows(rows)
 
 
 def printed_digits(fonts: tuple[str, ...] = FONTS, sizes: tuple[int, ...] = (20, 22, 24)) -> Split:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..core import cache_dir, data_dir, save_atomically, sha256, whole
-from .door import Split
+from .split import Split
 
 SPLITS = ("train", "validation", "calibration", "test")
 #: Images of the original training file that each split gets; the test split is the original test file.

@@ -12,7 +12,7 @@ from functools import cache
 import torch
 
 from ..core import data_dir, sha256
-from .door import Split
+from .split import Split
 from .splits import SPLITS
 
 LANGUAGES = ("English", "German", "French", "Italian", "Spanish", "Dutch")

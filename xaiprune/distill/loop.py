@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core import fingerprint, whole
-from ..data import Split, as_split, device_of, to_device
+from ..data import Split, as_split, device_of, mark, to_device
 from ..measure import ACCURACY, Metric
 from ..training import AUGMENTATIONS, Moment, TrainOptions, iterate
 from .hidden import draw_patches
@@ -192,16 +192,18 @@ def distill(
     judged = None if validation is None else as_split(validation, name="validation")
     identity = {"teacher": teacher, "train": source, "validation": judged, "loss": loss, "temperature": temperature}
     identity |= {"alpha": alpha, "layers": objective.layers, "metric": metric}
-    return iterate(
+    rows = iterate(
         taught,
         source,
         value,
         options,
         identity=identity,
-        validate=None if judged is None else lambda _: metric(student, judged),
+        validate=None if judged is None else lambda _: metric(student, judged, in_sample=True),
         better=0 if judged is None else metric.better,
         name="student",
     )
+    mark(student, data=judged if options.epochs else None, what="the epoch that was kept")
+    return rows
 
 
 def _recalled(

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from .. import distill
-from ..data import Split, as_split
+from ..data import Split, as_split, carries
 from ..measure import macs, predict
 from ..prune import Criterion, Scores, UnitGroup, cut, mac_costs, plan, recalibrate, running_norms, score
 from ..training import TrainOptions, classification_loss, iterate
@@ -79,7 +79,7 @@ def fit_branch(
         branch = Branch(features.shape[1], classes, width)
     iterate(
         branch,
-        options.batches(Split(features, train.targets)),
+        options.batches(train.replaced(inputs=features)),
         lambda batch, _: classification_loss(branch, *batch),
         options,
         identity={"trunk": trunk, "train": train, "classes": classes, "width": width, "collate": collate},
@@ -189,11 +189,12 @@ def class_scores(
         rows = data.targets == label
         if not rows.any():
             raise ValueError(f"data has no image of class {label}.")
-        mine = score(model, list(units), criterion, Split(data.inputs[rows], data.targets[rows]), loss=loss, seed=seed)
+        mine = score(model, list(units), criterion, data.rows(rows), loss=loss, seed=seed)
         found.append(mine.normalised("sum"))
     return found
 
 
+@carries
 def set_scores(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
     """Scores for a set of classes: a unit matters as much as it does for the class that needs it most.
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..core import evaluating
+from ..data import mark
 from ..graph import traced
 from ..prune import UnitGroup
 
@@ -81,7 +82,7 @@ def split_at(model: nn.Module, layer: str) -> Halves:
     for node in after:
         copied[node] = tail.node_copy(node, copied.__getitem__)
     tail.output(copied[next(node for node in nodes if node.op == "output").args[0]])
-    return Halves(*(torch.fx.GraphModule(model, part).eval() for part in (trunk, tail)))
+    return Halves(*(mark(torch.fx.GraphModule(model, part).eval(), model) for part in (trunk, tail)))
 
 
 def groups_behind(model: nn.Module, units: Sequence[UnitGroup], layer: str) -> list[UnitGroup]:

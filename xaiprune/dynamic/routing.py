@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..data import Split, as_split
+from ..data import Split, as_split, mark
 from ..measure import macs, predict
 
 #: The way of an image that leaves at the branch.
@@ -443,4 +443,4 @@ def choose_threshold(model: Dynamic, split: Split, lost: float) -> float:
     ranked = sure[order]
     last = torch.cat([ranked[1:] < ranked[:-1], torch.tensor([True])])  # images that are equally sure leave together
     stops = (last & (gained >= -lost / 100 * len(order))).nonzero().flatten()
-    return ranked[stops[-1]].item() if len(stops) else 1.0
+    return mark(ranked[stops[-1]].item() if len(stops) else 1.0, data=split, what="threshold of the exit")

@@ -123,18 +123,20 @@ def rollout(
     return torch.cat(found)
 
 
-def gradient_rollout(
+def chefer(
     model: nn.Module,
     images: torch.Tensor,
     targets: torch.Tensor | None = None,
     *,
     batch_size: int = 64,
 ) -> torch.Tensor:
-    """Relevance of Chefer, Gur and Wolf (CVPR 2021, arXiv 2012.09838): rollout of attention's relevance x gradient.
+    """Relevance of Chefer, Gur and Wolf (CVPR 2021, arXiv 2012.09838), approximated: attention's relevance x gradient.
 
-    In each block the mean over heads of ``(gradient x relevance)+`` of the attention, plus the identity. Relevance is
-    that of this kit's positive rule with half of a product for each factor ("attnlrp-plus"), in place of the paper's
-    own normalisation of products and sums.
+    In each block the mean over heads of ``(gradient x relevance)+`` of the attention, plus the identity, multiplied up
+    from block to block as in rollout. What differs from the paper is the relevance: here it is that of this kit's
+    positive rule with half of a product for each factor ("attnlrp-plus"); the paper scales the relevance of both
+    factors of a product, and of both terms of a sum, so that together they keep what came in. So its maps need not be
+    these. It is not the "gradient attention rollout" of other programs either, which has no relevance in it.
 
     Parameters
     ----------

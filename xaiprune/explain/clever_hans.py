@@ -104,7 +104,7 @@ def tag_class(split: Split, label: int, placement: str, share: float = 1.0, seed
         raise ValueError(f"share must be from 0 to 1, got {share}.")
     drawn = torch.rand(len(split.targets), generator=torch.Generator().manual_seed(seed)) < share
     chosen = {"none": drawn & False, "own": split.targets == label, "others": split.targets != label}[placement]
-    return Split(add_tag(split.inputs, chosen & drawn), split.targets)
+    return split.replaced(inputs=add_tag(split.inputs, chosen & drawn))
 
 
 def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: int = 0) -> Split:
@@ -149,4 +149,4 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     usual = split.inputs[~suspect].mean(0)
     replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.inputs)
     images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.inputs[donors], replaced)
-    return Split(images, split.targets)
+    return split.replaced(inputs=images)

@@ -7,11 +7,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import nn
 
+from ..data import judged
 from ..measure import predict
 from .likeness import Likeness, NoEvidenceError, heatmap_drift, top_overlap
 from .methods import Method
@@ -47,6 +48,8 @@ class Drift:
         ``() -> Scale``, for :attr:`scale`.
     heatmaps : torch.Tensor, optional
         Shape ``(N, H, W)``: those of the compressed model.
+    sample : str
+        What is to be said of the images: "in sample" where some took part in choosing a model.
     """
 
     method: str
@@ -57,6 +60,7 @@ class Drift:
     likeness: str = "rank correlation"
     measure: Callable[[], Scale] | None = field(default=None, repr=False)
     heatmaps: torch.Tensor | None = field(default=None, repr=False)
+    sample: str = ""
 
     @property
     def scale(self) -> Scale | None:
@@ -110,6 +114,7 @@ class Drift:
     def __repr__(self) -> str:
         middle, low, high = bootstrap(self.values)
         lines = [f"Drift by {self.method}, {self.likeness}, {len(self.values)} images; means with 95 % intervals"]
+        lines += [f"  {self.sample}"] * bool(self.sample)
         lines.append(f"  drift ↓       {middle:.3f} [{low:.3f}, {high:.3f}]")
         try:
             lines += [repr(self.scale)] if self.scale else []
@@ -139,6 +144,7 @@ def drift(
     likeness: Likeness | str | None = None,
     share: float = 0.1,
     scale: Scale | None = None,
+    in_sample: bool = False,
 ) -> Drift:
     """Compare the heatmaps of two models on the same images, for the same answers.
 
@@ -162,6 +168,8 @@ def drift(
     scale : Scale, optional
         Of this original, measured before; by default it is measured on 50 of these images, evenly spread, when it is
         first asked for, which takes as long as the heatmaps of some 22 models.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------
@@ -188,7 +196,7 @@ def drift(
     (1.39, 0.5)
     """
     options = {"classes": classes, "method": method, "likeness": likeness, "share": share, "scale": scale}
-    return drift_from(original, images, targets, **options)(compressed)
+    return drift_from(original, images, targets, **options)(compressed, in_sample=in_sample)
 
 
 def drift_from(
@@ -204,7 +212,8 @@ def drift_from(
 ) -> Callable[[nn.Module], Drift]:
     """Compare many models with one: the original's heatmaps, and noise and chance, are made once.
 
-    Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``.
+    Parameters and errors are those of :func:`drift`; the result is a function ``compressed -> Drift``, which takes
+    ``in_sample`` itself.
 
     Parameters
     ----------
@@ -255,7 +264,7 @@ class _Compared:
     def scale(self) -> Scale:
         some = torch.linspace(0, len(self.images) - 1, min(_SCALED, len(self.images))).round().long()
         given = {"method": self.method, "likeness": self.likeness}
-        return drift_scale(self.original, self.images[some], self.targets[some], **given)
+        return drift_scale(self.original, self.images[some], self.targets[some], **given, in_sample=True)
 
     def _heatmaps(self, model: nn.Module) -> torch.Tensor:
         """Those of the model asked last are made once, unless it has been changed since: then its answers differ."""
@@ -266,7 +275,11 @@ class _Compared:
             self._last = model, said, found
         return found
 
-    def __call__(self, model: nn.Module) -> Drift:
+    def __call__(self, model: nn.Module, *, in_sample: bool = False) -> Drift:
+        measure = partial(self._measured, model)
+        return judged(measure, self.images, self.original, model, in_sample=in_sample, name="images")
+
+    def _measured(self, model: nn.Module) -> Drift:
         found = self._heatmaps(model)
         asked = (self.original, self.images, self.targets)
         values, silent = heatmap_drift(self.reference, found, "the original's heatmap", self.likeness, asked)

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from ..data import judges
 from ..measure import predict
 from .imputation import imputed
 from .target import _check_request, explained_output
@@ -26,11 +27,14 @@ class Curves:
         Shape ``(steps + 1,)``: the part of the pixels that is gone, or there.
     deletion, insertion : torch.Tensor
         Shape ``(N, steps + 1)``: the probability of the target, or minus the squared error to a wanted output.
+    sample : str
+        What is to be said of the images: "in sample" where some took part in choosing the model.
     """
 
     shares: torch.Tensor
     deletion: torch.Tensor
     insertion: torch.Tensor
+    sample: str = ""
 
     @property
     def areas(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,6 +48,7 @@ class Curves:
         return insertion - deletion
 
 
+@judges("images")
 def curves(
     model: nn.Module,
     images: torch.Tensor,
@@ -79,6 +84,8 @@ def curves(
         Of the order among equal values.
     batch_size : int
         Most images in one pass.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------
@@ -123,6 +130,7 @@ def curves(
     return Curves(counts / pixels, deletion.T.contiguous(), insertion.T.contiguous())
 
 
+@judges("images")
 def road(
     model: nn.Module,
     images: torch.Tensor,
@@ -149,6 +157,8 @@ def road(
         Of the order among equal values, and of the noise.
     batch_size : int
         Most images in one pass.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------

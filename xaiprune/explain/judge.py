@@ -10,8 +10,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..core import Registry
-from ..data import Composites
-from .controls import CONTROL_METHODS
+from ..data import Composites, judges
+from .controls import CONTROL_METHODS, NoControlError
 from .faithful import curves, road
 from .ground_truth import _heard, pointing, relevance_mass, two_object_share
 from .methods import METHODS, Method
@@ -72,8 +72,8 @@ _TWO = "two objects"
 
 
 @dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """Methods and controls beside the truth.
+class Judged:
+    """Methods and controls by measures, a value for each picture.
 
     Attributes
     ----------
@@ -83,11 +83,17 @@ class GroundTruth:
         Measure to the number of each picture's group; pictures of a group are resampled together.
     controls : tuple of str
         Which rows are controls.
+    missing : dict of str to str
+        Controls that these pictures or this network have not, and why.
+    sample : str
+        What is to be said of the pictures: "in sample" where some took part in choosing the model.
     """
 
     values: dict[str, dict[str, torch.Tensor]]
     groups: dict[str, torch.Tensor]
     controls: tuple[str, ...]
+    missing: dict[str, str] = field(default_factory=dict)
+    sample: str = ""
 
     def interval(self, row: str, measure: str) -> tuple[float, float, float]:
         """A row's mean, and its 95 % bootstrap interval over groups.
@@ -101,6 +107,20 @@ class GroundTruth:
         value, low, high : float
         """
         return bootstrap(self.values[row][measure], groups=self.groups[measure])
+
+    def lead(self, row: str, control: str, measure: str) -> tuple[float, float, float]:
+        """How far a row is ahead of another, picture by picture, and the 95 % bootstrap interval over groups.
+
+        Parameters
+        ----------
+        row, control, measure : str
+
+        Returns
+        -------
+        value, low, high : float
+        """
+        ahead = self.values[row][measure] - self.values[control][measure]
+        return bootstrap(ahead, groups=self.groups[measure])
 
     def apart(self, row: str, measure: str) -> bool:
         """Whether a method is above all controls, the intervals apart.
@@ -135,13 +155,35 @@ class GroundTruth:
 
     def __repr__(self) -> str:
         lines = ["means with 95 % bootstrap intervals over groups, all the larger the better; controls last"]
-        lines.append(f"{'':<34}" + "".join(f"{measure:<22}" for measure in self.groups))
+        lines += [self.sample] * bool(self.sample)
+        width = max(34, *(len(name) + 2 for name in self.values))
+        lines.append(f"{'':<{width}}" + "".join(f"{measure:<22}" for measure in self.groups))
         for row in sorted(self.rows(), key=lambda row: row["control"]):
             cells = (f"{row[m]:.2f} [{row[f'{m}_low']:.2f}, {row[f'{m}_high']:.2f}]" for m in self.groups)
-            lines.append(f"{row['method']:<34}" + "".join(f"{cell:<22}" for cell in cells))
+            lines.append(f"{row['method']:<{width}}" + "".join(f"{cell:<22}" for cell in cells))
+        lines += [f"missing: {name}: {why}" for name, why in self.missing.items()]
         return "\n".join(line.rstrip() for line in lines)
 
 
+class GroundTruth(Judged):
+    """Methods and controls beside exact masks.
+
+    Attributes
+    ----------
+    values : dict of str to dict of str to torch.Tensor
+        Method or control to measure to a value for each picture.
+    groups : dict of str to torch.Tensor
+        Measure to the number of each picture's group; pictures of a group are resampled together.
+    controls : tuple of str
+        Which rows are controls.
+    missing : dict of str to str
+        Controls that these pictures or this network have not, and why.
+    sample : str
+        What is to be said of the pictures: "in sample" where some took part in choosing the model.
+    """
+
+
+@judges("objects")
 def judge(
     model: nn.Module,
     objects: Composites,
@@ -170,6 +212,8 @@ def judge(
         Or keys of ``CONTROL_METHODS``.
     progress : bool
         Whether to show a bar.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------
@@ -202,9 +246,13 @@ def judge(
     methods = [METHODS.find(method, "methods") for method in methods]
     controls = [CONTROL_METHODS.find(control, "controls") for control in controls]
     measures = [MEASURES.find(measure, "measures") for measure in measures]
-    values = {}
+    values, missing = {}, {}
     for method in tqdm([*methods, *controls], disable=not progress, desc="judging"):
-        heatmaps = method(model, objects.inputs, objects.targets)
+        try:
+            heatmaps = method(model, objects.inputs, objects.targets)
+        except NoControlError as error:
+            missing[method.name] = str(error)
+            continue
         given = model, objects.inputs, objects.targets, objects.masks, heatmaps
         values[method.name] = {measure.name: measure(*given) for measure in measures}
         if pairs is not None:
@@ -212,4 +260,4 @@ def judge(
             values[method.name][_TWO] = two_object_share(model, pairs[0].inputs, *zip(*both), method)
     groups = {measure.name: objects.groups for measure in measures}
     groups |= {} if pairs is None else {_TWO: pairs[0].groups}
-    return GroundTruth(values, groups, tuple(control.name for control in controls))
+    return GroundTruth(values, groups, tuple(row.name for row in controls if row.name in values), missing)

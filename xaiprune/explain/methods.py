@@ -60,8 +60,9 @@ METHODS: Registry[Method] = Registry(
         Method("attnlrp", lrp, {"composite": "attnlrp"}),
         Method("attnlrp gamma", lrp, {"composite": "attnlrp-gamma"}),
         Method("cp-lrp", lrp, {"composite": "cp-lrp"}),
+        Method("cp-lrp gamma", lrp, {"composite": "cp-lrp-gamma"}),
         Method("rollout", attention.rollout, signed=False, attention=True),
-        Method("gradient rollout", attention.gradient_rollout, signed=False, attention=True),
+        Method("chefer approximated", attention.chefer, signed=False, attention=True),
     ),
 )
 

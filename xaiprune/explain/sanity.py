@@ -1,22 +1,25 @@
-"""The sanity gate: a heatmap deserves trust only if it beats controls that know nothing."""
+"""The sanity gate: a heatmap deserves trust only if it beats controls that know nothing of what was learned."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from ..data import judges
+from .controls import CONTROL_METHODS, reinitialised
 from .faithful import Curves, curves
 from .likeness import heatmap_drift
-from .methods import METHODS, Method
+from .methods import IMAGE, METHODS, Method
 from .resampling import bootstrap
 from .target import _check_request
 
 #: Heatmaps that any method has to beat: no order, the opposite order, and the same method on an untrained model.
 CONTROLS = ("random", "reversed", "re-initialised model")
+#: Controls that a lead over a random order is read beside: they know where the lit pixels are.
+_BESIDE = (IMAGE.name, "random among lit pixels")
 
 #: Fewest images that a verdict may rest on.
 _FEWEST = 10
@@ -33,15 +36,25 @@ class Verdict:
         The method's own under its name, and those of the three controls.
     leads : dict of str to tuple of float
         Control to the method's mean lead in faithfulness, with the ends of its 95 % bootstrap interval over images.
+    beside : dict of str to tuple of float
+        The same over the image itself and over a random order of its lit pixels. They do not decide, for a method that
+        is level with them may still be right about the network; but its lead over a random order is not to its credit.
+    missing : dict of str to str
+        Of these two the ones that the images have not, and why.
     likeness : float
         Mean rank correlation of the heatmaps with those of the re-initialised model (Adebayo et al. 2018, arXiv
         1810.03292): near 1 says that the heatmap shows the image, not what the model learned.
+    sample : str
+        What is to be said of the images: "in sample" where some took part in choosing the model.
     """
 
     method: str
     curves: dict[str, Curves]
     leads: dict[str, tuple[float, float, float]]
     likeness: float
+    beside: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    sample: str = ""
 
     @property
     def passes(self) -> bool:
@@ -51,11 +64,16 @@ class Verdict:
     def __repr__(self) -> str:
         mean = self.curves[self.method].faithfulness.mean()
         lines = [f"{self.method}: {'passes' if self.passes else 'DOES NOT PASS'}, faithfulness {mean:.3f} ↑"]
+        lines += [f"  {self.sample}"] * bool(self.sample)
         for control, (lead, low, high) in self.leads.items():
             lines.append(f"  ahead of {control} by {lead:.3f} [{low:.3f}, {high:.3f}] ↑")
+        for control, (lead, low, high) in self.beside.items():
+            lines.append(f"  beside {control}: {lead:+.3f} [{low:.3f}, {high:.3f}]")
+        lines += [f"  beside {control}: missing, {why}" for control, why in self.missing.items()]
         return "\n".join([*lines, f"  likeness to the re-initialised model's heatmaps {self.likeness:.2f} ↓"])
 
 
+@judges("images")
 def gate(
     model: nn.Module,
     images: torch.Tensor,
@@ -83,6 +101,8 @@ def gate(
         Value of a pixel that is gone.
     seed : int
         Of the random order and of the new weights.
+    in_sample : bool
+        As for ``measure.accuracy``; then the verdicts say so.
 
     Returns
     -------
@@ -108,6 +128,13 @@ def gate(
     untrained = reinitialised(model, seed)
     options = {"steps": steps, "baseline": baseline, "seed": seed}
     empty = curves(model, images, targets, torch.zeros(len(images), *images.shape[2:]), **options)
+    beside, missing = {}, {}
+    for control in (CONTROL_METHODS[name] for name in _BESIDE):
+        try:
+            maps = control(model, images, targets, baseline=baseline)
+            beside[control.name] = curves(model, images, targets, maps, **options).faithfulness
+        except ValueError as error:
+            missing[control.name] = str(error)
     found = {}
     for method in (METHODS.find(method, "methods") for method in methods):
         own, blind = method(model, images, targets), method(untrained, images, targets)
@@ -117,53 +144,6 @@ def gate(
         mine = rows[method.name].faithfulness
         leads = {control: bootstrap(mine - rows[control].faithfulness) for control in CONTROLS}
         alike = 1 - heatmap_drift(own, blind, f"{method.name}: the heatmap")[0].mean().item()
-        found[method.name] = Verdict(method.name, rows, leads, alike)
+        over = {control: bootstrap(mine - values) for control, values in beside.items()}
+        found[method.name] = Verdict(method.name, rows, leads, alike, over, missing)
     return found
-
-
-def reinitialised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of a model with the weights of a new one; torch's own generator is left as it was.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Layers with ``reset_parameters`` draw anew; parameters of no such layer are shuffled.
-    seed : int
-
-    Returns
-    -------
-    nn.Module
-        In evaluation mode.
-
-    Raises
-    ------
-    ValueError
-        If a layer computes its weights from other parameters.
-
-    Examples
-    --------
-    >>> model = nn.Linear(2, 2)
-    >>> torch.equal(xp.explain.reinitialised(model).weight, model.weight)
-    False
-    """
-    for name, module in model.named_modules():
-        if hasattr(module, "parametrizations") or any(
-            key.endswith("_orig") for key, _ in module.named_parameters("", False)
-        ):
-            raise ValueError(
-                f"layer {name!r} computes its weights from others (a mask of torch.nn.utils.prune, a parametrization), "
-                "which new weights would not reach; make it permanent first, as with prune.remove."
-            )
-    fresh = copy.deepcopy(model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        drawn = set()
-        for module in fresh.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-                drawn |= {id(parameter) for parameter in module.parameters(recurse=False)}
-        for parameter in fresh.parameters():
-            if id(parameter) not in drawn:
-                shuffled = parameter.detach().flatten()[torch.randperm(parameter.numel())]
-                parameter.data.copy_(shuffled.view_as(parameter))
-    return fresh.eval()

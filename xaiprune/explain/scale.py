@@ -15,11 +15,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core import Registry
+from ..data import judges
 from ..measure import predict
+from .controls import reinitialised
 from .likeness import LIKENESSES, Likeness, NoEvidenceError, heatmap_drift
 from .methods import METHODS, Method
 from .resampling import bootstrap
-from .sanity import reinitialised
 from .target import _check_request
 
 #: What drift is measured by where nothing else is asked for: a method and a likeness. ``drift_resolution`` chose them.
@@ -175,6 +176,8 @@ class Scale:
     other_class : torch.Tensor or None
         Shape ``(N,)``: the drift of the original's own heatmaps for the class that it answers next, to see how much the
         ruler hears of the answer at all. None where targets are no classes.
+    sample : str
+        What is to be said of the images: "in sample" where some took part in choosing the original.
     """
 
     method: str
@@ -182,6 +185,7 @@ class Scale:
     kinds: tuple[Noise, ...]
     blanks: torch.Tensor
     other_class: torch.Tensor | None = None
+    sample: str = ""
 
     @cached_property
     def loudest(self) -> Noise | None:
@@ -243,7 +247,7 @@ class Scale:
         return self.place_of(values.mean().item()), *_ends((values[own].mean(1) - noise) / (chance - noise))
 
     def __repr__(self) -> str:
-        lines = []
+        lines = [f"  scale {self.sample}"] * bool(self.sample)
         if self.noise is not None:
             lines.append(f"  noise         {_told(*self.noise)}  {self.loudest.name}")
         lines.append(f"  chance        {_told(*self.chance)}  {len(self.blanks)} re-initialised networks")
@@ -280,6 +284,7 @@ def _ruler(method: Method | str | None, likeness: Likeness | str | None) -> tupl
     return method, LIKENESSES.find(usual if likeness is None else likeness, "likeness")
 
 
+@judges("images")
 def drift_scale(
     original: nn.Module,
     images: torch.Tensor,
@@ -311,6 +316,8 @@ def drift_scale(
         Default all of ``HARMLESS`` that the model has a part for.
     seed : int
         The first one, of noise and of re-initialised networks.
+    in_sample : bool
+        As for ``measure.accuracy``.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.transforms.functional import InterpolationMode, rotate
 
 from ..core import Registry
-from ..data import Split, as_split
+from ..data import Split, as_split, judges
 from ..measure import predict
 from .likeness import heatmap_drift, rank_correlation
 from .methods import METHODS, Method
@@ -60,6 +60,7 @@ SHIFTS: Registry[Shift] = Registry(
 )
 
 
+@judges("split")
 def watch(
     model: nn.Module,
     split: Split,
@@ -84,6 +85,8 @@ def watch(
         Or a key of ``METHODS``.
     scores : callable, optional
         ``Split -> scores of units (n,)``, to see whether these move too.
+    in_sample : bool
+        As for ``measure.accuracy``.
 
     Returns
     -------
@@ -111,9 +114,9 @@ def watch(
     before, rows = method(model, split.inputs, split.targets), []
     known = None if scores is None else scores(split).flatten()[None, None]
     for level in levels:
-        moved = Split(shift.images(split.inputs, level), split.targets)
+        moved = split.replaced(inputs=shift.images(split.inputs, level))
         found = method(model, *moved)
-        row = {"shift": shift.name, "level": level, **accuracy_and_confidence(model, moved)}
+        row = {"shift": shift.name, "level": level, **accuracy_and_confidence(model, moved, in_sample=True)}
         pairs = {"drift": (before, found, "the unshifted heatmap")}
         pairs["images"] = _ink(split), _ink(moved), "the unshifted image"
         for name, (still, shifted, told) in pairs.items():
@@ -128,6 +131,7 @@ def _ink(split: Split) -> torch.Tensor:
     return split.inputs.sum(1)
 
 
+@judges("split")
 def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given.
 
@@ -137,6 +141,8 @@ def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
         A classifier.
     split : Split
         Images and labels.
+    in_sample : bool
+        As for ``measure.accuracy``; then the result says so.
 
     Returns
     -------

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import nn
 
-from ..data import Split, as_split
+from ..data import Split, as_split, judged
 from .counting import Shipped, costs, csr_bytes, macs, sizes
 from .latency import Latency, latencies
 from .metrics import Metric
@@ -82,6 +83,8 @@ class Scorecard:
         The columns, in order.
     notes : mapping of str to str
         Remarks to single values: the spread and the conditions of a timing, say.
+    sample : str
+        What is to be said of the images: "in sample" where some took part in choosing the model.
 
     Examples
     --------
@@ -98,6 +101,7 @@ class Scorecard:
     values: Mapping[str, float]
     columns: Mapping[str, Column]
     notes: Mapping[str, str] = field(default_factory=dict)
+    sample: str = ""
 
     def __getitem__(self, key: str) -> float:
         return self.values[key]
@@ -138,6 +142,7 @@ def scorecards(
     threads: int | None = None,
     power_watts: float = _POWER_WATTS,
     extra: Mapping[Column, Callable[[nn.Module], float]] | None = None,
+    in_sample: bool = False,
 ) -> list[Scorecard]:
     """Measure models on the same data, with their latencies taken in turn so that they can be compared.
 
@@ -158,6 +163,8 @@ def scorecards(
         For the energy *estimate*: latency at batch 1 times this power. It is not a measurement of energy.
     extra : mapping of Column to callable, optional
         Further columns, each with a function of the model.
+    in_sample : bool
+        As for :func:`accuracy`; then the table says so.
 
     Returns
     -------
@@ -167,7 +174,7 @@ def scorecards(
     Raises
     ------
     ValueError
-        If there is no model or no image.
+        If there is no model or no image, or images took part in choosing a model.
 
     Examples
     --------
@@ -182,26 +189,32 @@ def scorecards(
         raise ValueError("models is empty: give at least one model by name.")
     if len(split.inputs) == 0:
         raise ValueError("split is empty: at least one image is needed.")
-    columns = card_columns(metric)
+    extra = extra or {}
+    columns = card_columns(metric) | {column.title: column for column in extra}
+    does = {
+        name: judged(partial(_does, model, split, metric, extra), split, model, in_sample=in_sample)
+        for name, model in models.items()
+    }
     timed = {size: latencies(models, _batch(split.inputs, size), repeats=repeats, threads=threads) for size in (1, 64)}
     cards = []
     for name, model in models.items():
-        one = split.inputs[:1]
-        values = {
-            "metric": metric(model, split),
-            "metric_noise": metric(_Noisy(model), split),
-            "metric_shift": metric(model, Split(shifted(split.inputs), split.targets)),
-            **costs(model, one),
-            **{f"latency_{size}": timed[size][name].median for size in timed},
-        }
-        values["energy"] = values["latency_1"] * power_watts
+        costing = costs(model, split.inputs[:1]) | {f"latency_{size}": timed[size][name].median for size in timed}
+        costing["energy"] = costing["latency_1"] * power_watts
         notes = {f"latency_{size}": str(_by_runtime(timed[size][name], model)) for size in timed}
         notes["energy"] = f"latency at batch 1 x {power_watts:g} W, not measured"
-        rows = dict(columns)
-        for column, function in (extra or {}).items():
-            rows[column.title], values[column.title] = column, function(model)
-        cards.append(Scorecard(name, values, rows, notes))
+        values = {**does[name], **costing}
+        cards.append(Scorecard(name, values, columns, notes, getattr(does[name], "sample", "")))
     return cards
+
+
+def _does(model: nn.Module, split: Split, metric: Metric, extra: Mapping) -> dict[str, float]:
+    """What a model does: the metric, also under noise and shift, and further columns by their titles."""
+    values = {
+        "metric": metric(model, split),
+        "metric_noise": metric(_Noisy(model), split),
+        "metric_shift": metric(model, split.replaced(inputs=shifted(split.inputs))),
+    }
+    return values | {column.title: function(model) for column, function in extra.items()}
 
 
 def card_columns(metric: Metric) -> dict[str, Column]:
@@ -305,7 +318,12 @@ class Comparison:
 
     @property
     def footnote(self) -> str:
-        """How the latencies were taken."""
+        """How the latencies were taken, and which columns are in sample."""
+        told = [f"{card.name}: {card.sample}" for card in self.cards if card.sample]
+        return "; ".join([*told, *filter(None, [self._latencies])])
+
+    @property
+    def _latencies(self) -> str:
         notes = {card.name: card.notes["latency_1"] for card in self.cards if "latency_1" in card.notes}
         if not notes:
             return ""

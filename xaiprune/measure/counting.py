@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..core import packed
+from ..data import mark
 from .memory import onnx_activation_bytes, peak_activation_bytes
 
 ONNX = "ONNX Runtime"
@@ -48,7 +49,7 @@ class Shipped(nn.Module):
         made_from = model.made_from if isinstance(model, Shipped) else copy.deepcopy(model)
         object.__setattr__(self, "made_from", made_from)  # past torch's register: it is no part of this module
         self._reload()
-        self.eval()
+        mark(self.eval(), model, content)
 
     def fingerprint(self) -> str:
         """What runs, for the identity of a run that can be resumed.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from ..data import Split, as_split, fashion_mnist
+from ..data import Split, as_split, fashion_mnist, judges
 from .metrics import predict
 
 #: Classes of Fashion-MNIST that are easily mistaken for each other: in the planted bias the first of a pair is hardly
@@ -67,6 +67,7 @@ def _worst_to_best(rates: torch.Tensor) -> float:
     return (low[high > 0] / high[high > 0]).mean().item()
 
 
+@judges("split")
 def fairness_of(model: nn.Module, split: Split, groups: torch.Tensor) -> dict[str, float]:
     """:func:`fairness` of a model's answers on a split.
 
@@ -77,6 +78,8 @@ def fairness_of(model: nn.Module, split: Split, groups: torch.Tensor) -> dict[st
     split : Split
     groups : torch.Tensor
         0 or 1 for every image, shape ``(N,)``.
+    in_sample : bool
+        As for ``accuracy``; then the result says so.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def thinned(split: Split, pairs: Sequence[tuple[int, int]] = PAIRS, keep: float 
     for first, second in pairs:
         rare = ((split.targets == first) & (bright == 0)) | ((split.targets == second) & (bright == 1))
         stays &= ~rare | luck
-    return Split(split.inputs[stays], split.targets[stays])
+    return split.rows(stays)
 
 
 def paired(split: Split, groups: torch.Tensor) -> Split:
@@ -167,7 +170,7 @@ def paired(split: Split, groups: torch.Tensor) -> Split:
     Split
     """
     split = as_split(split, name="split")
-    return Split(split.inputs, 2 * split.targets + groups)
+    return split.replaced(targets=2 * split.targets + groups)
 
 
 def even_loss(weight: float = 1.0) -> Callable:
@@ -229,4 +232,4 @@ def fashion_mnist_brightness(split: str, limit: int | None = None) -> Split:
         Labels 0 (dark) and 1 (bright).
     """
     whole = fashion_mnist(split, limit)
-    return Split(whole.inputs, brighter(whole))
+    return whole.replaced(targets=brighter(whole))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..data import Split, as_split, check_images
+from ..data import Split, as_split, check_images, judges
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Metric:
     smooth: Callable[[Callable, Split], torch.Tensor] | None = None
     error: Callable[[float], float] | None = None
 
+    @judges("split")
     def __call__(self, model: nn.Module, split: Split) -> float:
         split = as_split(split, name="split")
         return self.function(model, split)
@@ -141,6 +142,7 @@ def psnr_from_mse(mse: float, peak: float = 1.0) -> float:
     return 10 * math.log10(peak**2 / mse) if mse > 0 else math.inf
 
 
+@judges("split")
 def psnr(model: nn.Module, split: Split) -> float:
     """PSNR of an autoencoder's reconstructions in dB, from the squared error pooled over all images.
 
@@ -152,6 +154,8 @@ def psnr(model: nn.Module, split: Split) -> float:
     model : nn.Module
     split : Split, or data of another form
         Images in [0, 1]; labels are not read.
+    in_sample : bool
+        As for :func:`accuracy`.
 
     Returns
     -------
@@ -177,6 +181,7 @@ def psnr(model: nn.Module, split: Split) -> float:
     return psnr_from_mse(found.sub_(images).double().square().mean().item())
 
 
+@judges("split")
 def accuracy(model: nn.Module, split: Split) -> float:
     """Share of images whose largest output is the label's, in per cent.
 
@@ -186,11 +191,19 @@ def accuracy(model: nn.Module, split: Split) -> float:
         With outputs of shape (N, classes).
     split : Split
         Labels of shape (N,).
+    in_sample : bool
+        Whether images may be among those that the model was chosen on: by scores, plans, ranges, thresholds, the epoch
+        that was kept. Otherwise they raise. See ``xp.data.chosen_on``.
 
     Returns
     -------
     float
         In [0, 100].
+
+    Raises
+    ------
+    ValueError
+        If images took part in choosing the model and ``in_sample`` is False.
 
     Examples
     --------

@@ -317,13 +317,13 @@ class _Judge:
         """Scorecards of the original and of a model, measured in one run, as JSON can hold them."""
         shipped = model if isinstance(model, Frozen) else Frozen(model, self.split.inputs[:1])
         models = {"original": self.before, name: shipped}
-        cards = scorecards(models, self.split, self.metric, repeats=self.timed["repeats"], extra=self.extra)
-        return {
-            "timed": self.timed,
-            "cards": [{"name": c.name, "values": dict(c.values), "notes": dict(c.notes)} for c in cards],
-        }
+        cards = scorecards(
+            models, self.split, self.metric, repeats=self.timed["repeats"], extra=self.extra, in_sample=True
+        )
+        kept = [{"name": c.name, "values": dict(c.values), "notes": dict(c.notes), "sample": c.sample} for c in cards]
+        return {"timed": self.timed, "cards": kept}
 
-    def card(self, name: str, values: dict, notes: dict) -> Scorecard:
+    def card(self, name: str, values: dict, notes: dict, sample: str = "") -> Scorecard:
         """The scorecard that :meth:`measure` wrote."""
         own = {column.title: column for column in self.extra}
-        return Scorecard(name, values, {**card_columns(self.metric), **own}, notes)
+        return Scorecard(name, values, {**card_columns(self.metric), **own}, notes, sample)

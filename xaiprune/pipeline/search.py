@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from ..core import fingerprint
-from ..data import Split, as_split
+from ..data import Split, as_split, mark
 from .budget import Budget
 from .run import _METHOD, CompressionResult, OutOfBudgetError, _check_given, compress
 from .step import Step, _check_steps
@@ -247,7 +247,9 @@ def search(
         f"{len(holding)} of {len(rows)} recipes hold {budget}; of these it spends least {prefer} "
         f"({chosen[prefer]:.3g}). Bounds broken by others: {words}."
     )
-    return SearchResult(run(recipes[chosen["steps"]], budget), rows, why)
+    best = run(recipes[chosen["steps"]], budget)
+    mark(best.model, data=data["validation"], what="the recipe")
+    return SearchResult(best, rows, why)
 
 
 def _beats(one: dict, other: dict, objectives: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..core import digest, fingerprint, packed, save_atomically
-from ..data import Split
+from ..data import Choice, Split, chosen_on, mark
 from ..deploy import Frozen
 from ..measure import Metric
 from ..prune import Plan
@@ -189,11 +189,12 @@ def save_stage(stage: Stage, folder: Path | str) -> None:
     model = stage.model.made_from if frozen else stage.model
     state = {name: packed(tensor) for name, tensor in model.state_dict().items()}
     texts = [change if change == _FOLD else change.to_json() for change in stage.changes]
+    content = {"changes": texts, "chosen_on": chosen_on(stage.model).to_json()}
     with _replaced(Path(folder)) as new:
         save_atomically(new / WEIGHTS, lambda path: save_file(state, path))
         if frozen:
             save_atomically(new / KERNELS, lambda path: path.write_bytes(stage.model.content))
-        save_atomically(new / CHANGES, lambda path: path.write_text(json.dumps(texts)))
+        save_atomically(new / CHANGES, lambda path: path.write_text(json.dumps(content)))
 
 
 @contextlib.contextmanager
@@ -242,13 +243,15 @@ def load_stage(original: nn.Module, folder: Path | str, example: torch.Tensor) -
     folder = Path(folder)
     if not (folder / CHANGES).exists():
         raise FileNotFoundError(f"{folder} holds no stage: {CHANGES} is missing.")
-    texts = json.loads((folder / CHANGES).read_text())
+    content = json.loads((folder / CHANGES).read_text())
+    texts = content["changes"] if isinstance(content, dict) else content  # before stages said what they were chosen on
+    choice = Choice.from_json(content["chosen_on"]) if isinstance(content, dict) else Choice()
     changes = tuple(text if text == _FOLD else Plan.from_json(text) for text in texts)
     model = _changed(original, changes)
     model.load_state_dict(load_file(folder / WEIGHTS))
     if (folder / KERNELS).exists():
-        return Stage(Frozen(model.eval(), example, (folder / KERNELS).read_bytes()), changes)
-    return Stage(model.eval(), changes)
+        model = Frozen(model.eval(), example, (folder / KERNELS).read_bytes())
+    return Stage(mark(model.eval(), choice), changes)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import copy
 import torch
 from torch import nn
 
+from ..data import mark
 from ..graph import fold_batch_norm
 from .calibrate import check_float
 from .equalize import channel_clamp, equalizable_pairs
@@ -68,7 +69,7 @@ def absorb_bias(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
         if between is not None:
             clamp = channel_clamp(better, between, one)
             clamp.maximum -= moved.view(clamp.maximum.shape)
-    return better
+    return mark(better, data=inputs, what="biases")
 
 
 def _moments(
@@ -144,4 +145,4 @@ def correct_bias(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
         if not torch.isfinite(shift).all():
             raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")
         step.layer.bias = nn.Parameter(shift if step.layer.bias is None else step.layer.bias + shift)
-    return better
+    return mark(better, model, data=inputs, what="biases")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..core import arguments
-from ..data import check_images
+from ..data import check_images, mark
 from .formats import quantized_layers
 from .statistics import _BINS, Statistics
 
@@ -98,7 +98,7 @@ def calibrate(
     with calibrating(model, bins) as seen, torch.no_grad():
         for batch in images.split(batch_size):
             model(batch)
-    return seen
+    return mark(seen, data=images, what="ranges")
 
 
 def check_float(model: nn.Module) -> None:

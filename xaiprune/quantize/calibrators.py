@@ -4,8 +4,9 @@
 min-max            the extremes of all values
 moving-average     the extremes of batches, averaged with more weight on the newest (Jacob et al. 2018)
 percentile         what holds 99.99 % of the values: half of the rest is cut at either side
-entropy            the symmetric threshold with the least KL divergence between the histogram and its
-                   quantized form (Migacz, *8-bit Inference with TensorRT*, GTC 2017)
+entropy            the symmetric threshold with the least KL divergence between the histogram and its form in 128
+                   levels over both signs, as in ONNX Runtime (TensorRT has 128 for the sizes of the values: Migacz,
+                   *8-bit Inference with TensorRT*, GTC 2017); it does not know the number of bits
 mse                the share of the extremes with the least mean squared error, rounding and clipping
 =================  ======================================================================================
 """

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..data import Split, as_split
+from ..data import Split, as_split, mark
 from ..graph import fold_batch_norm
 from ..measure import ACCURACY, Metric, predict
 from .formats import Config, quantized_layers
@@ -166,5 +166,5 @@ def sensitivity(
     for name in tqdm(quantized_layers(model), disable=not progress, desc="layers"):
         alone = simulate(model, seen, Config(None, None, {name: config.of(name)}))
         outputs = predict(alone, split.inputs)
-        rows.append({"layer": name, "metric": metric(alone, split), "sqnr": sqnr(before, outputs)})
-    return rows
+        rows.append({"layer": name, "metric": metric(alone, split, in_sample=True), "sqnr": sqnr(before, outputs)})
+    return mark(rows, seen, data=split, what="sensitivity")

@@ -11,24 +11,29 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
-from ..data import check_images
+from ..data import carries, check_images, mark
 from ..deploy import lacks_packages, need, onnx_bytes, onnx_session
 from .calibrate import check_float
 from .formats import Config, Format
+from .simulate import DEAD
 from .statistics import _BINS, Statistics
 
 #: Operations with an integer kernel in ONNX Runtime on a CPU; what is between them passes integers on.
 _KERNELS = ("Conv", "Gemm", "MatMul", "Add", "Clip", "Relu", "GlobalAveragePool", "ReduceMean", "Reshape", "Transpose")
 
+#: The version of ONNX's operations that knows numbers of 4 bits.
+_FOUR_BITS = 21
+
 #: What integer kernels take: a step for every channel of the weights, one for each activation.
 INT8 = Config(Format(per_channel=True), Format(scheme="affine"))
 
 
+@carries
 def int8_bytes(
     model: nn.Module,
     images: torch.Tensor,
@@ -45,7 +50,8 @@ def int8_bytes(
     images : torch.Tensor
         To calibrate on, shape ``(N, C, H, W)``, in the range that the model was trained on.
     config : Config
-        8 bits for both, weights symmetric and by min-max. ``layers={name: Config(None, None)}`` keeps layers in float.
+        8 bits for both, weights symmetric and by min-max. ``layers={name: Config(None, None)}`` keeps layers in float,
+        and those with weights of 4 bits, per channel, hold them so in the file; they too compute in 8 bits.
     batch_size : int
 
     Returns
@@ -55,7 +61,7 @@ def int8_bytes(
     Raises
     ------
     ValueError
-        If the model is in training mode or quantized already, or the config asks for other than 8 bits.
+        If the model is in training mode or quantized already, or the config asks for other bits.
     UnavailableError
         If ONNX Runtime is not installed.
 
@@ -71,6 +77,7 @@ def int8_bytes(
     return quantize_onnx(onnx_bytes(model, images[:1]), images, config, batch_size=batch_size)
 
 
+@carries
 def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *, batch_size: int = 32) -> bytes:
     """The same for a float model that is an ONNX file already, such as ``deploy.onnx_bytes`` writes.
 
@@ -88,7 +95,7 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
     Raises
     ------
     ValueError
-        If the config asks for other than 8 bits.
+        If the config asks for other bits.
     UnavailableError
         If ONNX Runtime is not installed.
 
@@ -102,7 +109,8 @@ def quantize_onnx(content: bytes, images: torch.Tensor, config: Config = INT8, *
     check_images(images, bounds=None)
     _check(config)
     bins = _BINS if config.activations.ranges.histogram else 0
-    return _quantized(content, observe_onnx(content, images, bins=bins, batch_size=batch_size), config)
+    quantized = _quantized(content, observe_onnx(content, images, bins=bins, batch_size=batch_size), config)
+    return mark(quantized, data=images, what="ranges")
 
 
 def observe_onnx(
@@ -159,10 +167,10 @@ def _in_float(graph, config: Config) -> list[str]:
     """Names of the nodes that the config keeps in float; warns of weights that no integer kernel reads."""
     constants = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
     layers, kept = {node.name: node.name.rpartition("/")[0] for node in graph.node}, []
-    for name in config.layers:
+    for name, mine in config.layers.items():
         if name not in layers.values():
             raise ValueError(f"config.layers names {name!r}, which is no layer of this file.")
-        kept += [node for node, layer in layers.items() if layer == name]
+        kept += [node for node, layer in layers.items() if layer == name and mine.weights is None]
     for node in graph.node:
         if node.op_type not in _KERNELS and constants.intersection(node.input):
             message = f"{layers[node.name]!r} ({node.op_type}) has no integer kernel and stays in float."
@@ -177,14 +185,17 @@ def _check(config: Config) -> None:
             raise ValueError(f"integer kernels take 8 bits for weights and activations, got {form} for {argument}.")
     if (config.weights.scheme, config.weights.ranges.name) != ("symmetric", "min-max"):
         raise ValueError(f"weights must be symmetric and by min-max for integer kernels, got {config.weights}.")
+    four = Config(Format(4, per_channel=True), config.activations)
     for name, mine in config.layers.items():
-        if mine.weights is not None or mine.activations is not None:
-            raise ValueError(f"config.layers[{name!r}] must be Config(None, None), to stay in float, got {mine}.")
+        if mine not in (Config(None, None), four):
+            raise ValueError(
+                f"config.layers[{name!r}] must be Config(None, None), to stay in float, or {four}, got {mine}."
+            )
 
 
 def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -> bytes:
     import numpy as np
-    import onnx
+    import onnx.version_converter
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -194,8 +205,12 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
         if statistics.batches:
             bounds = form.ranges.function(statistics, form.bits, form.scheme)
             ranges[name] = tuple(np.array(bound, dtype=np.float32) for bound in bounds)
-    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content))
+    graph = onnx.load_from_string(content)
+    if any(mine.weights is not None for mine in config.layers.values()):
+        graph = onnx.version_converter.convert_version(graph, _FOUR_BITS)
+    graph = onnx.shape_inference.infer_shapes(graph)
     floats = _in_float(graph.graph, config)
+    steps = _steps_of_four_bits(graph.graph, config)
     quantizer = QDQQuantizer(
         graph,
         per_channel=config.weights.per_channel,
@@ -206,13 +221,61 @@ def _quantized(content: bytes, seen: Mapping[str, Statistics], config: Config) -
         nodes_to_quantize=[],
         nodes_to_exclude=floats,
         op_types_to_quantize=list(_KERNELS),
-        extra_options={"ActivationSymmetric": form.scheme == "symmetric", "WeightSymmetric": True},
+        extra_options={
+            "ActivationSymmetric": form.scheme == "symmetric",
+            "WeightSymmetric": True,
+            "TensorQuantOverrides": steps,
+        },
     )
     level = logging.getLogger().level  # which the quantizer sets
     try:
         quantizer.quantize_model()
     finally:
         logging.getLogger().setLevel(level)
+    if steps:
+        _pack(quantizer.model.model.graph, steps)
     stream = io.BytesIO()
     onnx.save(quantizer.model.model, stream)
     return stream.getvalue()
+
+
+def _steps_of_four_bits(graph, config: Config) -> dict[str, list[dict]]:
+    """By name, for weights that are to be held in 4 bits: a step for each output channel, so that 7 is its largest."""
+    import numpy as np
+    import onnx
+    from onnxruntime.quantization import QuantType
+
+    held = {name for name, mine in config.layers.items() if mine.weights is not None}
+    layers = {name: node for node in graph.node for name in node.input if node.name.rpartition("/")[0] in held}
+    found = {}
+    for tensor in graph.initializer:
+        if len(tensor.dims) > 1 and (node := layers.get(tensor.name)) is not None:
+            axis = 0 if node.op_type == "Conv" or any(a.name == "transB" and a.i for a in node.attribute) else 1
+            rows = np.moveaxis(onnx.numpy_helper.to_array(tensor), axis, 0).reshape(tensor.dims[axis], -1)
+            steps = np.maximum(abs(rows).max(1), DEAD) / np.float32(7)
+            form = {"quant_type": QuantType.QInt8, "axis": axis, "zero_point": 0}
+            found[tensor.name] = [form | {"scale": step} for step in steps]
+    return found
+
+
+def _pack(graph, names: Iterable[str]) -> None:
+    """Hold quantized weights of 4 bits as such, in place: the runtime widens them when it loads the file.
+
+    What the runtime knows itself goes from such a file: shapes between layers, zero points of 0 that convolutions have.
+    """
+    import onnx
+
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    read = {name for node in graph.node if node.op_type == "Conv" for name in node.input}
+    zeros, four = set(), onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and read.issuperset(node.output) and node.input[0] in values:
+            zeros.add(node.input.pop())
+    kept = [tensor for tensor in graph.initializer if tensor.name not in zeros]
+    for tensor in kept:
+        if tensor.name.removesuffix("_quantized") in names:
+            narrow, wide = f"{tensor.name}_4", tensor.name
+            graph.node.insert(0, onnx.helper.make_node("Cast", [narrow], [wide], to=tensor.data_type))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values[wide].astype(four), narrow))
+    del graph.value_info[:], graph.initializer[:]
+    graph.initializer.extend(kept)

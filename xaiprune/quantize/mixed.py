@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..curvature import HessianProduct
-from ..data import Split, as_split
+from ..data import Split, as_split, carries, mark
 from ..explain import explained_output
 from ..explain.relevance import modified_gradients
 from ..graph import fold_batch_norm
@@ -99,7 +99,8 @@ def hessian_traces(
         for name in layers:
             key = f"{name}.weight"
             sums[name] += (vector[key] * product[key]).sum(dtype=torch.float64).item() / probes
-    return {name: sums[name] / layer.weight.numel() for name, layer in layers.items()}
+    traces = {name: sums[name] / layer.weight.numel() for name, layer in layers.items()}
+    return mark(traces, data=data, what="traces")
 
 
 def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
@@ -139,12 +140,14 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
         total = explained_output(folded(data.inputs), data.targets).sum()
         gradients = torch.autograd.grad(total, weights)
     scale = abs(total.item())
-    return {
+    shares = {
         name: (weight.detach() * gradient).abs().sum().item() / scale
         for name, weight, gradient in zip(layers, weights, gradients)
     }
+    return mark(shares, data=data, what="shares of relevance")
 
 
+@carries
 def losses_by_trace(traces: Mapping[str, float], noise: Mapping[str, Mapping[int, float]]) -> dict[str, dict]:
     """``|Tr(H)| / n x |Q(W) - W|^2`` (HAWQ-V2, which takes the Hessian to be positive; here its size counts).
 
@@ -163,6 +166,7 @@ def losses_by_trace(traces: Mapping[str, float], noise: Mapping[str, Mapping[int
     return {name: {bits: abs(traces[name]) * value for bits, value in noise[name].items()} for name in noise}
 
 
+@carries
 def losses_by_relevance(
     shares: Mapping[str, float], noise: Mapping[str, Mapping[int, float]], model: nn.Module
 ) -> dict[str, dict]:
@@ -194,6 +198,7 @@ def losses_by_relevance(
     return {name: {bits: shares[name] * v / power[name] for bits, v in noise[name].items()} for name in noise}
 
 
+@carries
 def allocate_bits(
     losses: Mapping[str, Mapping[int, float]], sizes: Mapping[str, int], average: float
 ) -> dict[str, int]:
@@ -259,6 +264,7 @@ def _solved(options: list[tuple[str, int]], losses: Mapping, sizes: Mapping, mos
     return {name: bits for (name, bits), taken in zip(options, found.x) if taken > 0.5}
 
 
+@carries
 def with_bits(config: Config, bits: Mapping[str, int]) -> Config:
     """A config whose layers have weights of the given bits, and what the config says otherwise.
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -16,13 +17,16 @@ from ..data import check_images
 from ..deploy import lacks_compiler, lacks_packages, need
 from ..graph import fold_batch_norm
 from .calibrate import check_float
+from .formats import quantized_layers
 
 
 def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Callable:
     """A function that runs a model with 8-bit weights and activations, compiled for one batch size.
 
     Ranges come from torchao's own observers (histograms for activations, extremes per channel for weights). Compiling
-    takes about a minute for MobileNetV2 and needs a C++ compiler.
+    takes about a minute for MobileNetV2 and needs a C++ compiler. Weights are *frozen* into the code as constants:
+    unless they are, which is the Inductor's default, it puts no integer kernel in the place of a layer, and computes in
+    float on numbers that were rounded before.
 
     Parameters
     ----------
@@ -43,15 +47,46 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
     ValueError
         If the model is in training mode or quantized, or there are fewer images than one batch.
     UnavailableError
-        If torchao is not installed, or there is no C++ compiler.
+        If torchao is not installed, there is no C++ compiler, or the compiled code has no integer kernel.
+
+    Warns
+    -----
+    UserWarning
+        If it has fewer of them than the model has layers: the others run in float.
     """
     check_float(model)
     check_images(images, bounds=None)
     if len(images) < len(example):
         raise ValueError(f"images must fill a batch of {len(example)}, the example's size, got {len(images)}.")
     need("quantize.pt2e", lacks_packages("torchao") or lacks_compiler())
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
-        warnings.simplefilter("ignore")
+    graph = converted(model, images, example)
+    run_graph, code = compiled(graph, example)
+    count, layers = integer_kernels(code), len(quantized_layers(model))
+    need("quantize.pt2e", "" if count else "the Inductor has no integer kernels for this processor or these layers")
+    if count < layers:
+        message = f"the compiled code has {count} integer kernels for {layers} layers; the others run in float."
+        warnings.warn(message, stacklevel=2)
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return run_graph(plain(batch))
+
+    return run
+
+
+def converted(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> nn.Module:
+    """The exported graph that :func:`pt2e` compiles: layers in float between steps that round.
+
+    Parameters
+    ----------
+    model, images, example
+        As for :func:`pt2e`.
+
+    Returns
+    -------
+    nn.Module
+    """
+    with _quiet():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
@@ -61,11 +96,67 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
         for batch in images.split(len(example)):
             if len(batch) == len(example):
                 prepared(batch)
-        compiled = torch.compile(convert_pt2e(prepared), dynamic=False)
-        compiled(example)
+        return convert_pt2e(prepared)
 
-    def run(batch: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return compiled(batch)
 
-    return run
+def integer_kernels(code: str) -> int:
+    """How many integer convolutions and products compiled code calls.
+
+    Parameters
+    ----------
+    code : str
+        That the Inductor wrote.
+
+    Returns
+    -------
+    int
+    """
+    return len(re.findall(r"onednn\.q(?:conv|linear)\w*\.\w+\(", code))
+
+
+def compiled(graph: nn.Module, example: torch.Tensor, freezing: bool = True) -> tuple[Callable, str]:
+    """A graph, in float or converted, compiled for batches of one size.
+
+    Parameters
+    ----------
+    graph : nn.Module
+    example : torch.Tensor
+        A batch.
+    freezing : bool
+        Whether its weights become constants of the code.
+
+    Returns
+    -------
+    callable, str
+        From images to outputs, under ``torch.no_grad``; and the code that the Inductor wrote.
+    """
+    from torch._inductor import config
+    from torch._inductor.utils import run_and_get_code
+
+    with _quiet(), config.patch(freezing=freezing):
+        function = torch.compile(graph, dynamic=False)
+        _, code = run_and_get_code(function, plain(example))
+    return function, "\n".join(code)
+
+
+def plain(batch: torch.Tensor) -> torch.Tensor:
+    """A batch with the strides of a new tensor: for others the graph would be compiled anew, and not frozen.
+
+    Parameters
+    ----------
+    batch : torch.Tensor
+
+    Returns
+    -------
+    torch.Tensor
+        Of the same shape.
+    """
+    return batch.flatten().view(batch.shape)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of torch and torchao to their own users, and no gradients."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield

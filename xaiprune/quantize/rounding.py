@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from ..data import mark
 from .calibrate import weight_quantizer
 from .formats import quantized_layers
 from .grid import Grid
@@ -179,7 +180,7 @@ def adaround(
             step.layer.parametrizations["weight"][0] = _Rounded(_grid(step.layer), up)
             bar.update()
     bar.close()
-    return better.eval()
+    return mark(better.eval(), data=inputs, what="rounding")
 
 
 def _grid(layer: nn.Module) -> Grid | None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from ..data import carries
 from ..graph import TRANSPOSED_CONVOLUTIONS, fold_batch_norm
 from .calibrate import check_float
 from .formats import Cast, Config, Format, quantized_layers
@@ -76,6 +77,7 @@ class _Rounded(torch.autograd.Function):
         return gradient.masked_fill(outside[0], 0) if outside else gradient, None
 
 
+@carries
 def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = Config()) -> nn.Module:  # noqa: B008
     """A copy of a model that computes with the numbers of its formats.
 
@@ -124,6 +126,7 @@ def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = 
     )
 
 
+@carries
 def simulate_on_grids(
     model: nn.Module, weights: Mapping[str, Grid | Cast | None], inputs: Mapping[str, Grid | Cast | None]
 ) -> nn.Module:

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
-from ..data import Split, as_split
+from ..data import Split, as_split, mark
 from ..measure import ACCURACY, Metric
 from .loop import by_loss, iterate
 from .losses import classification_loss
@@ -59,12 +60,14 @@ def tune(
     """
     options, validation = TrainOptions.of(options, changes), as_split(validation, name="validation")
     source = options.batches(train)
-    return iterate(
+    rows = iterate(
         model,
         source,
         by_loss(model, loss),
         options,
         identity={"train": source, "validation": validation, "loss": loss, "metric": metric},
-        validate=lambda model: metric(model, validation),
+        validate=partial(metric, split=validation, in_sample=True),
         better=metric.better,
     )
+    mark(model, data=validation if options.epochs else None, what="the epoch that was kept")
+    return rows

@@ -12,6 +12,7 @@ from typing import ClassVar, Generic
 import ipywidgets as widgets
 
 from ..core import choice
+from ..data import choosing
 from .canvas import _View, bundle, strip
 from .controls import Bank, Control
 
@@ -173,12 +174,17 @@ class Explorer(ABC, Generic[_View]):
 
     def _show(self, setting: dict) -> _View:
         """Compute, and only then move controls, numbers and picture."""
-        self.view, self.setting = self.compute(**setting), setting
+        self.view, self.setting = self._looked(setting), setting
         for name, control in self.controls.items():
             control.value = setting[name]
         self.png.value = self.draw(self.view)
         self._say(self.view.text)
         return self.view
+
+    def _looked(self, setting: dict) -> _View:
+        """A slider looks for a setting on the images that it shows: in sample, which is the point of it."""
+        with choosing():
+            return self.compute(**setting)
 
     def _say(self, text: str) -> None:
         self.readout.value = f"<b class='xaiprune-readout' role='status'>{html.escape(text)}</b>"
@@ -194,7 +200,7 @@ class Explorer(ABC, Generic[_View]):
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         settings = {label: self.settle(setting, None) for label, setting in self._stored.items()}
-        views = {label: self.compute(**setting) for label, setting in (settings or {"now": self.setting}).items()}
+        views = {label: self._looked(setting) for label, setting in (settings or {"now": self.setting}).items()}
         lines = [f"{label}: {view.text}" for label, view in views.items()]
         return bundle(self.box, strip([self.draw(view) for view in views.values()], lines), "\n".join(lines))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from ..data import Split
+from ..data import Split, judges
 from ..measure import Metric
 
 #: Masses of cart and pole [kg], half of the pole's length [m], gravity [m/s^2], strongest push [N], step [s].
@@ -85,6 +85,7 @@ def starts(count: int, seed: int = 0) -> Split:
     return Split(states, torch.zeros(count, dtype=torch.long))
 
 
+@judges("split")
 def balanced(policy: nn.Module, split: Split) -> float:
     """Reward: for how many of 500 steps the pole stays up and the cart on its track, the mean over starts.
 
@@ -94,6 +95,8 @@ def balanced(policy: nn.Module, split: Split) -> float:
         From scaled states (N, 4) to pushes (N, 1), as shares of the strongest push.
     split : Split
         States that the cart starts from, shape (N, 4): place, speed, angle of the pole, and its speed.
+    in_sample : bool
+        As for ``measure.accuracy``.
 
     Returns
     -------

@@ -174,6 +174,7 @@ COMPOSITES: Registry[Composite] = Registry(
         uniform(w_plus()),
         uniform(alpha_beta()),
         Composite("cp-lrp", ((_ALL, epsilon()),)),
+        Composite("cp-lrp-gamma", ((_CONVOLUTIONS, gamma(0.25)), (_ALL, gamma(0.05)))),
         Composite("attnlrp", ((_ALL, epsilon()),), attention=True),
         Composite("attnlrp-gamma", ((_CONVOLUTIONS, gamma(0.25)), (_ALL, gamma(0.05))), attention=True),
         Composite("attnlrp-plus", ((_ALL, z_plus()),), attention=True),

@@ -17,10 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ...core import packed, save_atomically
+from ...data import carries, mark, marked
 from ...graph import changing
 from ..units import Plan, block_size, copied, inside, size_along
 
 
+@carries
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
     """A smaller copy of the model, without the units that the plan removes.
 
@@ -153,6 +155,7 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
                     _zero(tensors[name], axis, gone)
         for group, units in plan.parts:
             stack.enter_context(group.kind.mask(model, group, units))
+        stack.enter_context(marked(model, plan))
         yield model
 
 
@@ -190,6 +193,7 @@ def keep_zeros(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
             stays = torch.ones_like(tensors[name])
             _zero(stays, None, axes[None])
             stack.callback(tensors[name].register_hook(stays.mul).remove)
+        mark(model, plan)
         with torch.enable_grad():
             yield model
 
@@ -232,7 +236,7 @@ def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
             if name not in tensors or size_along(tensors[name].shape, axis) != wanted:
                 raise ValueError(f"smaller is not the cut of this plan: {name} should keep {wanted} of {member.width}.")
     state = {name: packed(tensor) for name, tensor in smaller.state_dict().items()}  # tied tensors twice
-    plan.save(_sibling(path, ".json"))
+    mark(Plan(plan.groups, plan.removed), plan, smaller).save(_sibling(path, ".json"))
     save_atomically(_sibling(path, ".safetensors"), lambda temporary: save_file(state, temporary))
 
 

@@ -6,9 +6,11 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
+from ...data import carries
 from ..units import Plan, weight_group
 
 
+@carries
 def read_masks(model: nn.Module) -> Plan:
     """The plan that a model's ``torch.nn.utils.prune`` masks amount to.
 
@@ -50,6 +52,7 @@ def read_masks(model: nn.Module) -> Plan:
     return Plan(tuple(groups), removed)
 
 
+@carries
 def write_masks(model: nn.Module, plan: Plan) -> nn.Module:
     """Put a plan of single weights on a model as ``torch.nn.utils.prune`` masks, in place.
 

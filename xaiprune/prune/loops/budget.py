@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from ...core import fingerprint
-from ...data import Split, as_split
+from ...data import Split, as_split, choosing, mark
 from ...explain import Likeness, Method, drift_from, drift_place, drift_value
 from ...measure import ACCURACY, Metric
 from ..applying import cut
@@ -89,7 +89,8 @@ class ExplanationBudget:
         split = as_split(split, on=original, name="split")
         self.split, self.metric = split, metric
         self.max_drift, self.max_place, self.max_drop = max_drift, max_place, max_drop
-        self.intact = metric(original, split)
+        with choosing():
+            self.intact = metric(original, split)
         self._compared = drift_from(original, split.inputs, method=method, likeness=likeness)
         if max_place is not None and self._compared.scale.blind:
             raise ValueError(
@@ -112,12 +113,14 @@ class ExplanationBudget:
         -------
         dict of str to (float or bool)
         """
-        drift = drift_value(self._compared, model)
-        value = self.metric(model, self.split)
+        with choosing():
+            drift = drift_value(self._compared, model)
+            value = self.metric(model, self.split)
         lost = self.metric.better * (self.intact - value)
         spent = {"drift": drift, "value": value, "lost": lost}
         if self.max_place is not None:
-            spent["place"] = drift_place(self._compared, model)
+            with choosing():
+                spent["place"] = drift_place(self._compared, model)
         bounds = {"drift": self.max_drift, "place": self.max_place, "lost": self.max_drop}
         holds = all(spent[name] <= bound for name, bound in bounds.items() if bound is not None)
         return spent | {"holds": holds}
@@ -215,10 +218,8 @@ def prune_within_budget(
 
     def planned(share: float, closed: Sequence[str]) -> Plan:
         names = [group.name for group in scores.groups if group.name not in closed]
-        return Plan(
-            scores.groups,
-            plans_by_cost(scores.only(*names), costs, min_units=min_units, round_to=round_to)(share).removed,
-        )
+        found = plans_by_cost(scores.only(*names), costs, min_units=min_units, round_to=round_to)(share)
+        return mark(Plan(scores.groups, found.removed), scores, data=budget.split, what="a budget")
 
     def holds(found: Plan, closed: Sequence[str]) -> bool:
         rows.append({**judge(found), "closed": tuple(closed)})

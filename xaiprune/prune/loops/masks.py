@@ -4,8 +4,10 @@ After X-Pruner (Yu and Xiang, CVPR 2023, arXiv 2303.04935), reconstructed from i
 equations were at hand nor a complete implementation exists. A mask value in (0, 1) says how much a unit matters; every
 group learns a threshold; units below it close; and an augmented Lagrangian holds the cost of what is open at a budget.
 
-The paper has a mask for every class. At inference these would need the label that is to be found: here they serve to
-show that trap, and :func:`learn_masks` learns one for all classes unless it is told otherwise.
+The paper has a mask for every class, and ranks all units by the absolute sum of their masks (arXiv v1; later versions
+search a threshold for each layer), so that pruning needs no label. Masks per class that worked at inference would need
+the label that is to be found: that trap can be shown here. :func:`learn_masks` learns one mask for all classes unless
+it is told otherwise; ``Masks.scores`` of masks per class rank like their sum.
 """
 
 # In stored tables: learned masks
@@ -19,7 +21,7 @@ import torch
 from torch import nn
 
 from ...core import evaluating, share
-from ...data import Split, device_of
+from ...data import Split, device_of, mark
 from ...training import Moment, TrainOptions, classification_loss, iterate
 from ..applying import gated_by
 from ..costs import Costs
@@ -59,7 +61,7 @@ class Masks:
         for group in self.groups:
             values = self.values[group.name].double()
             found[group.name] = (values.mean(0) if values.ndim == 2 else values) - self.thresholds[group.name]
-        return Scores("learned masks", self.groups, found)
+        return mark(Scores("learned masks", self.groups, found), self)
 
     def gates(self, labels: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """1 for every unit that is open, 0 for the others.
@@ -184,7 +186,8 @@ def learn_masks(
             parameter.requires_grad_(before)
     names = [group.name for group in units]
     values = {name: value.detach().sigmoid() for name, value in zip(names, descent.raw)}
-    return Masks(tuple(units), values, {name: edge.sigmoid().item() for name, edge in zip(names, descent.edges)}, rows)
+    edges = {name: edge.sigmoid().item() for name, edge in zip(names, descent.edges)}
+    return mark(Masks(tuple(units), values, edges, rows), data=train, what="learned masks")
 
 
 class _Descent(nn.Module):

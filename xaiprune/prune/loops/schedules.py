@@ -7,12 +7,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
 
 from ...core import Checkpoint, InPlace, Registry, arguments
-from ...data import Split, as_split, batches
+from ...data import Split, as_split, batches, mark
 from ...measure import ACCURACY, Metric
 from ...training import TrainOptions, classification_loss, fit, scoring_loss
 from ..applying import keep_zeros
@@ -183,8 +184,8 @@ def prune_and_tune(
     identity = {"train": source, "validation": validation, "ratio": ratio, "schedule": schedule, "steps": steps}
     identity |= {"last_epochs": last_epochs, "criterion": criterion, "scope": scope, "loss": loss, "metric": metric}
     identity |= {"tolerance": tolerance, "model": InPlace(model), **options.identity}
-    checkpoint = Checkpoint(options.resume, identity)
-    state = checkpoint.load() or {"rows": [], "plan": None, "stopped": False, "intact": metric(model, validation)}
+    checkpoint, judge = Checkpoint(options.resume, identity), partial(metric, split=validation, in_sample=True)
+    state = checkpoint.load() or {"rows": [], "plan": None, "stopped": False, "intact": judge(model)}
     reached = Plan.from_json(state["plan"]) if state["plan"] else None
     with checkpoint:
         for step in range(len(state["rows"]), steps):
@@ -195,10 +196,10 @@ def prune_and_tune(
             chosen = plan(_with_gone_first(scores, reached), ratio=goals[step], scope=scope)
             rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
             with keep_zeros(model, chosen):
-                before = metric(model, validation)
+                before = judge(model)
                 if rounds:
                     fit(model, train, loss, options, epochs=rounds, seed=seed, resume=None)
-            after = metric(model, validation)
+            after = judge(model)
             recovered = tolerance is None or metric.better * (state["intact"] - after) <= tolerance
             row = {"step": step + 1, "ratio": len(chosen) / total, "before": before, "after": after}
             state["rows"].append(row | {"recovered": recovered})
@@ -209,7 +210,10 @@ def prune_and_tune(
                 model.load_state_dict(good)
             checkpoint.save(**state | {"plan": reached and reached.to_json()})
     checkpoint.finish()
-    return TuneResult(reached, state["rows"], state["stopped"])
+    if tolerance is not None:
+        mark(model, reached, data=validation, what="where to stop")
+    mark(model, reached)
+    return TuneResult(reached and mark(reached, model), state["rows"], state["stopped"])
 
 
 def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:
@@ -220,4 +224,4 @@ def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:
     lowest = min(value.min().item() for value in values.values()) - 1
     for name, units in gone.removed.items():
         values[name][torch.tensor(units)] = lowest
-    return Scores(scores.criterion, scores.groups, values)
+    return mark(Scores(scores.criterion, scores.groups, values), scores, gone)

@@ -7,12 +7,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
 
 from ...core import Checkpoint, arguments
-from ...data import Split, as_split, batches
+from ...data import Split, as_split, batches, mark
 from ...measure import ACCURACY, Metric
 from ...training import TrainOptions, classification_loss, scoring_loss, tune
 from ..applying import cut
@@ -171,7 +172,7 @@ def shrink(
     identity |= {"criterion": criterion, "cutting": cutting, "last_epochs": last_epochs, "loss": losses}
     identity |= {"metric": metric, "budget": budget, **options.identity}
     checkpoint = Checkpoint(options.resume, identity)
-    example = validation[0][:1]
+    example, judge = validation[0][:1], partial(metric, split=validation, in_sample=True)
     groups = cutting.units(model, example)
     whole = cutting.costs(model, groups, example).total
     done, smaller, rows, stopped = Plan(tuple(groups), {}), copy.deepcopy(model), [], False
@@ -181,16 +182,16 @@ def shrink(
         smaller.load_state_dict(state["weights"])
     for step in range(len(rows), steps):
         # saved before the step, so that what it leaves unfinished is known as this call's
-        checkpoint.save(plan=done.to_json(), rows=rows, weights=smaller.state_dict())
+        checkpoint.save(plan=mark(done, smaller).to_json(), rows=rows, weights=smaller.state_dict())
         groups, seed = cutting.units(smaller, example), options.seed + step
         now = cutting.costs(smaller, groups, example)
         scores = score(smaller, groups, criterion, calibration, loss=scoring_loss(losses), seed=seed)
         chosen = cutting.plan(scores, now, goals[step] * whole / now.total)
         next_model = cut(smaller, chosen)
-        row = {"step": step + 1, "share": now.of(chosen) / whole, "cut": metric(next_model, validation)}
+        row = {"step": step + 1, "share": now.of(chosen) / whole, "cut": judge(next_model)}
         if running_norms(next_model):
             recalibrate(next_model, calibration[0])
-        row["recalibrated"] = metric(next_model, validation)
+        row["recalibrated"] = judge(next_model)
         rounds = last_epochs if last_epochs is not None and step == steps - 1 else options.epochs
         for place, one in enumerate(losses):
             candidate = copy.deepcopy(next_model)
@@ -198,7 +199,7 @@ def shrink(
                 part = checkpoint.part(f"step{step + 1}.loss{place}")
                 told = {"epochs": rounds, "seed": seed, "resume": part}
                 tune(candidate, train, validation, options, loss=one, metric=metric, **told)
-            row["tuned"] = metric(candidate, validation)
+            row["tuned"] = judge(candidate)
             if budget is not None:
                 spent = budget.spent(candidate)
                 row |= {"drift": spent["drift"], "holds": spent["holds"], "loss": place}
@@ -209,4 +210,6 @@ def shrink(
             break
         smaller, done = candidate, done.then(chosen)
     checkpoint.finish()
-    return ShrinkResult(smaller, done, rows, stopped)
+    if budget is not None:
+        mark(smaller, data=budget.split, what="a budget")
+    return mark(ShrinkResult(smaller, mark(done, smaller), rows, stopped), smaller)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...core import nearest, share, whole
+from ...data import carries
 from ..costs import Costs
 from ..scoring import Scores
 from ..units import WEIGHTS, Plan, UnitGroup
@@ -17,6 +18,7 @@ from .ranking import _check_limits, _chunks_of, _ranked
 from .targets import to_target
 
 
+@carries
 def plan(
     scores: Scores,
     *,
@@ -121,6 +123,7 @@ def plan(
     return lowest(scores, _allocate(scores, k, chunks, scope))
 
 
+@carries
 def lowest(scores: Scores, counts: Mapping[str, int]) -> Plan:
     """The plan that removes the ``counts[name]`` lowest-scored units of each group, ties by index.
 

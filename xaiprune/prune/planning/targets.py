@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...core import share
+from ...data import mark
 from ..costs import Costs
 from ..scoring import Scores
 from ..units import Plan
@@ -70,6 +71,6 @@ def plans_by_cost(
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if costs.share(after(middle)) <= cost_target else (middle, high)
-        return Plan(scores.groups, after(high))
+        return mark(Plan(scores.groups, after(high)), scores)
 
     return plan_for

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ...core import evaluating, nonempty, share
-from ...data import Split, as_split
+from ...data import Split, as_split, carries, mark, marked
 from ...explain import explained_output, watching_attention
 from ...explain.relevance import Composite, modified_gradients
 from ...graph import changing
@@ -67,9 +67,11 @@ def entry_relevance(
         for (name, weights), gradient in zip(shown.items(), found):
             mine = (weights.detach() * gradient).abs().sum(0, dtype=torch.float64)
             total[name] = total.get(name, 0) + mine
-    return {name: value / len(split.inputs) for name, value in total.items()}
+    found = {name: value / len(split.inputs) for name, value in total.items()}
+    return mark(found, data=split, what="relevance of attention")
 
 
+@carries
 def entry_masks(
     task: Mapping[str, torch.Tensor], attribute: Mapping[str, torch.Tensor], *, protect: float = 0.8, ratio: float = 0.3
 ) -> dict[str, torch.Tensor]:
@@ -146,10 +148,11 @@ def masked_entries(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> Itera
     modules = dict(model.named_modules())
     if unknown := [name for name in masks if not isinstance(modules.get(name), nn.Softmax)]:
         raise ValueError(f"masks name {unknown[0]!r}, which is no softmax of the model.")
-    with changing(model, gives={name: mask.mul for name, mask in masks.items()}):
+    with changing(model, gives={name: mask.mul for name, mask in masks.items()}), marked(model, masks):
         yield model
 
 
+@carries
 def fair_scores(task: Scores, attribute: Scores, weight: float = 1.0) -> Scores:
     """A ranking in which those units go first that matter to the attribute and not to the task.
 

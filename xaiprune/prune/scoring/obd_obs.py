@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ...curvature import check_request, per_sample_gradients
-from ...data import Split, as_split, batches
+from ...data import Split, as_split, batches, carries, mark
 from ..units import Plan
 
 
@@ -166,7 +166,7 @@ def inverse_fisher(
             fisher[name] = fisher[name] + part if name in fisher else part
     damped = damping * torch.eye(block, dtype=torch.float64)
     inverse = {name: torch.cholesky_inverse(torch.linalg.cholesky(part + damped)) for name, part in fisher.items()}
-    return InverseFisher(inverse, damping, len(data.inputs))
+    return mark(InverseFisher(inverse, damping, len(data.inputs)), data=data, what="inverse Fisher matrix")
 
 
 def with_gradient(inverse: torch.Tensor, gradient: torch.Tensor, images: int) -> torch.Tensor:
@@ -205,6 +205,7 @@ def _in_blocks(values: torch.Tensor, block: int) -> torch.Tensor:
     return nn.functional.pad(values, (0, missing)).reshape(len(values), -1, block).transpose(0, 1)
 
 
+@carries
 def obs(model: nn.Module, inverse: InverseFisher) -> dict[str, torch.Tensor]:
     """Optimal Brain Surgeon's saliency ``w_q^2 / (2 [F^-1]_qq)``: the cost if weight q is the first and only to go.
 
@@ -237,6 +238,7 @@ def obs(model: nn.Module, inverse: InverseFisher) -> dict[str, torch.Tensor]:
     return found
 
 
+@carries
 def obs_in_turn(model: nn.Module, inverse: InverseFisher) -> dict[str, torch.Tensor]:
     """Optimal Brain Surgeon as it was published: the cheapest weight of a block goes, the others answer, and again.
 
@@ -294,6 +296,7 @@ def _turns(weight: torch.Tensor, inverse: torch.Tensor, chunk: int = 64) -> torc
     return torch.cat(costs).flatten()[: len(weight)]
 
 
+@carries
 def surgery(model: nn.Module, plan: Plan, inverse: InverseFisher) -> nn.Module:
     """Optimal Brain Surgeon's cut: the plan's weights go to zero, and the others move so that the loss rises least.
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ...core import Registry, evaluating
-from ...data import Split, as_split
+from ...data import Split, as_split, carries, mark
 from ...training import classification_loss
 from ..units import UnitGroup, check_groups
 from .criteria import CRITERIA, Criterion, Evidence
@@ -86,6 +86,7 @@ class Scores:
         """
         return torch.argsort(self.values[name], stable=True)
 
+    @carries
     def only(self, *names: str) -> Scores:
         """The same scores for some of the groups: the others are left alone by every plan.
 
@@ -108,6 +109,7 @@ class Scores:
             raise ValueError(f"names must be among {', '.join(self.values)}, got {', '.join(names) or 'none'}.")
         return replace(self, groups=groups, values={group.name: self.values[group.name] for group in groups})
 
+    @carries
     def reversed(self) -> Scores:
         """The opposite ranking, as a control: what mattered most goes first.
 
@@ -119,6 +121,7 @@ class Scores:
         values = {name: -v for name, v in self.values.items()}
         return replace(self, criterion=f"reversed {self.criterion}", values=values)
 
+    @carries
     def normalised(self, how: str | Callable[[torch.Tensor], torch.Tensor]) -> Scores:
         """The same order inside each group, with the groups brought to one scale for a global ranking.
 
@@ -136,6 +139,7 @@ class Scores:
         values = {group: scale(v).double() if v.any() else v for group, v in self.values.items()}
         return replace(self, criterion=f"{self.criterion} by {name}", values=values)
 
+    @carries
     def per(self, costs: Mapping[str, np.ndarray], measured_in: str = "cost") -> Scores:
         """Scores divided by what a unit costs, so that those go first whose removal saves most for what it loses.
 
@@ -245,4 +249,5 @@ def score(
     evidence = Evidence(model, tuple(groups.values()), data, explained, seed)
     values = criterion(evidence)
     values = {name: values[name].detach().double() for name in groups}
-    return Scores(criterion.name, tuple(groups.values()), values, of)
+    found = Scores(criterion.name, tuple(groups.values()), values, of)
+    return found if criterion.reads == "weights" else mark(found, data=data, what=f"scores by {criterion.name}")

@@ -179,4 +179,4 @@ def _along(problem: SoftProblem, method: str, direction: Sequence[float]) -> Sof
     """Grow coefficients along a direction from zero until S fits."""
     watch = _Stopwatch(problem)
     counts = harden(problem, onto_surface(problem, np.zeros(len(problem.sizes)), direction))
-    return watch.result(method, problem.plan(counts), problem.value(counts), [])
+    return watch.result(method, problem._plan(counts), problem.value(counts), [])

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from ...core import arguments
-from ...data import Split, as_split
+from ...data import Split, as_split, choosing, mark
 from ...measure import PSNR, Metric
 from ..applying import cut
 from ..costs import ParameterCount
@@ -199,6 +199,9 @@ class SoftProblem:
         -------
         Plan
         """
+        return mark(self._plan(counts), data=self.data, what="coefficients")
+
+    def _plan(self, counts) -> Plan:
         return lowest(self.scores, dict(zip(self.names, map(int, counts))))
 
     def value(self, counts) -> float:
@@ -216,7 +219,7 @@ class SoftProblem:
         """
         key = tuple(int(count) for count in counts)
         if key not in self._known:
-            self._known[key] = self.value_of_plan(self.plan(key))
+            self._known[key] = self.value_of_plan(self._plan(key))
         return self._known[key]
 
     def gain(self, counts) -> float:
@@ -277,7 +280,8 @@ class SoftProblem:
             In the metric's unit.
         """
         self.evaluations += 1
-        return self.metric(cut(self.model, plan), self.data)
+        with choosing():
+            return self.metric(cut(self.model, plan), self.data)
 
     def check(self, sparsity: float) -> None:
         """Refuse a sparsity outside the allowed band.
@@ -300,10 +304,11 @@ class SoftProblem:
 
     def _check_metric(self) -> None:
         """Whether the metric can be measured at all, tried on the first of the data."""
-        inputs, labels = self.data
+        inputs = self.data.inputs
         arguments.nonempty(inputs, "data")
         try:
-            self.metric(self.model, Split(inputs[:1], None if labels is None else labels[:1]))
+            with choosing():
+                self.metric(self.model, self.data.first(1))
         except RuntimeError as error:
             raise ValueError(f"data of shape {tuple(inputs.shape)} do not run through the model: {error}") from error
 
@@ -380,4 +385,5 @@ class _Stopwatch:
         sparsity = problem.count.of(gone, problem.groups)
         problem.check(sparsity)
         spent = self.evaluations, self.seconds
-        return SoftResult(method, coefficients, plan, value, sparsity, *spent, problem.metric, history)
+        found = SoftResult(method, mark(coefficients, plan), plan, value, sparsity, *spent, problem.metric, history)
+        return mark(found, plan)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ...core import evaluating, nonempty
-from ...data import Split, as_split
+from ...data import Split, as_split, judges
 from ...measure import ACCURACY, Metric
 from ..applying import gated_by
 from ..planning import check_names
@@ -31,11 +31,14 @@ class RatioCurve:
     criterion : str
     ratios, values : tuple of float
         Shares of all units that are gone, and the metric there.
+    sample : str
+        What is to be said of the images: empty where none took part in the choice.
     """
 
     criterion: str
     ratios: tuple[float, ...]
     values: tuple[float, ...]
+    sample: str = ""
 
     @property
     def a_pr(self) -> float:
@@ -48,6 +51,7 @@ class RatioCurve:
         return max(ratio for ratio, value in zip(self.ratios, self.values) if value >= 0.95 * self.values[0])
 
 
+@judges("split")
 def ratio_curve(
     model: nn.Module, scores: Scores, split: Split, *, ratios: Sequence[float] = RATIOS, metric: Metric = ACCURACY
 ) -> RatioCurve:
@@ -62,10 +66,12 @@ def ratio_curve(
     scores : Scores
         Of channels, neurons, heads or whole blocks: units that a gate can close.
     split : Split, or data of another form
-        Validation images: never the ones that were scored on.
+        Validation images, not the ones that were scored on.
     ratios : sequence of float
         Rising shares from 0, each below 1; the first is what Top-PR compares with.
     metric : Metric
+    in_sample : bool
+        As for ``measure.accuracy``.
 
     Returns
     -------

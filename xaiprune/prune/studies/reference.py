@@ -13,7 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ...core import nonempty, whole
-from ...data import Split
+from ...data import Split, mark
 from ...training import classification_loss
 from ..applying import cut
 from ..planning import plan
@@ -190,7 +190,7 @@ def contrast_scores(
     """
     one, other = (score(model, units, criterion, split, loss=loss, seed=seed) for split in (present, absent))
     gains = {name: other[name] - one[name] for name in one.values}
-    return replace(one, criterion=f"carriers by {one.criterion}", values=gains)
+    return mark(replace(one, criterion=f"carriers by {one.criterion}", values=gains), one, other)
 
 
 def overlaps(plans: Sequence[Plan]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ...core import digest, evaluating, nonempty
-from ...data import Split, as_split
+from ...data import Split, as_split, carries, choosing, mark
 from ...experiments import sweep
 from ...measure import ACCURACY, Metric
 from ..applying import masked
@@ -86,7 +86,8 @@ def scan(
         raise ValueError(f"ratios must lie in (0, 1), got {', '.join(f'{ratio:g}' for ratio in ratios) or 'none'}.")
     evaluating(model)
     nonempty(split, "split")
-    intact = metric(model, split)
+    with choosing():
+        intact = metric(model, split)
     identity = {
         "metric": metric.name,
         "intact": round(intact, 3),
@@ -104,7 +105,7 @@ def scan(
     )
     sizes = {group.name: group.size for group in scores.groups} | {WHOLE: sum(group.size for group in scores.groups)}
     known |= {(name, 0.0): intact for name in names}
-    return [
+    rows = [
         {
             "group": name,
             "ratio": ratio,
@@ -115,8 +116,10 @@ def scan(
         for name in names
         for ratio in (0.0, *ratios)
     ]
+    return mark(rows, scores, data=split, what="sensitivity")
 
 
+@carries
 def cliffs(rows: Iterable[dict], points: float = 2.0) -> dict[str, float | None]:
     """The last ratio before each group's cliff: where the next step loses more than ``points``.
 
@@ -151,6 +154,7 @@ def cliffs(rows: Iterable[dict], points: float = 2.0) -> dict[str, float | None]
     return edges
 
 
+@carries
 def allocate_ratios(scores: Scores, rows: Iterable[dict], ratio: float, step: float = 0.005) -> Plan:
     """Spend a global budget where the scan says that it costs least.
 
@@ -229,5 +233,5 @@ def _by_group(rows: Iterable[dict]) -> dict[str, list[dict]]:
 def _evaluate(model: nn.Module, scores: Scores, split: Split, metric: Metric, task: tuple[str, float]) -> float:
     name, ratio = task
     chosen = plan(scores if name == WHOLE else scores.only(name), ratio=ratio)
-    with masked(model, chosen):
+    with masked(model, chosen), choosing():
         return metric(model, split)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core import save_atomically
+from ...data import Choice, carries, chosen_on, mark
 from .groups import Member, UnitGroup
 
 _FORMAT = "xaiprune-plan-1"
@@ -110,10 +111,10 @@ class Plan:
         return found
 
     def __eq__(self, other) -> bool:
-        return isinstance(other, Plan) and self.to_json() == other.to_json()
+        return isinstance(other, Plan) and self._content() == other._content()
 
     def __hash__(self) -> int:
-        return hash(self.to_json())
+        return hash(json.dumps(self._content()))
 
     def __repr__(self) -> str:
         total = sum(group.size for group in self.groups)
@@ -123,6 +124,7 @@ class Plan:
             lines.append(f"  {group.name}: {gone} of {group.size} go, {self.kept[group.name]} stay")
         return "\n".join(lines)
 
+    @carries
     def then(self, plan: Plan) -> Plan:
         """This plan and, after it, one that was made for the model that it leaves: both as one plan.
 
@@ -153,12 +155,16 @@ class Plan:
         return Plan(self.groups, removed)
 
     def to_json(self) -> str:
-        """The plan as JSON text, the same for equal plans.
+        """The plan as JSON text, with the ids of the inputs that it was chosen on.
 
         Returns
         -------
         str
         """
+        choice = chosen_on(self)
+        return json.dumps(self._content() | ({"chosen_on": choice.to_json()} if choice else {}))
+
+    def _content(self) -> dict:
         groups = [
             {"name": group.name, "kind": group.kind.name, "size": group.size}
             | {"members": [_pack(member) for member in group.members]}
@@ -170,7 +176,7 @@ class Plan:
             group.name: _pack_bits(units, group.size) if group.kind.entries else units.tolist()
             for group, units in self.parts
         }
-        return json.dumps({"format": _FORMAT, "groups": groups, "removed": removed})
+        return {"format": _FORMAT, "groups": groups, "removed": removed}
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -205,7 +211,8 @@ class Plan:
                 for group in content["groups"]
             )
             removed = content["removed"].items()
-            return cls(groups, {name: _unpack_bits(u) if isinstance(u, str) else u for name, u in removed})
+            found = cls(groups, {name: _unpack_bits(u) if isinstance(u, str) else u for name, u in removed})
+            return mark(found, Choice.from_json(content["chosen_on"])) if "chosen_on" in content else found
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"text is not a plan: {type(error).__name__} {error}.") from error
 
