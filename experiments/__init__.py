@@ -29,6 +29,7 @@ MODULES = (
     "quantization",
     "recovery",
     "resolution",
+    "reweighting",
     "soft",
     "toy",
     "vit",

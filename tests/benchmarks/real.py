@@ -20,7 +20,7 @@ from tests.zoo import test_efficientnet
 from xaiprune import data, deploy, zoo
 from xaiprune.core import data_dir
 from xaiprune.experiments import tables
-from xaiprune.explain import CONTROL_METHODS, RULER, bootstrap
+from xaiprune.explain import RULER, bootstrap
 from xaiprune.explain.relevance import COMPOSITES, propagate
 from xaiprune.measure import latencies
 
@@ -125,7 +125,7 @@ def truth_figures() -> list[Figure]:
         figures.append(Figure(f"  the difference, from {low:.3f}", NOTHING, apart, ">="))
     for name in ("integrated gradients", RULER[0]):
         value, low, _ = judged.interval(name, "object mass")
-        best = max(CONTROL_METHODS, key=lambda control: judged.interval(control, "object mass")[0])
+        best = max(judged.controls, key=lambda control: judged.interval(control, "object mass")[0])
         figures.append(Figure(f"stored: {name}, object mass", NOTHING, value, ">=", aim=0.85))
         ahead = low - judged.interval(best, "object mass")[2]
         figures.append(Figure(f"  its lower end less the upper one of {best}", 0, ahead, ">="))

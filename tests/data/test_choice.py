@@ -404,6 +404,10 @@ JUDGES = {
     "explain.gate": lambda model, split, **o: explain.gate(model, split.inputs, methods="saliency", steps=4, **o),
     "explain.curves": lambda model, split, **o: explain.curves(model, split.inputs, None, heat(), steps=2, **o),
     "explain.road": lambda model, split, **o: explain.road(model, split.inputs, None, heat(), steps=2, **o),
+    "explain.class_test": lambda m, split, **o: explain.class_test(m, split.inputs, None, "saliency", steps=2, **o),
+    "explain.faithfulness": lambda m, split, **o: explain.faithfulness(
+        m, split.inputs, None, ["saliency"], controls=["random"], class_tested=False, **o
+    ),
     "explain.judge": lambda model, split, **o: explain.judge(model, composites(split), ["saliency"], **o),
     "explain.watch": lambda m, split, **o: explain.watch(m, split, "noise", [0.1], method="saliency", **o),
     "explain.accuracy_and_confidence": explain.accuracy_and_confidence,
@@ -445,7 +449,7 @@ def test_images_that_chose_do_not_judge(name):
     plain = repr(judge(small(), OTHERS))
     assert "in sample" not in plain
     found = judge(small(), CHOSE, in_sample=True)
-    assert isinstance(found, float) or "in sample" in repr(found)
+    assert isinstance(found, float | torch.Tensor) or "in sample" in repr(found)
     with choosing():
         judge(small(), CHOSE)
     with pytest.raises(ValueError, match="took part"):

@@ -108,15 +108,12 @@ def test_what_is_the_same_in_all_runs_stands_beside_each_of_the_others(stored):
     assert (verdict.count, verdict.strongest.difference) == (4, 3.5)
 
 
-def test_images_of_one_group_count_together(stored):
+def test_over_images_the_unit_is_the_image(stored):
     rows = [
-        {"method": name, "points": [value, value, 3 * value, 5 * value], "group": [0, 0, 1, 2]}
-        for name, value in (("mine", 2.0), ("chance", 1.0))
+        {"method": name, "points": [value, 3 * value, 5 * value]} for name, value in (("mine", 2.0), ("chance", 1.0))
     ]
-    headline = dataclasses.replace(stored(rows), unit="image")
-    assert (headline.verdict().count, headline.verdict().strongest.difference) == (4, 2.5)
-    together = dataclasses.replace(headline, groups="group").verdict()
-    assert (together.count, together.strongest.difference) == (3, 3)
+    verdict = dataclasses.replace(stored(rows), unit="image").verdict()
+    assert (verdict.count, verdict.strongest.difference) == (3, 3)
 
 
 def test_a_headline_without_rows_says_whose_are_missing(stored):

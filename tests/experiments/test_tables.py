@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 
@@ -14,7 +15,7 @@ from experiments import distillation
 from experiments import soft as soft_table
 from experiments.setting import Setting
 from experiments.table import TIMES, Table
-from tests.benchmarks import soft
+from tests.benchmarks import controls, real, soft
 from tests.benchmarks.report import Figure, table
 from xaiprune.deploy import UnavailableError
 from xaiprune.experiments import tables
@@ -335,3 +336,9 @@ def test_an_interval_is_students():
 def test_a_column_is_of_the_rows_that_match():
     rows = [{"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 2, "b": 4}]
     assert tables.column(rows, "b", a=1) == [2, 3]
+
+
+def test_benchmarks_find_the_rows_that_they_print():
+    figures = real.drift_figures() + real.place_figures() + real.truth_figures()
+    assert len({figure.name for figure in figures}) > 10
+    assert controls.measured(argparse.Namespace(quick=True))

@@ -37,8 +37,10 @@ from xaiprune.explain import (
     reinitialised,
     relevance_mass,
     saliency,
+    sample_weights,
     shapley,
     smoothgrad,
+    spot_share,
     tag_class,
     tag_mask,
     top_overlap,
@@ -538,6 +540,35 @@ def test_mass_is_the_part_on_the_mask():
         relevance_mass(heat, tag_mask(14, 14))
     with pytest.raises(ValueError, match="heatmap 0 is zero everywhere"):
         relevance_mass(0 * heat, tag_mask())
+
+
+def test_weights_fall_with_the_evidence_on_a_spot_and_keep_the_classes():
+    heat, labels = torch.zeros(6, 28, 28), torch.tensor([0, 0, 0, 1, 1, 1])
+    heat[:, 20, 20], heat[:, 2, 2] = 1, torch.tensor([3.0, 0, -1, 0, 0, 1])
+    shares = spot_share(heat, tag_mask())
+    assert shares.tolist() == [0.75, 0, -0.5, 0, 0, 0.5]
+    assert spot_share(0 * heat, tag_mask()).tolist() == [0] * 6
+    weights = sample_weights(shares, labels, strength=4)
+    assert weights[:3].mean() == pytest.approx(1)
+    assert weights[3:].mean() == pytest.approx(1)
+    assert (weights[1] / weights[0]).item() == pytest.approx(math.exp(3))
+    assert (weights[2] / weights[1]).item() == pytest.approx(math.exp(2))
+    assert sample_weights(shares, labels, strength=0).tolist() == [1] * 6
+    assert sample_weights(shares, labels, strength=1e6).isfinite().all()
+    with pytest.raises(ValueError, match="mask must fit"):
+        spot_share(heat, tag_mask(14, 14))
+    for values, strength, message in (
+        (shares[:5], 1, "one for each label"),
+        (shares / 0, 1, "6 finite numbers"),
+        (shares, -1, "strength must be at least 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sample_weights(values, labels, strength)
+
+
+def test_a_class_whose_images_all_have_the_spot_keeps_its_weights():
+    shares, labels = torch.tensor([0.4, 0.4, 0.0, 0.0]), torch.tensor([8, 8, 1, 1])
+    assert sample_weights(shares, labels).tolist() == [1] * 4
 
 
 def test_watching_shifts(lenet):

@@ -83,6 +83,7 @@ def drawn():
         "lines": plots.lines(
             {"a": ([1, 2], [3, 4])}, "Lines", "x", "y  (↑ better)", marks={"m": 1}, levels={"l": 3}, guess=(1, 2)
         ),
+        "beside_controls": plots.beside_controls(ROWS, "psnr", "Beside", "PSNR [dB]  (↑ better)", ["random 0", "grid"]),
         "bands": plots.bands(ROWS, "rho", "psnr", "Bands", "rho", "PSNR [dB]  (↑ better)"),
         "sensitivity": plots.sensitivity_curves(SCAN, "Sensitivity", edges={"one": 0.5, "two": None}, guess=0.4),
         "histograms": plots.weight_histograms(
@@ -273,6 +274,22 @@ def test_pictures_in_colour_stand_above_their_heatmaps_in_their_colours():
     assert drawn.shape == (4, 10, 3)  # two of four pixels a side, a gap of two between them
     assert (drawn[:, :4] == [1, 0, 0]).all()
     assert (drawn[:, 4:6] == 1).all()
+
+
+def test_controls_are_a_band_from_the_least_to_the_most_mean():
+    rows = [
+        {"method": name, "y": y, "told": told}
+        for told in ("one", "two")
+        for name, y in (("mine", 8), ("mine", 9), ("shuffled", 3), ("shuffled", 5), ("plain", 2))
+    ]
+    figure = plots.beside_controls(rows, "y", "Beside", "y", ["shuffled", "plain"], panel="told")
+    assert [ax.get_title() for ax in figure.axes] == ["one", "two"]
+    for ax in figure.axes:
+        [band] = ax.patches
+        assert (band.get_x(), band.get_width()) == (2, 2)
+        assert [list(dots.get_xdata()) for dots in ax.lines[::2]] == [[8, 9], [3, 5], [2]]
+        assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["mine", "shuffled", "plain"]
 
 
 def test_rulers_share_one_way_from_equal_models_to_chance():

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from xaiprune.data import Split
+from xaiprune.dynamic import set_scores
 from xaiprune.graph import reading
-from xaiprune.prune import CRITERIA, Criterion, find_units, score
+from xaiprune.prune import CRITERIA, Criterion, find_units, plan, score
+from xaiprune.prune.loops.schedules import _with_gone_first
 from xaiprune.prune.scoring.criteria import attribution
 from xaiprune.training import reconstruction_loss
 
@@ -223,3 +225,12 @@ def test_a_model_in_training_mode_is_refused(tiny, digits):
 def test_units_that_are_none_are_refused(tiny):
     with pytest.raises(ValueError, match="units must be a non-empty list of UnitGroup"):
         score(tiny, [], "l2")
+
+
+def test_scores_that_are_made_of_scores_say_what_they_explain():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    units, split = find_units(model, torch.zeros(1, 1, 2, 2)), Split(torch.rand(6, 1, 2, 2), torch.arange(6) % 2)
+    scores = score(model, units, "taylor", split, of="logit")
+    gone = plan(scores, k=1)
+    made = (scores.reversed(), scores.normalised("rank"), _with_gone_first(scores, gone), set_scores([scores], (0,)))
+    assert {one.of for one in made} == {"logit"}

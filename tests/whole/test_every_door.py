@@ -146,6 +146,7 @@ CALLS = {
     "check_request": lambda data: curvature.check_request(network(), data, None),
     "exact_hessian": lambda data: curvature.exact_hessian(network(), data, LOSS, names=["3.bias"]),
     "fisher_diagonal": lambda data: curvature.fisher_diagonal(network(), data, LOSS),
+    "gauss_newton_diagonal": lambda data: curvature.gauss_newton_diagonal(network(), data),
     "gradient_moments": lambda data: curvature.gradient_moments(network(), data, LOSS, power=1),
     "hessian_diagonal": lambda data: curvature.hessian_diagonal(network(), data, LOSS, names=[NAME]),
     "hessian_trace": lambda data: curvature.hessian_trace(network(), data, LOSS, names=["3.bias"], most=4),

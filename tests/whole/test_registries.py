@@ -18,7 +18,7 @@ from torch import nn
 import xaiprune
 from xaiprune import data, deploy, distill, dynamic, explain, pipeline, prune, quantize, training, widgets, zoo
 from xaiprune.core import Registry
-from xaiprune.course import exercises
+from xaiprune.course import HEADLINES, claim, exercises
 from xaiprune.data import Composites, Split
 from xaiprune.explain import relevance, shifts
 from xaiprune.measure import ACCURACY
@@ -227,6 +227,7 @@ CASES: dict[str, Case] = {
     "scenes(grounds)": Case("GROUNDS", "brick", lambda row: data.scenes("train", grounds=[row]).make([0])),
     "objects(grounds)": Case("GROUNDS", "brick", lambda row: data.objects("train", 1, grounds=[row])),
     "two_objects(grounds)": Case("GROUNDS", "brick", lambda row: data.two_objects("train", 1, grounds=[row])),
+    "claim(headline)": Case("HEADLINES", "obd", lambda row: claim(HEADLINES["obd"].sentence, True, 10, headline=row)),
     "score(criterion)": Case("CRITERIA", "taylor", scored),
     "shrink(criterion)": Case(
         "CRITERIA",
@@ -461,6 +462,7 @@ def own(registry: str) -> tuple[object, Used]:
             "FORMS": lambda model, example: b"a program",
             "SETTINGS": network,
             "EXERCISES": lambda answer: None,
+            "HEADLINES": list,
         }[registry]
     )
     row = {
@@ -478,6 +480,7 @@ def own(registry: str) -> tuple[object, Used]:
         "FORMS": lambda: deploy.Form("own", ".pt2", "own", used, lambda path: network()),
         "SETTINGS": lambda: zoo.Setting("own", noise, tuple("0123456789"), used, network),
         "EXERCISES": lambda: exercises.Exercise("own", used, minutes=1),
+        "HEADLINES": lambda: replace(HEADLINES["obd"], name="own", rows=used),
     }[registry]()
     return row, used
 

@@ -83,11 +83,11 @@ def test_soft_coefficients_with_reward(policy):
     assert problem.intact == balanced(policy, split)
     best = prune.soft.grid_search(problem, 9, progress=False)
     assert abs(best.sparsity - 0.5) <= 0.02
-    assert best.value == balanced(prune.cut(policy, best.plan), split)
+    assert best.value == balanced(prune.cut(policy, best.plan), split, in_sample=True)
     assert f"{best.value:.2f} steps balanced of 500 at S" in str(best)
     wide = prune.soft.SoftProblem(policy, problem.scores, split, 0.5, 0.05, metric=REWARD)
     for found in (prune.soft.descend(problem), prune.soft.relax(wide, steps=30)):
         assert abs(found.sparsity - 0.5) <= 0.05
-        assert found.value == balanced(prune.cut(policy, found.plan), split)
+        assert found.value == balanced(prune.cut(policy, found.plan), split, in_sample=True)
     with prune.masked(policy, best.plan):
-        assert balanced(policy, split) == pytest.approx(best.value, abs=1.0)
+        assert balanced(policy, split, in_sample=True) == pytest.approx(best.value, abs=1.0)

@@ -219,7 +219,7 @@ def set_scores(by_class: Sequence[Scores], some: Sequence[int]) -> Scores:
     """
     mine = [by_class[label] for label in some]
     values = {name: torch.stack([one[name] for one in mine]).amax(0) for name in mine[0].values}
-    return Scores(f"{by_class[0].criterion} for {tuple(some)}", by_class[0].groups, values)
+    return replace(by_class[0], criterion=f"{by_class[0].criterion} for {tuple(some)}", values=values)
 
 
 def cut_tails(

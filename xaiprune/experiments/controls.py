@@ -126,8 +126,6 @@ class Headline:
         The column that has the names.
     better : {1, -1}
         -1 where less is better.
-    groups : str
-        A column of lists beside ``key`` whose equal entries are resampled together: photographs of one class.
     rows : callable
         ``rows -> rows``, for tables that hold what is compared in another form.
     item : int
@@ -151,7 +149,6 @@ class Headline:
     by: tuple[str, ...] = ()
     column: str = "method"
     better: int = 1
-    groups: str = ""
     rows: Callable[[list[dict]], list[dict]] = list
     item: int = 0
     once: str = ""
@@ -203,9 +200,6 @@ class Headline:
         for row in rows:
             if row[self.column] == name:
                 numbers = np.atleast_1d(np.asarray(row[self.key], float))
-                if self.groups:
-                    places = np.asarray(row[self.groups])
-                    numbers = np.array([numbers[places == group].mean() for group in np.unique(places)])
                 unit = "" if self.unit == "image" else row[self.unit]
                 found.setdefault(unit, {}).setdefault(tuple(row[column] for column in self.by), []).append(numbers)
         if not found:

@@ -2,7 +2,7 @@
 
 from . import relevance
 from .attention import attention_weights, chefer, rollout, watching_attention
-from .clever_hans import TESTS, add_tag, decorrelate, tag_class, tag_mask
+from .clever_hans import TESTS, add_tag, decorrelate, sample_weights, spot_share, tag_class, tag_mask
 from .columns import drift_column, drift_columns, place_column
 from .controls import CONTROL_METHODS, NoControlError, lit_pixels, reinitialised
 from .drift import Drift, drift, drift_from, drift_place, drift_value
@@ -90,8 +90,10 @@ __all__ = [
     "road",
     "rollout",
     "saliency",
+    "sample_weights",
     "shapley",
     "smoothgrad",
+    "spot_share",
     "tag_class",
     "tag_mask",
     "top_overlap",

@@ -1,10 +1,14 @@
 """A wrong reason, planted on purpose: a small tag that goes with one class, and how much of a heatmap lies on it."""
 
+# In stored tables: planted tags
+
 from __future__ import annotations
 
 import torch
 
+from ..core import real
 from ..data import Split, as_split
+from .ground_truth import _check_mask
 
 #: Which images of a split carry the tag.
 _PLACEMENTS = ("none", "own", "others")
@@ -150,3 +154,82 @@ def decorrelate(split: Split, suspect: torch.Tensor, mask: torch.Tensor, seed: i
     replaced = torch.where((suspect & drawn)[:, None, None, None] & mask, usual, split.inputs)
     images = torch.where((~suspect & drawn)[:, None, None, None] & mask, split.inputs[donors], replaced)
     return split.replaced(inputs=images)
+
+
+def spot_share(heatmaps: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """How much of the evidence lies on a spot, with its sign.
+
+    Parameters
+    ----------
+    heatmaps : torch.Tensor
+        Shape ``(N, H, W)``, signed.
+    mask : torch.Tensor
+        Shape ``(H, W)`` or ``(N, H, W)``, bool.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``: the sum on the spot, divided by the size of all values. 1 where all evidence is on the spot and
+        speaks for the answer, -1 where all is there and speaks against it, 0 for a map without evidence.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the mask does not fit, is empty or covers all.
+
+    Examples
+    --------
+    >>> heatmaps = torch.tensor([[[3.0, 1.0]], [[-2.0, 2.0]], [[0.0, 0.0]]])
+    >>> xp.explain.spot_share(heatmaps, torch.tensor([[True, False]])).tolist()
+    [0.75, -0.5, 0.0]
+    """
+    mask = _check_mask(mask, heatmaps)
+    size = heatmaps.abs().flatten(1).sum(1)
+    return (heatmaps * mask).flatten(1).sum(1) / torch.where(size == 0, 1.0, size)
+
+
+def sample_weights(shares: torch.Tensor, labels: torch.Tensor, strength: float = 10.0) -> torch.Tensor:
+    """Weights of training images, the lower the more of their evidence lies where it should not.
+
+    Each is ``exp(-strength * share)``, scaled so that a class weighs as much as it did. Shares are those of the
+    *labels'* heatmaps: of an image that is answered wrongly because of the spot the spot speaks against the label, and
+    its weight rises. In the heatmap of the wrong answer it would fall.
+
+    Weights only say which images count. Where every image of a class has the spot and no other image has, no weights
+    make the spot useless: :func:`decorrelate` changes the images.
+
+    Parameters
+    ----------
+    shares : torch.Tensor
+        Shape ``(N,)``, such as :func:`spot_share`; with several rounds of weighting and training their sum.
+    labels : torch.Tensor
+        Shape ``(N,)``, classes.
+    strength : float
+        0 gives all images the weight 1.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape ``(N,)``, float64, with mean 1 in each class. ``torch.utils.data.WeightedRandomSampler`` draws by them for
+        a loader, which :func:`xaiprune.training.fit` takes.
+
+    Raises
+    ------
+    ValueError
+        If shares are not finite or do not fit the labels, or the strength is negative.
+
+    Examples
+    --------
+    >>> shares, labels = torch.tensor([0.75, 0.0, -0.5, 0.0]), torch.tensor([0, 0, 1, 1])
+    >>> xp.explain.sample_weights(shares, labels, strength=2).round(decimals=2).tolist()
+    [0.36, 1.64, 1.46, 0.54]
+    """
+    if shares.shape != labels.shape or not shares.isfinite().all():
+        raise ValueError(f"shares must be {len(labels)} finite numbers, one for each label, got {tuple(shares.shape)}.")
+    if not 0 <= real(strength, "strength") < float("inf"):
+        raise ValueError(f"strength must be at least 0 and finite, got {strength}.")
+    weights = torch.empty(len(labels), dtype=torch.float64)
+    for label in labels.unique():
+        mine = labels == label
+        weights[mine] = mine.sum() * torch.softmax(-strength * shares[mine].double(), 0)
+    return weights

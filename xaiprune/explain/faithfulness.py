@@ -40,6 +40,8 @@ class Faithfulness(Judged):
         Controls that these pictures or this network have not, and why.
     rivals : dict of str to tuple of str
         Method to the rows that it has to beat. Rows of a coarser map have its number of parts in their name.
+    sample : str
+        What is to be said of the images: "in sample" where some took part in choosing the model.
     """
 
     rivals: dict[str, tuple[str, ...]] = field(default_factory=dict)

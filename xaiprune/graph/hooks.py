@@ -118,6 +118,14 @@ def inputs(model: nn.Module, names: Iterable[str], argument: str = "layers") -> 
     ------
     ValueError
         If a name is no module of the model.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    >>> with xp.graph.hooks.inputs(model, ["1"]) as found:
+    ...     _ = model(torch.zeros(1, 2))
+    >>> found["1"].shape
+    torch.Size([1, 3])
     """
     found: dict[str, object] = {}
     with reading(model, names, lambda name, given, output: found.__setitem__(name, given[0]), argument):

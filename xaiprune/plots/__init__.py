@@ -4,7 +4,20 @@ Nothing here computes a result. Colours are Okabe and Ito's, which colour-blind 
 axis that has a better side says which.
 """
 
-from .base import BLUE, METHODS, RED, bands, bars, histories, image_rows, lines, montage, number_grid, use_style
+from .base import (
+    BLUE,
+    METHODS,
+    RED,
+    bands,
+    bars,
+    beside_controls,
+    histories,
+    image_rows,
+    lines,
+    montage,
+    number_grid,
+    use_style,
+)
 from .distillation import reliability_diagrams
 from .explain import (
     EVIDENCE,
@@ -34,7 +47,7 @@ from .transformer import head_grid, head_maps
 from .weights import histogram, sensitivity_curves, weight_histograms
 
 __all__ = [
-    *("BLUE", "EVIDENCE", "METHODS", "RED", "bands", "bars", "channel_ranges", "cliff", "clips"),
+    *("BLUE", "EVIDENCE", "METHODS", "RED", "bands", "bars", "beside_controls", "channel_ranges", "cliff", "clips"),
     *("coefficients_per_group", "draws_against_size", "drift_by_class", "faithfulness_curves", "flow"),
     *("frontier", "head_grid", "head_maps", "heatmap_rows", "histogram", "histories", "image_rows"),
     *("letters", "lines", "loss_against_saving", "loss_curves", "loss_per_parameter", "montage"),

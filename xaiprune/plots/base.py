@@ -310,3 +310,58 @@ def bands(
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax.figure
+
+
+def beside_controls(
+    rows: Sequence[dict],
+    x: str,
+    title: str,
+    xlabel: str,
+    controls: Sequence[str],
+    *,
+    line: str = "method",
+    panel: str | None = None,
+) -> Figure:
+    """A dot for each run and a stroke for the mean; grey is what controls reach, from the least to the most mean.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        With the columns ``x``, ``line`` and ``panel``; several rows with the same are several runs.
+    x : str
+        Name of the column of numbers.
+    title, xlabel : str
+    controls : sequence of str
+        Which lines are controls.
+    line : str
+        Name of the column that tells the lines apart; the first is on top.
+    panel : str, optional
+        Name of the column that tells panels apart, whose values are their titles.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> rows = [{"method": name, "left": y} for name, y in (("mine", 90), ("mine", 80), ("chance", 60), ("other", 70))]
+    >>> figure = xp.plots.beside_controls(rows, "left", "Ahead", "accuracy [%]", ["chance", "other"])
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['mine', 'chance', 'other']
+    """
+    panels = {"": rows} if panel is None else _by(rows, panel)
+    names = list(_by(rows, line))
+    figure = plt.figure(figsize=(4.6 * len(panels) + 1.6, 0.28 * len(names) + 1.3))
+    for ax, (told, mine) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()):
+        values = {name: [row[x] for row in some] for name, some in _by(mine, line).items()}
+        reached = [np.mean(values[name]) for name in controls]
+        ax.axvspan(min(reached), max(reached), color="#DDDDDD", zorder=0)
+        for name, runs in values.items():
+            place, colour = names.index(name), "#777777" if name in controls else BLUE
+            ax.plot(runs, [place] * len(runs), "o", color=colour, alpha=0.5, markersize=5)
+            ax.plot(np.mean(runs), place, "|", color=colour, markersize=15, markeredgewidth=2.5)
+        ax.set(title=told or title, xlabel=xlabel)
+        ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    figure.suptitle(title if panel else "", fontsize=11, fontweight="bold")
+    return figure

@@ -41,6 +41,7 @@ from .planning import check_names, counts_from, lowest, plan, to_target
 from .scoring import (
     CRITERIA,
     NORMALISATIONS,
+    QUANTITIES,
     YEOM,
     Criterion,
     Damage,
@@ -102,6 +103,7 @@ __all__ = [
     "KINDS",
     "LAYERS",
     "NORMALISATIONS",
+    "QUANTITIES",
     "RATIOS",
     "RESIDUAL",
     "SCHEDULES",

@@ -4,7 +4,14 @@ from . import rounding
 from .bias_correction import absorb_bias, correct_bias
 from .calibrate import calibrate, calibrating
 from .calibrators import CALIBRATORS, Calibrator, percentile
-from .equalize import ChannelClamp, equalizable_pairs, equalize, relu_in_place_of_relu6, rescale_channels
+from .equalize import (
+    ChannelClamp,
+    channel_spread,
+    equalizable_pairs,
+    equalize,
+    relu_in_place_of_relu6,
+    rescale_channels,
+)
 from .errors import layer_errors, rounding_and_clipping, sensitivity, sqnr
 from .formats import FORMATS, Cast, Config, Format, first_and_last, quantized_layers
 from .grid import SCHEMES, Grid, grid_of
@@ -45,6 +52,7 @@ __all__ = [
     "allocate_bits",
     "calibrate",
     "calibrating",
+    "channel_spread",
     "correct_bias",
     "equalizable_pairs",
     "equalize",

@@ -9,13 +9,15 @@ made smaller in the first and larger in the second without a change of what the 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 
 import torch
 from torch import nn
 
-from ..graph import CONVOLUTIONS, fold_batch_norm, plain_calls, traced
+from ..graph import CONVOLUTIONS, fold_batch_norm, hooks, plain_calls, traced
 from .calibrate import check_float
+from .formats import quantized_layers
 
 #: Channels smaller than this part of their layer's largest are dead: nothing is moved to or from them.
 DEAD = 1e-8
@@ -73,6 +75,38 @@ def relu_in_place_of_relu6(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.ReLU6):
             copy.set_submodule(name, nn.ReLU().eval())
     return copy
+
+
+def channel_spread(model: nn.Module, inputs: torch.Tensor) -> tuple[float, float]:
+    """How uneven the channels of a model's layers are: the largest beside the median one, median over layers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode, with batch normalisation folded; not changed.
+    inputs : torch.Tensor
+        Shape ``(N, ...)``; they go through at once.
+
+    Returns
+    -------
+    weights, activations : float
+        By the largest size in each output channel of the weights, and in each channel that a layer reads; 1 where all
+        are alike.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(2, 3, bias=False)).eval()
+    >>> _ = model[0].weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [8.0, 0.0]]))
+    >>> xp.quantize.channel_spread(model, torch.tensor([[1.0, 3.0]]))  # the lower of two is the median
+    (8.0, 3.0)
+    """
+    layers = quantized_layers(model)
+    with torch.no_grad(), hooks.inputs(model, layers) as read:
+        model(inputs)
+    weights = [layer.weight.detach().abs().flatten(1).amax(1) for layer in layers.values()]
+    activations = [read[name].abs().transpose(0, 1).flatten(1).amax(1) for name in layers]
+    spreads = ([(sizes.max() / sizes.median()).item() for sizes in part] for part in (weights, activations))
+    return tuple(statistics.median(part) for part in spreads)
 
 
 def equalize(model: nn.Module, *, sweeps: int = 20) -> nn.Module:

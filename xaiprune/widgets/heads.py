@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import ipywidgets as widgets
@@ -111,7 +111,7 @@ def compute(
     View
     """
     total = sum(group.size for group in neurons.groups)
-    both = Scores(heads.criterion, heads.groups + neurons.groups, {**heads.values, **neurons.values})
+    both = replace(heads, groups=heads.groups + neurons.groups, values={**heads.values, **neurons.values})
     off = {name: sorted(set(units)) for name, units in off.items() if len(units)}
     gone = off | lowest_units(neurons, (total - kept) / total)
     one = split.inputs[image : image + 1]

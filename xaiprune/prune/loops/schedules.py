@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -224,4 +224,4 @@ def _with_gone_first(scores: Scores, gone: Plan | None) -> Scores:
     lowest = min(value.min().item() for value in values.values()) - 1
     for name, units in gone.removed.items():
         values[name][torch.tensor(units)] = lowest
-    return mark(Scores(scores.criterion, scores.groups, values), scores, gone)
+    return mark(replace(scores, values=values), scores, gone)

@@ -78,4 +78,4 @@ for _row in (
 ):
     CRITERIA.add(_row)
 
-__all__ = ["CRITERIA", "YEOM", "Criterion", "Evidence", "attribution"]
+__all__ = ["CRITERIA", "QUANTITIES", "YEOM", "Criterion", "Evidence", "attribution"]

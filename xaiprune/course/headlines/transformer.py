@@ -1,8 +1,8 @@
-"""The headlines of lesson 06."""
+"""Headlines of lesson 06: the vision transformer."""
 
 from __future__ import annotations
 
-from ..experiments.controls import Headline
+from ...experiments.controls import Headline
 
 
 def _counted(rows: list[dict]) -> list[dict]:
