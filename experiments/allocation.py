@@ -5,19 +5,36 @@ Every draw scores, scans and prices on other images; the images that judge took 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Collection
 
 import torch
 from torch import nn
 
 from experiments.criteria import drawn
-from experiments.mobilenet import AT, MODEL, ROUND_TO
+from experiments.mobilenet import (
+    AT,
+    EVIDENCE,
+    JUDGED,
+    MODEL,
+    OURS,
+    PEERS,
+    ROUND_TO,
+    SEEDS,
+    TUNING,
+    cut_at,
+    ranked,
+    share_of_macs,
+    splits,
+    subset,
+)
 from experiments.setting import LOSS, WHOLE, Setting
 from experiments.table import Table
 from xaiprune import zoo
 from xaiprune.data import Split, fashion_mnist
+from xaiprune.distill import distillation_loss, soft_targets
 from xaiprune.explain import drift_from, drift_scale
-from xaiprune.measure import Metric
+from xaiprune.measure import Metric, predict
 from xaiprune.prune import (
     Costs,
     Plan,
@@ -33,6 +50,7 @@ from xaiprune.prune import (
     score,
 )
 from xaiprune.prune.planning import plans_by_cost
+from xaiprune.training import tune
 
 #: The first validation images judge, the others may choose. Prices are judged by fewer answers and heatmaps.
 JUDGES, ANSWERED, EXPLAINED, SCALED, PRICED = 2000, 1000, 200, 24, 100
@@ -110,30 +128,23 @@ def _allocated(here: Drawn, scanned: list[dict]) -> Plan:
 def price_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
     """Drift and accuracy at 40 % of the operations before tuning, with the four dearest groups closed, by two prices.
 
-    The controls close none, the first four, or four at random. A group's price is what it spends for each share of the
-    operations that it saves, cut alone as the ranking's plan cuts it: drift of the median image, or loss.
+    The controls close none, the first four, or four at random.
     """
     here = Drawn(draw, at)
     ranks = here.scores.normalised("rank")
-    goal, count = _without(here, ranks, ()), CLOSED if at.whole else 1
-    compared = drift_from(here.model, here.priced.inputs, method="lrp")
-    intact, prices = LOSS(here.model, here.priced), {"drift": {}, "loss": {}}
-    for name in goal.removed:
-        alone = Plan(goal.groups, {name: goal.removed[name]})
-        saved, smaller = 1 - here.costs.share(alone), here.smaller(alone, ROUGHLY)
-        prices["drift"][name] = compared(smaller).value / saved
-        prices["loss"][name] = (LOSS(smaller, here.priced) - intact) / saved
+    priced = _prices(here.model, ranks, here.costs, here.calibration, here.priced, at)
+    prices, count = {way: {name: price[way] for name, price in priced.items()} for way in ("drift", "loss")}, _count(at)
     closed = {"ranks": ()} | {way: sorted(price, key=price.get)[-count:] for way, price in prices.items()}
-    closed["first groups"] = list(goal.removed)[:count]
+    closed["first groups"] = list(priced)[:count]
     generator = torch.Generator().manual_seed(draw)
     for chance in range(at.few(CHANCES)):
-        order = torch.randperm(len(goal.removed), generator=generator)[:count].tolist()
-        closed[f"chance {chance}"] = [list(goal.removed)[place] for place in order]
+        order = torch.randperm(len(priced), generator=generator)[:count].tolist()
+        closed[f"chance {chance}"] = [list(priced)[place] for place in order]
     judge = drift_from(here.model, here.judging.inputs[: at.few(EXPLAINED)], method="lrp")
     scale = drift_scale(here.model, here.judging.inputs[: at.few(SCALED)], method="lrp") if at.whole else None
     rows = []
     for way, names in closed.items():
-        chosen = _without(here, ranks, names)
+        chosen = _without(ranks, here.costs, names, at)
         row = {"method": way.rstrip(" 012"), "draw": draw, "closed": sorted(names)}
         row |= {"macs": round(here.costs.share(chosen), 4)}
         row |= _judged(here.smaller(chosen), here.judging.first(at.few(ANSWERED)), judge, at)
@@ -142,18 +153,67 @@ def price_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
     return rows
 
 
-def _without(here: Drawn, ranks: Scores, closed: tuple[str, ...] | list[str]) -> Plan:
+def _count(at: Setting) -> int:
+    """Groups that are closed."""
+    return CLOSED if at.whole else 1
+
+
+def _prices(model: nn.Module, ranks: Scores, costs: Costs, calibration: Split, priced: Split, at: Setting) -> dict:
+    """Group -> what it spends for each share of the operations that it saves: drift of the median image, and loss.
+
+    Each is cut alone as the ranking's plan for the target cuts it.
+    """
+    goal, compared = _without(ranks, costs, (), at), drift_from(model, priced.inputs, method="lrp")
+    intact, found = LOSS(model, priced), {}
+    for name in goal.removed:
+        alone = Plan(goal.groups, {name: goal.removed[name]})
+        saved, smaller = 1 - costs.share(alone), recalibrate(cut(model, alone), calibration.inputs[:ROUGHLY])
+        found[name] = {"drift": compared(smaller).value / saved, "loss": (LOSS(smaller, priced) - intact) / saved}
+    return found
+
+
+def _without(ranks: Scores, costs: Costs, closed: Collection[str], at: Setting) -> Plan:
     """The ranking's plan for the target, where some groups lose nothing."""
     names = [group.name for group in ranks.groups if group.name not in closed]
-    return Plan(
-        ranks.groups,
-        plans_by_cost(ranks.only(*names), here.costs, round_to=ROUND_TO)(AT if here.at.whole else 0.7).removed,
-    )
+    found = plans_by_cost(ranks.only(*names), costs, round_to=ROUND_TO)(AT if at.whole else 0.7)
+    return Plan(ranks.groups, found.removed)
 
 
 def _judged(smaller: nn.Module, split: Split, compared: Callable, at: Setting) -> dict:
     drift = compared(smaller)
     return {"median": round(drift.value, 5), "mean": round(drift.mean, 5), "accuracy": at.judge(smaller, split)}
+
+
+def tuned_row(seed: int, at: Setting = WHOLE) -> list[dict]:
+    """The control of the explanation budget at 40 %, tuned and judged as ``mobilenet_budget`` has it.
+
+    As many groups are closed as the budget closed there: the dearest by loss, on the same validation images.
+    """
+    model, calibration, validation, test = splits(at)
+    ranks, costs = ranked(model, calibration)
+    priced = _prices(model, ranks, costs, calibration, validation.first(at.few(JUDGED)), at)
+    closed = sorted(priced, key=lambda name: priced[name]["loss"])[-_count(at) :]
+    smaller = recalibrate(cut(model, _without(ranks, costs, closed, at)), calibration.inputs)
+    row = {"method": "distilled, prices by loss", "seed": seed, "closed": sorted(closed)}
+    row |= {"macs": share_of_macs(smaller, model), "recalibrated": at.judge(smaller, test)}
+    loss = distillation_loss(at.teacher(model, calibration.inputs))
+    tune(smaller, subset(at), validation, loss=loss, metric=at.metric, seed=seed, **at.trained(TUNING))
+    drift = drift_from(model, test.inputs[: at.few(1000)], method="lrp")(smaller).values
+    row |= {"accuracy": at.judge(smaller, test), "drift": round(drift.mean().item(), 5)}
+    return [row | {"median": round(drift.median().item(), 5), "drifts": [round(d, 4) for d in drift.tolist()]}]
+
+
+def untuned_row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
+    """What can be known of a cut of ``mobilenet_peers`` before it is tuned, on validation images."""
+    model, calibration, validation, _ = splits(at)
+    evidence = drawn(calibration, seed, at.few(EVIDENCE))
+    smaller = recalibrate(cut_at(model, method, evidence, seed), evidence.inputs)
+    judging = validation.first(at.few(JUDGES))
+    said, kept = (predict(net, judging.inputs) for net in (model, smaller))
+    row = {"method": method, "seed": seed, "accuracy": at.judge(smaller, judging)}
+    row |= {"loss": round(LOSS(smaller, judging), 3), "away": round(soft_targets(kept, said, 1.0).item(), 5)}
+    drift = drift_from(model, judging.inputs[: at.few(EXPLAINED)], method="lrp")(smaller)
+    return [row | {"median": round(drift.value, 5), "mean": round(drift.mean, 5)}]
 
 
 _CODE, _FILES = ("criteria of slices", "explanation budget", "plans by cost"), (f"{MODEL}-seed0.safetensors",)
@@ -176,6 +236,26 @@ TABLES = [
         checkpoints=_FILES,
         tried=[(0,)],
         at=Setting(images=32, count=2, blocks=5),
+        tolerance=0.01,
+    ),
+    Table(
+        "mobilenet_prices_tuned",
+        tuned_row,
+        [(seed,) for seed in SEEDS],
+        code=("criteria of slices", "explanation budget", "recovery"),
+        checkpoints=_FILES,
+        tried=[(0,)],
+        at=Setting(images=48, count=8, blocks=3, training={"epochs": 1, "batch_size": 8}),
+        tolerance=0.01,
+    ),
+    Table(
+        "mobilenet_untuned",
+        untuned_row,
+        list(itertools.product([*OURS, *PEERS], SEEDS)),
+        code=_CODE,
+        checkpoints=_FILES,
+        tried=[(name, 0) for name in OURS],
+        at=Setting(images=32, count=8, blocks=3),
         tolerance=0.01,
     ),
 ]
