@@ -336,7 +336,7 @@ def beside_controls(
     line : str
         Name of the column that tells the lines apart; the first is on top.
     panel : str, optional
-        Name of the column that tells panels apart, whose values are their titles.
+        Name of the column that tells panels apart, whose values are their titles; they share the axis of ``x``.
 
     Returns
     -------
