@@ -132,14 +132,16 @@ def price_rows(draw: int, at: Setting = WHOLE) -> list[dict]:
     """
     here = Drawn(draw, at)
     ranks = here.scores.normalised("rank")
-    priced = _prices(here.model, ranks, here.costs, here.calibration, here.priced, at)
-    prices, count = {way: {name: price[way] for name, price in priced.items()} for way in ("drift", "loss")}, _count(at)
+    drift, count = drift_from(here.model, here.priced.inputs, method="lrp"), _count(at)
+    spends = {"drift": lambda smaller: drift(smaller).value, "loss": _lost(here.model, here.priced)}
+    prices = _prices(here.model, ranks, here.costs, here.calibration, spends, at)
     closed = {"ranks": ()} | {way: sorted(price, key=price.get)[-count:] for way, price in prices.items()}
-    closed["first groups"] = list(priced)[:count]
+    names = list(prices["loss"])
+    closed["first groups"] = names[:count]
     generator = torch.Generator().manual_seed(draw)
     for chance in range(at.few(CHANCES)):
-        order = torch.randperm(len(priced), generator=generator)[:count].tolist()
-        closed[f"chance {chance}"] = [list(priced)[place] for place in order]
+        order = torch.randperm(len(names), generator=generator)[:count].tolist()
+        closed[f"chance {chance}"] = [names[place] for place in order]
     judge = drift_from(here.model, here.judging.inputs[: at.few(EXPLAINED)], method="lrp")
     scale = drift_scale(here.model, here.judging.inputs[: at.few(SCALED)], method="lrp") if at.whole else None
     rows = []
@@ -158,18 +160,24 @@ def _count(at: Setting) -> int:
     return CLOSED if at.whole else 1
 
 
-def _prices(model: nn.Module, ranks: Scores, costs: Costs, calibration: Split, priced: Split, at: Setting) -> dict:
-    """Group -> what it spends for each share of the operations that it saves: drift of the median image, and loss.
+def _prices(model: nn.Module, ranks: Scores, costs: Costs, calibration: Split, spends: dict, at: Setting) -> dict:
+    """Way -> group -> what it spends for each share of the operations that it saves.
 
-    Each is cut alone as the ranking's plan for the target cuts it.
+    Each group is cut alone as the ranking's plan for the target cuts it.
     """
-    goal, compared = _without(ranks, costs, (), at), drift_from(model, priced.inputs, method="lrp")
-    intact, found = LOSS(model, priced), {}
+    goal, found = _without(ranks, costs, (), at), {way: {} for way in spends}
     for name in goal.removed:
         alone = Plan(goal.groups, {name: goal.removed[name]})
         saved, smaller = 1 - costs.share(alone), recalibrate(cut(model, alone), calibration.inputs[:ROUGHLY])
-        found[name] = {"drift": compared(smaller).value / saved, "loss": (LOSS(smaller, priced) - intact) / saved}
+        for way, spent in spends.items():
+            found[way][name] = spent(smaller) / saved
     return found
+
+
+def _lost(model: nn.Module, split: Split) -> Callable[[nn.Module], float]:
+    """By how much a smaller model's loss is above the model's."""
+    intact = LOSS(model, split)
+    return lambda smaller: LOSS(smaller, split) - intact
 
 
 def _without(ranks: Scores, costs: Costs, closed: Collection[str], at: Setting) -> Plan:
@@ -191,8 +199,9 @@ def tuned_row(seed: int, at: Setting = WHOLE) -> list[dict]:
     """
     model, calibration, validation, test = splits(at)
     ranks, costs = ranked(model, calibration)
-    priced = _prices(model, ranks, costs, calibration, validation.first(at.few(JUDGED)), at)
-    closed = sorted(priced, key=lambda name: priced[name]["loss"])[-_count(at) :]
+    spends = {"loss": _lost(model, validation.first(at.few(JUDGED)))}
+    price = _prices(model, ranks, costs, calibration, spends, at)["loss"]
+    closed = sorted(price, key=price.get)[-_count(at) :]
     smaller = recalibrate(cut(model, _without(ranks, costs, closed, at)), calibration.inputs)
     row = {"method": "distilled, prices by loss", "seed": seed, "closed": sorted(closed)}
     row |= {"macs": share_of_macs(smaller, model), "recalibrated": at.judge(smaller, test)}
