@@ -5,7 +5,6 @@ Every draw scores, scans and prices on other images; the images that judge took 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection
 
 import torch
@@ -14,15 +13,11 @@ from torch import nn
 from experiments.criteria import drawn
 from experiments.mobilenet import (
     AT,
-    EVIDENCE,
     JUDGED,
     MODEL,
-    OURS,
-    PEERS,
     ROUND_TO,
     SEEDS,
     TUNING,
-    cut_at,
     ranked,
     share_of_macs,
     splits,
@@ -32,9 +27,9 @@ from experiments.setting import LOSS, WHOLE, Setting
 from experiments.table import Table
 from xaiprune import zoo
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.distill import distillation_loss, soft_targets
+from xaiprune.distill import distillation_loss
 from xaiprune.explain import drift_from, drift_scale
-from xaiprune.measure import Metric, predict
+from xaiprune.measure import Metric
 from xaiprune.prune import (
     Costs,
     Plan,
@@ -212,19 +207,6 @@ def tuned_row(seed: int, at: Setting = WHOLE) -> list[dict]:
     return [row | {"median": round(drift.median().item(), 5), "drifts": [round(d, 4) for d in drift.tolist()]}]
 
 
-def untuned_row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
-    """What can be known of a cut of ``mobilenet_peers`` before it is tuned, on validation images."""
-    model, calibration, validation, _ = splits(at)
-    evidence = drawn(calibration, seed, at.few(EVIDENCE))
-    smaller = recalibrate(cut_at(model, method, evidence, seed), evidence.inputs)
-    judging = validation.first(at.few(JUDGES))
-    said, kept = (predict(net, judging.inputs) for net in (model, smaller))
-    row = {"method": method, "seed": seed, "accuracy": at.judge(smaller, judging)}
-    row |= {"loss": round(LOSS(smaller, judging), 3), "away": round(soft_targets(kept, said, 1.0).item(), 5)}
-    drift = drift_from(model, judging.inputs[: at.few(EXPLAINED)], method="lrp")(smaller)
-    return [row | {"median": round(drift.value, 5), "mean": round(drift.mean, 5)}]
-
-
 _CODE, _FILES = ("criteria of slices", "explanation budget", "plans by cost"), (f"{MODEL}-seed0.safetensors",)
 _AT = Setting(images=32, count=2, blocks=2)
 TABLES = [
@@ -255,16 +237,6 @@ TABLES = [
         checkpoints=_FILES,
         tried=[(0,)],
         at=Setting(images=48, count=8, blocks=3, training={"epochs": 1, "batch_size": 8}),
-        tolerance=0.01,
-    ),
-    Table(
-        "mobilenet_untuned",
-        untuned_row,
-        list(itertools.product([*OURS, *PEERS], SEEDS)),
-        code=_CODE,
-        checkpoints=_FILES,
-        tried=[(name, 0) for name in OURS],
-        at=Setting(images=32, count=8, blocks=3),
         tolerance=0.01,
     ),
 ]
