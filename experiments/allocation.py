@@ -56,7 +56,7 @@ ROUGHLY, RECALIBRATED = 200, 400
 SHARE, RATIOS = 0.6, (0.25, 0.5)
 #: Groups that are closed, as the explanation budget closed at 40 %; draws of chance beside each.
 CLOSED, CHANCES = 4, 1
-ALLOCATIONS, SCANS, PRICES = 10, 1, 5
+ALLOCATIONS, SCANS, PRICES = 10, 1, 4
 
 
 class Drawn:
