@@ -232,7 +232,7 @@ TABLES = [
     Table(
         "mobilenet_prices_tuned",
         tuned_row,
-        [(seed,) for seed in SEEDS],
+        [(seed,) for seed in SEEDS[:2]],
         code=("criteria of slices", "explanation budget", "recovery"),
         checkpoints=_FILES,
         tried=[(0,)],
