@@ -390,6 +390,8 @@ def composites(split: Split) -> data.Composites:
     return data.Composites(*split, masks=torch.arange(64).view(8, 8).expand(24, 8, 8) < 20, **told)
 
 
+#: Half of each picture.
+LEFT = (torch.arange(8) < 4).expand(24, 8, 8)
 #: Every public function that measures a model on images: ``(model, split, **options) -> result``.
 JUDGES = {
     "measure.accuracy": measure.accuracy,
@@ -409,6 +411,12 @@ JUDGES = {
         m, split.inputs, None, ["saliency"], controls=["random"], class_tested=False, **o
     ),
     "explain.judge": lambda model, split, **o: explain.judge(model, composites(split), ["saliency"], **o),
+    "explain.two_object_share": lambda m, split, **o: explain.two_object_share(
+        m, split.inputs, (split.targets,) * 2, (LEFT, ~LEFT), "saliency", **o
+    ),
+    "explain.ground_reliance": lambda m, split, **o: explain.ground_reliance(
+        m, split.inputs, split.inputs, LEFT, None, "saliency", **o
+    ),
     "explain.watch": lambda m, split, **o: explain.watch(m, split, "noise", [0.1], method="saliency", **o),
     "explain.accuracy_and_confidence": explain.accuracy_and_confidence,
     "prune.ratio_curve": lambda model, split, **o: prune.ratio_curve(
@@ -454,6 +462,11 @@ def test_images_that_chose_do_not_judge(name):
         judge(small(), CHOSE)
     with pytest.raises(ValueError, match="took part"):
         judge(small(), CHOSE)
+
+
+def test_pictures_of_two_objects_are_asked_too():
+    with pytest.raises(ValueError, match="pairs: 24 of 24 inputs took part"):
+        explain.judge(small(), composites(OTHERS), ["saliency"], pairs=(composites(CHOSE),) * 2)
 
 
 def test_images_that_are_made_of_those_that_chose_do_not_judge_either():

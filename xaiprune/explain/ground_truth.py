@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..core import whole
+from ..data import judges
 from ..measure import predict
 from .likeness import rank_correlation
 from .methods import METHODS, Method
@@ -126,6 +127,7 @@ def asked_share(heatmaps: torch.Tensor, mask: torch.Tensor, other: torch.Tensor)
     return relevance_mass(torch.where(mask | other, heatmaps, 0.0), mask, positive=True)
 
 
+@judges("images")
 def two_object_share(
     model: nn.Module,
     images: torch.Tensor,
@@ -147,6 +149,8 @@ def two_object_share(
         Shape ``(N, H, W)`` each, bool.
     method : Method or str
         Or a key of ``METHODS``.
+    in_sample : bool
+        As for ``measure.accuracy``.
 
     Returns
     -------
@@ -175,6 +179,7 @@ def two_object_share(
     return sum(shares) / 2
 
 
+@judges("images")
 def ground_reliance(
     model: nn.Module,
     images: torch.Tensor,
@@ -197,6 +202,8 @@ def ground_reliance(
         Shape ``(N,)``, what is explained; default the answers on the first ground.
     method : Method or str
         Or a key of ``METHODS``.
+    in_sample : bool
+        As for ``measure.accuracy``.
 
     Returns
     -------

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from ..core import Registry
-from ..data import Composites, judges
+from ..data import Composites, judged, judges
 from .controls import CONTROL_METHODS, NoControlError
 from .faithful import curves, road
 from .ground_truth import _heard, pointing, relevance_mass, two_object_share
@@ -166,21 +167,7 @@ class Judged:
 
 
 class GroundTruth(Judged):
-    """Methods and controls beside exact masks.
-
-    Attributes
-    ----------
-    values : dict of str to dict of str to torch.Tensor
-        Method or control to measure to a value for each picture.
-    groups : dict of str to torch.Tensor
-        Measure to the number of each picture's group; pictures of a group are resampled together.
-    controls : tuple of str
-        Which rows are controls.
-    missing : dict of str to str
-        Controls that these pictures or this network have not, and why.
-    sample : str
-        What is to be said of the pictures: "in sample" where some took part in choosing the model.
-    """
+    """Methods and controls beside exact masks, with the attributes of :class:`Judged`."""
 
 
 @judges("objects")
@@ -257,7 +244,8 @@ def judge(
         values[method.name] = {measure.name: measure(*given) for measure in measures}
         if pairs is not None:
             both = [(each.targets, each.masks) for each in pairs]
-            values[method.name][_TWO] = two_object_share(model, pairs[0].inputs, *zip(*both), method)
+            share = partial(two_object_share, model, pairs[0].inputs, *zip(*both), method)
+            values[method.name][_TWO] = judged(share, pairs[0], model, name="pairs")
     groups = {measure.name: objects.groups for measure in measures}
     groups |= {} if pairs is None else {_TWO: pairs[0].groups}
     return GroundTruth(values, groups, tuple(row.name for row in controls if row.name in values), missing)
