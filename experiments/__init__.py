@@ -26,6 +26,7 @@ MODULES = (
     "mobilenet",
     "photographs",
     "quantization",
+    "quantization_controls",
     "recovery",
     "resolution",
     "reweighting",
