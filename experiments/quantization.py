@@ -18,7 +18,7 @@ from xaiprune import deploy, explain, quantize, zoo
 from xaiprune.data import fashion_mnist, mnist
 from xaiprune.measure import latencies
 from xaiprune.quantize import INT8, Config, Format
-from xaiprune.quantize.pt2e import compiled, converted, integer_kernels
+from xaiprune.quantize.pt2e import compiled, converted, integer_kernels, plain
 from xaiprune.training import flip_and_shift, tune
 
 MODEL = "mobilenet-fashion-mnist"
@@ -177,7 +177,7 @@ def runtime_rows(batch: int, repeats: int, threads: int, at: Setting = WHOLE) ->
     """
     torch.set_num_threads(threads)
     model, images = at.network(zoo.load(MODEL)), fashion_mnist("train", CALIBRATED_ON).inputs
-    example, kernels = images[:batch], {}
+    example, kernels = plain(images[:batch]), {}
     ready = {name: {"float": deploy.prepare(model, example, name)} for name in deploy.RUNTIMES}
     ready["ONNX Runtime"] = {name: deploy.runnable(file) for name, file in integers(model, images).items()}
     quantized = converted(model, images, example)
@@ -188,7 +188,8 @@ def runtime_rows(batch: int, repeats: int, threads: int, at: Setting = WHOLE) ->
     }
     for (runtime, name), graph in graphs.items():
         run, code = compiled(graph, example, freezing="frozen" in runtime)
-        ready.setdefault(runtime, {})[name], kernels[runtime, name] = run, integer_kernels(code)
+        ready.setdefault(runtime, {})[name] = functools.partial(run)  # exported graphs have no evaluation mode
+        kernels[runtime, name] = integer_kernels(code)
     rows = []
     for turn, (runtime, mine) in itertools.product(range(ROUNDS), ready.items()):
         for name, taken in latencies(mine, example, repeats=repeats, runtime=runtime).items():

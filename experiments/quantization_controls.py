@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import onnx
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -22,7 +23,7 @@ from xaiprune.core import seed_everything
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.measure import latencies, predict
 from xaiprune.quantize import CALIBRATORS, Calibrator, Config, Format, Statistics
-from xaiprune.quantize.calibrators import _divergence
+from xaiprune.quantize.calibrators import _entropy
 from xaiprune.training import classification_loss, fit
 
 KEPT = ("none", "first and last", "first", "last")
@@ -44,12 +45,22 @@ def told(model: nn.Module, split: Split, at: Setting) -> dict:
 
 
 def of_sizes(seen: Statistics, levels: int) -> tuple[float, float]:
-    """Entropy as Migacz has it: the histogram of sizes, merged to a number of levels."""
+    """Entropy as Migacz has it: the cut after which the histogram of sizes loses least by merging its bins to levels."""
     half = len(seen.counts) // 2
     counts = (seen.counts[half:] + seen.counts[:half].flip(0)).numpy()
-    found = [_divergence(counts, 0, stop, levels) for stop in range(levels, half + 1)]
+    found = [_merged_divergence(counts, stop, levels) for stop in range(levels, half + 1)]
     reach = seen.edges[half + levels + int(np.argmin(found))].item()
     return max(-reach, seen.low), min(reach, seen.high)
+
+
+def _merged_divergence(counts: np.ndarray, stop: int, levels: int) -> float:
+    """KL divergence of a cut histogram, the rest in its last bin, from what its merged bins say of those not empty."""
+    cut, starts = counts[:stop].copy(), stop // levels * np.arange(levels)
+    cut[-1] += counts[stop:].sum()
+    filled = np.add.reduceat((cut != 0).astype(float), starts)
+    each = np.divide(np.add.reduceat(counts[:stop], starts), filled, out=np.zeros(levels), where=filled != 0)
+    merged = np.where(cut == 0, 0, np.repeat(each, np.diff(np.append(starts, stop))))
+    return stats.entropy(*(np.where(values == 0, 1e-4, values) for values in (cut, merged)))
 
 
 def _migacz(seen: Statistics, bits: int, scheme: str) -> tuple[float, float]:
@@ -60,11 +71,12 @@ def _as_the_grid(seen: Statistics, bits: int, scheme: str) -> tuple[float, float
     return of_sizes(seen, 2**bits if seen.low >= 0 else 2 ** (bits - 1))
 
 
-#: Rules for a range: the kit's, and entropy with other levels.
+#: Rules for a range: the kit's, whose entropy is ONNX Runtime's, and entropy with other levels.
 RULES = {
     **CALIBRATORS,
     "entropy, 128 levels of sizes": Calibrator("entropy, 128 levels of sizes", _migacz, histogram=True),
     "entropy, levels of the grid": Calibrator("entropy, levels of the grid", _as_the_grid, histogram=True),
+    "entropy, 16 levels": Calibrator("entropy, 16 levels", functools.partial(_entropy, levels=16), histogram=True),
 }
 
 
