@@ -45,7 +45,7 @@ def told(model: nn.Module, split: Split, at: Setting) -> dict:
 
 
 def of_sizes(seen: Statistics, levels: int) -> tuple[float, float]:
-    """Entropy as Migacz has it: the cut after which the histogram of sizes loses least by merging its bins to levels."""
+    """Entropy as Migacz has it: the cut after which a histogram of sizes loses least by merging its bins to levels."""
     half = len(seen.counts) // 2
     counts = (seen.counts[half:] + seen.counts[:half].flip(0)).numpy()
     found = [_merged_divergence(counts, stop, levels) for stop in range(levels, half + 1)]
