@@ -150,7 +150,7 @@ def recovery_figures(quick: bool) -> list[Figure]:
     for threads in (known, 1):
         torch.set_num_threads(threads)
         runs = {name: deploy.runnable(content) for name, content in files.items()}
-        times = latencies(runs, recovery.EXAMPLE, repeats=40 if quick else 200, runtime="ONNX Runtime")
+        times = latencies(runs, recovery.EXAMPLE, repeats=100 if quick else 400, runtime="ONNX Runtime")
         print("\n".join(f"{name:<10}{taken}" for name, taken in times.items()))
         saved.append(100 * (1 - times["int8"].median / times["original"].median))
     torch.set_num_threads(known)

@@ -56,19 +56,27 @@ def test_peak_memory_is_that_of_the_largest_moment(small):
     assert peak_activation_bytes(small, images[:3]) == 3 * 4 * (10 + 20 + 20)
 
 
-def test_latency_is_taken_in_turn_and_threads_are_restored(small):
-    order = []
+def test_latency_is_taken_in_turns_and_threads_are_restored(small, monkeypatch):
+    order, rests = [], []
+    monkeypatch.setattr(latency.time, "sleep", lambda seconds: rests.append((seconds, len(order))))
     before = torch.get_num_threads()
     models = {name: (lambda x, name=name: order.append(name)) for name in "abc"}
-    result = latency.latencies(models, torch.rand(1, 10), repeats=60, warmup=1, threads=1)
-    rounds = ["".join(order[start : start + 3]) for start in range(0, len(order), 3)]
-    assert len(rounds) == 61
+    result = latency.latencies(models, torch.rand(1, 10), repeats=295, warmup=2, threads=1)
+    assert len(order) == 3 * (295 + 30 * 2), "two runs before each turn"
+    turns = [set(order[start : start + 12]) for start in range(0, 29 * 36, 12)]
+    assert {len(turn) for turn in turns} == {1}, "nobody comes between the runs of a turn"
+    turns = [name for [name] in turns]
+    rounds = ["".join(turns[start : start + 3]) for start in range(0, 87, 3)]
     assert {"".join(sorted(one)) for one in rounds} == {"abc"}, "each once in every round"
     for place in range(3):
         assert {one[place] for one in rounds} == set("abc"), "no place is anybody's"
     assert torch.get_num_threads() == before
-    assert (result["a"].taken, result["a"].threads, result["a"].runtime) == (60, 1, "eager")
+    assert (result["a"].taken, result["a"].threads, result["a"].runtime) == (295, 1, "eager")
     assert result["a"].quartiles[0] <= result["a"].median <= result["a"].quartiles[1]
+    assert not rests, "with one thread nobody's pool is at work"
+    order.clear()
+    latency.latencies(models, torch.rand(1, 10), repeats=20, threads=2)
+    assert rests == [(latency._REST, 13 * turn) for turn in range(6)], "before each turn, its untimed runs included"
 
 
 def test_samples_with_stolen_time_are_dropped_and_counted(monkeypatch):

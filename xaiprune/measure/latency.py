@@ -1,4 +1,4 @@
-"""Latency on a machine that is shared: warm-up, pinned threads, pairs, and samples without stolen time."""
+"""Latency on a machine that is shared: warm-up, pinned threads, turns, and samples without stolen time."""
 
 # In stored tables: latency
 
@@ -12,6 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+
+#: Timed runs in a row.
+_IN_A_ROW = 10
+#: Seconds before a turn in which the threads of others stop waiting busily: they do so for some 10 ms after their last
+#: work, and a second session of ONNX Runtime was seen to take three times as long beside them.
+_REST = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,14 +59,15 @@ def latencies(
     example: torch.Tensor,
     *,
     repeats: int = 40,
-    warmup: int = 5,
+    warmup: int = 3,
     threads: int | None = None,
     runtime: str = "eager",
 ) -> dict[str, Latency]:
-    """Time callables round by round, all of them in each round, so that a drift of the machine's speed meets all.
+    """Time callables in turns of ten runs, all of them in each round, so that a drift of the machine's speed meets all.
 
-    Each round has them in another order, the same ones at every call: one that always follows a large model finds
-    the caches full of it, and was seen to read a tenth slower than behind a small one.
+    A turn begins with a short rest, if there are several threads, and with runs that do not count: a network that is
+    used alone finds its own weights in the caches, and no other one's threads at work. Each round has another order,
+    the same ones at every call.
 
     Parameters
     ----------
@@ -69,7 +76,7 @@ def latencies(
     example : torch.Tensor
         The batch.
     repeats, warmup : int
-        Timed runs per callable, and runs before that.
+        Timed runs per callable, and runs before each turn of it.
     threads : int, optional
         Default torch's present number, which is restored.
     runtime : str
@@ -104,14 +111,16 @@ def latencies(
     torch.set_num_threads(threads)
     try:
         with torch.no_grad():
-            for _ in range(warmup):
-                for model in models.values():
-                    model(example)
-            for _ in range(repeats):
+            for done in range(0, repeats, _IN_A_ROW):
                 for name in orders.sample(list(models), len(models)):
-                    stolen, start = _stolen(), time.perf_counter()
-                    models[name](example)
-                    samples[name].append((1e3 * (time.perf_counter() - start), _stolen() == stolen))
+                    if threads > 1:
+                        time.sleep(_REST)
+                    for _ in range(warmup):
+                        models[name](example)
+                    for _ in range(min(_IN_A_ROW, repeats - done)):
+                        stolen, start = _stolen(), time.perf_counter()
+                        models[name](example)
+                        samples[name].append((1e3 * (time.perf_counter() - start), _stolen() == stolen))
     finally:
         torch.set_num_threads(before)
     return {name: _summary(taken, threads, runtime) for name, taken in samples.items()}
