@@ -188,8 +188,7 @@ def runtime_rows(batch: int, repeats: int, threads: int, at: Setting = WHOLE) ->
     }
     for (runtime, name), graph in graphs.items():
         run, code = compiled(graph, example, freezing="frozen" in runtime)
-        ready.setdefault(runtime, {})[name] = functools.partial(run)  # exported graphs have no evaluation mode
-        kernels[runtime, name] = integer_kernels(code)
+        ready.setdefault(runtime, {})[name], kernels[runtime, name] = run, integer_kernels(code)
     rows = []
     for turn, (runtime, mine) in itertools.product(range(ROUNDS), ready.items()):
         for name, taken in latencies(mine, example, repeats=repeats, runtime=runtime).items():
