@@ -1,8 +1,7 @@
-"""Tables of lesson 07 that decide about its headlines: ranges, layers kept apart, biases, what repair costs."""
+"""Tables of lesson 07 that decide about its headlines: ranges, layers kept apart, and what repair costs."""
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 import time
@@ -104,42 +103,6 @@ def kept(per_channel: bool, equalized: bool, layers: str, at: Setting = WHOLE) -
     return [{"method": layers, "per_channel": per_channel, "equalized": equalized, **told(quantized, test, at)}]
 
 
-def own_errors(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> nn.Module:
-    """Bias correction by each layer's own error on what the float network gives it (Nagel et al. 2019, eq. 17)."""
-    folded, better = graph.fold_batch_norm(model), copy.deepcopy(quantized)
-    names = list(quantize.quantized_layers(folded))
-    with torch.no_grad(), graph.hooks.inputs(folded, names) as read:
-        folded(images)
-    for name in names:
-        plain, layer = folded.get_submodule(name), better.get_submodule(name)
-        with torch.no_grad():
-            apart = (plain(read[name]) - layer(read[name])).double()
-        shift = apart.transpose(0, 1).flatten(1).mean(1).float()
-        layer.bias = nn.Parameter(shift if layer.bias is None else layer.bias + shift)
-    return better
-
-
-def biases(draw: int, at: Setting = WHOLE) -> list[dict]:
-    """Weights in 4 bits, one step per tensor, and biases corrected; ``dead`` is the share of channels of zeros alone.
-
-    In order, each layer with all before it corrected (as the kit has it); or by its own error alone.
-    """
-    model, test = network(at), at.split(fashion_mnist, "test", JUDGED_ON)
-    images, rows = images_of("random", at.few(DRAWN), draw, at), []
-    for equalized, net in ((False, model), (True, quantize.equalize(model))):
-        nearest = quantize.simulate(net, {}, weights_only(BITS))
-        weights = [layer.weight.detach().flatten(1) for layer in quantize.quantized_layers(nearest).values()]
-        dead = torch.cat([(weight == 0).all(1) for weight in weights]).double().mean().item()
-        models = {
-            "nearest": nearest,
-            "corrected in order": quantize.correct_bias(net, nearest, images),
-            "corrected by own errors": own_errors(net, nearest, images),
-        }
-        about = {"draw": draw, "equalized": equalized, "dead": round(dead, 4)}
-        rows += [{"method": method} | about | told(one, test, at) for method, one in models.items()]
-    return rows
-
-
 def shipped(at: Setting = WHOLE) -> list[dict]:
     """Equalization on networks with ReLU6 and with ReLU: how even channels are, and what the integers cost."""
     model, test = network(at), at.split(fashion_mnist, "test", JUDGED_ON)
@@ -214,7 +177,7 @@ TABLES = [
     _TABLE(
         "quantization_ranges",
         ranges,
-        [(4, draw) for draw in DRAWS] + [(8, 0)],
+        [(4, draw) for draw in range(2 * len(DRAWS))] + [(8, 0)],
         code=(*_SIMULATED, "calibration"),
         tried=[(4, 0)],
         at=Setting(images=32, count=8, blocks=2),
@@ -226,15 +189,6 @@ TABLES = [
         code=(*_SIMULATED, "equalization"),
         tried=[(True, True, "none"), (False, False, "first and last")],
         at=Setting(images=32, count=8, blocks=2),
-    ),
-    _TABLE(
-        "quantization_biases",
-        biases,
-        [(draw,) for draw in DRAWS],
-        code=(*_SIMULATED, "bias correction", "equalization", "quantization layer by layer"),
-        tried=[(0,)],
-        at=Setting(images=32, count=8, blocks=2),
-        tolerance=0.01,
     ),
     _TABLE(
         "quantization_shipped",
