@@ -256,7 +256,7 @@ TABLES = [
     _TABLE(
         "quantization_runtimes",
         runtime_rows,
-        [(64, 10, 2), (1, 50, 2), (64, 10, 1), (1, 50, 1)],
+        [(64, 10, 1), (1, 50, 1)],
         code=("integer kernels", "integer kernels of torch", "latency", "runtimes"),
         tried=[(32,)],
         at=Setting(images=64, blocks=3),
