@@ -104,7 +104,8 @@ def kept(per_channel: bool, equalized: bool, layers: str, at: Setting = WHOLE) -
 
 
 def shipped(at: Setting = WHOLE) -> list[dict]:
-    """Equalization on networks with ReLU6 and with ReLU: how even channels are, and what the integers cost."""
+    """Equalization on networks with ReLU6 and with ReLU: how even channels are, and what integers cost, on a thread."""
+    torch.set_num_threads(1)
     model, test = network(at), at.split(fashion_mnist, "test", JUDGED_ON)
     images = at.split(fashion_mnist, "train", CALIBRATED_ON).inputs
     plain = quantize.relu_in_place_of_relu6(model)
