@@ -178,7 +178,7 @@ TABLES = [
     _TABLE(
         "quantization_ranges",
         ranges,
-        [(4, draw) for draw in range(2 * len(DRAWS))] + [(8, 0)],
+        [(BITS, draw) for draw in range(2 * len(DRAWS))],
         code=(*_SIMULATED, "calibration"),
         tried=[(4, 0)],
         at=Setting(images=32, count=8, blocks=2),
@@ -203,9 +203,9 @@ TABLES = [
     _TABLE(
         "quantization_same_start",
         same_start,
-        [(*start, draw) for draw in DRAWS for start in ((4, False), (3, True))],
+        [(BITS, False, draw) for draw in DRAWS],
         code=(*_SIMULATED, "adaptive rounding", "equalization", "quantization-aware training", "training"),
-        tried=[(3, True, 0)],
+        tried=[(BITS, False, 0)],
         at=Setting(images=32, count=8, blocks=2, training={"epochs": 1, "batch_size": 16}),
         tolerance=0.03,
     ),
