@@ -20,7 +20,7 @@ from experiments.table import Table
 from xaiprune import deploy, graph, quantize, zoo
 from xaiprune.core import seed_everything
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.measure import latencies, predict
+from xaiprune.measure import predict
 from xaiprune.quantize import CALIBRATORS, Calibrator, Config, Format, Statistics
 from xaiprune.quantize.calibrators import _entropy
 from xaiprune.training import classification_loss, fit
@@ -104,36 +104,32 @@ def kept(per_channel: bool, equalized: bool, layers: str, at: Setting = WHOLE) -
 
 
 def shipped(at: Setting = WHOLE) -> list[dict]:
-    """Equalization on networks with ReLU6 and with ReLU: how even channels are, and what integers cost, on a thread."""
-    torch.set_num_threads(1)
+    """Equalization on networks with ReLU6 and with ReLU: how even channels are, and what the integers answer."""
     model, test = network(at), at.split(fashion_mnist, "test", JUDGED_ON)
     images = at.split(fashion_mnist, "train", CALIBRATED_ON).inputs
     plain = quantize.relu_in_place_of_relu6(model)
     uneven = quantize.rescale_channels(model, SPREAD)
     nets = {
-        "rescaled": lambda: uneven,
-        "rescaled, equalized": lambda: quantize.equalize(uneven),
-        "ReLU": lambda: plain,
-        "ReLU, equalized": lambda: quantize.equalize(plain),
-        "as shipped": lambda: model,
-        "equalized": lambda: quantize.equalize(model),
+        "rescaled": uneven,
+        "rescaled, equalized": quantize.equalize(uneven),
+        "ReLU": plain,
+        "ReLU, equalized": quantize.equalize(plain),
+        "as shipped": model,
+        "equalized": quantize.equalize(model),
     }
-    rows, ready = [], {}
-    for name in at.some(list(nets)):
-        net = nets[name]()
+    rows = []
+    for name, net in at.some(list(nets.items())):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a clamp per channel has no integer kernel: what is counted here
             content = quantize.int8_bytes(net, images[:DRAWN])
         kinds = [node.op_type for node in onnx.load_from_string(content).graph.node]
-        ready[name] = deploy.runnable(content)
         row = {"method": name, "float": at.judge(net, test), **told(deploy.Frozen(net, images[:1], content), test, at)}
         row["steps"] = kinds.count("QuantizeLinear") + kinds.count("DequantizeLinear")
         row["in_float"] = kinds.count("Min")
         spread = quantize.channel_spread(graph.fold_batch_norm(net), images[:64])
         row["weights"], row["read"] = (round(one, 3) for one in spread)
         rows.append(row)
-    times = latencies(ready, images[:64], repeats=at.few(40), runtime="ONNX Runtime")
-    return [row | {"median": round(times[row["method"]].median, 3)} for row in rows]
+    return rows
 
 
 #: Images for rounding and for training from one start, passes over them, and options of the training.
@@ -151,11 +147,11 @@ def same_start(bits: int, equalized: bool, draw: int, at: Setting = WHOLE) -> li
         model = quantize.equalize(model)
     nearest, pool = quantize.simulate(model, {}, weights_only(bits)), at.split(fashion_mnist, "train", 20_000)
     drawn = pool.rows(torch.randperm(len(pool.inputs), generator=torch.Generator().manual_seed(draw)))
-    models, rows = {"nearest": lambda: nearest}, []
+    models, rows = {"nearest": nearest}, []
     for name, count, passes in (("learned steps", KNOWN, PASSES), ("learned steps, more images", KNOWN * PASSES, 1)):
         models[name] = functools.partial(learned_steps, nearest, drawn.rows(slice(count)), passes, draw, at)
     few = drawn.rows(slice(KNOWN)).inputs
-    models["adaround"] = lambda: quantize.adaround(model, nearest, few, iterations=at.few(ITERATIONS), progress=False)
+    models["adaround"] = quantize.adaround(model, nearest, few, iterations=at.few(ITERATIONS), progress=False)
     for name, make in models.items():
         begun = time.perf_counter()
         one = make()
@@ -195,7 +191,7 @@ TABLES = [
         "quantization_shipped",
         shipped,
         [()],
-        code=(*_SIMULATED, "calibration", "equalization", "integer kernels", "latency"),
+        code=(*_SIMULATED, "calibration", "equalization", "integer kernels"),
         tried=[()],
         at=Setting(images=32, count=2, blocks=2),
         tolerance=0.05,
