@@ -24,6 +24,7 @@ from xaiprune.explain.relevance import (
     inner_relevance,
     lrp,
     modified_gradients,
+    products,
     propagate,
     uniform,
     z_box,
@@ -417,6 +418,30 @@ def test_weights_have_relevance_too():
         # what passes through a layer's weights is what reaches its inputs
         assert torch.allclose((weights[0] * first).sum(), (images * of_pixels).sum(), atol=1e-12)
         assert torch.isfinite(last).all()
+
+
+@pytest.mark.parametrize("bias", BIASES)
+@pytest.mark.parametrize("name", ["epsilon-plus-flat", "gamma 0.25", "epsilon-alpha-beta"])
+def test_images_that_are_worked_on_apart_give_the_same(name, bias, monkeypatch):
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2), nn.ReLU6(), nn.Flatten()]
+    model = nn.Sequential(*convolutions, nn.Linear(24, 3)).double().eval()
+    images, targets = torch.rand(5, 2, 6, 6).double() - 0.5, torch.tensor([0, 1, 2, 0, 1])
+    images[2] = 0  # one whose outputs only the biases made
+    found = []
+    for size in (products._PIECE, 1):
+        monkeypatch.setattr(products, "_PIECE", size)
+        with modified_gradients(model, COMPOSITES[name].with_bias(bias)) as trace:
+            weight = model[2].weight.requires_grad_()
+            pixels = trace.watch(images)
+            output = model(pixels).gather(1, targets[:, None])[:, 0]
+            of_pixels, of_weight = torch.autograd.grad(output.sum(), [pixels, weight])
+        relevance = trace.relevance(pixels, of_pixels)
+        ledger = trace.ledger(output, relevance)
+        found.append([relevance, of_weight, torch.stack([*ledger.sums().values()]), ledger.redistributed])
+        assert ledger.error.max() < 1e-9
+    for whole, apart in zip(*found):
+        assert torch.allclose(whole, apart, rtol=1e-9, atol=1e-12)
 
 
 def test_inner_relevance_of_a_folded_convolution_is_refused():

@@ -351,6 +351,16 @@ def test_data_of_every_form_is_known_again(tmp_path, monkeypatch):
     ):
         assert_known(tmp_path, monkeypatch, data, data, other)
     assert_known(tmp_path, monkeypatch, loader(SPLITS["train"]), loader(SPLITS["train"]), loader(pictures(4)))
+    count = len(SPLITS["train"])
+    even, uneven = (
+        torch.utils.data.DataLoader(
+            SPLITS["train"],
+            batch_size=8,
+            sampler=torch.utils.data.WeightedRandomSampler(weights, count, generator=torch.Generator()),
+        )
+        for weights in (torch.ones(count), torch.arange(1.0, count + 1))
+    )
+    assert_known(tmp_path, monkeypatch, even, even, uneven)  # another distribution over the same data
 
 
 def assert_known(tmp_path, monkeypatch, data, again, other) -> None:

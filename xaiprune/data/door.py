@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
 from ..core import fingerprint, whole
 from .split import Split
@@ -96,7 +96,8 @@ class Batches:
         if self._tensors is not None:
             return fingerprint(self._tensors)
         if isinstance(data, DataLoader):
-            data = (data.dataset, data.batch_size, data.drop_last, type(data.sampler), data.collate_fn)
+            sampler = data.sampler if data.batch_sampler is None else data.batch_sampler
+            data = (data.dataset, _drawing(sampler, data.dataset), data.collate_fn)
         return type(data).__name__ if isinstance(data, Iterator) else fingerprint(data)
 
     @property
@@ -312,11 +313,12 @@ def _tensors(data: object, name: str) -> tuple | None:
 
 def _seeded(loader: DataLoader, seed: int) -> Iterator:
     """The batches of a loader in the order that a seed draws; all generators are left as they were."""
-    own = loader.generator
-    before = None if own is None else own.get_state()
+    holders = (loader, loader.sampler, loader.batch_sampler)
+    own = [held for held in (getattr(each, "generator", None) for each in holders) if held is not None]
+    before = [generator.get_state() for generator in own]
     try:
-        if own is not None:
-            own.manual_seed(seed)
+        for generator in own:
+            generator.manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             each = iter(loader)
@@ -324,8 +326,19 @@ def _seeded(loader: DataLoader, seed: int) -> Iterator:
         yield from first
         yield from each
     finally:
-        if own is not None:
-            own.set_state(before)
+        for generator, state in zip(own, before):
+            generator.set_state(state)
+
+
+def _drawing(sampler: Sampler, dataset: object) -> tuple:
+    """How a sampler draws: its kind and what it holds, without the data and the state of a generator."""
+    held = {key: value for key, value in vars(sampler).items() if value is not dataset}
+    for key, value in held.items():
+        if isinstance(value, torch.Generator):
+            held[key] = torch.Generator
+        elif isinstance(value, Sampler):
+            held[key] = _drawing(value, dataset)
+    return type(sampler), held
 
 
 def _pair(batch: object, name: str) -> tuple:

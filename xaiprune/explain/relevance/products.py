@@ -11,6 +11,9 @@ from torch import nn
 from .ledger import _Entry
 from .rules import Part, PixelRule, Rule
 
+#: Numbers of the largest tensor that are worked on at a time: some images after the other stay in the caches.
+_PIECE = 2**21
+
 
 @dataclass(frozen=True)
 class _Product:
@@ -96,36 +99,69 @@ class _Propagate(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         """Gradients of the input and of the weight, and the layer's line in the ledger."""
-        operands, wanted, entry = ctx.saved_tensors, ctx.needs_input_grad, ctx.entry
-        rule, output = entry.rule(), operands[-1]
-        relevance = output * gradient
-        total = _per_image(relevance)
-        if isinstance(rule, PixelRule):
-            if wanted[1]:
-                raise ValueError(f"{entry.name!r}: the rule {rule.name} gives no relevance of weights.")
-            of_x, kept = _pixels(rule, ctx.product, operands, relevance)
-            entry.write(total, kept=kept)
-            return of_x, *(None,) * 5
-        found = [None] * 5
-        for number, part in enumerate(rule.parts):
-            relevance = relevance if number == 0 else output * gradient
-            if part.times != 1:
-                relevance *= part.times
-            if part.outputs:
-                relevance *= output > 0 if part.outputs > 0 else output < 0
-            if not part.outputs or relevance.any():
-                shares = _divide(part, rule, ctx.product, operands, relevance, wanted)
-                found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
-        of_x, of_weight, of_bias, kept, instead = found
-        if rule.bias == "redistribute" and of_bias is not None:
-            taken = of_bias
-            if wanted[0]:
-                of_x, of_bias, instead = _hand_on(operands[0], of_x, taken)
-            if wanted[1]:
-                one = (each[None] for each in (operands[1], of_weight, taken.sum()))
-                of_weight = _hand_on(*one)[0][0]
-        entry.write(total, of_bias, kept, instead)
+        (x, weight, bias, output), wanted, entry = ctx.saved_tensors, ctx.needs_input_grad, ctx.entry
+        rule, size = entry.rule(), max(1, _PIECE // max(1, x[0].numel(), output[0].numel()))
+        if isinstance(rule, PixelRule) and wanted[1]:
+            raise ValueError(f"{entry.name!r}: the rule {rule.name} gives no relevance of weights.")
+        of_x, of_weight = (torch.zeros_like(each) if asked else None for each, asked in zip((x, weight), wanted))
+        line = x.new_zeros(4, len(x))
+        for start in range(0, len(x), size):
+            some = slice(start, start + size)
+            operands = x[some], weight, bias, output[some]
+            found = _back(rule, ctx.product, operands, gradient[some], wanted)
+            if found[0] is not None:
+                of_x[some] = found[0]
+            if found[1] is not None:
+                of_weight += found[1]
+            for sums, each in zip(line, found[2:]):
+                if each is not None:
+                    sums[some] = each
+        if of_weight is not None and rule.bias == "redistribute" and bias is not None:
+            of_weight = _hand_on(weight[None], of_weight[None], (line[1] + line[3]).sum()[None])[0][0]
+        entry.write(*line)
         return of_x, of_weight, *(None,) * 4
+
+
+def _back(rule: Rule | PixelRule, product: _Product, operands, gradient: torch.Tensor, wanted) -> list:
+    """The way back of some images.
+
+    Parameters
+    ----------
+    rule : Rule or PixelRule
+    product : Product
+    operands : tuple of torch.Tensor
+        Input, weight, bias (or None) and output of the layer.
+    gradient : torch.Tensor
+        Of the outputs.
+    wanted : sequence of bool
+        Whether the gradients of the input and of the weight are wanted.
+
+    Returns
+    -------
+    list
+        Gradients of the input and of the weight; and for each image, shape ``(N,)``, what the outputs had, and of it
+        what went to the biases, what nobody got, and what the inputs have in place of the biases. None for nothing.
+    """
+    x, *_, output = operands
+    relevance = output * gradient
+    total = _per_image(relevance)
+    if isinstance(rule, PixelRule):
+        of_x, kept = _pixels(rule, product, operands, relevance)
+        return [of_x, None, total, None, kept, None]
+    found = [None] * 5
+    for number, part in enumerate(rule.parts):
+        relevance = relevance if number == 0 else output * gradient
+        if part.times != 1:
+            relevance *= part.times
+        if part.outputs:
+            relevance *= output > 0 if part.outputs > 0 else output < 0
+        if not part.outputs or relevance.any():
+            shares = _divide(part, rule, product, operands, relevance, wanted)
+            found = [new if old is None else old if new is None else old + new for old, new in zip(found, shares)]
+    of_x, of_weight, of_bias, kept, instead = found
+    if rule.bias == "redistribute" and of_bias is not None and wanted[0]:
+        of_x, of_bias, instead = _hand_on(x, of_x, of_bias)
+    return [of_x, of_weight, total, of_bias, kept, instead]
 
 
 def _divide(part: Part, rule: Rule, product: _Product, operands, relevance: torch.Tensor, wanted) -> list:
@@ -170,9 +206,10 @@ def _divide(part: Part, rule: Rule, product: _Product, operands, relevance: torc
             total += product.push(side, counted, None)
     before, of_x, of_weight, of_bias, instead = _per_image(relevance), None, None, None, None
     if bias is not None and not counts:
-        of_bias = product.per_channel(relevance * (total == 0)) @ (bias != 0).to(bias)  # it alone made these outputs
-        shares = torch.div(relevance, total + product.along(bias, total)).nan_to_num_(0, 0, 0)
-        instead = product.per_channel(shares) @ bias - of_bias
+        alone = torch.where(total == 0, relevance, 0)  # the bias alone made these outputs
+        of_bias = product.per_channel(alone) @ (bias != 0).to(bias)
+        torch.div(relevance, torch.add(total, product.along(bias, total), out=alone), out=alone).nan_to_num_(0, 0, 0)
+        instead = product.per_channel(alone) @ bias - of_bias
     share = _over(relevance, _away(total, rule.epsilon))
     if wanted[0]:
         pulled = [product.pull(share, side, counted) for side, counted, _ in sides]
@@ -201,10 +238,12 @@ def _hand_on(x: torch.Tensor, of_x: torch.Tensor, taken: torch.Tensor) -> tuple[
         The new gradient; and of shape ``(N,)``, what is left to the biases where no input has any relevance, and what
         the inputs got.
     """
-    sizes = _per_image((x * of_x).abs_())
+    relevance = x * of_x
+    sizes = _per_image(relevance.abs())
     factor = _over(taken.clone(), sizes)
     got = factor * sizes
-    return torch.addcmul(of_x, of_x.abs().mul_(x.sign()), factor.view(-1, *(1,) * (x.ndim - 1))), taken - got, got
+    more = relevance.sign_().mul_(of_x)
+    return torch.addcmul(of_x, more, factor.view(-1, *(1,) * (x.ndim - 1))), taken - got, got
 
 
 def _pixels(rule: PixelRule, product: _Product, operands, relevance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
