@@ -147,11 +147,11 @@ def same_start(bits: int, equalized: bool, draw: int, at: Setting = WHOLE) -> li
         model = quantize.equalize(model)
     nearest, pool = quantize.simulate(model, {}, weights_only(bits)), at.split(fashion_mnist, "train", 20_000)
     drawn = pool.rows(torch.randperm(len(pool.inputs), generator=torch.Generator().manual_seed(draw)))
-    models, rows = {"nearest": nearest}, []
+    models, rows = {"nearest": lambda: nearest}, []
     for name, count, passes in (("learned steps", KNOWN, PASSES), ("learned steps, more images", KNOWN * PASSES, 1)):
         models[name] = functools.partial(learned_steps, nearest, drawn.rows(slice(count)), passes, draw, at)
     few = drawn.rows(slice(KNOWN)).inputs
-    models["adaround"] = quantize.adaround(model, nearest, few, iterations=at.few(ITERATIONS), progress=False)
+    models["adaround"] = lambda: quantize.adaround(model, nearest, few, iterations=at.few(ITERATIONS), progress=False)
     for name, make in models.items():
         begun = time.perf_counter()
         one = make()
