@@ -174,7 +174,7 @@ TABLES = [
     _TABLE(
         "quantization_ranges",
         ranges,
-        [(BITS, draw) for draw in range(2 * len(DRAWS))],
+        [(BITS, draw) for draw in DRAWS],
         code=(*_SIMULATED, "calibration"),
         tried=[(4, 0)],
         at=Setting(images=32, count=8, blocks=2),
@@ -199,7 +199,7 @@ TABLES = [
     _TABLE(
         "quantization_same_start",
         same_start,
-        [(BITS, False, draw) for draw in DRAWS],
+        [(BITS, False, 0)],
         code=(*_SIMULATED, "adaptive rounding", "equalization", "quantization-aware training", "training"),
         tried=[(BITS, False, 0)],
         at=Setting(images=32, count=8, blocks=2, training={"epochs": 1, "batch_size": 16}),
