@@ -27,6 +27,7 @@ MODULES = (
     "mobilenet",
     "photographs",
     "quantization",
+    "quantization_controls",
     "recovery",
     "resolution",
     "reweighting",
