@@ -14,6 +14,7 @@ from xaiprune.core import Registry
 
 #: The modules with tables: each has a list ``TABLES``.
 MODULES = (
+    "allocation",
     "capstone",
     "compressed_explanations",
     "criteria",
@@ -26,6 +27,7 @@ MODULES = (
     "mobilenet",
     "photographs",
     "quantization",
+    "quantization_controls",
     "recovery",
     "resolution",
     "reweighting",

@@ -17,7 +17,7 @@ from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import deploy, distill, measure, zoo
 from xaiprune.data import Split, fashion_mnist
-from xaiprune.explain import drift_from
+from xaiprune.explain import drift_from, reinitialised
 from xaiprune.prune import (
     Costs,
     Cutting,
@@ -68,6 +68,8 @@ PEERS = {
     "GroupHessian mended": tp.importance.GroupHessianImportance,
 }
 TUNING = {"epochs": 3, "lr": 2e-3, "augment": flip_and_shift, "progress": False}
+#: The control of Liu et al. 2019: one of our cuts whose weights are drawn anew, trained as long as cuts are tuned.
+FRESH, WIDTHS_OF = "new weights", "taylor, ranks"
 
 #: The explanation budget: on how many validation images it is judged, the frontier's targets, and the one with seeds.
 JUDGED, TARGETS, AT = 200, (0.6, 0.4, 0.25), 0.4
@@ -189,11 +191,11 @@ def criterion_rows(criterion: str, seed: int, at: Setting = WHOLE) -> list[dict]
 
 
 def peer_row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
-    """Accuracy at half the operations, before and after the same tuning, of one of our criteria or of a peer."""
+    """Accuracy at half the operations, before and after the same tuning, of our criteria, peers and new weights."""
     model, calibration, validation, test = splits(at)
     drawn = torch.randperm(len(calibration.targets), generator=torch.Generator().manual_seed(seed))[: at.few(EVIDENCE)]
     evidence = Split(calibration.inputs[drawn], calibration.targets[drawn])
-    smaller = (ours_at if method in OURS else peer_at)(model, method, evidence)
+    smaller = cut_at(model, method, evidence, seed)
     row = {"seed": seed, "method": method, "macs": share_of_macs(smaller, model)}
     for step in ("cut", "recalibrated", "tuned"):
         if step == "recalibrated":
@@ -203,6 +205,13 @@ def peer_row(method: str, seed: int, at: Setting = WHOLE) -> list[dict]:
         row |= {step: at.judge(smaller, validation, in_sample=step == "tuned")}
         row |= {f"{step}, test": at.judge(smaller, test)}
     return [row]
+
+
+def cut_at(model: nn.Module, method: str, evidence: Split, seed: int) -> nn.Module:
+    """Cut to half of the operations by a method's name."""
+    if method == FRESH:
+        return reinitialised(ours_at(model, WIDTHS_OF, evidence), seed)
+    return (ours_at if method in OURS else peer_at)(model, method, evidence)
 
 
 def ours_at(model: nn.Module, method: str, evidence: Split) -> nn.Module:
@@ -361,10 +370,10 @@ TABLES = [
     Table(
         "mobilenet_peers",
         peer_row,
-        list(itertools.product([*OURS, *PEERS], SEEDS)),
+        [*itertools.product([*OURS, *PEERS], SEEDS), *itertools.product([FRESH], SEEDS[:2])],
         code=("criteria of slices", "plans by cost", "recovery"),
         checkpoints=(_FILE,),
-        tried=[(name, 0) for name in OURS],
+        tried=[(name, 0) for name in (*OURS, FRESH)],
         at=_FEW_STEPS,
         tolerance=0.01,
     ),

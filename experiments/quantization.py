@@ -18,7 +18,7 @@ from xaiprune import deploy, explain, quantize, zoo
 from xaiprune.data import fashion_mnist, mnist
 from xaiprune.measure import latencies
 from xaiprune.quantize import INT8, Config, Format
-from xaiprune.quantize.pt2e import compiled, converted, integer_kernels
+from xaiprune.quantize.pt2e import compiled, converted, integer_kernels, plain
 from xaiprune.training import flip_and_shift, tune
 
 MODEL = "mobilenet-fashion-mnist"
@@ -170,13 +170,14 @@ def integers(model: nn.Module, images: torch.Tensor) -> dict[str, bytes]:
     return {"float": content} | files
 
 
-def runtime_rows(batch: int, repeats: int, at: Setting = WHOLE) -> list[dict]:
+def runtime_rows(batch: int, repeats: int, threads: int, at: Setting = WHOLE) -> list[dict]:
     """Latency in ms in float and in 8 bits, in rounds: one runtime after another, and inside of one, models in turn.
 
     ``kernels`` is how many integer kernels are in the code that the Inductor wrote.
     """
+    torch.set_num_threads(threads)
     model, images = at.network(zoo.load(MODEL)), fashion_mnist("train", CALIBRATED_ON).inputs
-    example, kernels = images[:batch], {}
+    example, kernels = plain(images[:batch]), {}
     ready = {name: {"float": deploy.prepare(model, example, name)} for name in deploy.RUNTIMES}
     ready["ONNX Runtime"] = {name: deploy.runnable(file) for name, file in integers(model, images).items()}
     quantized = converted(model, images, example)
@@ -191,8 +192,8 @@ def runtime_rows(batch: int, repeats: int, at: Setting = WHOLE) -> list[dict]:
     rows = []
     for turn, (runtime, mine) in itertools.product(range(ROUNDS), ready.items()):
         for name, taken in latencies(mine, example, repeats=repeats, runtime=runtime).items():
-            row = {"model": name, "runtime": runtime, "batch": batch, "round": turn, "median": round(taken.median, 3)}
-            rows.append(row | {"kernels": kernels.get((runtime, name))})
+            row = {"model": name, "runtime": runtime, "batch": batch, "threads": threads, "round": turn}
+            rows.append(row | {"median": round(taken.median, 3), "kernels": kernels.get((runtime, name))})
     return rows
 
 
@@ -255,7 +256,7 @@ TABLES = [
     _TABLE(
         "quantization_runtimes",
         runtime_rows,
-        [(64, 12), (1, 60)],
+        [(64, 10, 1), (1, 50, 1)],
         code=("integer kernels", "integer kernels of torch", "latency", "runtimes"),
         tried=[(32,)],
         at=Setting(images=64, blocks=3),

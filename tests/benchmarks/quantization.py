@@ -155,7 +155,7 @@ def integer_figures(quick: bool) -> list[Figure]:
             figures.append(Figure(f"{name}: test accuracy lost", 0.5, lost, "<=", "points"))
     for batch, asked, aim in ((64, 2.0, 3.0), (1, 1.2, 2.0)):
         times: dict = {}
-        for row in sweep.runtime_rows(batch, (4 if quick else 12) if batch == 64 else 60):
+        for row in sweep.runtime_rows(batch, (4 if quick else 10) if batch == 64 else 50, 1):
             times.setdefault((row["model"], row["runtime"]), []).append(row["median"])
         times = {key: statistics.median(values) for key, values in times.items()}
         for (name, runtime), value in times.items():

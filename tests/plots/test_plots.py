@@ -289,6 +289,7 @@ def test_controls_are_a_band_from_the_least_to_the_most_mean():
         assert (band.get_x(), band.get_width()) == (2, 2)
         assert [list(dots.get_xdata()) for dots in ax.lines[::2]] == [[8, 9], [3, 5], [2]]
         assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["mine", "shuffled", "plain"]
 
 

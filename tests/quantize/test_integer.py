@@ -179,6 +179,10 @@ def test_torchs_own_path_computes_nearly_the_same_in_integers(model, recwarn):
     assert not [warning for warning in recwarn if "integer kernels" in str(warning.message)]  # one for each layer
     assert quantize.sqnr(model(IMAGES[:8]), run(IMAGES[:8])) > 20
     assert torch.equal(run(IMAGES[:8].to(memory_format=torch.channels_last)), run(IMAGES[:8]))
+    with pytest.raises(
+        ValueError, match=r"batch must have the example's shape, \(8, 1, 12, 12\), got \(4, 1, 12, 12\)"
+    ):
+        run(IMAGES[:4])
     with pytest.raises(ValueError, match="images must fill a batch of 8"):
         quantize.pt2e(model, IMAGES[:5], IMAGES[:8])
 
@@ -201,6 +205,22 @@ def test_torchs_own_path_says_so_if_the_code_it_compiled_has_floats(model, code,
     else:
         with pytest.raises(deploy.UnavailableError, match="has no integer kernels for this processor"):
             quantize.pt2e(model, IMAGES, IMAGES[:8])
+
+
+def test_torchs_integers_stay_integers_when_other_graphs_of_the_same_layers_are_compiled(model):
+    from xaiprune.quantize.pt2e import compiled, converted
+
+    if lack := deploy.lacks_packages("torchao") or deploy.lacks_compiler():
+        pytest.skip(lack)
+    example = IMAGES[:8]
+    run, other = quantize.pt2e(model, IMAGES, example), quantize.pt2e(small(1), IMAGES, example)
+    compiled(converted(model, IMAGES, example), example, freezing=False)
+    assert quantize.sqnr(model(example), run(example)) > 20 > quantize.sqnr(model(example), other(example))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run(example)
+    called = [event.name for event in profile.events()]
+    assert sum(name.startswith("onednn::qconv") for name in called) == 4
+    assert not [name for name in called if "mkldnn" in name]
 
 
 def test_what_the_processor_can_do_is_read_from_its_flags(tmp_path):

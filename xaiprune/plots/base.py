@@ -336,7 +336,7 @@ def beside_controls(
     line : str
         Name of the column that tells the lines apart; the first is on top.
     panel : str, optional
-        Name of the column that tells panels apart, whose values are their titles.
+        Name of the column that tells panels apart, whose values are their titles; they share the axis of ``x``.
 
     Returns
     -------
@@ -352,7 +352,8 @@ def beside_controls(
     panels = {"": rows} if panel is None else _by(rows, panel)
     names = list(_by(rows, line))
     figure = plt.figure(figsize=(4.6 * len(panels) + 1.6, 0.28 * len(names) + 1.3))
-    for ax, (told, mine) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items()):
+    [axes] = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)
+    for ax, (told, mine) in zip(axes, panels.items()):
         values = {name: [row[x] for row in some] for name, some in _by(mine, line).items()}
         reached = [np.mean(values[name]) for name in controls]
         ax.axvspan(min(reached), max(reached), color="#DDDDDD", zorder=0)

@@ -39,12 +39,16 @@ def clips(
     ['max: 3.00', 'percentile: 2.10']
     """
     ax = ax or plt.figure(figsize=(8, 3.2)).subplots()
-    ax.stairs(np.asarray(counts, dtype=float), edges, fill=True, color="#BBBBBB")
+    counts, edges = np.asarray(counts, dtype=float), np.asarray(edges, dtype=float)
+    ax.stairs(counts, edges, fill=True, color="#BBBBBB")
     styles = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
     for (name, end), style in zip(ends.items(), styles):
         ax.axvline(end, ls=style, lw=1.8, color=BLUE, label=f"{name}: {end:.2f}")
-    ax.set(title=title, xlabel="value", ylabel="values", yscale="log")
-    ax.legend(loc="upper right")
+    held = np.flatnonzero(counts)
+    left, right = edges[held[0]], max(edges[held[-1] + 1], *ends.values())
+    room = 0.02 * (right - left)
+    ax.set(title=title, xlabel="value", ylabel="values", yscale="log", xlim=(left - room, right + room))
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax.figure
 
 

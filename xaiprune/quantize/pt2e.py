@@ -68,6 +68,8 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
         warnings.warn(message, stacklevel=2)
 
     def run(batch: torch.Tensor) -> torch.Tensor:
+        if batch.shape != example.shape:
+            raise ValueError(f"batch must have the example's shape, {tuple(example.shape)}, got {tuple(batch.shape)}.")
         with torch.no_grad():
             return run_graph(plain(batch))
 
@@ -117,9 +119,13 @@ def integer_kernels(code: str) -> int:
 def compiled(graph: nn.Module, example: torch.Tensor, freezing: bool = True) -> tuple[Callable, str]:
     """A graph, in float or converted, compiled for batches of one size.
 
+    By the Inductor alone: what ``torch.compile`` makes was seen to run in float, although it had integer kernels, once
+    another graph of the same layers was compiled.
+
     Parameters
     ----------
     graph : nn.Module
+        Exported.
     example : torch.Tensor
         A batch.
     freezing : bool
@@ -134,8 +140,7 @@ def compiled(graph: nn.Module, example: torch.Tensor, freezing: bool = True) -> 
     from torch._inductor.utils import run_and_get_code
 
     with _quiet(), config.patch(freezing=freezing):
-        function = torch.compile(graph, dynamic=False)
-        _, code = run_and_get_code(function, plain(example))
+        function, code = run_and_get_code(torch._inductor.compile, graph, [plain(example)])
     return function, "\n".join(code)
 
 
