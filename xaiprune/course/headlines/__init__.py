@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ...core import Registry
 from ...experiments.controls import Headline
-from . import curvature, explanations, quantization, structure, transformer, weights
+from . import curvature, dynamic, explanations, quantization, recipes, structure, transformer, weights
 
+_LESSONS = (weights, explanations, curvature, structure, transformer, quantization, dynamic, recipes)
 #: Headlines by their names.
 HEADLINES: Registry[Headline] = Registry(
     "a headline",
     Headline,
-    [row for part in (weights, explanations, curvature, structure, transformer, quantization) for row in part._ROWS],
+    [row for part in _LESSONS for row in part._ROWS],
 )
 
 __all__ = ["HEADLINES"]
