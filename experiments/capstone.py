@@ -82,12 +82,10 @@ def taught(epochs: int, step: type[Tune] = Distill) -> Tune:
     return step(epochs=epochs, lr=2e-3, augment="flip and shift")
 
 
-#: All but the first two train for three epochs. Towards itself the original has nothing to learn: before the cut it is
-#: trained on labels.
+#: All but the first two train for three epochs, behind the cut: before it the original would be its own teacher.
 ORDERS: dict[str, tuple[Step, ...]] = {
     "prune, quantize": (CUT, FEW),
     "quantize, prune": (FEW, CUT),
-    "tune on labels, prune, quantize": (taught(3, Tune), CUT, FEW),
     "prune, distil, quantize": (CUT, taught(3), FEW),
     "prune, tune on labels, quantize": (CUT, taught(3, Tune), FEW),
     "prune, distil, prune, distil, quantize": (HALFWAY, taught(1), Prune(ratio=2 / 7, scope="uniform"), taught(2), FEW),
