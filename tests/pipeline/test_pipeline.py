@@ -502,6 +502,26 @@ def test_a_recipe_that_cannot_be_carried_out_is_a_trial_and_no_end(model, tmp_pa
         search(model, splits(), choices([Prune(k=10**6)]), folder=tmp_path, trials=2, **QUICK)
 
 
+def test_a_space_of_choices_can_be_tried_whole(model, tmp_path, monkeypatch):
+    some = choices([Prune(cost_target=0.5), Prune(cost_target=0.8)], [None, Round()])
+    drawn = search(model, splits(), some, folder=tmp_path, trials=1, **QUICK)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Round, "apply", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            search(model, splits(), some, folder=tmp_path, trials=None, **QUICK)
+    found = search(model, splits(), some, folder=tmp_path, trials=None, **QUICK)
+    assert found.rows[0] == drawn.rows[0] | {"front": found.rows[0]["front"]}, "an earlier draw is one of them"
+    tried = [row["steps"] for row in found.rows]
+    assert len(tried) == len(set(tried)) == 4
+    assert search(model, splits(), some, folder=tmp_path, trials=None, **QUICK).rows == found.rows
+    with pytest.raises(ValueError, match=r"trials must be a number .* None is for all of choices"):
+        search(model, splits(), space, folder=tmp_path, trials=None, **QUICK)
+
+
 def test_a_search_knows_its_space(model, tmp_path):
     first = search(model, splits(), choices([Prune(cost_target=0.5)]), folder=tmp_path, trials=1, **QUICK)
     other = search(model, splits(), choices([Prune(cost_target=0.8)]), folder=tmp_path, trials=1, **QUICK)

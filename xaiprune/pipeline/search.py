@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,12 @@ class _OneOf:
         ]
         return [step for step in chosen if step is not None]
 
+    def every(self) -> Iterator[dict[str, int]]:
+        """The parameters of each recipe."""
+        names = [f"place {number}" for number in range(1, len(self.places) + 1)]
+        for chosen in itertools.product(*(range(len(place)) for place in self.places)):
+            yield dict(zip(names, chosen))
+
     def __repr__(self) -> str:
         return f"one_of{self.places!r}"
 
@@ -130,7 +136,7 @@ def search(
     budget: Budget = Budget(),  # noqa: B008 - a value
     *,
     folder: Path | str,
-    trials: int = 20,
+    trials: int | None = 20,
     objectives: Sequence[str] = ("accuracy", "latency", "size"),
     prefer: str = "accuracy",
     seed: int = 0,
@@ -151,8 +157,9 @@ def search(
         ``lambda trial: [Prune(cost_target=trial.suggest_float("share", 0.2, 0.8)), Tune(epochs=1)]``.
     budget : Budget
     folder : Path or str
-    trials : int
-        In all, the earlier ones included.
+    trials : int or None
+        In all, the earlier ones included. None for every recipe of :func:`choices`, once: where they are few, nothing
+        needs to be drawn.
     objectives : sequence of str
         Names of a budget; all are better where they are smaller.
     prefer : str
@@ -187,7 +194,9 @@ def search(
     import optuna
 
     names = list(Budget.__dataclass_fields__)
-    if trials < 1:
+    if trials is None and not isinstance(space, _OneOf):
+        raise ValueError("trials must be a number for a space that is a function; None is for all of choices(...).")
+    if trials is not None and trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}.")
     if unknown := [name for name in (*objectives, prefer) if name not in names]:
         raise ValueError(f"objectives and prefer must be of {', '.join(names)}, got {unknown[0]!r}.")
@@ -204,6 +213,14 @@ def search(
     given |= {"space": space} if isinstance(space, _OneOf) else {}
     identity = "; ".join(f"{name}={fingerprint(value)}" for name, value in given.items() if name != "progress")
     study, recipes = _study(Path(folder), identity, len(objectives)), {}
+    if trials is None:
+        waiting = study.get_trials(states=(optuna.trial.TrialState.WAITING,))
+        known = [trial.system_attrs["fixed_params"] for trial in waiting]
+        known += [trial.params for trial in study.get_trials() if trial.user_attrs]
+        missing = [drawn for drawn in space.every() if drawn not in known]
+        for drawn in missing:
+            study.enqueue_trial(drawn)
+        trials = len(waiting) + len(missing) + sum(map(len, _ended(study)))
     while sum(map(len, kept := _ended(study))) < trials:
         study.sampler = _sampler(seed + sum(map(len, kept)))
         trial = study.ask()

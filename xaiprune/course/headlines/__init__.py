@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from ...core import Registry
 from ...experiments.controls import Headline
-from . import curvature, explanations, quantization, soft, structure, transformer, weights
-
-#: Headlines by their names.
-HEADLINES: Registry[Headline] = Registry(
-    "a headline",
-    Headline,
-    [
-        row
-        for part in (weights, explanations, curvature, soft, structure, transformer, quantization)
-        for row in part._ROWS
-    ],
+from . import (
+    curvature,
+    dynamic,
+    explanations,
+    quantization,
+    recipes,
+    soft,
+    structure,
+    transformer,
+    weights,
 )
+
+_LESSONS = (weights, explanations, curvature, soft, structure, transformer, quantization, dynamic, recipes)
+#: Headlines by their names.
+HEADLINES: Registry[Headline] = Registry("a headline", Headline, [row for lesson in _LESSONS for row in lesson._ROWS])
 
 __all__ = ["HEADLINES"]
