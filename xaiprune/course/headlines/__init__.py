@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from ...core import Registry
 from ...experiments.controls import Headline
-from . import curvature, explanations, quantization, structure, transformer, weights
+from . import curvature, distillation, explanations, quantization, structure, transformer, weights
 
 #: Headlines by their names.
 HEADLINES: Registry[Headline] = Registry(
     "a headline",
     Headline,
-    [row for part in (weights, explanations, curvature, structure, transformer, quantization) for row in part._ROWS],
+    [
+        row
+        for part in (weights, explanations, curvature, structure, transformer, quantization, distillation)
+        for row in part._ROWS
+    ],
 )
 
 __all__ = ["HEADLINES"]
