@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from ...experiments import tables
 from ...experiments.controls import Headline
+
+
+def _named(rows: list[dict]) -> list[dict]:
+    """Rows of temperatures with a name of each; 0 stands for labels alone."""
+    return [row | {"method": f"T = {row['temperature']:g}" if row["temperature"] else "labels"} for row in rows]
+
+
+def _beside_labels(rows: list[dict]) -> list[dict]:
+    """Rows of students that hear no label, and those of labels alone."""
+    return _named(rows + tables.where(tables.read("distillation_temperature"), temperature=0.0))
+
 
 _ROWS = [
     Headline(
@@ -68,5 +80,33 @@ _ROWS = [
         key="occlusion",
         unit="seed",
         claimed=0.02,
+    ),
+    Headline(
+        name="temperature-chosen",
+        lesson="08",
+        item=11,
+        sentence="on test images its students beat those on labels alone",
+        table="distillation_temperature",
+        method="T = 3",
+        controls=("labels",),
+        key="test",
+        unit="seed",
+        better=-1,
+        claimed=22,
+        rows=_named,
+    ),
+    Headline(
+        name="too-hot",
+        lesson="08",
+        item=11,
+        sentence="at T = 8, labels alone are better than the teacher",
+        table="distillation_temperature",
+        method="labels",
+        controls=("T = 8",),
+        key="test",
+        unit="seed",
+        better=-1,
+        claimed=15,
+        rows=_named,
     ),
 ]
