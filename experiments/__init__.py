@@ -20,6 +20,7 @@ MODULES = (
     "criteria",
     "distillation",
     "distillation_elsewhere",
+    "distillation_settled",
     "distillation_students",
     "drift_photographs",
     "dynamic",

@@ -32,6 +32,7 @@ def measured(arguments: argparse.Namespace) -> list[Figure]:
     print_temperatures()
     print_teachers()
     figures += student_figures()
+    print_losses()
     print_elsewhere()
     figures += cache_figures(1 if quick else 5) + explorer_figures(10 if quick else 60)
     return figures if quick else figures + lesson_figures({"08": 90})
@@ -107,6 +108,10 @@ def print_temperatures() -> None:
         counts = [row["test"] for row in tables.where(rows, temperature=temperature)]
         name = f"T = {temperature:g}" if temperature else "labels alone"
         print(f"30-30, {name:<14}{statistics.fmean(counts):6.1f} errors ({min(counts)} to {max(counts)}), 10 seeds")
+    rows = tables.read("distillation_cooling")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        values = tables.column(rows, "test", method=method)
+        print(f"64-64, 10,000 images, {method:<8}{statistics.fmean(values):6.2f} % right, {len(values)} seeds")
     print()
 
 
@@ -157,6 +162,17 @@ def student_figures() -> list[Figure]:
         Figure("low end of its interval", 0, low, ">="),
         *alike,
     ]
+
+
+def print_losses() -> None:
+    """A small CNN under a larger one: losses as published, hints with and without soft targets, robustness."""
+    rows = tables.read("distillation_losses")
+    columns = ("test", "agreement", "ece", "noise", "rotation", "moved")
+    print(f"{'small CNN':<28}", *(f"{column:>10}" for column in columns))
+    for method in dict.fromkeys(row["method"] for row in rows):
+        values = (statistics.fmean(tables.column(rows, column, method=method)) for column in columns)
+        print(f"{method:<28}", *(f"{value:>10.3f}" for value in values))
+    print()
 
 
 def print_elsewhere() -> None:

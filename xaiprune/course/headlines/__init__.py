@@ -6,6 +6,7 @@ from ...core import Registry
 from ...experiments.controls import Headline
 from . import (
     curvature,
+    distillation,
     dynamic,
     explanations,
     quantization,
@@ -16,7 +17,10 @@ from . import (
     weights,
 )
 
-_LESSONS = (weights, explanations, curvature, soft, structure, transformer, quantization, dynamic, recipes)
+_LESSONS = (
+    *(weights, explanations, curvature, soft, structure, transformer),
+    *(quantization, distillation, dynamic, recipes),
+)
 #: Headlines by their names.
 HEADLINES: Registry[Headline] = Registry("a headline", Headline, [row for lesson in _LESSONS for row in lesson._ROWS])
 
