@@ -33,6 +33,7 @@ MODULES = (
     "resolution",
     "reweighting",
     "soft",
+    "soft_limits",
     "soft_tuned",
     "toy",
     "vit",
