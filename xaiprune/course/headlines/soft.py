@@ -88,7 +88,6 @@ _ROWS = [
         name="smallest-tuned",
         lesson="04",
         item=7,
-        once="the search makes the smallest model that is good enough",
         sentence="with an epoch of tuning, the search still makes the smallest model, by under five hundredths",
         table="soft_smallest",
         method="descend",
