@@ -42,7 +42,7 @@ SAME = set(
 ADDS = {"sum", "linalg_vector_norm", "norm"}  # over units: zeros add nothing, which the proof judges
 REDUCES = ADDS | set("mean amax amin max min var std var_mean std_mean prod logsumexp argmax argmin any all".split())
 MIXES = set(
-    "_softmax _log_softmax cumsum cumprod sort topk _fft_r2c _fft_c2r _fft_c2c cummax logcumsumexp glu".split()
+    "_softmax _log_softmax cumsum cumprod sort topk _fft_r2c _fft_c2r _fft_c2c cummax logcumsumexp".split()
 )
 PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}
 SPATIAL = (
@@ -59,6 +59,7 @@ class _Labels:
 
     shape: tuple[int, ...]
     layers: list[torch.Tensor] = field(default_factory=list)
+    spread: tuple[int, ...] = ()  # axes that an expand has made
 
     def varying(self, axis: int) -> list[torch.Tensor]:
         return [layer for layer in self.layers if _varies(layer, axis)]
@@ -165,7 +166,7 @@ class Trace(TorchDispatchMode):
                 for layer in operand.layers:
                     self.fix(layer, why)
                 continue
-            sizes = (1,) * lead + operand.shape
+            sizes = (1,) * lead + tuple(1 if k in operand.spread else n for k, n in enumerate(operand.shape))
             padded.append((sizes, [_compact(layer).reshape(_ones(layer, lead)) for layer in operand.layers]))
         for place, (_, layers) in enumerate(padded):
             for layer in layers:
@@ -241,7 +242,10 @@ class Trace(TorchDispatchMode):
             return result
 
         def of(tensor) -> _Labels:
-            return given.get(id(tensor)) or _Labels(tuple(tensor.shape))
+            found = given.get(id(tensor)) or _Labels(tuple(tensor.shape))
+            steps = tensor.stride() if tensor.layout is torch.strided else ()
+            spread = tuple(k for k, step in enumerate(steps) if step == 0 and tensor.shape[k] > 1)
+            return _Labels(found.shape, found.layers, spread)
 
         named = {a.name: v for a, v in zip(function._schema.arguments, args)} | kwargs
         made = self._rule(function, name, args, kwargs, named, result, of)
@@ -290,6 +294,12 @@ class Trace(TorchDispatchMode):
             return [self.product(weights, value, shape, name)]
         if base in REDUCES:
             return [self._reduce(base, of(args[0]), named, t) for t in out]
+        if base == "glu":
+            dim = named.get("dim", -1)
+            parts = [_Labels(shape, list(each)) for each in zip(*(layer.chunk(2, dim) for layer in of(args[0]).layers))]
+            return [self.pointwise(parts, shape, name)]
+        if base.startswith("new_"):
+            return []
         if base in MIXES:
             dim = named.get("dim", -1)
             return [_Labels(shape, self.mix(of(args[0]), dim if isinstance(dim, list) else [dim], name.strip("_")))]
@@ -303,7 +313,8 @@ class Trace(TorchDispatchMode):
                 if any(_varies(layer, axis) for axis in axes) and base == "constant_pad_nd":
                     found.append(function(layer, args[1], 0))
                 else:
-                    found.append(_compact(self.collapse(layer, axes)).expand(shape))
+                    mixed = self.mix(_Labels(layer.shape, [layer]), axes, name.strip("_"))
+                    found += [_compact(each).expand(shape) for each in mixed]
             return [_Labels(shape, found)] * 1
         for tensor in tensors:
             for layer in of(tensor).layers:
@@ -318,6 +329,8 @@ class Trace(TorchDispatchMode):
                     self.fix(layer, f"{name} by its value")
         made = [_Labels(tuple(t.shape)) for t in out]
         for layer in source.layers:
+            if self.ties == "repeat" and name.endswith("channel_shuffle"):
+                self.collapse(layer.unflatten(1, (args[1], -1)), [1])
             layer = self._tied(name, layer, out)
             try:
                 moved = function(layer, *args[1:], **kwargs)

@@ -47,7 +47,7 @@ LAYERS: dict[type[nn.Module], dict[str, _Role]] = {
     **dict.fromkeys(CONVOLUTIONS, _CONV),
     **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _TRANSPOSED),
     nn.Linear: _LINEAR,
-    **dict.fromkeys(BATCH_NORMS, _BATCHNORM),
+    **dict.fromkeys((*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _BATCHNORM),
     nn.LayerNorm: {"through": _Role(_OUT, ("normalized_shape",))},
     nn.GroupNorm: {"through": _Role(_OUT, ("num_channels",))},
     nn.PReLU: {"through": _Role({"weight": 0}, ("num_parameters",))},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,11 +110,12 @@ def _difference(model, inputs, groups) -> float:
     from ..applying import cut, masked
 
     worst, random = 0.0, np.random.default_rng(0)
-    for share in (0.3, 0.6):
-        removed = {}
-        for group in groups:
-            count = int(np.clip(round(share * group.size) + random.integers(-1, 2), 1, group.size - 1))
-            removed[group.name] = np.sort(random.choice(group.size, count, replace=False))
+    counts = [_coprime(group.size, random) for group in groups]
+    for turn in (0, 1):
+        removed = {
+            group.name: np.sort(random.choice(group.size, group.size - kept[turn], replace=False))
+            for group, kept in zip(groups, counts)
+        }
         plan = Plan(tuple(groups), removed)
         with torch.no_grad():
             with masked(model, plan):
@@ -124,6 +126,12 @@ def _difference(model, inputs, groups) -> float:
                 raise ValueError(f"the cut gives shape {tuple(other.shape)} in place of {tuple(one.shape)}")
             worst = max(worst, ((one - other).abs().max() / one.abs().max().clamp(min=1e-300)).item())
     return worst if worst == worst else np.inf
+
+
+def _coprime(size: int, random) -> tuple[int, int]:
+    """How many units stay in two trials: without a common divisor, so that a number that is written down is met."""
+    pairs = [(a, b) for a in range(1, size) for b in range(1, size) if math.gcd(a, b) == 1 and a > b and 2 * a > size]
+    return pairs[random.integers(len(pairs))] if pairs else (1, 1)
 
 
 def _movement(model, inputs, groups) -> dict[str, float]:
