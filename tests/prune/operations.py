@@ -98,6 +98,12 @@ def dense(inputs=1.0, outputs=1.0):
     return lambda width: nn.Linear(int(width * inputs), int(width * outputs))
 
 
+def written(m, y):
+    z = torch.zeros_like(y)
+    z[:, :, 1:] = y[:, :, 1:]
+    return z
+
+
 class Bare(nn.Module):
     def __init__(self, *shape, buffer=False):
         super().__init__()
@@ -110,10 +116,6 @@ def tied(width):
                 nn.Linear(width, 9))  # fmt: skip
     model.c.weight = model.a.weight
     return model, torch.arange(5)[None]
-
-
-def to_maps(m, y):
-    return y
 
 
 RIGHT = {
@@ -173,6 +175,15 @@ RIGHT = {
     "normalised": maps(lambda m, y: F.normalize(y, dim=1)),
     "unfold": maps(lambda m, y: F.unfold(y, 3, padding=1).view(1, -1, 8, 8), 9),
     "tied": tied,
+    "weight standardised": maps(lambda m, y: F.conv2d(y, m.d.weight - m.d.weight.mean((2, 3), keepdim=True), m.d.bias),
+                                before=[lambda w: conv(w, w, 3)]),
+    "two heads": maps(lambda m, y: torch.cat([m.d(y), m.e(y)], 1), 2, before=[lambda w: conv(w, w)] * 2),
+    "written in place": maps(written),
+    "where": maps(lambda m, y: torch.where(y > 0, y, y * 0.1)),
+    "index by list": maps(lambda m, y: y[:, torch.arange(y.shape[1] - 1, -1, -1)]),
+    "gather of rows": rows(lambda m, y: y.index_select(1, torch.tensor([0, 2, 1]))),
+    "outer sum": rows(lambda m, y: (y[:, :, None] + y[:, None]).mean(2)),
+    "RMS by hand": rows(lambda m, y: y * torch.rsqrt(y.square().sum(-1, keepdim=True) + 1)),
     "weight norm": maps(lambda m, y: m.d(y), before=[lambda w: nn.utils.parametrizations.weight_norm(conv(w, w))]),
 }  # fmt: skip
 

@@ -37,7 +37,7 @@ MOVES = set(
 SAME = set(
     "clone _to_copy detach alias lift_fresh lift_fresh_copy contiguous _prelu_kernel prelu copy_ native_dropout "
     "_weight_norm_interface tril triu masked_fill masked_fill_ bernoulli_ dropout relu_ relu hardtanh_ fill_ zero_ "
-    "zeros_like ones_like full_like rand_like empty_like silu_ hardswish_".split()
+    "zeros_like ones_like full_like rand_like empty_like silu_ hardswish_ as_strided".split()  # as_strided: in adaptive pooling to one place
 )
 ADDS = {"sum", "linalg_vector_norm", "norm"}  # over units: zeros add nothing, which the proof judges
 REDUCES = ADDS | set("mean amax amin max min var std var_mean std_mean prod logsumexp argmax argmin any all".split())
@@ -179,7 +179,7 @@ class Trace(TorchDispatchMode):
                         self.unite(layer, meet, why)
                     if not meets:
                         self.fix(layer, f"{why} with what has no units")
-                if not any(any(m.shape[axis] > 1 for axis in axes) for m in result.layers):
+                if not any(any(_varies(m, axis) for axis in axes) for m in result.layers):
                     result.layers.append(layer.expand(result.shape))
         return result
 
@@ -330,7 +330,7 @@ class Trace(TorchDispatchMode):
         made = [_Labels(tuple(t.shape)) for t in out]
         for layer in source.layers:
             if self.ties == "repeat" and name.endswith("channel_shuffle"):
-                self.collapse(layer.unflatten(1, (args[1], -1)), [1])
+                layer = self.collapse(layer.unflatten(1, (args[1], -1)), [1]).flatten(1, 2)
             layer = self._tied(name, layer, out)
             try:
                 moved = function(layer, *args[1:], **kwargs)
@@ -357,7 +357,8 @@ class Trace(TorchDispatchMode):
             if split:
                 seen = layer.reshape(out[0].shape)
                 for axes in split:
-                    self.collapse(seen, axes[:-1] if self.ties == "repeat" else axes[1:])
+                    seen = self.collapse(seen, axes[:-1] if self.ties == "repeat" else axes[1:])
+                return seen.reshape(layer.shape)
         return layer
 
     def _side_by_side(self, name, tensors, dim, shape, of) -> _Labels:

@@ -63,7 +63,9 @@ def find_proven(model: nn.Module, example, ignore=(), tries=("", "repeat", "bloc
             if not slots & taken and key not in seen:
                 seen.add(key)
                 fresh.append(group)
-        for group in _passing(drawn, inputs, fresh, proof):
+        for seed in (0, 1):
+            fresh = _passing(drawn, inputs, fresh, proof, seed)
+        for group in fresh:
             while group.name in {other.name for other in proof.groups}:
                 object.__setattr__(group, "name", group.name + "'")
             proof.groups.append(group)
@@ -72,7 +74,7 @@ def find_proven(model: nn.Module, example, ignore=(), tries=("", "repeat", "bloc
         for tensor, axis, _ in _slots(group):
             proof.refused.pop(f"{tensor}:{axis}", None)
     if proof.groups:
-        proof.difference = _difference(drawn, inputs, proof.groups)
+        proof.difference = max(_difference(drawn, inputs, proof.groups, seed) for seed in (0, 1))
         proof.movement = _movement(drawn, inputs, proof.groups)
     return proof
 
@@ -81,12 +83,12 @@ def _slots(group: UnitGroup) -> set[tuple[str, int, int]]:
     return {(t, k, int(i)) for m in group.members for t, k in m.axes.items() for i in m.index.ravel()}
 
 
-def _passing(model, inputs, groups, proof) -> list[UnitGroup]:
+def _passing(model, inputs, groups, proof, seed) -> list[UnitGroup]:
     """The groups that pass together with those that did before, by halves."""
     if not groups:
         return []
     try:
-        found = _difference(model, inputs, [*proof.groups, *groups])
+        found = _difference(model, inputs, [*proof.groups, *groups], seed)
         why = f"mask and cut differ by {found:.1e} of the largest output"
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
         found, why = np.inf, f"the cut model fails ({str(error).splitlines()[0]})"
@@ -96,26 +98,23 @@ def _passing(model, inputs, groups, proof) -> list[UnitGroup]:
         proof.refused[groups[0].name] = why
         return []
     half = len(groups) // 2
-    first = _passing(model, inputs, groups[:half], proof)
+    first = _passing(model, inputs, groups[:half], proof, seed)
     before = proof.groups
     proof.groups = [*before, *first]
     try:
-        return [*first, *_passing(model, inputs, groups[half:], proof)]
+        return [*first, *_passing(model, inputs, groups[half:], proof, seed)]
     finally:
         proof.groups = before
 
 
-def _difference(model, inputs, groups) -> float:
+def _difference(model, inputs, groups, seed: int = 0) -> float:
     """Mask against cut for two random subsets of every group, as a share of the largest output."""
     from ..applying import cut, masked
 
-    worst, random = 0.0, np.random.default_rng(0)
-    counts = [_coprime(group.size, random) for group in groups]
+    worst, random = 0.0, np.random.default_rng(seed)
+    trials = [_trials(group.size, random) for group in groups]
     for turn in (0, 1):
-        removed = {
-            group.name: np.sort(random.choice(group.size, group.size - kept[turn], replace=False))
-            for group, kept in zip(groups, counts)
-        }
+        removed = {group.name: trial[turn] for group, trial in zip(groups, trials)}
         plan = Plan(tuple(groups), removed)
         with torch.no_grad():
             with masked(model, plan):
@@ -128,10 +127,19 @@ def _difference(model, inputs, groups) -> float:
     return worst if worst == worst else np.inf
 
 
-def _coprime(size: int, random) -> tuple[int, int]:
-    """How many units stay in two trials: without a common divisor, so that a number that is written down is met."""
-    pairs = [(a, b) for a in range(1, size) for b in range(1, size) if math.gcd(a, b) == 1 and a > b and 2 * a > size]
-    return pairs[random.integers(len(pairs))] if pairs else (1, 1)
+def _trials(size: int, random) -> list[np.ndarray]:
+    """Two sets of units that go: numbers that stay have no common divisor, the first goes in one, the last in the other.
+
+    So that a number of units, or a place among them, that is written into the model as a number is met.
+    """
+    low, high = max(1, size // 4), max(1, size - 1 - size // 8)
+    pairs = [(a, b) for a in range(low, high + 1) for b in range(low, a) if math.gcd(a, b) == 1]
+    stay = pairs[random.integers(len(pairs))] if pairs else (1, 1)
+    order = random.permutation(np.arange(1, size - 1)) if size > 2 else np.arange(0)
+    gone = []
+    for kept, sure in zip(random.permutation(stay), (0, size - 1)):
+        gone.append(np.sort(np.r_[sure, random.permutation(order)[: size - kept - 1]]).astype(int))
+    return gone
 
 
 def _movement(model, inputs, groups) -> dict[str, float]:
