@@ -105,10 +105,13 @@ class Trace(TorchDispatchMode):
         self.slots: dict[tuple[str, int], range] = {}
         self.total = 1
         self.edges: list[np.ndarray] = []
-        self.fixed: list[tuple[np.ndarray, str]] = []
+        self.told: dict[str, str] = {}
+        self.fixed: list[tuple[np.ndarray, str, bool]] = []
         self.moved: list[tuple[np.ndarray, str]] = []
         self.labels = WeakTensorKeyDictionary()
         self.entered: list[str] = [""]
+        self.ran: set[str] = set()
+        self.used: set[str] = set()
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self.labels[tensor] = self._own(name, tensor)
 
@@ -125,9 +128,13 @@ class Trace(TorchDispatchMode):
 
     # What rules are made of ----------------------------------------------------------------------------------------
 
-    def fix(self, layer: torch.Tensor, why: str) -> None:
-        """Slices that can never go, and the reason."""
-        self.fixed.append((np.unique(_compact(layer).numpy()), f"{why} in {self.where}"))
+    def fix(self, layer: torch.Tensor, why: str, loud: bool = True) -> None:
+        """Slices that can never go, and the reason; loud where a user may have thought that they can."""
+        self.fixed.append((np.unique(_compact(layer).numpy()), f"{why} in {self.where}", loud))
+
+    def enter(self, name: str) -> None:
+        self.entered.append(name)
+        self.ran.add(name)
 
     def left(self) -> None:
         self.entered.pop()
@@ -154,7 +161,7 @@ class Trace(TorchDispatchMode):
         self.edges.append(pairs[:, pairs[0] != pairs[1]])
         alone = np.unique(np.where(there, 0, np.maximum(one, other)))
         if not both and alone.any():
-            self.fixed.append((alone, f"{why} in {self.where} joins it with what cannot go"))
+            self.fixed.append((alone, f"{why} in {self.where} joins it with what cannot go", False))
 
     def pointwise(self, operands: list[_Labels], shape, why: str) -> _Labels:
         """Entry by entry: layers along the same axes meet, and a layer that meets a full axis without one is fixed."""
@@ -178,7 +185,7 @@ class Trace(TorchDispatchMode):
                     for meet in meets:
                         self.unite(layer, meet, why)
                     if not meets:
-                        self.fix(layer, f"{why} with what has no units")
+                        self.fix(layer, f"{why} with what has no units", False)
                 if not any(any(_varies(m, axis) for axis in axes) for m in result.layers):
                     result.layers.append(layer.expand(result.shape))
         return result
@@ -284,7 +291,7 @@ class Trace(TorchDispatchMode):
         if base == "embedding":
             weight = of(args[0])
             for layer in weight.varying(0):
-                self.fix(layer, "embedding, whose rows are looked up by number,")
+                self.fix(layer, "embedding, whose rows are looked up by number,", False)
             lines = [layer.select(0, 0).expand(shape) for layer in weight.steady(0)]
             return [_Labels(shape, lines)]
         if ATTENTION in base:
@@ -398,37 +405,34 @@ class Trace(TorchDispatchMode):
                     rest = [k for k in range(weight.ndim) if k != axis]
                     taps[axis].append(self.collapse(layer, rest).movedim(axis, 0).flatten(1)[:, 0])
             if not _varies(layer, 0) and not _varies(layer, 1):
-                self.fix(layer, "the window of a convolution")
+                self.fix(layer, "the window of a convolution", False)
         rows = _Labels((weight.shape[outside],), taps[outside])
         channels = given.shape[1]
         if groups == 1:
             if channels > 1:
                 self.pointwise([_Labels((channels,), lines), _Labels((channels,), taps[inside])], (channels,), "conv")
         else:
-            rows = self._groups(lines, taps, inside, channels, shape[1], groups)
+            rows = self._groups(lines, taps, channels, shape[1], groups)
         if bias is not None and shape[1] > 1:
             rows = self.pointwise([rows, of(bias)], (shape[1],), "bias")
         return _Labels(shape, [r.view(1, -1, *[1] * (len(shape) - 2)).expand(shape) for r in rows.layers])
 
-    def _groups(self, lines, taps, inside, channels, width, groups) -> _Labels:
+    def _groups(self, lines, taps, channels, width, groups) -> _Labels:
         """Each group of channels goes as a whole, with the group that it makes."""
-        outside = 1 - inside
-        axis = outside if len(lines) == 0 or inside == 1 else inside
         full = taps[0]  # axis 0 of the weight runs over all groups; axis 1 lies within one
         for layer in taps[1]:
-            self.fix(layer, "a grouped convolution")
+            self.fix(layer, "a grouped convolution", False)
         if channels != width:
             for layer in (*lines, *full):
                 self.fix(layer, "a grouped convolution that makes another number of channels")
             return _Labels((width,))
-        del axis
         blocks = _Labels((groups,))
         for layer in (*lines, *full):
             block = self.collapse(layer.reshape(groups, -1), [1])[:, 0]
             blocks.layers.append(block)
         if not lines:
             for layer in full:
-                self.fix(layer, "a grouped convolution of what has no units")
+                self.fix(layer, "a grouped convolution of what has no units", False)
         for block in blocks.layers[1:]:
             self.unite(blocks.layers[0], block, "groups")
         return _Labels((width,), full or lines)
@@ -497,15 +501,21 @@ def traced(model: nn.Module, example, ties: str = "") -> Trace:
     model = copied(model, shared).eval()
     trace = Trace(model, ties)
     for name, module in model.named_modules():
-        module.register_forward_pre_hook(lambda m, given, name=name: trace.entered.append(name))
+        module.register_forward_pre_hook(lambda m, given, name=name: trace.enter(name))
         module.register_forward_hook(lambda m, given, output: trace.left())
     example = example if isinstance(example, tuple | list) else (example,)
-    with torch.no_grad(), trace:
-        answer = model(*(t.clone() if isinstance(t, torch.Tensor) else t for t in example))
+    try:
+        with torch.no_grad(), trace:
+            answer = model(*(t.clone() if isinstance(t, torch.Tensor) else t for t in example))
+    except Exception as error:
+        raise ValueError(
+            f"example does not run through the model: it failed in {trace.entered[-1] or 'the model itself'!r} "
+            f"({type(error).__name__}: {error})."
+        ) from error
     for tensor in tree_leaves(answer):
         if isinstance(tensor, torch.Tensor) and tensor in trace.labels:
             for layer in trace.labels[tensor].layers:
-                trace.fixed.append((np.unique(_compact(layer).numpy()), "it reaches the model's output"))
+                trace.fixed.insert(0, (np.unique(_compact(layer).numpy()), "it reaches the model's output", False))
     return trace
 
 
@@ -516,10 +526,11 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
     unit = connected_components(graph, directed=False)[1]
     used = np.zeros(trace.total, bool)
     used[np.unique(ends)] = True
-    reason = {}
-    for labels, why in trace.fixed:
+    reason, loud = {}, {}
+    for labels, why, told in trace.fixed:
         for found in np.unique(unit[labels[labels > 0]]):
             reason.setdefault(int(found), why)
+            loud.setdefault(int(found), told)
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(
         model.named_buffers(remove_duplicate=False)
     )
@@ -528,6 +539,7 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
         places.setdefault(id(tensor), []).append(name)
     held: dict[int, dict[tuple[str, int], list[int]]] = {}
     refused: dict[str, str] = {}
+    produced: list[tuple[str, int]] = []
     for (name, axis), labels in trace.slots.items():
         if not used[labels.start : labels.stop].any():
             continue
@@ -535,10 +547,12 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
         here = unit[labels.start : labels.stop]
         for index, found in enumerate(here):
             if "out" in roles and name.rpartition(".")[0] in ignore:
-                reason.setdefault(int(found), "ignored")
+                reason[int(found)], loud[int(found)] = "ignored", False
             held.setdefault(int(found), {}).setdefault((name, axis), []).append(index)
-        if whys := [reason[int(found)] for found in here if int(found) in reason]:
-            refused[f"{name}:{axis}"] = whys[0]
+        if whys := [int(found) for found in here if int(found) in reason]:
+            refused[f"{name}:{axis}"] = reason[whys[0]]
+            if "out" in roles:
+                produced.append((name.rpartition(".")[0], whys[0]))
     alike: dict[tuple, list[dict]] = {}
     for found, slots in sorted(held.items(), key=lambda item: min(item[1].items(), key=lambda s: trace.slots[s[0]][0])[1]):
         if found not in reason:
@@ -564,6 +578,7 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
             name += "'"
         taken.add(name)
         groups.append(UnitGroup(name, len(units), tuple(members), CHANNELS))
+    trace.told = {module: reason[found] for module, found in produced if loud[found]}
     return sorted(groups, key=lambda g: order.get(g.name.rstrip("'"), len(order))), refused
 
 

@@ -25,6 +25,7 @@ class Proof:
 
     groups: list[UnitGroup]
     refused: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
     difference: float = 0.0
     movement: dict[str, float] = field(default_factory=dict)
 
@@ -55,7 +56,7 @@ def find_proven(model: nn.Module, example, ignore=(), tries=("", "repeat", "bloc
         trace = traced(model, example, ties)
         groups, whys = grouped(model, trace, set(ignore))
         if not ties:
-            proof.refused = dict(whys)
+            proof.refused, told = dict(whys), dict(trace.told)
         fresh = []
         for group in groups:
             slots = _slots(group)
@@ -73,6 +74,10 @@ def find_proven(model: nn.Module, example, ignore=(), tries=("", "repeat", "bloc
     for group in proof.groups:
         for tensor, axis, _ in _slots(group):
             proof.refused.pop(f"{tensor}:{axis}", None)
+    held = {member.module for group in proof.groups for member in group.members if member.role == "out"}
+    told |= {name: why for name, why in proof.refused.items() if ":" not in name or why.startswith("all go")}
+    told = {name.rstrip("'").partition(":")[0]: why for name, why in told.items()}
+    proof.told = {name: why for name, why in told.items() if name not in held}
     if proof.groups:
         proof.difference = max(_difference(drawn, inputs, proof.groups, seed) for seed in (0, 1))
         proof.movement = _movement(drawn, inputs, proof.groups)
