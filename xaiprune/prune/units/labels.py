@@ -157,7 +157,7 @@ class Trace(TorchDispatchMode):
         """Connect two layers entry by entry; what meets label 0 is fixed unless ``both`` must be there."""
         one, other = (layer.numpy().ravel() for layer in torch.broadcast_tensors(_compact(one), _compact(other)))
         there = (one > 0) & (other > 0)
-        pairs = np.unique(np.stack([one[there], other[there]]), axis=1)
+        pairs = np.stack(np.divmod(np.unique(one[there] * self.total + other[there]), self.total))
         self.edges.append(pairs[:, pairs[0] != pairs[1]])
         alone = np.unique(np.where(there, 0, np.maximum(one, other)))
         if not both and alone.any():
@@ -257,7 +257,11 @@ class Trace(TorchDispatchMode):
         named = {a.name: v for a, v in zip(function._schema.arguments, args)} | kwargs
         made = self._rule(function, name, args, kwargs, named, result, of)
         for tensor, labels in zip([t for t in tree_leaves(result) if isinstance(t, torch.Tensor)], made):
-            labels.layers = [_wide(layer, tensor.shape) for layer in labels.layers]
+            layers = [_wide(layer, tensor.shape) for layer in labels.layers]
+            labels.layers = [layer for layer in layers if any(_varies(layer, axis) for axis in range(layer.ndim))]
+            for layer in layers:  # what is alike everywhere is a single unit, taken by its number, or can never go
+                if not any(layer is kept for kept in labels.layers):
+                    self.fix(layer, f"{name.strip('_')}, which takes one by its number or all at once,")
             if function._schema.is_mutable and tensor is args[0]:
                 before = given.get(id(tensor), _Labels(()))
                 for layer in labels.layers if name == "copy_" else ():  # what was there goes with what comes

@@ -138,8 +138,8 @@ def _trials(size: int, random) -> list[np.ndarray]:
     So that a number of units, or a place among them, that is written into the model as a number is met.
     """
     low, high = max(1, size // 4), max(1, size - 1 - size // 8)
-    pairs = [(a, b) for a in range(low, high + 1) for b in range(low, a) if math.gcd(a, b) == 1]
-    stay = pairs[random.integers(len(pairs))] if pairs else (1, 1)
+    draws = (random.integers(low, high + 1, 2).tolist() for _ in range(100))
+    stay = next((pair for pair in draws if math.gcd(*pair) == 1), (1, 1))
     order = random.permutation(np.arange(1, size - 1)) if size > 2 else np.arange(0)
     gone = []
     for kept, sure in zip(random.permutation(stay), (0, size - 1)):
