@@ -11,6 +11,8 @@ What mixes slices fixes them, and the reason is kept.
 
 from __future__ import annotations
 
+# ruff: noqa: SIM905
+
 from dataclasses import dataclass, field
 from math import prod
 
@@ -37,13 +39,11 @@ MOVES = set(
 SAME = set(
     "clone _to_copy detach alias lift_fresh lift_fresh_copy contiguous _prelu_kernel prelu copy_ native_dropout "
     "_weight_norm_interface tril triu masked_fill masked_fill_ bernoulli_ dropout relu_ relu hardtanh_ fill_ zero_ "
-    "zeros_like ones_like full_like rand_like empty_like silu_ hardswish_ as_strided".split()  # as_strided: in adaptive pooling to one place
+    "zeros_like ones_like full_like rand_like empty_like silu_ hardswish_ as_strided".split()
 )
 ADDS = {"sum", "linalg_vector_norm", "norm"}  # over units: zeros add nothing, which the proof judges
 REDUCES = ADDS | set("mean amax amin max min var std var_mean std_mean prod logsumexp argmax argmin any all".split())
-MIXES = set(
-    "_softmax _log_softmax cumsum cumprod sort topk _fft_r2c _fft_c2r _fft_c2c cummax logcumsumexp".split()
-)
+MIXES = set("_softmax _log_softmax cumsum cumprod sort topk _fft_r2c _fft_c2r _fft_c2c cummax logcumsumexp".split())
 PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}
 SPATIAL = (
     "avg_pool", "max_pool", "adaptive_", "upsample_", "_upsample", "reflection_pad", "replication_pad", "grid_sampler",
@@ -111,7 +111,6 @@ class Trace(TorchDispatchMode):
         self.labels = WeakTensorKeyDictionary()
         self.entered: list[str] = [""]
         self.ran: set[str] = set()
-        self.used: set[str] = set()
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self.labels[tensor] = self._own(name, tensor)
 
@@ -228,10 +227,10 @@ class Trace(TorchDispatchMode):
         kept = []
         for layer in labels.layers:
             axes = [axis % layer.ndim for axis in axes]
-            if all(axis in axes or not _varies(layer, axis) for axis in range(layer.ndim)):
-                if any(_varies(layer, axis) for axis in axes):
-                    self.fix(layer, f"{why} over its axis")
-                    continue
+            along = {axis for axis in range(layer.ndim) if _varies(layer, axis)}
+            if along and along <= set(axes):
+                self.fix(layer, f"{why} over its axis")
+                continue
             kept.append(self.collapse(layer, axes))
         return kept
 
@@ -281,8 +280,8 @@ class Trace(TorchDispatchMode):
         if base in ("cat", "stack"):
             return [self._side_by_side(base, [*args[0]], named.get("dim", 0), shape, of)]
         if torch.Tag.pointwise in function.tags or name in SAME or base in SAME:
-            return [self.pointwise([of(t) for t in tensors], shape, name)] * 1
-        if base in PRODUCTS and PRODUCTS[base] is not None:
+            return [self.pointwise([of(t) for t in tensors], shape, name)]
+        if base in PRODUCTS:
             first = PRODUCTS[base]
             one, other = of(args[first]), of(args[first + 1])
             if len(one.shape) >= 2 and len(other.shape) >= 2:
@@ -326,7 +325,7 @@ class Trace(TorchDispatchMode):
                 else:
                     mixed = self.mix(_Labels(layer.shape, [layer]), axes, name.strip("_"))
                     found += [_compact(each).expand(shape) for each in mixed]
-            return [_Labels(shape, found)] * 1
+            return [_Labels(shape, found)]
         for tensor in tensors:
             for layer in of(tensor).layers:
                 self.fix(layer, f"{name.strip('_')}")
@@ -445,7 +444,7 @@ class Trace(TorchDispatchMode):
         labels = of(args[0])
         module = self.model.get_submodule(self.entered[-1])
         if name == "native_layer_norm":
-            axes = [k for k in range(-len(args[1]), 0)]
+            axes = list(range(-len(args[1]), 0))
             if isinstance(module, nn.LayerNorm) and len(axes) == 1:
                 self.along(labels, -1, [of(t) for t in args[2:4] if t is not None], name)
                 return _Labels(shape, labels.layers)
@@ -535,9 +534,7 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
         for found in np.unique(unit[labels[labels > 0]]):
             reason.setdefault(int(found), why)
             loud.setdefault(int(found), told)
-    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(
-        model.named_buffers(remove_duplicate=False)
-    )
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     places: dict[int, list[tuple[str, str]]] = {}
     for name, tensor in tensors.items():
         places.setdefault(id(tensor), []).append(name)
@@ -558,7 +555,8 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
             if "out" in roles:
                 produced.append((name.rpartition(".")[0], whys[0]))
     alike: dict[tuple, list[dict]] = {}
-    for found, slots in sorted(held.items(), key=lambda item: min(item[1].items(), key=lambda s: trace.slots[s[0]][0])[1]):
+    first = {slot: labels.start for slot, labels in trace.slots.items()}
+    for found, slots in sorted(held.items(), key=lambda item: item[1][min(item[1], key=first.get)]):
         if found not in reason:
             alike.setdefault(tuple(sorted((slot, len(index)) for slot, index in slots.items())), []).append(slots)
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}

@@ -133,7 +133,7 @@ def _difference(model, inputs, groups, seed: int = 0) -> float:
 
 
 def _trials(size: int, random) -> list[np.ndarray]:
-    """Two sets of units that go: numbers that stay have no common divisor, the first goes in one, the last in the other.
+    """Two sets of units that go: numbers that stay have no common divisor, and the ends go.
 
     So that a number of units, or a place among them, that is written into the model as a number is met.
     """
@@ -153,7 +153,9 @@ def _movement(model, inputs, groups) -> dict[str, float]:
     model = copy.deepcopy(model).requires_grad_(True)
     with torch.enable_grad():
         outputs = [t for t in _tensors(model(*copy.deepcopy(inputs))) if t.is_floating_point()]
-        sum((t * torch.randn(t.shape, generator=random, dtype=t.dtype)).sum() / t.numel() ** 0.5 for t in outputs).backward()
+        sum(
+            (t * torch.randn(t.shape, generator=random, dtype=t.dtype)).sum() / t.numel() ** 0.5 for t in outputs
+        ).backward()
     largest = max(t.abs().max().item() for t in outputs) or 1.0
     tensors = dict(model.named_parameters(remove_duplicate=False))
     found = {}
