@@ -12,7 +12,6 @@ What mixes slices fixes them, and the reason is kept.
 from __future__ import annotations
 
 # ruff: noqa: SIM905
-
 from dataclasses import dataclass, field
 from math import prod
 
