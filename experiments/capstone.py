@@ -12,9 +12,8 @@ import time
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
-from experiments.recovery import FourBits
+from experiments.recovery import four_bits
 from experiments.setting import WHOLE, Setting
 from experiments.table import Table, unfinished
 from xaiprune import quantize, zoo
@@ -69,12 +68,8 @@ class Aware(Distill):
 
     def train(self, model: nn.Module, work: Work, options: TrainOptions) -> None:
         """Train a model in place."""
-        layers = quantize.quantized_layers(model).values()
-        for layer in layers:
-            parametrize.register_parametrization(layer, "weight", FourBits()).eval()
-        super().train(model, work, options)
-        for layer in layers:
-            parametrize.remove_parametrizations(layer, "weight")
+        with four_bits(quantize.quantized_layers(model).values()):
+            super().train(model, work, options)
 
 
 def taught(epochs: int, step: type[Tune] = Distill) -> Tune:

@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -172,16 +172,22 @@ def narrow(model: nn.Module) -> list[str]:
 
 
 @contextlib.contextmanager
-def four_bits(model: nn.Module) -> Iterator[None]:
-    """Inside the ``with`` some weights learn on their grids, and stay on them; the largest few are clamped first."""
-    layers = {name: quantize.quantized_layers(model)[name] for name in narrow(model)}
-    for layer in layers.values():
-        most = CLAMPED * layer.weight.data.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (layer.weight.ndim - 1))
-        layer.weight.data = layer.weight.data.clamp(-most, most)
+def four_bits(layers: Collection[nn.Module]) -> Iterator[None]:
+    """Inside the ``with`` weights learn on their grids, and stay on them."""
+    for layer in layers:
         parametrize.register_parametrization(layer, "weight", FourBits()).eval()
     yield
-    for layer in layers.values():
+    for layer in layers:
         parametrize.remove_parametrizations(layer, "weight")
+
+
+def clamped(model: nn.Module) -> list[nn.Module]:
+    """The layers that are to have 4 bits, each with its largest few weights clamped."""
+    layers = [quantize.quantized_layers(model)[name] for name in narrow(model)]
+    for layer in layers:
+        most = CLAMPED * layer.weight.data.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (layer.weight.ndim - 1))
+        layer.weight.data = layer.weight.data.clamp(-most, most)
+    return layers
 
 
 def recovered(
@@ -195,7 +201,7 @@ def recovered(
     part = dict(zip((*KINDS, "fold"), (criterion, left, by, bits, epochs, fold)))
     size = {"parameters": sum(parameter.numel() for parameter in smaller.parameters())}
     rows = [part | {"step": "cut"} | size | judged(smaller, fold, at)] if criterion != "none" else []
-    with four_bits(smaller) if bits == 4 else contextlib.nullcontext():
+    with four_bits(clamped(smaller)) if bits == 4 else contextlib.nullcontext():
         if epochs:
             teach(smaller, pictures, "-".join(map(str, part.values())), at, epochs=epochs, seed=fold)
     if epochs:

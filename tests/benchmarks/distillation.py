@@ -165,13 +165,15 @@ def student_figures() -> list[Figure]:
 
 
 def print_losses() -> None:
-    """A small CNN under a larger one: losses as published, hints with and without soft targets, robustness."""
+    """Two small CNNs under a larger one: losses as published, hints with and without soft targets, robustness."""
     rows = tables.read("distillation_losses")
     columns = ("test", "agreement", "ece", "noise", "rotation", "moved")
-    print(f"{'small CNN':<28}", *(f"{column:>10}" for column in columns))
-    for method in dict.fromkeys(row["method"] for row in rows):
-        values = (statistics.fmean(tables.column(rows, column, method=method)) for column in columns)
-        print(f"{method:<28}", *(f"{value:>10.3f}" for value in values))
+    for student in dict.fromkeys(row["student"] for row in rows):
+        mine = tables.where(rows, student=student)
+        print(f"{student:<28}", *(f"{column:>10}" for column in columns))
+        for method in dict.fromkeys(row["method"] for row in mine):
+            values = (statistics.fmean(tables.column(mine, column, method=method)) for column in columns)
+            print(f"{method:<28}", *(f"{value:>10.3f}" for value in values))
     print()
 
 

@@ -167,7 +167,21 @@ class Judged:
 
 
 class GroundTruth(Judged):
-    """Methods and controls beside exact masks, with the attributes of :class:`Judged`."""
+    """Methods and controls beside exact masks.
+
+    Attributes
+    ----------
+    values : dict of str to dict of str to torch.Tensor
+        Method or control to measure to a value for each picture.
+    groups : dict of str to torch.Tensor
+        Measure to the number of each picture's group; pictures of a group are resampled together.
+    controls : tuple of str
+        Which rows are controls.
+    missing : dict of str to str
+        Controls that these pictures or this network have not, and why.
+    sample : str
+        What is to be said of the pictures: "in sample" where some took part in choosing the model.
+    """
 
 
 @judges("objects")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments.controls import Headline
 
+_headline = partial(Headline, lesson="03")
 _ROWS = [
-    Headline(
+    _headline(
         name="obd",
-        lesson="03",
         item=8,
         sentence="without tuning OBD keeps more than magnitude, on average over 80, 90 and 95 %",
         table="one_shot",
@@ -21,9 +23,8 @@ _ROWS = [
         quoted="at 0.8 / 0.9 / 0.95, one net: 100 probes 86.8 / 74.8 / 61.1, 1,000 probes 94.1 / 88.9 / 67.0, "
         "magnitude 93.0 / 60.6 / 28.6.",
     ),
-    Headline(
+    _headline(
         name="obs-beside-tuned-magnitude",
-        lesson="03",
         item=8,
         once="OBS is far better than magnitude",
         sentence="OBS alone is behind magnitude with ten epochs on the images that OBS was given",
@@ -36,9 +37,8 @@ _ROWS = [
         claimed=47,
         quoted="79 % beside 32 %, before the images were counted.",
     ),
-    Headline(
+    _headline(
         name="obs-with-the-same-tuning",
-        lesson="03",
         item=8,
         sentence="with ten epochs each on the same images OBS stays ahead of magnitude and OBD",
         table="one_shot",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments import tables
 from ...experiments.controls import Headline
 
@@ -16,10 +18,10 @@ def _beside_labels(rows: list[dict]) -> list[dict]:
     return _named(rows + tables.where(tables.read("distillation_temperature"), temperature=0.0))
 
 
+_headline = partial(Headline, lesson="08")
 _ROWS = [
-    Headline(
+    _headline(
         name="taught-beside-labels",
-        lesson="08",
         item=11,
         once="its student is ahead by about a point",
         sentence="taught at T = 4 they are ahead of labels alone, by about half a point",
@@ -30,9 +32,8 @@ _ROWS = [
         unit="seed",
         claimed=1,
     ),
-    Headline(
+    _headline(
         name="cooling",
-        lesson="08",
         item=11,
         once="cooling gives some of the teacher's advantage back",
         sentence="a temperature that falls from 8 to 1 is level with T = 4",
@@ -44,9 +45,8 @@ _ROWS = [
         claimed=0.65,
         quoted="96.12 against 96.03 over six seeds.",
     ),
-    Headline(
+    _headline(
         name="soft-targets-mobilenet",
-        lesson="08",
         item=11,
         sentence="soft targets close at least a third of the gap, mean of five seeds",
         table="distillation_students",
@@ -56,9 +56,8 @@ _ROWS = [
         unit="seed",
         claimed=1,
     ),
-    Headline(
+    _headline(
         name="hints-mobilenet",
-        lesson="08",
         item=11,
         sentence="with hints they are right more often than with soft targets alone, in two seeds",
         table="distillation_students",
@@ -68,9 +67,8 @@ _ROWS = [
         unit="seed",
         claimed=0.6,
     ),
-    Headline(
+    _headline(
         name="relevance-by-occlusion",
-        lesson="08",
         item=11,
         once="asked for evidence, students are nearest by occlusion",
         sentence="asked for evidence, students are nearer by occlusion than on soft targets alone",
@@ -81,9 +79,8 @@ _ROWS = [
         unit="seed",
         claimed=0.02,
     ),
-    Headline(
+    _headline(
         name="temperature-chosen",
-        lesson="08",
         item=11,
         sentence="on test images its students beat those on labels alone",
         table="distillation_temperature",
@@ -95,9 +92,8 @@ _ROWS = [
         claimed=22,
         rows=_named,
     ),
-    Headline(
+    _headline(
         name="too-hot",
-        lesson="08",
         item=11,
         sentence="at T = 8, labels alone are better than the teacher",
         table="distillation_temperature",
@@ -109,9 +105,8 @@ _ROWS = [
         claimed=15,
         rows=_named,
     ),
-    Headline(
+    _headline(
         name="dist-as-published",
-        lesson="08",
         item=11,
         once="the correlation loss closes far less of the gap than soft targets",
         sentence="with the weights of its paper the correlation loss is ahead of soft targets, and of labels",
@@ -123,9 +118,8 @@ _ROWS = [
         by=("student",),
         claimed=1,
     ),
-    Headline(
+    _headline(
         name="dkd-as-published",
-        lesson="08",
         item=11,
         once="decoupled, the teacher's wrong classes say more",
         sentence="with the weights of its paper the decoupled loss is not ahead of soft targets",
@@ -137,9 +131,8 @@ _ROWS = [
         by=("student",),
         claimed=1,
     ),
-    Headline(
+    _headline(
         name="robust-by-hints",
-        lesson="08",
         item=11,
         once="students that are taught by features are more robust",
         sentence="under noise, students with hints are no more robust than those without",

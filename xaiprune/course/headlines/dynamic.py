@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments.controls import Headline
 
+_headline = partial(Headline, lesson="09")
 _ROWS = [
-    Headline(
+    _headline(
         name="exits-beside-static",
-        lesson="09",
         item=12,
         sentence="with a tail of 0.8 the exit is ahead of the static network of the same mean operations",
         table="dynamic",
@@ -17,9 +19,8 @@ _ROWS = [
         unit="seed",
         claimed=0.6,
     ),
-    Headline(
+    _headline(
         name="tails-by-class",
-        lesson="09",
         item=12,
         once="a tail that keeps what its classes need pays",
         sentence="four tails by class are behind one tail for all",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments.controls import Headline
 
+_headline = partial(Headline, lesson="02")
 _ROWS = [
-    Headline(
+    _headline(
         name="taylor-of-the-logit",
-        lesson="02",
         sentence="Taylor's criterion keeps more of LeNet-5 when it asks for the logit",
         table="criteria_quantity",
         method="taylor of the logit",
@@ -20,9 +22,8 @@ _ROWS = [
         item=1,
         quoted="from 1,000 images 99.4, 99.2, 97.0, 87.0 % beside 99.4, 98.0, 86.0, 83.8",
     ),
-    Headline(
+    _headline(
         name="relevance-of-the-logit",
-        lesson="02",
         once="relevance is best on both sides",
         sentence="beside Taylor of the same logit, relevance keeps at most a point more of LeNet-5",
         table="criteria_quantity",
@@ -36,9 +37,8 @@ _ROWS = [
         item=1,
         quoted="from 1,000 images the same four numbers",
     ),
-    Headline(
+    _headline(
         name="lrp-on-moons-and-circles",
-        lesson="02",
         once="LRP above Taylor and gradient, intervals apart",
         sentence="on moons and circles LRP keeps at most half a point more than the kit's Taylor of the logit",
         table="toy",
@@ -53,9 +53,8 @@ _ROWS = [
         item=1,
         quoted="100 % in all draws for both on the logit, 57 to 99.6 for the loss",
     ),
-    Headline(
+    _headline(
         name="weights-by-saliency",
-        lesson="02",
         item=13,
         sentence="with images that contradict the tag, weights by saliency beat weights by the loss and by chance",
         table="reweighting",
@@ -66,9 +65,8 @@ _ROWS = [
         where={"contradicting": 0.05},
         claimed=10,
     ),
-    Headline(
+    _headline(
         name="weights-beside-the-known-tag",
-        lesson="02",
         item=13,
         once="weights by saliency repair the training data best",
         sentence="weights that know the tag do as well, and images without the tie do better",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments.controls import Headline
 
 
@@ -20,10 +22,10 @@ def _in_runtimes(rows: list[dict]) -> list[dict]:
     return [row | {"method": f"{row['model']}, {row['runtime']}"} for row in rows]
 
 
+_headline = partial(Headline, lesson="07")
 _ROWS = [
-    Headline(
+    _headline(
         name="torchs-integers",
-        lesson="07",
         item=3,
         once="torch's integers are no faster than its own compiled float model",
         sentence="with weights frozen, torch's integers are ahead of its floats, frozen alike",
@@ -38,9 +40,8 @@ _ROWS = [
         claimed=1,
         quoted="not frozen, and so in float: 15.75 ms beside 14.84 ms of the compiled float model.",
     ),
-    Headline(
+    _headline(
         name="integers-of-onnx-runtime",
-        lesson="07",
         item=3,
         sentence="for one image ONNX Runtime's integers are ahead of torch's, and of floats",
         table="quantization_runtimes",
@@ -53,9 +54,8 @@ _ROWS = [
         unit="round",
         claimed=0.1,
     ),
-    Headline(
+    _headline(
         name="ends-per-tensor",
-        lesson="07",
         item=10,
         once="the rule of thumb does harm",
         sentence="one step per tensor, as shipped: better no layer in 8 bits than the first and the last",
@@ -69,9 +69,8 @@ _ROWS = [
         claimed=5,
         quoted="on 1,000 images 75.9 and 61.4 %.",
     ),
-    Headline(
+    _headline(
         name="first-layer",
-        lesson="07",
         item=10,
         once="the rule of thumb does harm",
         sentence="steps per channel, or equalized: 8 bits for the first layer help, and more than for the last",
@@ -85,9 +84,8 @@ _ROWS = [
         claimed=5,
         quoted="equalized 87.1 and 93.3, per channel 86.3 and 91.7, both 87.7 and 93.5 %.",
     ),
-    Headline(
+    _headline(
         name="range-by-error",
-        lesson="07",
         item=10,
         sentence="in 4 bits ranges by squared error leave more right than the extremes do",
         table="quantization_sets",
@@ -100,9 +98,8 @@ _ROWS = [
         claimed=5,
         quoted="on 600 images: min-max 66.7, entropy as here 81.7, with Migacz's levels 66.2, with the grid's 85.2 %.",
     ),
-    Headline(
+    _headline(
         name="entropy-as-in-onnx-runtime",
-        lesson="07",
         item=10,
         once="entropy is the best of five rules",
         sentence="in 4 bits entropy is ahead of the extremes; of squared error three draws do not show it",
@@ -116,9 +113,8 @@ _ROWS = [
         claimed=5,
         quoted="on 600 images: entropy as here 81.7, with Migacz's levels 66.2 %.",
     ),
-    Headline(
+    _headline(
         name="entropy-with-few-levels",
-        lesson="07",
         item=10,
         sentence="in 4 bits entropy with 16 levels is ahead of squared error; of 128 levels three draws do not show it",
         table="quantization_ranges",
@@ -131,9 +127,8 @@ _ROWS = [
         claimed=3.5,
         quoted="on 600 images: with 128 levels 81.7, with the grid's 85.2 %.",
     ),
-    Headline(
+    _headline(
         name="adaround-from-one-start",
-        lesson="07",
         item=10,
         once="two epochs end a little below what AdaRound alone gave",
         sentence="from one start, on the same 1,024 images, AdaRound ends ahead of learned steps",
@@ -146,9 +141,8 @@ _ROWS = [
         unit="image",
         claimed=1.4,
     ),
-    Headline(
+    _headline(
         name="equalized-as-shipped",
-        lesson="07",
         item=10,
         once="equalization evens out both",
         sentence="in the integers that ship, equalization brings the network as shipped nothing",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments.controls import Headline
 
 
@@ -10,10 +12,10 @@ def _to(rho: float):
     return lambda rows: [row for row in rows if row["rho"] <= rho]
 
 
+_headline = partial(Headline, lesson="04")
 _ROWS = [
-    Headline(
+    _headline(
         name="search-before-tuning",
-        lesson="04",
         item=7,
         sentence="untuned, descend is ahead of a global ranking, of as many random draws, and of norms inside",
         table="soft_tuned",
@@ -26,9 +28,8 @@ _ROWS = [
         claimed=0.8,
         quoted="one net at 0.7: descend 14.61, as many random draws 13.79, global Fisher 13.39, norms inside 12.39 dB.",
     ),
-    Headline(
+    _headline(
         name="search-after-tuning",
-        lesson="04",
         item=7,
         once="fine-tuning can win back much of this; what it starts from is what this lesson chose",
         sentence="after six epochs less than a tenth of a decibel of the search's lead is left at 0.5 and 0.7",
@@ -43,9 +44,8 @@ _ROWS = [
         claimed=1.39,
         quoted="one net, 20,000 images: a lead of 1.48 and 1.30 dB becomes -0.01 and 0.01.",
     ),
-    Headline(
+    _headline(
         name="search-after-tuning-at-85",
-        lesson="04",
         item=7,
         sentence="where 85 % goes, a part of the lead is left after six epochs",
         table="soft_tuned",
@@ -57,9 +57,8 @@ _ROWS = [
         claimed=1.52,
         quoted="one net, 20,000 images: a lead of 1.52 dB becomes 0.74.",
     ),
-    Headline(
+    _headline(
         name="code-after-tuning",
-        lesson="04",
         item=7,
         sentence="after six epochs the old decoder reads the searched model's code better than the ranked one's",
         table="soft_tuned",
@@ -71,9 +70,8 @@ _ROWS = [
         by=("rho",),
         claimed=1,
     ),
-    Headline(
+    _headline(
         name="smallest-untuned",
-        lesson="04",
         item=7,
         sentence="untuned, the smallest model that keeps 20 dB is smaller with searched coefficients",
         table="soft_smallest",
@@ -84,9 +82,8 @@ _ROWS = [
         where={"epochs": 0},
         claimed=0.05,
     ),
-    Headline(
+    _headline(
         name="smallest-tuned",
-        lesson="04",
         item=7,
         sentence="with an epoch of tuning, the search still makes the smallest model, by under five hundredths",
         table="soft_smallest",
@@ -97,9 +94,8 @@ _ROWS = [
         where={"epochs": 1},
         claimed=0.05,
     ),
-    Headline(
+    _headline(
         name="owners-together",
-        lesson="04",
         item=7,
         sentence="two owners who search apart lose to one search over both parts",
         table="soft_components",

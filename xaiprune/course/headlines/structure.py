@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments import tables
 from ...experiments.controls import Headline
 
@@ -17,10 +19,10 @@ def _and_by_loss(rows: list[dict]) -> list[dict]:
     return rows + [row | {"target": 0.4} for row in tables.read("mobilenet_prices_tuned")]
 
 
+_headline = partial(Headline, lesson="05")
 _ROWS = [
-    Headline(
+    _headline(
         name="taylor-of-the-logit-mobilenet",
-        lesson="05",
         sentence="Taylor of the logit keeps more of this MobileNet than Taylor of the loss, and than relevance",
         table="criteria_quantity",
         method="taylor of the logit",
@@ -32,9 +34,8 @@ _ROWS = [
         claimed=5,
         item=1,
     ),
-    Headline(
+    _headline(
         name="allocation-by-sensitivity",
-        lesson="05",
         once="by sensitivity is best, by over a point",
         sentence="over ten draws, the scan on 50 images is behind the same share everywhere",
         table="mobilenet_allocation",
@@ -46,9 +47,8 @@ _ROWS = [
         item=4,
         quoted="92.0 on the judged 500, 90.7 on 2,000 others, behind 91.1 for uniform",
     ),
-    Headline(
+    _headline(
         name="budget-by-drift",
-        lesson="05",
         once="a ranking by loss sees none of this",
         sentence="untuned, prices by drift leave no less mean drift than the ranking alone",
         table="mobilenet_prices",
@@ -61,9 +61,8 @@ _ROWS = [
         item=5,
         quoted="medians 0.008, 0.012 by loss, 0.013 of the first groups, 0.022 without",
     ),
-    Headline(
+    _headline(
         name="integrated-gradients-after-tuning",
-        lesson="05",
         once="integrated gradients start from over 87 %",
         sentence="after three epochs, integrated gradients are ahead of the others by less than half a point",
         table="mobilenet_peers",
@@ -75,9 +74,8 @@ _ROWS = [
         item=4,
         quoted="first before tuning (87.9), sixth of nine after it (91.66)",
     ),
-    Headline(
+    _headline(
         name="cut-beside-new-weights",
-        lesson="05",
         once="pruning and tuning beats training a small network",
         sentence="after the same three epochs the cut is ahead of new weights in the same widths",
         table="mobilenet_peers",
@@ -88,9 +86,8 @@ _ROWS = [
         claimed=1,
         item=4,
     ),
-    Headline(
+    _headline(
         name="cut-beside-longer-training",
-        lesson="05",
         once="pruning and tuning beats training a small network",
         sentence="at a quarter of the MACs, 36 epochs from new weights are ahead of the cut with its three",
         table="mobilenet_budget",
@@ -104,9 +101,8 @@ _ROWS = [
         item=4,
         quoted="91.8 % for students of 36 epochs, 90.4 to 90.7 for cuts of three",
     ),
-    Headline(
+    _headline(
         name="budget-after-tuning",
-        lesson="05",
         once="the budget saves over half of the drift",
         sentence="tuned, two seeds do not tell the typical drift of the budget from that of prices by loss",
         table="mobilenet_budget",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments.controls import Headline
 
 
@@ -11,10 +13,10 @@ def _counted(rows: list[dict]) -> list[dict]:
     return [row | {"method": named.get(row["count"], f"{row['method']}, {row['count']} of 6")} for row in rows]
 
 
+_headline = partial(Headline, lesson="06")
 _ROWS = [
-    Headline(
+    _headline(
         name="relevance-beside-the-bare-image",
-        lesson="06",
         item=2,
         once="AttnLRP is ahead of the other methods",
         sentence="with black for what is gone, AttnLRP is no more faithful than the bare image",
@@ -26,9 +28,8 @@ _ROWS = [
         claimed=0.32,
         quoted="on 200 images: AttnLRP 0.46, the bare image 0.48, random among lit pixels 0.40.",
     ),
-    Headline(
+    _headline(
         name="gamma-beside-cp-lrp",
-        lesson="06",
         item=2,
         once="with a gamma or without: 60 images cannot tell",
         sentence="with a gamma AttnLRP is ahead of CP-LRP with the same gamma, and of AttnLRP without",
@@ -40,9 +41,8 @@ _ROWS = [
         claimed=0.11,
         quoted="AttnLRP with gamma 0.51, without 0.46, CP-LRP with the same gamma 0.39.",
     ),
-    Headline(
+    _headline(
         name="relevance-beside-rollout-in-patches",
-        lesson="06",
         item=2,
         once="both rollouts are far behind",
         sentence="by patches alike AttnLRP is ahead of both maps of attention, and behind the bare image",
@@ -54,9 +54,8 @@ _ROWS = [
         claimed=0.32,
         quoted="at the resolution of patches AttnLRP 0.29, rollout 0.14, the image 0.44.",
     ),
-    Headline(
+    _headline(
         name="relevance-beside-rollout-imputed",
-        lesson="06",
         item=2,
         once="both rollouts are far behind",
         sentence="with neighbours' means for what is gone, AttnLRP by patches is behind Chefer's map",
@@ -67,9 +66,8 @@ _ROWS = [
         unit="image",
         claimed=0.32,
     ),
-    Headline(
+    _headline(
         name="class-test",
-        lesson="06",
         item=2,
         once="rollout gives one map whatever the class is, relevance does not",
         sentence="asked for two classes of one image, AttnLRP tells them apart, and gradient x input no less",
@@ -80,9 +78,8 @@ _ROWS = [
         unit="image",
         claimed=0.3,
     ),
-    Headline(
+    _headline(
         name="sharpest-head",
-        lesson="06",
         item=6,
         once="attention is no explanation",
         sentence="closing the sharpest head costs more than closing the broadest",
@@ -93,9 +90,8 @@ _ROWS = [
         unit="image",
         claimed=0.05,
     ),
-    Headline(
+    _headline(
         name="relevance-for-heads",
-        lesson="06",
         item=1,
         once="for heads, relevance through attention is first",
         sentence="with 40 % of the heads closed, AttnLRP is not ahead of Taylor's criterion of the same logit",
@@ -107,9 +103,8 @@ _ROWS = [
         where={"network": "ViT heads", "images": 50},
         claimed=2.5,
     ),
-    Headline(
+    _headline(
         name="one-block-out",
-        lesson="06",
         item=6,
         once="blocks are a coarse saving",
         sentence="the block that is missed least costs nothing, with nothing tuned",
@@ -122,9 +117,8 @@ _ROWS = [
         claimed=0.02,
         quoted="90.6 beside 90.4 % at 83 % of the operations, 1,000 images.",
     ),
-    Headline(
+    _headline(
         name="half-of-the-work",
-        lesson="06",
         item=6,
         once="blocks are a coarse saving",
         sentence="at half of the operations masks keep more than Taylor's ranking, and than three blocks less",
@@ -137,9 +131,8 @@ _ROWS = [
         claimed=0.06,
         quoted="82.1 % with three blocks out, 88.7 % by masks.",
     ),
-    Headline(
+    _headline(
         name="tuning-brings-reasons-back",
-        lesson="06",
         item=6,
         once="how much comes from pruning and how much from tuning is not measured",
         sentence="tuned, the models cut by masks are nearer to the original's reasons than right after the cut",
@@ -154,9 +147,8 @@ _ROWS = [
         claimed=0.12,
         quoted="likeness 0.58 after the cut, 0.70 after tuning.",
     ),
-    Headline(
+    _headline(
         name="masks-beside-relevance",
-        lesson="06",
         item=6,
         once="the masks' model is nearer to the original's reasons",
         sentence="tuned, the models cut by masks are nearer to the original's reasons than those cut by relevance",

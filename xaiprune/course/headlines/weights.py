@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...experiments.controls import Headline
 
+_headline = partial(Headline, lesson="01")
 _ROWS = [
-    Headline(
+    _headline(
         name="steps-beside-one-cut",
-        lesson="01",
         item=9,
         once="steps with tuning keep 98.7 % where one cut keeps 32 %",
         sentence="with the same five epochs, five steps are ahead of one cut, by less than half a point",
@@ -19,9 +21,8 @@ _ROWS = [
         claimed=66,
         quoted="one shot and the same 5 epochs 97.98 %, gradual 98.08 %.",
     ),
-    Headline(
+    _headline(
         name="pruning-moves-the-reasons",
-        lesson="01",
         item=9,
         once="tuning has given you another model",
         sentence="it is the pruning that moves the reasons: the same epochs without it hardly do",
