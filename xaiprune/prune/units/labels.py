@@ -525,62 +525,81 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
     """Slices that are connected, as groups of units; and why the slices of a tensor are fixed, for messages."""
     ends = np.concatenate([np.zeros((2, 0), int), *trace.edges], axis=1)
     graph = coo_array((np.ones(ends.shape[1], np.int8), ends), shape=(trace.total, trace.total))
-    unit = connected_components(graph, directed=False)[1]
+    count, unit = connected_components(graph, directed=False)
     used = np.zeros(trace.total, bool)
-    used[np.unique(ends)] = True
-    reason, loud = {}, {}
-    for labels, why, told in trace.fixed:
-        for found in np.unique(unit[labels[labels > 0]]):
-            reason.setdefault(int(found), why)
-            loud.setdefault(int(found), told)
+    used[ends] = True
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
-    places: dict[int, list[tuple[str, str]]] = {}
+    places: dict[int, list[str]] = {}
     for name, tensor in tensors.items():
         places.setdefault(id(tensor), []).append(name)
-    held: dict[int, dict[tuple[str, int], list[int]]] = {}
+    slots = [slot for slot, labels in trace.slots.items() if used[labels.start : labels.stop].any()]
+    roles = {slot: {_place(model, twin, slot[1])[0] for twin in places[id(tensors[slot[0]])]} for slot in slots}
+    reason = np.full(count, -1)  # the first of the reasons why a unit is fixed
+    fixed = list(trace.fixed)
+    for name, axis in slots:
+        if "out" in roles[name, axis] and name.rpartition(".")[0] in ignore:
+            fixed.insert(0, (np.array(trace.slots[name, axis]), "ignored", False))
+    for place, (labels, _, _) in enumerate(fixed):
+        found = unit[labels[labels > 0]]
+        reason[found] = np.where(reason[found] < 0, place, reason[found])
     refused: dict[str, str] = {}
-    produced: list[tuple[str, int]] = []
-    for (name, axis), labels in trace.slots.items():
-        if not used[labels.start : labels.stop].any():
-            continue
-        roles = {_place(model, twin, axis)[0] for twin in places[id(tensors[name])]}
-        here = unit[labels.start : labels.stop]
-        for index, found in enumerate(here):
-            if "out" in roles and name.rpartition(".")[0] in ignore:
-                reason[int(found)], loud[int(found)] = "ignored", False
-            held.setdefault(int(found), {}).setdefault((name, axis), []).append(index)
-        if whys := [int(found) for found in here if int(found) in reason]:
-            refused[f"{name}:{axis}"] = reason[whys[0]]
-            if "out" in roles:
-                produced.append((name.rpartition(".")[0], whys[0]))
-    alike: dict[tuple, list[dict]] = {}
-    first = {slot: labels.start for slot, labels in trace.slots.items()}
-    for found, slots in sorted(held.items(), key=lambda item: item[1][min(item[1], key=first.get)]):
-        if found not in reason:
-            alike.setdefault(tuple(sorted((slot, len(index)) for slot, index in slots.items())), []).append(slots)
+    trace.told = {}
+    for name, axis in slots:
+        if len(whys := reason[unit[trace.slots[name, axis]]]) and whys.max() >= 0:
+            _, why, loud = fixed[whys[whys >= 0][0]]
+            refused[f"{name}:{axis}"] = why
+            if "out" in roles[name, axis] and loud:
+                trace.told[name.rpartition(".")[0]] = why
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}
     order |= {name: place for place, name in enumerate(tensors) if name not in order}
     groups, taken = [], set()
-    for signature, units in alike.items():
-        if len(units) < 2:
-            refused.setdefault(f"{signature[0][0][0]}:{signature[0][0][1]}", "all go together, as one unit")
+    for parts in _alike(unit, reason, slots, trace):
+        size = len(next(iter(parts.values())))
+        if size < 2:
+            refused.setdefault("{}:{}".format(*next(iter(parts))), "all go together, as one unit")
             continue
-        parts: dict[tuple, Member] = {}
-        for (name, axis), _ in signature:
+        members: dict[tuple[str, str], Member] = {}
+        for (name, axis), index in parts.items():
             for twin in places[id(tensors[name])]:
                 role, module, kind, counts = _place(model, twin, axis)
-                index = np.array([slots[name, axis] for slots in units])
-                known = parts.get((module, role))
+                known = members.get((module, role))
                 axes = (known.axes if known else {}) | {twin: axis}
-                parts[module, role] = Member(module, kind, role, axes, counts, tensors[name].shape[axis], index)
-        members = sorted(parts.values(), key=lambda m: order.get(m.module, len(order)))
-        name = next((m.module for m in members if m.role == "out"), members[0].module)
+                members[module, role] = Member(module, kind, role, axes, counts, tensors[name].shape[axis], index)
+        some = sorted(members.values(), key=lambda member: order.get(member.module, len(order)))
+        name = next((member.module for member in some if member.role == "out"), some[0].module)
         while name in taken:
             name += "'"
         taken.add(name)
-        groups.append(UnitGroup(name, len(units), tuple(members), CHANNELS))
-    trace.told = {module: reason[found] for module, found in produced if loud[found]}
-    return sorted(groups, key=lambda g: order.get(g.name.rstrip("'"), len(order))), refused
+        groups.append(UnitGroup(name, size, tuple(some), CHANNELS))
+    return sorted(groups, key=lambda group: order.get(group.name.rstrip("'"), len(order))), refused
+
+
+def _alike(unit: np.ndarray, reason: np.ndarray, slots, trace: Trace) -> list[dict[tuple[str, int], np.ndarray]]:
+    """Free units that own as many slices of the same axes, together: axis to indices, shape ``(units, slices)``."""
+    if not slots:
+        return []
+    labels = [trace.slots[slot] for slot in slots]
+    owner = np.concatenate([unit[each] for each in labels])
+    slot = np.repeat(np.arange(len(slots)), [len(each) for each in labels])
+    index = np.concatenate([np.arange(len(each)) for each in labels])
+    free = reason[owner] < 0
+    owner, slot, index = owner[free], slot[free], index[free]
+    first = np.full(len(reason), len(owner))
+    np.minimum.at(first, owner, np.arange(len(owner)))  # units in the order of their first slice
+    order = np.lexsort((index, slot, first[owner]))
+    owner, slot, index = owner[order], slot[order], index[order]
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    found: dict[bytes, list[int]] = {}
+    for start, stop in zip(starts, [*starts[1:], len(owner)]):
+        found.setdefault(slot[start:stop].tobytes(), []).append(start)
+    made = []
+    for begins in found.values():
+        stop = np.searchsorted(starts, begins[0], "right")
+        length = (starts[stop] if stop < len(starts) else len(owner)) - begins[0]
+        here = slot[begins[0] : begins[0] + length]
+        table = index[np.array(begins)[:, None] + np.arange(length)]
+        made.append({slots[each]: table[:, here == each] for each in np.unique(here)})
+    return made
 
 
 def _place(model: nn.Module, name: str, axis: int) -> tuple[str, str, str, tuple[str, ...]]:

@@ -46,31 +46,26 @@ def redrawn(model: nn.Module, seed: int = 0) -> nn.Module:
     return model.requires_grad_(False)
 
 
-def find_proven(model: nn.Module, example, ignore=(), tries=("", "repeat", "block")) -> Proof:
-    """Groups of units by labels, those kept that pass the proof; ties are tried where slices alone do not."""
+def find_proven(model: nn.Module, example, ignore=()) -> Proof:
+    """Groups of units by labels, those kept that pass the proof; where slices alone do not, ties are tried."""
     example = example if isinstance(example, tuple | list) else (example,)
     drawn = redrawn(model)
     inputs = tree_map(lambda t: t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t, example)
-    proof, taken, seen = Proof([]), set(), set()
-    for ties in tries:
+    proof, taken, told = Proof([]), set(), {}
+    for ties in ("", "repeat", "block"):
         trace = traced(model, example, ties)
         groups, whys = grouped(model, trace, set(ignore))
         if not ties:
             proof.refused, told = dict(whys), dict(trace.told)
-        fresh = []
-        for group in groups:
-            slots = _slots(group)
-            key = (group.size, frozenset(slots))
-            if not slots & taken and key not in seen:
-                seen.add(key)
-                fresh.append(group)
-        for seed in (0, 1):
-            fresh = _passing(drawn, inputs, fresh, proof, seed)
-        for group in fresh:
+        fresh = [group for group in groups if _slots(group).isdisjoint(taken)]
+        passed = _passing(drawn, inputs, fresh, proof)
+        for group in passed:
             while group.name in {other.name for other in proof.groups}:
                 object.__setattr__(group, "name", group.name + "'")
             proof.groups.append(group)
             taken |= _slots(group)
+        if len(passed) == len(fresh):
+            break
     for group in proof.groups:
         for tensor, axis, _ in _slots(group):
             proof.refused.pop(f"{tensor}:{axis}", None)
@@ -78,9 +73,7 @@ def find_proven(model: nn.Module, example, ignore=(), tries=("", "repeat", "bloc
     told |= {name: why for name, why in proof.refused.items() if ":" not in name or why.startswith("all go")}
     told = {name.rstrip("'").partition(":")[0]: why for name, why in told.items()}
     proof.told = {name: why for name, why in told.items() if name not in held}
-    if proof.groups:
-        proof.difference = max(_difference(drawn, inputs, proof.groups, seed) for seed in (0, 1))
-        proof.movement = _movement(drawn, inputs, proof.groups)
+    proof.movement = _movement(drawn, inputs, proof.groups)
     return proof
 
 
@@ -88,26 +81,26 @@ def _slots(group: UnitGroup) -> set[tuple[str, int, int]]:
     return {(t, k, int(i)) for m in group.members for t, k in m.axes.items() for i in m.index.ravel()}
 
 
-def _passing(model, inputs, groups, proof, seed) -> list[UnitGroup]:
+def _passing(model, inputs, groups, proof) -> list[UnitGroup]:
     """The groups that pass together with those that did before, by halves."""
     if not groups:
         return []
     try:
-        found = _difference(model, inputs, [*proof.groups, *groups], seed)
+        found = _difference(model, inputs, [*proof.groups, *groups])
         why = f"mask and cut differ by {found:.1e} of the largest output"
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
         found, why = np.inf, f"the cut model fails ({str(error).splitlines()[0]})"
     if found <= LAW:
+        proof.difference = found
         return groups
     if len(groups) == 1:
         proof.refused[groups[0].name] = why
         return []
-    half = len(groups) // 2
-    first = _passing(model, inputs, groups[:half], proof, seed)
-    before = proof.groups
+    half, before = len(groups) // 2, proof.groups
+    first = _passing(model, inputs, groups[:half], proof)
     proof.groups = [*before, *first]
     try:
-        return [*first, *_passing(model, inputs, groups[half:], proof, seed)]
+        return [*first, *_passing(model, inputs, groups[half:], proof)]
     finally:
         proof.groups = before
 
