@@ -54,8 +54,16 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     >>> smaller[0].weight.shape, smaller[2].weight.shape
     (torch.Size([2, 2]), torch.Size([1, 2]))
     """
+    return _cut(model, plan, {})
+
+
+def cut_shared(model: nn.Module, plan: Plan) -> nn.Module:
+    """A cut that shares with the model what the plan leaves alone: to look at, not to train."""
+    return _cut(model, plan, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+
+
+def _cut(model: nn.Module, plan: Plan, memo: dict[int, object]) -> nn.Module:
     tensors = _check_fits(model, plan)
-    memo = {}
     for name, axes in plan.slices.items():
         kept = tensors[name].detach()
         for axis, gone in axes.items():
@@ -72,7 +80,8 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     smaller = copied(model, memo)
     for member, _ in plan.members:
         if member.counts:
-            width = len(plan.stays[member.module][member.role])
+            gone = [plan.slices[name][axis] for name, axis in member.axes.items()]
+            width = member.width - len(gone[0]) if gone else len(plan.stays[member.module][member.role])
             _recount(smaller.get_submodule(member.module), member.counts, width)
     for group, units in plan.parts:
         group.kind.cut(smaller, group, units)
@@ -140,7 +149,20 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     >>> bool(model[0].weight[1].any())
     True
     """
+    with _masked(model, plan, _check_fits(model, plan)), marked(model, plan):
+        yield model
+
+
+@contextmanager
+def masked_shared(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+    """A mask that puts back what the plan touches, and nothing else: to look at, not to train."""
     tensors = _check_fits(model, plan)
+    with _masked(model, plan, {name: tensors[name] for name in plan.slices}):
+        yield model
+
+
+@contextmanager
+def _masked(model: nn.Module, plan: Plan, tensors: dict[str, torch.Tensor]) -> Iterator[None]:
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     modes = {module: module.training for module in model.modules()}
     norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
@@ -155,8 +177,7 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
                     _zero(tensors[name], axis, gone)
         for group, units in plan.parts:
             stack.enter_context(group.kind.mask(model, group, units))
-        stack.enter_context(marked(model, plan))
-        yield model
+        yield
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def _reads(group: UnitGroup, place: str) -> Iterator[Member]:
 
 def _axis(model: nn.Module, place: str) -> int:
     """Axis of a layer's input that runs over its channels or features."""
-    return -1 if isinstance(model.get_submodule(place), nn.Linear) else 1
+    return -1 if isinstance(model.get_submodule(place), nn.Linear | nn.RNNBase) else 1
 
 
 CHANNELS = KINDS.add(_Channels())

@@ -12,6 +12,8 @@ What mixes slices fixes them, and the reason is kept.
 from __future__ import annotations
 
 # ruff: noqa: SIM905
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -28,11 +30,12 @@ from .channels import CHANNELS
 from .dependency import copied
 from .groups import Member, UnitGroup
 from .layers import layer_of
+from .recurrent import MEMORY
 
 #: Operations of aten by what they do with units; pointwise ones carry a tag of torch's.
 MOVES = set(
     "view _unsafe_view reshape _reshape_alias permute transpose t slice select split split_with_sizes chunk unbind "
-    "expand repeat flip roll index index_select unfold pixel_shuffle pixel_unshuffle channel_shuffle "
+    "unsafe_split unsafe_split_with_sizes unsafe_chunk expand repeat flip roll index index_select unfold pixel_shuffle pixel_unshuffle channel_shuffle "
     "native_channel_shuffle squeeze unsqueeze im2col diagonal narrow tile repeat_interleave rot90 numpy_T".split()
 )
 SAME = set(
@@ -45,7 +48,7 @@ REDUCES = ADDS | set("mean amax amin max min var std var_mean std_mean prod logs
 MIXES = set("_softmax _log_softmax cumsum cumprod sort topk _fft_r2c _fft_c2r _fft_c2c cummax logcumsumexp".split())
 PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}
 SPATIAL = (
-    "avg_pool", "max_pool", "adaptive_", "upsample_", "_upsample", "reflection_pad", "replication_pad", "grid_sampler",
+    "avg_pool", "max_pool", "adaptive_", "_adaptive_", "upsample_", "_upsample", "reflection_pad", "replication_pad", "grid_sampler",
     "constant_pad", "fractional_max", "mkldnn_adaptive", "mkldnn_max", "quantized_max",
 )  # fmt: skip
 NORMS = set("native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm".split())
@@ -109,14 +112,14 @@ class Trace(TorchDispatchMode):
         self.moved: list[tuple[np.ndarray, str]] = []
         self.labels = WeakTensorKeyDictionary()
         self.entered: list[str] = [""]
-        self.ran: set[str] = set()
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            self.labels[tensor] = self._own(name, tensor)
+            if tensor.is_floating_point():
+                self.labels[tensor] = self._own(name, tensor)
 
     def _own(self, name: str, tensor: torch.Tensor) -> _Labels:
         found = _Labels(tuple(tensor.shape))
         for axis, size in enumerate(tensor.shape):
-            if size > 1 and tensor.is_floating_point():
+            if size > 1:
                 self.slots[name, axis] = range(self.total, self.total + size)
                 shape = [size if k == axis else 1 for k in range(tensor.ndim)]
                 numbers = torch.arange(self.total, self.total + size).view(shape)
@@ -132,7 +135,13 @@ class Trace(TorchDispatchMode):
 
     def enter(self, name: str) -> None:
         self.entered.append(name)
-        self.ran.add(name)
+        if isinstance(module := self.model.get_submodule(name), nn.RNNBase):  # one width for all layers and directions
+            first, *others = (self.slots[slot] for slot in self._memory(name, module))
+            self.edges += [np.array([first, other]) for other in others]
+
+    def _memory(self, name: str, module: nn.RNNBase) -> list[tuple[str, int]]:
+        prefix = f"{name}." if name else ""
+        return [(f"{prefix}{weight}", 1) for weight, _ in module.named_parameters() if weight.startswith("weight_hh")]
 
     def left(self) -> None:
         self.entered.pop()
@@ -238,12 +247,17 @@ class Trace(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         given = {id(t): self.labels.get(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-        given = {key: labels for key, labels in given.items() if labels is not None and labels.layers}
+        given = {key: labels for key, labels in given.items() if labels is not None}
         if given and function is torch.ops.aten._local_scalar_dense.default:
             raise RuntimeError("the forward pass reads a value, as `if x.sum() > 0` does, so its graph is not fixed")
         result = function(*args, **kwargs)
         name = function._schema.name.partition("::")[2]
-        if not given and not (name in ("copy_",) and args[0] in self.labels):
+        if not given:
+            module = self.model.get_submodule(self.entered[-1])
+            if name == "zeros" and isinstance(module, nn.RNNBase) and result.shape[-1] == module.hidden_size:
+                numbers = self.slots[self._memory(self.entered[-1], module)[0]]  # what it remembers at first
+                layer = torch.arange(numbers.start, numbers.stop).expand(result.shape)
+                self.labels[result] = _Labels(tuple(result.shape), [layer])
             return result
 
         def of(tensor) -> _Labels:
@@ -267,6 +281,14 @@ class Trace(TorchDispatchMode):
                         self.unite(layer, old, name)
             self.labels[tensor] = labels
         return result
+
+    def _stand_in(self, width: int) -> _Labels:
+        """Labels of a layer that counts units and has no tensor that would."""
+        name = f"{self.entered[-1]}."
+        if (name, 0) in self.slots:
+            numbers = self.slots[name, 0]
+            return _Labels((width,), [torch.arange(numbers.start, numbers.stop)])
+        return self._own(name, torch.empty(width))
 
     def _rule(self, function, name, args, kwargs, named, result, of) -> list[_Labels]:
         """Labels of an operation's results."""
@@ -328,7 +350,7 @@ class Trace(TorchDispatchMode):
         for tensor in tensors:
             for layer in of(tensor).layers:
                 self.fix(layer, f"{name.strip('_')}")
-        return []
+        return [_Labels(tuple(t.shape)) for t in out]
 
     def _move(self, function, name, args, kwargs, of, out) -> list[_Labels]:
         source = of(args[0])
@@ -445,7 +467,8 @@ class Trace(TorchDispatchMode):
         if name == "native_layer_norm":
             axes = list(range(-len(args[1]), 0))
             if isinstance(module, nn.LayerNorm) and len(axes) == 1:
-                self.along(labels, -1, [of(t) for t in args[2:4] if t is not None], name)
+                vectors = [of(t) for t in args[2:4] if t is not None]
+                self.along(labels, -1, vectors or [self._stand_in(shape[-1])], name)
                 return _Labels(shape, labels.layers)
             return _Labels(shape, self.mix(labels, axes, "layer_norm, whose statistics the absent would change,"))
         if name == "native_group_norm":
@@ -454,7 +477,8 @@ class Trace(TorchDispatchMode):
                 return _Labels(shape, self.mix(labels, range(1, len(shape)), "group_norm"))
             for layer in labels.layers if groups > 1 else ():
                 self.collapse(layer.reshape(shape[0], groups, -1), [2])
-            self.along(labels, 1, [of(t) for t in args[1:3] if t is not None], name)
+            vectors = [of(t) for t in args[1:3] if t is not None]
+            self.along(labels, 1, vectors or [self._stand_in(shape[1])], name)
             return _Labels(shape, labels.layers)
         vectors = [of(t) for t in args[1:5] if isinstance(t, torch.Tensor)]
         self.along(labels, 1, vectors, name)
@@ -497,23 +521,66 @@ def _split_axes(before, after) -> list[list[int]]:
     return found
 
 
-def traced(model: nn.Module, example, ties: str = "") -> Trace:
+def called(model: nn.Module, example):
+    """What the model gives for an input, a tuple of inputs or a dictionary of them, which it may change in place."""
+    example = tree_map(lambda t: t.detach().clone() if isinstance(t, torch.Tensor) else t, example)
+    if isinstance(example, Mapping):
+        return model(**example)
+    return model(*example) if isinstance(example, tuple | list) else model(example)
+
+
+def evaluating(model: nn.Module, heads: bool = False) -> nn.Module:
+    """The model in evaluation mode; with ``heads`` its containers are as in training, so that more of them may run."""
+    for module in model.modules():
+        module.training = heads and any(True for _ in module.children())
+    return model
+
+
+class _Seen(TorchDispatchMode):
+    """Which tensors take part in a forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids: set[int] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.ids |= {id(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        return function(*args, **(kwargs or {}))
+
+
+def idle(model: nn.Module, example, heads: bool) -> list[str]:
+    """Layers none of whose parameters take part in a forward pass of the model, whose modes are set."""
+    with torch.no_grad(), _Seen() as seen:
+        called(evaluating(model, heads), example)
+    return [
+        name
+        for name, module in model.named_modules()
+        if (own := list(module.parameters(recurse=False))) and not any(id(tensor) in seen.ids for tensor in own)
+    ]
+
+
+def traced(model: nn.Module, example, ties: str = "", heads: bool = False) -> Trace:
     """One forward pass under watch; what reaches the output is fixed. The model is not changed."""
     shared = {id(t): nn.Parameter(t.detach(), False) for t in model.parameters()}
-    model = copied(model, shared).eval()
+    model = evaluating(copied(model, shared), heads)
     trace = Trace(model, ties)
     for name, module in model.named_modules():
         module.register_forward_pre_hook(lambda m, given, name=name: trace.enter(name))
         module.register_forward_hook(lambda m, given, output: trace.left())
-    example = example if isinstance(example, tuple | list) else (example,)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operation in place of many
     try:
-        with torch.no_grad(), trace:
-            answer = model(*(t.clone() if isinstance(t, torch.Tensor) else t for t in example))
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with torch.backends.mkldnn.flags(enabled=False), trace:
+                answer = called(model, example)
     except Exception as error:
         raise ValueError(
             f"example does not run through the model: it failed in {trace.entered[-1] or 'the model itself'!r} "
             f"({type(error).__name__}: {error})."
         ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     for tensor in tree_leaves(answer):
         if isinstance(tensor, torch.Tensor) and tensor in trace.labels:
             for layer in trace.labels[tensor].layers:
@@ -533,7 +600,8 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
     for name, tensor in tensors.items():
         places.setdefault(id(tensor), []).append(name)
     slots = [slot for slot, labels in trace.slots.items() if used[labels.start : labels.stop].any()]
-    roles = {slot: {_place(model, twin, slot[1])[0] for twin in places[id(tensors[slot[0]])]} for slot in slots}
+    twins = {slot: places[id(tensors[slot[0]])] if slot[0] in tensors else [slot[0]] for slot in slots}
+    roles = {slot: {_place(model, twin, slot[1])[0] for twin in twins[slot]} for slot in slots}
     reason = np.full(count, -1)  # the first of the reasons why a unit is fixed
     fixed = list(trace.fixed)
     for name, axis in slots:
@@ -543,13 +611,16 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
         found = unit[labels[labels > 0]]
         reason[found] = np.where(reason[found] < 0, place, reason[found])
     refused: dict[str, str] = {}
-    trace.told = {}
+    said = np.zeros(count, bool)
     for name, axis in slots:
-        if len(whys := reason[unit[trace.slots[name, axis]]]) and whys.max() >= 0:
-            _, why, loud = fixed[whys[whys >= 0][0]]
+        here = unit[trace.slots[name, axis]]
+        here = here[reason[here] >= 0]
+        if len(here):
+            _, why, loud = fixed[reason[here[0]]]
             refused[f"{name}:{axis}"] = why
-            if "out" in roles[name, axis] and loud:
+            if "out" in roles[name, axis] and loud and not said[here].all():
                 trace.told[name.rpartition(".")[0]] = why
+                said[here] = True
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}
     order |= {name: place for place, name in enumerate(tensors) if name not in order}
     groups, taken = [], set()
@@ -560,17 +631,18 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
             continue
         members: dict[tuple[str, str], Member] = {}
         for (name, axis), index in parts.items():
-            for twin in places[id(tensors[name])]:
+            for twin in twins[name, axis]:
                 role, module, kind, counts = _place(model, twin, axis)
                 known = members.get((module, role))
-                axes = (known.axes if known else {}) | {twin: axis}
-                members[module, role] = Member(module, kind, role, axes, counts, tensors[name].shape[axis], index)
+                axes = (known.axes if known else {}) | ({twin: axis} if twin in tensors else {})
+                members[module, role] = Member(module, kind, role, axes, counts, len(trace.slots[name, axis]), index)
         some = sorted(members.values(), key=lambda member: order.get(member.module, len(order)))
         name = next((member.module for member in some if member.role == "out"), some[0].module)
         while name in taken:
             name += "'"
         taken.add(name)
-        groups.append(UnitGroup(name, size, tuple(some), CHANNELS))
+        kind = MEMORY if any(member.role == "again" for member in some) else CHANNELS
+        groups.append(UnitGroup(name, size, tuple(some), kind))
     return sorted(groups, key=lambda group: order.get(group.name.rstrip("'"), len(order))), refused
 
 
@@ -607,6 +679,6 @@ def _place(model: nn.Module, name: str, axis: int) -> tuple[str, str, str, tuple
     owner, _, tensor = name.rpartition(".")
     module = model.get_submodule(owner)
     for role, row in (layer_of(module) or {}).items():
-        if row.axes.get(tensor) == axis:
+        if not tensor or row.axes.get(tensor) == axis:
             return role, owner, type(module).__name__, row.counts
     return "through", name, "Parameter", ()

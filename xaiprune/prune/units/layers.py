@@ -1,8 +1,9 @@
 """What it means for a layer to lose units: a table, and nothing else.
 
-A layer takes part in a group of units in one of three roles. ``out``: it produces the units, one slice of its
+A layer takes part in a group of units in one of a few roles. ``out``: it produces the units, one slice of its
 weight each. ``in``: it reads them. ``through``: the units pass it one by one (normalisation, depthwise convolution) or
-in blocks (grouped convolution). For each role the table names the tensors that have an axis of units, which axis that
+in blocks (grouped convolution). A recurrent layer reads its own units ``again`` in the next step, and in the layer
+``above``. For each role the table names the tensors that have an axis of units, which axis that
 is, and the attributes that count them. Cutting, masking and counting all read this one table.
 """
 
@@ -57,10 +58,24 @@ LAYERS: dict[type[nn.Module], dict[str, _Role]] = {
 
 def layer_of(module: nn.Module) -> dict[str, _Role] | None:
     """The row of ``LAYERS`` for a module, or None where the kit cannot cut a layer of its type."""
+    if isinstance(module, nn.RNNBase):
+        return _recurrent(module)
     for kind, layer in LAYERS.items():
         if isinstance(module, kind):
             return _GROUPED if is_grouped(module) else layer
     return None
+
+
+def _recurrent(module: nn.RNNBase) -> dict[str, _Role]:
+    """Rows of the gates; columns that read the input, the memory of the step before, and the layer below."""
+    weights = [name for name, _ in module.named_parameters()]
+    first = [name for name in weights if name.startswith("weight_ih_l0")]
+    return {
+        "out": _Role(dict.fromkeys(weights, 0)),
+        "in": _Role(dict.fromkeys(first, 1), ("input_size",)),
+        "again": _Role({name: 1 for name in weights if name.startswith("weight_hh")}, ("hidden_size",)),
+        "above": _Role({name: 1 for name in weights if name.startswith("weight_ih") and name not in first}),
+    }
 
 
 def is_grouped(module: nn.Module) -> bool:

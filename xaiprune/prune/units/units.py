@@ -9,7 +9,7 @@ from torch import nn
 from ...nn import VisionTransformer
 from .groups import UnitGroup
 from .proof import find_proven
-from .transformer import _refuse_hidden, _transformer_units
+from .transformer import _transformer_units
 
 
 def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[UnitGroup]:
@@ -54,19 +54,22 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
-    _refuse_hidden(model)
     ignore = {ignore} if isinstance(ignore, str) else set(ignore)
     names = {name for name, _ in model.named_modules()}
     if unknown := sorted(ignore - names):
         raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
     if isinstance(model, VisionTransformer):
         return _transformer_units(model, example, ignore)
-    proof = find_proven(model, example, ignore)
-    if proof.told:
-        name, why = next(iter(proof.told.items()))
-        others = f" (as those of {len(proof.told) - 1} more layers)" if len(proof.told) > 1 else ""
+    proof, told = find_proven(model, example, ignore)
+    if told:
+        name, why = next(iter(told.items()))
+        others = f" (as those of {len(told) - 1} more layers)" if len(told) > 1 else ""
+        hidden = next((n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)), None)
+        convert = "" if hidden is None else (
+            f" ({hidden!r} is an nn.MultiheadAttention, which hides where one head ends: a model that is converted with "
+            "xp.zoo.from_torchvision, or built from xp.zoo.VisionTransformer, can lose heads and dimensions)"
+        )  # fmt: skip
         raise ValueError(
-            f"the units of {name!r} cannot go{others}: {why}. Name the layers that make them: "
-            f"ignore={list(proof.told)}."
+            f"the units of {name!r} cannot go{others}: {why}. Leave them out: ignore={list(told)}{convert}."
         )
     return proof.groups
