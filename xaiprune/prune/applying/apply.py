@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.func import functional_call
 
 from ...core import packed, save_atomically
 from ...data import carries, mark, marked
 from ...graph import changing
-from ..units import Plan, block_size, copied, inside, size_along
+from ..units import Plan, axis_of_norm, block_size, copied, inside, layer_of, normalises, size_along
 
 
 @carries
@@ -78,11 +79,12 @@ def _cut(model: nn.Module, plan: Plan, memo: dict[int, object]) -> nn.Module:
             kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
         memo[id(tensors[name])] = kept
     smaller = copied(model, memo)
-    for member, _ in plan.members:
-        if member.counts:
-            gone = [plan.slices[name][axis] for name, axis in member.axes.items()]
-            width = member.width - len(gone[0]) if gone else len(plan.stays[member.module][member.role])
-            _recount(smaller.get_submodule(member.module), member.counts, width)
+    lost: dict[tuple, set[int]] = {}
+    for member, gone in plan.members:
+        lost.setdefault((member.module, member.counts, member.width), set()).update(gone.tolist())
+    for (name, counts, width), gone in lost.items():
+        if counts:
+            _recount(smaller.get_submodule(name), counts, width - len(gone))
     for group, units in plan.parts:
         group.kind.cut(smaller, group, units)
     return smaller
@@ -165,7 +167,7 @@ def masked_shared(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 def _masked(model: nn.Module, plan: Plan, tensors: dict[str, torch.Tensor]) -> Iterator[None]:
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     modes = {module: module.training for module in model.modules()}
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
+    norms = {name: module for name, module in model.named_modules() if normalises(module)}
     narrower = norms.keys() & {member.module for member, _ in plan.members}
     with ExitStack() as stack:
         stack.callback(_restore, tensors, saved, modes)
@@ -378,21 +380,19 @@ def _restore(tensors, saved, modes) -> None:
         module.training = mode
 
 
-def _restricted(norm: nn.LayerNorm | nn.GroupNorm, stay: np.ndarray) -> Callable:
+def _restricted(norm: nn.Module, stay: np.ndarray) -> Callable:
     """What a layer gives that normalises over the kept channels only and leaves zero in the others."""
+    width = next((len(tensor) for tensor in norm.parameters()), None)
+    smaller = copied(norm, {id(tensor): tensor for tensor in norm.parameters()})
+    smaller._forward_pre_hooks.clear()
+    smaller._forward_hooks.clear()
+    _recount(smaller, layer_of(norm)["through"].counts, len(stay))
 
     def function(given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         kept = torch.as_tensor(stay, device=output.device)
-        last = isinstance(norm, nn.LayerNorm) and type(norm).__name__ != "LayerNorm2d"  # ConvNeXt's turns axes
-        axis = -1 if last else 1
-        weight, bias = (tensor if tensor is None else tensor[kept] for tensor in (norm.weight, norm.bias))
-        values = given.index_select(axis, kept)
-        if isinstance(norm, nn.LayerNorm):
-            values = nn.functional.layer_norm(values.movedim(axis, -1), (len(stay),), weight, bias, norm.eps)
-            values = values.movedim(-1, axis)
-        else:
-            block = norm.num_channels // norm.num_groups if norm.num_groups > 1 else len(stay)
-            values = nn.functional.group_norm(values, len(stay) // block, weight, bias, norm.eps)
+        axis = axis_of_norm(norm, given.shape, width)
+        weights = {name: tensor[kept] for name, tensor in norm.named_parameters()}
+        values = functional_call(smaller, weights, given.index_select(axis, kept))
         return torch.zeros_like(output).index_copy(axis, kept, values)
 
     return function

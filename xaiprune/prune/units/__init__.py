@@ -5,7 +5,7 @@ from .channels import CHANNELS
 from .dependency import copied
 from .groups import Member, UnitGroup, check_groups, inside, size_along
 from .kinds import ANY, KINDS, UnitKind
-from .layers import LAYERS, block_size, is_depthwise, is_grouped, layer_of
+from .layers import LAYERS, axis_of_norm, block_size, is_depthwise, is_grouped, layer_of, normalises
 from .plan import Plan
 from .recurrent import MEMORY, find_memory
 from .single_weights import WEIGHTS, find_weights, weight_group
@@ -27,6 +27,7 @@ __all__ = [
     "Plan",
     "UnitGroup",
     "UnitKind",
+    "axis_of_norm",
     "block_size",
     "check_groups",
     "copied",
@@ -41,6 +42,7 @@ __all__ = [
     "is_depthwise",
     "is_grouped",
     "layer_of",
+    "normalises",
     "size_along",
     "weight_group",
 ]

@@ -22,9 +22,9 @@ class Member:
         Qualified name of the layer in the model; for a bare parameter, the parameter's name.
     kind : str
         Type of the layer, as printed: ``Conv2d``, ``Linear``, ``Parameter``.
-    role : {"out", "in", "through", "again", "above", "weight"}
+    role : {"out", "in", "through", "again", "above", "number", "weight"}
         Whether the layer produces the units, reads them, lets them pass one by one, reads its own in the next step or
-        in the layer above, or holds them as weights.
+        in the layer above, has their number written down, or holds them as weights.
     axes : dict of str to (int or None)
         Qualified names of the tensors that lose slices, with the axis; None where single entries of the flattened
         tensor are meant.
@@ -49,6 +49,8 @@ class Member:
         if self.role == "weight":
             return f"{self.module} ({self.kind}) holds {self.width} weights, one per unit"
         verb = {"out": "produces", "in": "reads", "through": "passes on", "again": "reads again", "above": "reads again"}
+        if self.role == "number":
+            return f"{self.module} ({self.kind}) has their number in {self.counts[0]}"
         noun = "features" if self.kind in ("Linear", "LayerNorm", "Embedding", "Parameter") else "channels"
         return f"{self.module} ({self.kind}) {verb[self.role]} {each} of its {self.width} {noun} per unit"
 

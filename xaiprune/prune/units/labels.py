@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -29,7 +30,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from .channels import CHANNELS
 from .dependency import copied
 from .groups import Member, UnitGroup
-from .layers import layer_of
+from .layers import axis_of_norm, layer_of, normalises
 from .recurrent import MEMORY
 
 #: Operations of aten by what they do with units; pointwise ones carry a tag of torch's.
@@ -41,7 +42,8 @@ MOVES = set(
 SAME = set(
     "clone _to_copy detach alias lift_fresh lift_fresh_copy contiguous _prelu_kernel prelu copy_ native_dropout "
     "_weight_norm_interface tril triu masked_fill masked_fill_ bernoulli_ dropout relu_ relu hardtanh_ fill_ zero_ "
-    "zeros_like ones_like full_like rand_like empty_like silu_ hardswish_ as_strided".split()
+    "zeros_like ones_like full_like rand_like empty_like silu hardswish hardsigmoid mish elu celu selu leaky_relu "
+    "softplus hardshrink softshrink log_sigmoid_forward as_strided".split()
 )
 ADDS = {"sum", "linalg_vector_norm", "norm"}  # over units: zeros add nothing, which the proof judges
 REDUCES = ADDS | set("mean amax amin max min var std var_mean std_mean prod logsumexp argmax argmin any all".split())
@@ -53,6 +55,7 @@ SPATIAL = (
 )  # fmt: skip
 NORMS = set("native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm".split())
 ATTENTION = "scaled_dot_product"
+ONE = "all go together, as one unit"
 
 
 @dataclass
@@ -112,6 +115,7 @@ class Trace(TorchDispatchMode):
         self.moved: list[tuple[np.ndarray, str]] = []
         self.labels = WeakTensorKeyDictionary()
         self.entered: list[str] = [""]
+        self.inside_norm = False
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if tensor.is_floating_point():
                 self.labels[tensor] = self._own(name, tensor)
@@ -145,6 +149,13 @@ class Trace(TorchDispatchMode):
 
     def left(self) -> None:
         self.entered.pop()
+
+    def norm(self, name: str, module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> None:
+        """A layer that normalises in operations of its own passes each unit on, with its entries of each vector."""
+        vectors = [self.labels[tensor] for tensor in module.parameters()]
+        labels = self.labels.get(x) or _Labels(tuple(x.shape))
+        self.along(labels, axis_of_norm(module, x.shape, vectors[0].shape[0]), vectors, type(module).__name__)
+        self.labels[output] = _Labels(tuple(output.shape), labels.layers)
 
     @property
     def where(self) -> str:
@@ -246,6 +257,8 @@ class Trace(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if self.inside_norm:
+            return function(*args, **kwargs)
         given = {id(t): self.labels.get(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         given = {key: labels for key, labels in given.items() if labels is not None}
         if given and function is torch.ops.aten._local_scalar_dense.default:
@@ -319,10 +332,15 @@ class Trace(TorchDispatchMode):
             lines = [layer.select(0, 0).expand(shape) for layer in weight.steady(0)]
             return [_Labels(shape, lines)]
         if ATTENTION in base:
-            query, key, value = (of(t) for t in args[:3])
+            query, key, value = (_spread_heads(of(t), args[0].shape) for t in args[:3])
             turned = _Labels((*key.shape[:-2], key.shape[-1], key.shape[-2]), [k.mT for k in key.layers])
             weights = self.product(query, turned, (*query.shape[:-1], key.shape[-2]), name)
-            return [self.product(weights, value, shape, name)]
+            mask = named.get("attn_mask", named.get("attn_bias"))
+            if mask is not None:
+                alike = tuple(k for k, n in enumerate(mask.shape) if n == 1 or bool((mask == mask.narrow(k, 0, 1)).all()))
+                seen = _Labels(tuple(mask.shape), of(mask).layers, alike)  # one mask, laid out for every head
+                weights = self.pointwise([weights, seen], weights.shape, name)
+            return [self.product(weights, value, shape, name), *(_Labels(tuple(t.shape)) for t in out[1:])]
         if base in REDUCES:
             return [self._reduce(base, of(args[0]), named, t) for t in out]
         if base == "glu":
@@ -401,15 +419,13 @@ class Trace(TorchDispatchMode):
         parts = [p for p in parts if len(p.shape) == len(shape)]
         steady = [_Labels((*p.shape[:dim], 1, *p.shape[dim + 1 :]), [s.narrow(dim, 0, 1) for s in p.steady(dim)])
                   for p in parts]  # fmt: skip
-        self.pointwise(steady, (*shape[:dim], 1, *shape[dim + 1 :]), name)
-        made = _Labels(shape)
-        for place in range(max(len(p.layers) for p in parts)):
-            made.layers.append(
-                torch.cat(
-                    [p.layers[place] if place < len(p.layers) else torch.zeros(p.shape, dtype=torch.long)
-                     for p in parts], dim,
-                )
-            )  # fmt: skip
+        made = self.pointwise(steady, (*shape[:dim], 1, *shape[dim + 1 :]), name)
+        made = _Labels(shape, [_wide(layer, shape) for layer in made.layers])
+        varying = [p.varying(dim) for p in parts]
+        for place in range(max(map(len, varying))):
+            nothing = (torch.zeros(p.shape, dtype=torch.long) for p in parts)
+            some = [layers[place] if place < len(layers) else none for layers, none in zip(varying, nothing)]
+            made.layers.append(torch.cat(some, dim))
         return made
 
     def _convolution(self, of, shape, given, weight, bias, transposed, groups) -> _Labels:
@@ -499,6 +515,15 @@ class Trace(TorchDispatchMode):
         return _Labels(tuple(out.shape), layers)
 
 
+def _spread_heads(labels: _Labels, query) -> _Labels:
+    """Keys and values of grouped queries: each of their heads beside every query head that reads it."""
+    if len(labels.shape) < 4 or labels.shape[-3] == query[-3]:
+        return labels
+    times = query[-3] // labels.shape[-3]
+    shape = (*labels.shape[:-3], query[-3], *labels.shape[-2:])
+    return _Labels(shape, [_wide(layer.repeat_interleave(times, -3), shape) for layer in labels.layers])
+
+
 def _ones(layer: torch.Tensor, lead: int) -> tuple[int, ...]:
     return (1,) * lead + tuple(_compact(layer).shape)
 
@@ -567,6 +592,9 @@ def traced(model: nn.Module, example, ties: str = "", heads: bool = False) -> Tr
     for name, module in model.named_modules():
         module.register_forward_pre_hook(lambda m, given, name=name: trace.enter(name))
         module.register_forward_hook(lambda m, given, output: trace.left())
+        if normalises(module) and not isinstance(module, nn.LayerNorm | nn.GroupNorm):
+            module.register_forward_pre_hook(lambda m, given: setattr(trace, "inside_norm", True))
+            module.register_forward_hook(partial(_passed, trace, name))
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operation in place of many
     try:
@@ -586,6 +614,11 @@ def traced(model: nn.Module, example, ties: str = "", heads: bool = False) -> Tr
             for layer in trace.labels[tensor].layers:
                 trace.fixed.insert(0, (np.unique(_compact(layer).numpy()), "it reaches the model's output", False))
     return trace
+
+
+def _passed(trace: Trace, name: str, module: nn.Module, given: tuple, output: torch.Tensor) -> None:
+    trace.inside_norm = False
+    trace.norm(name, module, given[0], output)
 
 
 def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> tuple[list[UnitGroup], dict[str, str]]:
@@ -627,7 +660,7 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
     for parts in _alike(unit, reason, slots, trace):
         size = len(next(iter(parts.values())))
         if size < 2:
-            refused.setdefault("{}:{}".format(*next(iter(parts))), "all go together, as one unit")
+            refused.setdefault("{}:{}".format(*next(iter(parts))), ONE)
             continue
         members: dict[tuple[str, str], Member] = {}
         for (name, axis), index in parts.items():

@@ -60,10 +60,34 @@ def layer_of(module: nn.Module) -> dict[str, _Role] | None:
     """The row of ``LAYERS`` for a module, or None where the kit cannot cut a layer of its type."""
     if isinstance(module, nn.RNNBase):
         return _recurrent(module)
+    if normalises(module) and not isinstance(module, nn.LayerNorm | nn.GroupNorm):
+        counts = ("normalized_shape",) if hasattr(module, "normalized_shape") else ()
+        return {"through": _Role({name: 0 for name, _ in module.named_parameters()}, counts)}
     for kind, layer in LAYERS.items():
         if isinstance(module, kind):
             return _GROUPED if is_grouped(module) else layer
     return None
+
+
+def normalises(module: nn.Module) -> bool:
+    """True for a layer whose statistics run over units, so that an absent unit and one of zeros are not the same.
+
+    LayerNorm and GroupNorm, and what others write as a class of its own whose name says so, as the RMSNorm of language
+    models, with vectors of one width as its parameters.
+    """
+    if isinstance(module, nn.LayerNorm | nn.GroupNorm):
+        return True
+    if not any(word in type(module).__name__.lower() for word in ("rmsnorm", "layernorm")) or list(module.children()):
+        return False
+    shapes = {tuple(tensor.shape) for tensor in module.parameters()}
+    return len(shapes) == 1 and len(*shapes) == 1
+
+
+def axis_of_norm(norm: nn.Module, shape, width: int | None) -> int:
+    """Axis of a layer's input that its statistics run over, or that its groups divide."""
+    if isinstance(norm, nn.GroupNorm) or "2d" in type(norm).__name__:  # LayerNorm2d turns axes
+        return 1
+    return -1 if width in (None, shape[-1]) or len(shape) < 2 else 1
 
 
 def _recurrent(module: nn.RNNBase) -> dict[str, _Role]:

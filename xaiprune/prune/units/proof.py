@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,13 @@ from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 from tqdm.auto import tqdm
 
-from .groups import UnitGroup
-from .labels import called, evaluating, grouped, idle, traced
+from .groups import Member, UnitGroup
+from .labels import ONE, called, evaluating, grouped, idle, traced
+from .layers import layer_of
 from .plan import Plan
 
+#: Attributes of modules that may be numbers of units.
+_NUMBERS = re.compile("head|dim|size|width|channel|feature|embed|hidden|planes|^nf$|^nx$")
 #: How far mask and cut may lie apart, and how little a group may move the output, as shares of its largest value.
 LAW, MOVES = 1e-9, 1e-3
 
@@ -105,21 +109,22 @@ def find_proven(model: nn.Module, example, ignore=()) -> tuple[Proof, dict[str, 
                 name += "'"
             proof.groups.append(replace(group, name=name))
             taken |= _slots(group)
-        if len(passed) == len(fresh):
+        tied = any(why == ONE for why in whys.values())
+        if len(passed) == len(fresh) and not tied and not trace.told:
             break
     trial.move(proof)
     for group in proof.groups:
         for tensor, axis, _ in _slots(group):
             proof.refused.pop(f"{tensor}:{axis}", None)
     held = {member.module for group in proof.groups for member in group.members if member.role == "out"}
-    told |= {name: why for name, why in proof.refused.items() if ":" not in name or why.startswith("all go")}
+    told |= {name: why for name, why in proof.refused.items() if ":" not in name}
     told = {name.rstrip("'").partition(":")[0]: why for name, why in told.items()}
     names = {name for name, _ in model.named_modules()}
     told = {name if name in names else name.rpartition(".")[0]: why for name, why in told.items()}
     return proof, {name: why for name, why in told.items() if name not in held}
 
 
-def redrawn(model: nn.Module, seed: int = 0, larger: float = 1.0) -> nn.Module:
+def redrawn(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy in float64 whose parameters and running statistics are drawn anew, and hide nothing."""
     random = torch.Generator().manual_seed(seed)
     model = copy.deepcopy(model).double().cpu()
@@ -132,7 +137,7 @@ def redrawn(model: nn.Module, seed: int = 0, larger: float = 1.0) -> nn.Module:
             elif isinstance(tensor, nn.Parameter) or "running_mean" in name:
                 scale = (2 / max(1, tensor[0].numel())) ** 0.5 if tensor.ndim > 1 else 0.3
                 drawn = torch.randn(tensor.shape, generator=random, dtype=torch.float64)
-                tensor.copy_(drawn.mul_(scale * larger))
+                tensor.copy_(drawn.mul_(scale))
     return model.requires_grad_(False)
 
 
@@ -157,7 +162,7 @@ class _Trial:
                 stacklevel=5,
             )
         evaluating(self.model, self.heads)
-        self.bar = tqdm(desc="trying groups of units", delay=10, leave=False)
+        self.bar = tqdm(desc="trying groups of units", delay=10, leave=False, mininterval=1)
 
     def _idle(self, heads: bool) -> list[str]:
         return idle(self.model, self.example, heads)
@@ -174,6 +179,10 @@ class _Trial:
         if not groups or not (why := self._wrong([*proof.groups, *groups], proof, turns)):
             return groups
         if len(groups) == 1:
+            for around in (0, 1):
+                counted = _counting(self.model, groups[0], around)
+                if counted is not groups[0] and not self._wrong([*proof.groups, counted], proof, turns):
+                    return [counted]
             proof.refused[groups[0].name] = why
             return []
         half, before = len(groups) // 2, proof.groups
@@ -200,20 +209,44 @@ class _Trial:
         """Write how much each group moves the output, and refuse those that the proof cannot see."""
         proof.movement = _movement(self.model, self.example, proof.groups)
         blind = [group for group in proof.groups if not proof.movement[group.name] >= MOVES]
-        for seed in range(1, 6) if blind else ():
-            drawn = evaluating(redrawn(self.model, seed, 1.0 if seed < 3 else 3.0), self.heads)
-            for name, moved in _movement(drawn, self.example, blind).items():
-                proof.movement[name] = max(moved, proof.movement[name])
-            seen = [group for group in blind if proof.movement[group.name] >= MOVES]
-            if wrong := [group for group in seen if difference(drawn, self.example, [group]) > LAW]:
-                proof.movement |= {group.name: 0.0 for group in wrong}
-            blind = [group for group in blind if group not in seen or group in wrong]
+        for group in list(blind):
+            for seed, scale in enumerate((3.0, 0.1, 10.0, 1.0), 1):  # smaller where a gate is saturated
+                drawn = evaluating(redrawn(self.model, seed), self.heads)
+                tensors = dict(drawn.named_parameters(remove_duplicate=False))
+                with torch.no_grad():
+                    for name in {name for member in group.members for name in member.axes} & tensors.keys():
+                        tensors[name].mul_(scale)
+                moved = _movement(drawn, self.example, [group])[group.name]
+                proof.movement[group.name] = max(moved, proof.movement[group.name])
+                if moved >= MOVES and difference(drawn, self.example, [group]) <= LAW:
+                    blind.remove(group)
+                    break
         for group in blind:
             proof.groups.remove(group)
             proof.refused[group.name] = (
                 f"not proven: its units move the output by {proof.movement[group.name]:.0e} of its largest value, "
                 f"and {MOVES:g} is needed to see whether the cut is right"
             )
+
+
+def _counting(model: nn.Module, group: UnitGroup, levels: int) -> UnitGroup:
+    """The group, with numbers that its layers, or modules around them, have written down: of heads, of features."""
+    known = {member.width: member.index for member in group.members}
+    known[group.size] = np.arange(group.size)[:, None]
+    around = {}
+    for member in group.members:
+        parts = member.module.split(".")
+        depth = len(parts) - (member.kind == "Parameter")
+        around |= dict.fromkeys(".".join(parts[: depth - up]) for up in range(levels + 1) if up <= depth)
+    counting = []
+    for name in around:
+        module = model.get_submodule(name)
+        counts = {count for role in (layer_of(module) or {}).values() for count in role.counts}
+        for count, value in vars(module).items():
+            if type(value) is int and value in known and count not in counts and _NUMBERS.search(count):
+                kind = type(module).__name__
+                counting.append(Member(name, kind, "number", {}, (count,), value, known[value]))
+    return replace(group, members=(*group.members, *counting)) if counting else group
 
 
 def _as_double(value):
