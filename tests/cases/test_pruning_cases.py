@@ -255,7 +255,7 @@ def test_find_units_finds_the_units_of_a_memory(kind, layers, bidirectional):
             return self.o(self.r(self.e(x))[0].mean(1))
 
     model = Several().eval()
-    assert [group.size for group in xp.find_units(model, images(2, 4, 5))] == [16, 8]
+    assert sorted(group.size for group in xp.find_units(model, images(2, 4, 5))) == [8, 16]
     assert apart(model, images(2, 4, 5), ratio=0.5) <= LAW
 
 
@@ -365,9 +365,7 @@ def test_a_maxvit():
     right_or_refused(lambda: apart(model, images(1, 3, 32, 32), ratio=0.4))
 
 
-@pytest.mark.parametrize(
-    "name", ["squeezenet1_1", "mnasnet0_5", "regnet_y_400mf", "shufflenet_v2_x0_5", "swin_t"]
-)
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mnasnet0_5", "regnet_y_400mf", "shufflenet_v2_x0_5", "swin_t"])
 def test_models_of_torchvision(name):
     """Torch-Pruning#451."""
     import torchvision

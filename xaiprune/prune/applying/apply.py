@@ -7,7 +7,7 @@ statistics to the units that stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from torch.func import functional_call
 from ...core import packed, save_atomically
 from ...data import carries, mark, marked
 from ...graph import changing
-from ..units import Plan, axis_of_norm, block_size, copied, inside, layer_of, normalises, size_along
+from ..units import Plan, axis_of_norm, block_size, copied, inside, layer_of, normalises, prove, size_along
 
 
 @carries
-def cut(model: nn.Module, plan: Plan) -> nn.Module:
+def cut(model: nn.Module, plan: Plan, example: torch.Tensor | tuple | Mapping | None = None) -> nn.Module:
     """A smaller copy of the model, without the units that the plan removes.
 
     Single weights cannot be taken out of a dense tensor: where the units are weights, the copy holds zeros in their
@@ -36,6 +36,9 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
         Not changed.
     plan : Plan
         Made from units of this architecture.
+    example : torch.Tensor, tuple or dict, optional
+        An input of the model: then the plan's groups are proven on it first, as :func:`find_units` does. For a plan
+        that was saved, or made by hand.
 
     Returns
     -------
@@ -45,7 +48,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     Raises
     ------
     ValueError
-        If the plan does not fit the model (the layer is named).
+        If the plan does not fit the model (the layer is named), or its groups fail the proof.
 
     Examples
     --------
@@ -55,6 +58,13 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     >>> smaller[0].weight.shape, smaller[2].weight.shape
     (torch.Size([2, 2]), torch.Size([1, 2]))
     """
+    _check_fits(model, plan)
+    if example is not None and (refused := prove(model, plan.groups, example).refused):
+        name, why = next(iter(refused.items()))
+        raise ValueError(
+            f"the plan is not right for this model: units of {name!r} cannot go, since {why}. Find them anew with "
+            "find_units(model, example), or leave the group out of the plan."
+        )
     return _cut(model, plan, {})
 
 

@@ -48,7 +48,13 @@ class Member:
         each = self.index.shape[1]
         if self.role == "weight":
             return f"{self.module} ({self.kind}) holds {self.width} weights, one per unit"
-        verb = {"out": "produces", "in": "reads", "through": "passes on", "again": "reads again", "above": "reads again"}
+        verb = {
+            "out": "produces",
+            "in": "reads",
+            "through": "passes on",
+            "again": "reads again",
+            "above": "reads again",
+        }
         if self.role == "number":
             return f"{self.module} ({self.kind}) has their number in {self.counts[0]}"
         noun = "features" if self.kind in ("Linear", "LayerNorm", "Embedding", "Parameter") else "channels"

@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from .channels import CHANNELS
-from .dependency import copied
+from .copies import copied
 from .groups import Member, UnitGroup
 from .layers import axis_of_norm, layer_of, normalises
 from .recurrent import MEMORY
@@ -65,6 +65,7 @@ class _Labels:
     shape: tuple[int, ...]
     layers: list[torch.Tensor] = field(default_factory=list)
     spread: tuple[int, ...] = ()  # axes that an expand has made
+    raw: bool = False  # a parameter, or a view of one
 
     def varying(self, axis: int) -> list[torch.Tensor]:
         return [layer for layer in self.layers if _varies(layer, axis)]
@@ -112,7 +113,8 @@ class Trace(TorchDispatchMode):
         self.edges: list[np.ndarray] = []
         self.told: dict[str, str] = {}
         self.fixed: list[tuple[np.ndarray, str, bool]] = []
-        self.moved: list[tuple[np.ndarray, str]] = []
+        self.reads: list[np.ndarray] = []
+        self.ran: set[str] = set()
         self.labels = WeakTensorKeyDictionary()
         self.entered: list[str] = [""]
         self.inside_norm = False
@@ -121,7 +123,7 @@ class Trace(TorchDispatchMode):
                 self.labels[tensor] = self._own(name, tensor)
 
     def _own(self, name: str, tensor: torch.Tensor) -> _Labels:
-        found = _Labels(tuple(tensor.shape))
+        found = _Labels(tuple(tensor.shape), raw=True)
         for axis, size in enumerate(tensor.shape):
             if size > 1:
                 self.slots[name, axis] = range(self.total, self.total + size)
@@ -139,6 +141,7 @@ class Trace(TorchDispatchMode):
 
     def enter(self, name: str) -> None:
         self.entered.append(name)
+        self.ran.add(name)
         if isinstance(module := self.model.get_submodule(name), nn.RNNBase):  # one width for all layers and directions
             first, *others = (self.slots[slot] for slot in self._memory(name, module))
             self.edges += [np.array([first, other]) for other in others]
@@ -214,6 +217,8 @@ class Trace(TorchDispatchMode):
         for labels, summed, kept in ((one, -1, -2), (other, -2, -1)):
             along = [self.collapse(layer, [kept]).narrow(kept, 0, 1).squeeze(kept) for layer in labels.varying(summed)]
             sides.append(_Labels((*labels.shape[:-2], labels.shape[summed]), along))
+            if labels.raw:
+                self.reads += [np.unique(layer.numpy()) for layer in along]
         if one.shape[-1] > 1:
             self.pointwise(sides, sides[0].shape, why)
         rest = []
@@ -277,7 +282,7 @@ class Trace(TorchDispatchMode):
             found = given.get(id(tensor)) or _Labels(tuple(tensor.shape))
             steps = tensor.stride() if tensor.layout is torch.strided else ()
             spread = tuple(k for k, step in enumerate(steps) if step == 0 and tensor.shape[k] > 1)
-            return _Labels(found.shape, found.layers, spread)
+            return _Labels(found.shape, found.layers, spread, found.raw)
 
         named = {a.name: v for a, v in zip(function._schema.arguments, args)} | kwargs
         made = self._rule(function, name, args, kwargs, named, result, of)
@@ -337,7 +342,9 @@ class Trace(TorchDispatchMode):
             weights = self.product(query, turned, (*query.shape[:-1], key.shape[-2]), name)
             mask = named.get("attn_mask", named.get("attn_bias"))
             if mask is not None:
-                alike = tuple(k for k, n in enumerate(mask.shape) if n == 1 or bool((mask == mask.narrow(k, 0, 1)).all()))
+                alike = tuple(
+                    k for k, n in enumerate(mask.shape) if n == 1 or bool((mask == mask.narrow(k, 0, 1)).all())
+                )
                 seen = _Labels(tuple(mask.shape), of(mask).layers, alike)  # one mask, laid out for every head
                 weights = self.pointwise([weights, seen], weights.shape, name)
             return [self.product(weights, value, shape, name), *(_Labels(tuple(t.shape)) for t in out[1:])]
@@ -376,7 +383,7 @@ class Trace(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor):
                 for layer in of(tensor).layers:
                     self.fix(layer, f"{name} by its value")
-        made = [_Labels(tuple(t.shape)) for t in out]
+        made = [_Labels(tuple(t.shape), raw=source.raw) for t in out]
         for layer in source.layers:
             if self.ties == "repeat" and name.endswith("channel_shuffle"):
                 layer = self.collapse(layer.unflatten(1, (args[1], -1)), [1]).flatten(1, 2)
@@ -389,8 +396,6 @@ class Trace(TorchDispatchMode):
                     moved = function(dense, *args[1:], **kwargs)
                 except RuntimeError:
                     moved = tree_map(lambda t: t.long(), function(dense.double(), *args[1:], **kwargs))
-            if name not in ("permute", "transpose", "t", "unsqueeze", "expand", "clone"):
-                self.moved.append((np.unique(_compact(layer).numpy()), f"{name} in {self.where}"))
             moved = [t for t in tree_leaves(moved) if isinstance(t, torch.Tensor)]
             for labels, part in zip(made, moved):
                 labels.layers.append(part)
@@ -446,6 +451,7 @@ class Trace(TorchDispatchMode):
                     taps[axis].append(self.collapse(layer, rest).movedim(axis, 0).flatten(1)[:, 0])
             if not _varies(layer, 0) and not _varies(layer, 1):
                 self.fix(layer, "the window of a convolution", False)
+        self.reads += [np.unique(layer.numpy()) for layer in taps[inside]]
         rows = _Labels((weight.shape[outside],), taps[outside])
         channels = given.shape[1]
         if groups == 1:
@@ -628,6 +634,10 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
     count, unit = connected_components(graph, directed=False)
     used = np.zeros(trace.total, bool)
     used[ends] = True
+    read = np.zeros(trace.total, bool)
+    for labels in trace.reads:
+        read[labels] = True
+    read[0] = False
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
     places: dict[int, list[str]] = {}
     for name, tensor in tensors.items():
@@ -666,6 +676,10 @@ def grouped(model: nn.Module, trace: Trace, ignore: set[str] = frozenset()) -> t
         for (name, axis), index in parts.items():
             for twin in twins[name, axis]:
                 role, module, kind, counts = _place(model, twin, axis)
+                if twin in tensors and kind != "Parameter" and module not in trace.ran:  # a function reads its weight
+                    module, kind, counts = twin, "Parameter", ()
+                if kind == "Parameter":
+                    role = "in" if read[trace.slots[name, axis]].any() else "through"
                 known = members.get((module, role))
                 axes = (known.axes if known else {}) | ({twin: axis} if twin in tensors else {})
                 members[module, role] = Member(module, kind, role, axes, counts, len(trace.slots[name, axis]), index)

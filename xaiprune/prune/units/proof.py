@@ -179,9 +179,8 @@ class _Trial:
         if not groups or not (why := self._wrong([*proof.groups, *groups], proof, turns)):
             return groups
         if len(groups) == 1:
-            for around in (0, 1):
-                counted = _counting(self.model, groups[0], around)
-                if counted is not groups[0] and not self._wrong([*proof.groups, counted], proof, turns):
+            for counted in _counting(self.model, groups[0]):
+                if not self._wrong([*proof.groups, counted], proof, turns):
                     return [counted]
             proof.refused[groups[0].name] = why
             return []
@@ -229,24 +228,28 @@ class _Trial:
             )
 
 
-def _counting(model: nn.Module, group: UnitGroup, levels: int) -> UnitGroup:
-    """The group, with numbers that its layers, or modules around them, have written down: of heads, of features."""
+def _counting(model: nn.Module, group: UnitGroup) -> list[UnitGroup]:
+    """The group with numbers that its layers, or the modules around them, have written down: of heads, of features.
+
+    Which of them count its units is not known: those of the layers, then all, then each of those around them alone.
+    """
     known = {member.width: member.index for member in group.members}
     known[group.size] = np.arange(group.size)[:, None]
-    around = {}
-    for member in group.members:
-        parts = member.module.split(".")
-        depth = len(parts) - (member.kind == "Parameter")
-        around |= dict.fromkeys(".".join(parts[: depth - up]) for up in range(levels + 1) if up <= depth)
-    counting = []
-    for name in around:
-        module = model.get_submodule(name)
-        counts = {count for role in (layer_of(module) or {}).values() for count in role.counts}
-        for count, value in vars(module).items():
-            if type(value) is int and value in known and count not in counts and _NUMBERS.search(count):
-                kind = type(module).__name__
-                counting.append(Member(name, kind, "number", {}, (count,), value, known[value]))
-    return replace(group, members=(*group.members, *counting)) if counting else group
+    own = [m.module.rpartition(".")[0] if m.kind == "Parameter" else m.module for m in group.members]
+    found: list[list[Member]] = []
+    for names in (own, [name.rpartition(".")[0] for name in own if name]):
+        counting = []
+        for name in dict.fromkeys(names):
+            module = model.get_submodule(name)
+            counts = {count for role in (layer_of(module) or {}).values() for count in role.counts}
+            for count, value in vars(module).items():
+                if type(value) is int and value in known and count not in counts and _NUMBERS.search(count):
+                    kind = type(module).__name__
+                    counting.append(Member(name, kind, "number", {}, (count,), value, known[value]))
+        found.append(counting)
+    near, far = found
+    sets = [near, [*near, *far], *([*near, one] for one in far if len(far) > 1)]
+    return [replace(group, members=(*group.members, *some)) for some in sets if some]
 
 
 def _as_double(value):
