@@ -48,17 +48,11 @@ class Member:
         each = self.index.shape[1]
         if self.role == "weight":
             return f"{self.module} ({self.kind}) holds {self.width} weights, one per unit"
-        verb = {
-            "out": "produces",
-            "in": "reads",
-            "through": "passes on",
-            "again": "reads again",
-            "above": "reads again",
-        }
+        verb = {"out": "produces", "in": "reads", "through": "passes on"}.get(self.role, "reads again")
         if self.role == "number":
             return f"{self.module} ({self.kind}) has their number in {self.counts[0]}"
         noun = "features" if self.kind in ("Linear", "LayerNorm", "Embedding", "Parameter") else "channels"
-        return f"{self.module} ({self.kind}) {verb[self.role]} {each} of its {self.width} {noun} per unit"
+        return f"{self.module} ({self.kind}) {verb} {each} of its {self.width} {noun} per unit"
 
 
 @dataclass(frozen=True, eq=False)

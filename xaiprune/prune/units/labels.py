@@ -36,8 +36,9 @@ from .recurrent import MEMORY
 #: Operations of aten by what they do with units; pointwise ones carry a tag of torch's.
 MOVES = set(
     "view _unsafe_view reshape _reshape_alias permute transpose t slice select split split_with_sizes chunk unbind "
-    "unsafe_split unsafe_split_with_sizes unsafe_chunk expand repeat flip roll index index_select unfold pixel_shuffle pixel_unshuffle channel_shuffle "
-    "native_channel_shuffle squeeze unsqueeze im2col diagonal narrow tile repeat_interleave rot90 numpy_T".split()
+    "unsafe_split unsafe_split_with_sizes unsafe_chunk expand repeat flip roll index index_select unfold "
+    "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle squeeze unsqueeze im2col diagonal narrow "
+    "tile repeat_interleave rot90 numpy_T".split()
 )
 SAME = set(
     "clone _to_copy detach alias lift_fresh lift_fresh_copy contiguous _prelu_kernel prelu copy_ native_dropout "
@@ -50,8 +51,8 @@ REDUCES = ADDS | set("mean amax amin max min var std var_mean std_mean prod logs
 MIXES = set("_softmax _log_softmax cumsum cumprod sort topk _fft_r2c _fft_c2r _fft_c2c cummax logcumsumexp".split())
 PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}
 SPATIAL = (
-    "avg_pool", "max_pool", "adaptive_", "_adaptive_", "upsample_", "_upsample", "reflection_pad", "replication_pad", "grid_sampler",
-    "constant_pad", "fractional_max", "mkldnn_adaptive", "mkldnn_max", "quantized_max",
+    "avg_pool", "max_pool", "adaptive_", "_adaptive_", "upsample_", "_upsample", "reflection_pad", "replication_pad",
+    "grid_sampler", "constant_pad", "fractional_max", "mkldnn_adaptive", "mkldnn_max", "quantized_max",
 )  # fmt: skip
 NORMS = set("native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training batch_norm".split())
 ATTENTION = "scaled_dot_product"

@@ -233,23 +233,30 @@ def _counting(model: nn.Module, group: UnitGroup) -> list[UnitGroup]:
 
     Which of them count its units is not known: those of the layers, then all, then each of those around them alone.
     """
-    known = {member.width: member.index for member in group.members}
-    known[group.size] = np.arange(group.size)[:, None]
-    own = [m.module.rpartition(".")[0] if m.kind == "Parameter" else m.module for m in group.members]
-    found: list[list[Member]] = []
-    for names in (own, [name.rpartition(".")[0] for name in own if name]):
-        counting = []
-        for name in dict.fromkeys(names):
-            module = model.get_submodule(name)
-            counts = {count for role in (layer_of(module) or {}).values() for count in role.counts}
-            for count, value in vars(module).items():
-                if type(value) is int and value in known and count not in counts and _NUMBERS.search(count):
-                    kind = type(module).__name__
-                    counting.append(Member(name, kind, "number", {}, (count,), value, known[value]))
-        found.append(counting)
-    near, far = found
+    places: dict[str, dict[int, np.ndarray]] = {}
+    around: dict[str, dict[int, np.ndarray]] = {}
+    for member in group.members:
+        layer = member.module.rpartition(".")[0] if member.kind == "Parameter" else member.module
+        if member.role != "in":
+            places.setdefault(layer, {})[member.width] = member.index
+        if layer:
+            parent = around.setdefault(layer.rpartition(".")[0], {group.size: np.arange(group.size)[:, None]})
+            parent[member.width] = member.index
+    near, far = (_numbers(model, modules) for modules in (places, around))
     sets = [near, [*near, *far], *([*near, one] for one in far if len(far) > 1)]
     return [replace(group, members=(*group.members, *some)) for some in sets if some]
+
+
+def _numbers(model: nn.Module, places: Mapping[str, Mapping[int, np.ndarray]]) -> list[Member]:
+    """Attributes of modules that hold one of some widths, and are not in the table of layers."""
+    found = []
+    for name, known in places.items():
+        module = model.get_submodule(name)
+        counts = {count for role in (layer_of(module) or {}).values() for count in role.counts}
+        for count, value in vars(module).items():
+            if type(value) is int and value in known and count not in counts and _NUMBERS.search(count):
+                found.append(Member(name, type(module).__name__, "number", {}, (count,), value, known[value]))
+    return found
 
 
 def _as_double(value):

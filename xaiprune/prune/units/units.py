@@ -66,8 +66,8 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
         others = f" (as those of {len(told) - 1} more layers)" if len(told) > 1 else ""
         hidden = next((n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)), None)
         convert = "" if hidden is None else (
-            f" ({hidden!r} is an nn.MultiheadAttention, which hides where one head ends: a model that is converted with "
-            "xp.zoo.from_torchvision, or built from xp.zoo.VisionTransformer, can lose heads and dimensions)"
+            f" ({hidden!r} is an nn.MultiheadAttention, which hides where one head ends: a model that is converted "
+            "with xp.zoo.from_torchvision, or built from xp.zoo.VisionTransformer, can lose heads and dimensions)"
         )  # fmt: skip
         raise ValueError(
             f"the units of {name!r} cannot go{others}: {why}. Leave them out: ignore={list(told)}{convert}."
