@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+import torch_pruning as tp
 import torchvision
 
 from tests.prune.operations import MIXED, RIGHT
-from xaiprune.prune import find_units
 from xaiprune.prune.units.proof import LAW, difference, find_proven, redrawn
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -43,17 +44,33 @@ def test_what_mixes_units_is_refused_with_a_reason(build, width):
     assert any(name.startswith("a") for name in proof.refused)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "regnet_y_400mf", "mobilenet_v3_small"])
+def theirs(model, x) -> list:
+    """torch-pruning's groups but that of the classes: for each unit, where it lies in each layer."""
+    graph = tp.DependencyGraph().build_dependency(model, x)
+    names, found = {module: name for name, module in model.named_modules()}, []
+    for group in graph.get_all_groups(root_module_types=(tp.ops.TORCH_CONV, tp.ops.TORCH_LINEAR)):
+        parts = [
+            item for item in group if item.dep.target.module in names and list(item.dep.target.module.parameters())
+        ]
+        last = names[group[0].dep.target.module] in ("fc", "classifier.1", "classifier.3")
+        if not (last and len(parts) == 1):
+            made = graph.is_out_channel_pruning_fn
+            found.append([(names[p.dep.target.module], made(p.dep.handler), list(p.idxs)) for p in parts])
+    return found
+
+
+def alike(group: list) -> list:
+    """A group with its units in the order of its first layer's slices."""
+    group = sorted(group)
+    order = np.argsort(group[0][2])
+    return [(name, made, np.array(index)[order].tolist()) for name, made, index in group]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mnasnet0_5", "mobilenet_v3_small"])
 def test_models_of_torchvision_as_torch_pruning_has_them(name):
-    model = getattr(torchvision.models, name)(weights=None).eval()
-    x = torch.rand(1, 3, 48, 48)
-    ours, theirs = find_proven(model, x)[0].groups, find_units(model, x)
-    assert sorted(_content(group) for group in ours) == sorted(_content(group) for group in theirs)
-
-
-def _content(group):
-    return sorted((m.module, m.role, str(m.index[np_order(group)].tolist())) for m in group.members)
-
-
-def np_order(group):
-    return group.members[0].index[:, 0].argsort()
+    model, x = getattr(torchvision.models, name)(weights=None).eval(), torch.rand(1, 3, 64, 64)
+    ours = [
+        [(member.module, member.role != "in", member.index.ravel().tolist()) for member in group.members]
+        for group in find_proven(model, x)[0].groups
+    ]
+    assert sorted(map(alike, ours)) == sorted(map(alike, theirs(model, x)))
