@@ -6,17 +6,21 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..target import _check_evaluating
+from .activations import ACTIVATIONS, _elementwise, _passed
 from .composites import COMPOSITES, Composite
+from .layout import LOST, _followed, _Mixed, _MOVING
 from .ledger import Ledger, _Entry
-from .operations import ACTIVATIONS, HANDLERS, MOVES, PLAIN, _product
+from .operations import HANDLERS, MOVES, PLAIN, REFUSED, _product
 
 
 class _Trace(TorchFunctionMode):
@@ -36,15 +40,26 @@ class _Trace(TorchFunctionMode):
         super().__init__()
         self.composite = composite
         self.entries: list[_Entry] = []
+        self.images: int | None = None  # how many, where somebody said
+        self.embedded: list[torch.Tensor] = []  # what was looked up for the tokens
         self.products = WeakIdKeyDictionary()  # output of a product -> its operands, in case it is normalised next
+        self.factors = WeakIdKeyDictionary()  # gates and sizes, which count as constants beside another signal
+        self._axes = WeakIdKeyDictionary()  # signals whose images are not along their first axis -> where they are
+        self._known = WeakIdKeyDictionary()  # signals that came from operations with a rule
         self._pixels = WeakIdKeyDictionary()
-        self._stale = WeakIdKeyDictionary()  # tensors that an in-place operation would have changed
+        self._tokens = WeakIdKeyDictionary()
+        self._stale: dict[StorageWeakRef, tuple] = {}  # memory that would have been changed in place: where, by what
+        self._tried: dict[nn.Module, bool] = {}
+        self._aside: list[tuple] = []  # activation modules that are running, and what they read
         self._names: list[str] = []
 
     def watch(self, images: torch.Tensor) -> torch.Tensor:
-        """The images as the start of a graph: give these to the model."""
-        pixels = images.detach().clone().requires_grad_()
-        self._pixels[pixels] = True
+        """The images as the start of a graph: give these to the model. Of tokens, what is looked up is the start."""
+        pixels, self.images = images.detach().clone(), len(images)
+        if images.is_floating_point():
+            self._pixels[pixels.requires_grad_()] = True
+        else:
+            self._tokens[pixels] = True
         return pixels
 
     def relevance(self, values: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -65,12 +80,72 @@ class _Trace(TorchFunctionMode):
         entries = tuple(entry for entry in reversed(self.entries) if entry.relevance is not None)
         return Ledger(output.detach(), relevance.flatten(1).sum(1), entries)
 
-    def entry(self, kind: str, x: torch.Tensor) -> _Entry:
-        """A line for the layer that is running, which reads x."""
+    def entry(self, kind: str, x: torch.Tensor, like: torch.Tensor | None = None) -> _Entry:
+        """A line for the layer that is running, which reads x; its sums are over values in the axes of ``like``."""
         mine, first = self.entries, x in self._pixels  # a later forward pass begins another list
-        entry = _Entry(self._name, kind, len(mine), first, lambda: self.composite.rule(entry, len(mine)))
+        entry = _Entry(self._name, kind, _layers(mine), first, lambda: self.composite.rule(entry, _layers(mine)))
+        if self.images is not None:
+            entry.axis, entry.images = self._where(like if like is not None else x)[0], self.images
+        entry.counts = kind != "activation"
         mine.append(entry)
         return entry
+
+    def again(self, entry: _Entry) -> _Entry:
+        """A second line of a layer, for what is read with the normalisation behind it: the layer may be read twice."""
+        other = replace(entry, counts=False)
+        self.entries.append(other)
+        return other
+
+    def _where(self, x: torch.Tensor) -> tuple[int, int]:
+        """Along which axis the images are, and how many rows an image has there."""
+        axis = self._axes.get(x, 0)
+        if self.images > 1 and (axis == LOST or x.ndim == 0 or x.shape[axis] % self.images):
+            raise _Mixed(
+                f"layer {self._name!r} reads values of shape {tuple(x.shape)} in which {self.images} images cannot be "
+                "told apart, since the model moves or merges their axis: explain one image at a time."
+            )
+        return (0, x.shape[0] if x.ndim else 1) if self.images == 1 else (axis, x.shape[axis] // self.images)
+
+    def images_first(self, x: torch.Tensor):
+        """The values with one row an image, and the function that undoes it; None where nothing is to do."""
+        if self.images is None:
+            return x, None
+        axis, rows = self._where(x)
+        if axis == 0 and rows == 1:
+            return x, None
+        if axis == x.ndim - 1 and self.images > 1:
+            self._axes[x] = LOST
+            self._where(x)
+        moved = x.movedim(axis, 0)
+        moved = moved if rows == 1 else moved.unflatten(0, (self.images, rows))
+
+        def back(values: torch.Tensor) -> torch.Tensor:
+            return (values if rows == 1 else values.flatten(0, 1)).movedim(0, axis)
+
+        return moved, back
+
+    def follow(self, function, args, kwargs, result) -> None:
+        """Note where the images of a result are, if they are not along its first axis."""
+        if self.images is None or self.images == 1:
+            return
+        name = function.__name__
+        if name == "__get__":
+            name = getattr(getattr(function, "__self__", None), "__name__", name)
+        if not self._axes and name not in _MOVING:
+            return
+        signals = [value for value in tree_iter((args, kwargs)) if _asks(value)]
+        if name not in _MOVING and not any(value in self._axes for value in signals):
+            return
+        for value in tree_iter(result):
+            if _asks(value):
+                found = {
+                    LOST if (axis := self._axes.get(x, 0)) == LOST else
+                    _followed(name, axis, x, args, kwargs, value, self.images)
+                    for x in signals
+                }
+                axis = found.pop() if len(found) == 1 else LOST
+                if axis or value in self._axes:
+                    self._axes[value] = axis
 
     def refuse(self, function, reason: str) -> None:
         """Raise the error for an operation that relevance cannot pass."""
@@ -81,32 +156,83 @@ class _Trace(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         """Run one operation, with the gradient that the rules give it."""
-        kwargs, given = kwargs or {}, [v for v in tree_iter((args, kwargs)) if isinstance(v, torch.Tensor)]
-        for value in given:
-            if value in self._stale:
-                raise ValueError(
-                    f"layer {self._name!r} reads a tensor that {self._stale[value]} changed in place; "
-                    "use the value that the operation returned, or set inplace=False there."
-                )
-        if not torch.is_grad_enabled() or not any(value.requires_grad for value in given):
+        kwargs = kwargs or {}
+        if self._aside:
             return function(*args, **kwargs)
+        given = [v for v in tree_iter((args, kwargs)) if isinstance(v, torch.Tensor)]
+        if not torch.is_grad_enabled():
+            return function(*args, **kwargs)
+        if self._stale:
+            self._check_stale(given)
+        if self._tokens and any(value in self._tokens for value in given):
+            return self._looked_up(function, args, kwargs)
+        if not any(value.requires_grad for value in given):
+            return function(*args, **kwargs)
+        self._check_known(function, given)
         function, args, kwargs, changes = _without_changing(function, args, kwargs)
-        if handler := HANDLERS.get(function.__name__):
+        name = function.__name__
+        if handler := HANDLERS.get(name):
             result = handler(self, function, args, kwargs)
-        elif function.__name__ in PLAIN:
+        elif name in PLAIN:
             result = function(*args, **kwargs)
-        elif function.__name__ == "__setitem__" or re.fullmatch(r"[a-z].*[^_]_", function.__name__):
+        elif name == "__setitem__" or re.fullmatch(r"[a-z].*[^_]_", name):
             self.refuse(function, "changes a tensor in place")
         else:
             result = function(*args, **kwargs)
-            if any(isinstance(value, torch.Tensor) and value.requires_grad for value in tree_iter(result)):
-                self.refuse(function, "has no rule for relevance")
+            if any(_asks(value) for value in tree_iter(result)):
+                self.refuse(function, REFUSED.get(name, "has no rule for relevance"))
         self._check_pixels(function, given, result)
         if changes:
-            self._stale[args[0]] = f"{function.__name__} of layer {self._name!r}"
-        if function.__name__ in MOVES and args[0] in self._pixels:
+            self._set_aside(args[0], f"{name} of layer {self._name!r}")
+        if name in MOVES and args[0] in self._pixels:
             self._pixels[result] = True
+        if self.factors and (name in PLAIN or name in _KEEPING) and all(
+            value in self.factors for value in given if value.requires_grad
+        ):
+            self.factors.update((value, True) for value in tree_iter(result) if _asks(value))
+        self.follow(function, args, kwargs, result)
+        for value in tree_iter(result):
+            if _asks(value):
+                self._known[value] = True
         return result
+
+    def _looked_up(self, function, args, kwargs):
+        """Tokens: what an embedding gives for them is where relevance ends."""
+        result = function(*args, **kwargs)
+        if not isinstance(result, torch.Tensor):
+            return result
+        if function.__name__ == "embedding":
+            result = result.detach().requires_grad_()
+            self.embedded.append(result)
+            self._known[result] = True
+        elif not result.is_floating_point() and result.dtype != torch.bool and (
+            function.__name__ in MOVES or function.__name__ in ("long", "int", "view_as", "__getitem__")
+        ):
+            self._tokens[result] = True
+        return result
+
+    def _set_aside(self, tensor: torch.Tensor, by: str) -> None:
+        self._stale[StorageWeakRef(tensor.untyped_storage())] = (_place(tensor), by)
+
+    def _check_stale(self, given) -> None:
+        """Refuse to read memory that an in-place operation would have changed."""
+        for value in given:
+            changed, by = self._stale.get(StorageWeakRef(value.untyped_storage()), (None, ""))
+            if changed and _overlap(changed, value):
+                raise ValueError(
+                    f"layer {self._name!r} reads a tensor that {by} changed in place; "
+                    "use the value that the operation returned, or set inplace=False there."
+                )
+
+    def _check_known(self, function, given) -> None:
+        """Refuse what came from code that works on tensors without telling: scripts, and functions with own gradient."""
+        for value in given:
+            if value.requires_grad and not value.is_leaf and value not in self._known:
+                self.refuse(
+                    function,
+                    f"reads a signal that {type(value.grad_fn).__name__} made, which is code that relevance cannot "
+                    "follow (a scripted function, or one with a gradient of its own); write it in torch's functions",
+                )
 
     def _check_pixels(self, function, given: list[torch.Tensor], result) -> None:
         """Rules for pixels give relevance and no gradient, which may not be mixed with what other layers pass back."""
@@ -124,13 +250,83 @@ class _Trace(TorchFunctionMode):
     def _name(self) -> str:
         return self._names[-1] if self._names else "the model itself"
 
-    def _enter(self, name: str) -> None:
+    def _enter(self, name: str, module: nn.Module, inputs: tuple):
+        """A module begins. One that is an activation function runs aside, on a copy of what it reads."""
         if not self._names:
-            self.entries = []
+            self.entries, self.embedded = [], []
+            self._known.update((value, True) for value in tree_iter(inputs) if _asks(value))
         self._names.append(name or "the model itself")
+        if self._aside or not torch.is_grad_enabled() or not self._is_activation(module, inputs):
+            return None
+        self._check_known(module.forward, inputs)
+        self._check_stale(inputs)
+        copy = inputs[0].detach().clone()
+        self._aside.append((module, inputs[0], copy))
+        return (copy,)
 
-    def _leave(self) -> None:
+    def _is_activation(self, module: nn.Module, inputs: tuple) -> bool:
+        """Whether a module that others wrote is a function of one value at a time."""
+        if type(module).__module__.startswith("torch.") or len(inputs) != 1 or not _asks(inputs[0]):
+            return False
+        own = (module._parameters, module._buffers, module._modules)
+        if any(own) or len(self._names) < 2:
+            return False
+        if module not in self._tried:
+            with torch._C.DisableTorchFunction():
+                self._tried[module] = _elementwise(module, inputs[0])
+        return self._tried[module]
+
+    def _leave(self, module: nn.Module, output):
+        """A module has ended, or failed."""
+        result = None
+        if self._aside and self._aside[-1][0] is module:
+            _, x, copy = self._aside.pop()
+            if isinstance(output, torch.Tensor):
+                with torch._C.DisableTorchFunction():
+                    result = self._activated(module, x, copy, output)
         self._names.pop()
+        return result
+
+    def _activated(self, module: nn.Module, x: torch.Tensor, copy: torch.Tensor, output: torch.Tensor):
+        """The module's output as a function of what it read."""
+        if copy._version:
+            self._set_aside(x, f"layer {self._name!r}")
+        if torch.equal(output, x):
+            return x.view_as(x) if copy._version else x
+        with torch.no_grad():
+            zero = module.forward(torch.zeros_like(x))
+        result = _passed(self, x, output.detach().clone(), zero)
+        if x in self._axes:
+            self._axes[result] = self._axes[x]
+        self._known[result] = True
+        return result
+
+
+#: Operations that make of gates and sizes others.
+_KEEPING = frozenset(
+    "add sub __add__ __radd__ __sub__ __rsub__ rsub mul __mul__ __rmul__ div __truediv__ clamp clamp_min clamp_max sqrt "
+    "pow __pow__ maximum cat stack".split()
+)
+
+
+def _asks(value) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def _layers(entries: list[_Entry]) -> int:
+    return sum(entry.counts for entry in entries)
+
+
+def _place(tensor: torch.Tensor) -> tuple:
+    return tensor.shape, tensor.stride(), tensor.storage_offset()
+
+
+def _overlap(place: tuple, tensor: torch.Tensor) -> bool:
+    """Whether a place in a tensor's memory has values of the tensor."""
+    with torch._C.DisableTorchFunction():
+        marks = torch.zeros(tensor.untyped_storage().nbytes() // tensor.element_size(), dtype=torch.bool)
+        marks.as_strided(*place).fill_(True)
+        return bool(marks.as_strided(*_place(tensor)).any())
 
 
 def _without_changing(function, args, kwargs):
@@ -182,8 +378,12 @@ def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-p
     trace = _Trace(composite)
     with ExitStack() as stack:
         for name, module in model.named_modules():
-            enter = module.register_forward_pre_hook(lambda *_, name=name: trace._enter(name), prepend=True)
-            leave = module.register_forward_hook(lambda *_: trace._leave(), always_call=True)
+            enter = module.register_forward_pre_hook(
+                lambda module, inputs, name=name: trace._enter(name, module, inputs), prepend=True
+            )
+            leave = module.register_forward_hook(
+                lambda module, inputs, output: trace._leave(module, output), always_call=True
+            )
             stack.callback(enter.remove)
             stack.callback(leave.remove)
         for parameter in model.parameters():

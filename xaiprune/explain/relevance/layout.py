@@ -1,0 +1,175 @@
+"""Where the images are: followed through operations that move or merge axes, so that sums are those of one image.
+
+Models move the axis of the images (tokens first, heads first, queries beside keys), or merge it with others (windows,
+tokens in one long list). Only tensors whose images are not along their first axis are written down. Where they can no
+longer be told apart, images are explained one at a time.
+"""
+
+from __future__ import annotations
+
+import torch
+
+#: Said of a tensor whose images cannot be told apart.
+LOST = -1
+
+
+class _Mixed(ValueError):
+    """Images whose order a model changes in a way that is not known: they have to be explained one at a time."""
+
+
+def _followed(name: str, axis: int, x: torch.Tensor, args, kwargs, result: torch.Tensor, images: int) -> int:
+    """Where the images of an operation's result are, for images along an axis of what it reads.
+
+    Parameters
+    ----------
+    name : str
+        Of the operation.
+    axis : int
+        Of ``x``; it is followed by blocks, so that the axis may be several rows an image.
+    x : torch.Tensor
+        What the operation reads.
+    args, kwargs : tuple, dict
+        What it is given.
+    result : torch.Tensor
+    images : int
+        How many there are.
+
+    Returns
+    -------
+    int
+        :data:`LOST` where it is not known.
+    """
+    if handler := _MOVING.get(name):
+        found = handler(axis, x, args, kwargs, result)
+    elif result.ndim >= x.ndim:
+        found = result.ndim + axis - x.ndim
+    else:
+        found = LOST
+    return found if 0 <= found < result.ndim and result.shape[found] % images == 0 else LOST
+
+
+def _numbers(args, kwargs, *names: str) -> list[int]:
+    """Axes that an operation was given, one by one or as a list."""
+    given = [value for value in args[1:] if value is not None] or [kwargs[name] for name in names if name in kwargs]
+    found = []
+    for value in given:
+        found += value if isinstance(value, (tuple, list)) else [value]
+    return [value for value in found if isinstance(value, int) and not isinstance(value, bool)]
+
+
+def _permuted(axis, x, args, kwargs, result):
+    return [each % x.ndim for each in _numbers(args, kwargs, "dims")].index(axis)
+
+
+def _swapped(axis, x, args, kwargs, result):
+    one, other = (each % x.ndim for each in _numbers(args, kwargs, "dim0", "dim1", "axis0", "axis1"))
+    return {one: other, other: one}.get(axis, axis)
+
+
+def _moved(axis, x, args, kwargs, result):
+    *given, = args[1:] or (kwargs["source"], kwargs["destination"])
+    places = torch.empty([size for size in range(x.ndim)], device="meta").movedim(*given)
+    return list(places.shape).index(axis)
+
+
+def _reversed(axis, x, args, kwargs, result):
+    return x.ndim - 1 - axis
+
+
+def _last_swapped(axis, x, args, kwargs, result):
+    return {x.ndim - 1: x.ndim - 2, x.ndim - 2: x.ndim - 1}.get(axis, axis)
+
+
+def _reshaped(axis, x, args, kwargs, result):
+    return axis if x.shape[:axis] == result.shape[:axis] and result.ndim > axis else LOST
+
+
+def _unsqueezed(axis, x, args, kwargs, result):
+    [dim] = _numbers(args, kwargs, "dim")
+    return axis + (dim % result.ndim <= axis)
+
+
+def _squeezed(axis, x, args, kwargs, result):
+    dims = [each % x.ndim for each in _numbers(args, kwargs, "dim")] or range(x.ndim)
+    gone = [dim for dim in dims if x.shape[dim] == 1]
+    return LOST if axis in gone else axis - sum(dim < axis for dim in gone)
+
+
+def _selected(axis, x, args, kwargs, result):
+    dim = (_numbers(args, kwargs, "dim") or [0])[0] % x.ndim
+    return LOST if dim == axis else axis - (dim < axis)
+
+
+def _cut(axis, x, args, kwargs, result):
+    return axis if result.shape[axis] == x.shape[axis] else LOST
+
+
+def _stacked(axis, x, args, kwargs, result):
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    return axis + (dim % result.ndim <= axis)
+
+
+def _reduced(axis, x, args, kwargs, result):
+    if result.ndim == x.ndim:
+        return _cut(axis, x, args, kwargs, result)
+    given = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
+    dims = [given] if isinstance(given, int) else given
+    if dims is None or isinstance(dims, torch.Tensor):
+        return LOST
+    dims = [dim % x.ndim for dim in dims]
+    return LOST if axis in dims else axis - sum(dim < axis for dim in dims)
+
+
+def _indexed(axis, x, args, kwargs, result):
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    used, place, found = sum(each is not None and each is not Ellipsis for each in index), 0, 0
+    for each in index:
+        if each is None:
+            found += 1
+        elif each is Ellipsis:
+            place, found = place + x.ndim - used, found + x.ndim - used
+            if place > axis:
+                return found - (place - axis)
+        elif place == axis:
+            return found if isinstance(each, slice) and result.shape[found] == x.shape[axis] else LOST
+        elif isinstance(each, bool) or not isinstance(each, (int, slice)):
+            return LOST
+        else:
+            place, found = place + 1, found + isinstance(each, slice)
+    return found + axis - place
+
+
+def _summed(axis, x, args, kwargs, result):
+    equation = args[0] if args else kwargs["equation"]
+    operands = args[1:] if len(args) > 1 else kwargs["operands"]
+    operands = operands[0] if len(operands) == 1 and not isinstance(operands[0], torch.Tensor) else operands
+    terms, found = equation.replace(" ", "").split("->") if "->" in equation else (equation, "")
+    [place] = [place for place, value in enumerate(operands) if value is x][:1]
+    term = terms.split(",")[place]
+    return LOST if "..." in equation else found.find(term[axis])
+
+
+def _multiplied(axis, x, args, kwargs, result):
+    one = args[0] if args else kwargs["input"]
+    found = result.ndim + axis - x.ndim
+    return found if axis < x.ndim - (2 if x is not one else 1) else LOST
+
+
+_TABLE = {
+    _permuted: "permute",
+    _swapped: "transpose swapaxes swapdims",
+    _moved: "movedim moveaxis",
+    _reversed: "T t",
+    _last_swapped: "mT",
+    _reshaped: "view reshape flatten unflatten view_as reshape_as ravel expand repeat tile channel_shuffle",
+    _unsqueezed: "unsqueeze",
+    _squeezed: "squeeze",
+    _selected: "select unbind",
+    _cut: "chunk split tensor_split cat concat concatenate narrow index_select gather roll flip repeat_interleave",
+    _stacked: "stack",
+    _reduced: "sum mean amax amin max min norm std var vector_norm",
+    _indexed: "__getitem__",
+    _summed: "einsum",
+    _multiplied: "matmul __matmul__ bmm mm",
+}
+_MOVING = {name: handler for handler, names in _TABLE.items() for name in names.split()}
