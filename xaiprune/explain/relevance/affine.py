@@ -16,7 +16,11 @@ class _Affine(torch.autograd.Function):
     def forward(ctx, x, scale, shift, output, entry: _Entry, bias: str = "absorb"):
         """Return ``output``, which has been computed already."""
         ctx.entry, ctx.bias = entry, bias
-        ctx.save_for_backward(None if bias == "absorb" else x, scale, shift, output)
+        if entry.kind == "constant":
+            shift, kept = _finite(shift), _finite(output)
+        else:
+            kept = output
+        ctx.save_for_backward(None if bias == "absorb" else x, scale, shift, kept)
         return output.view_as(output)
 
     @staticmethod
@@ -37,3 +41,8 @@ class _Affine(torch.autograd.Function):
             found = share * scale
             entry.write(total, kept=total - _per_image(entry.by_image(x * found)), redistributed=of_shift)
         return found, *(None,) * 5
+
+
+def _finite(values: torch.Tensor) -> torch.Tensor:
+    """Values with 0 in place of what is infinite, as masks are: no relevance passes there."""
+    return values if values.isfinite().all() else torch.where(values.isfinite(), values, 0)

@@ -8,7 +8,8 @@ from tqdm.auto import tqdm
 
 from ..target import _check_request, explained_output
 from .composites import Composite
-from .ledger import Ledger
+from .layout import _Mixed
+from .ledger import Ledger, _joined
 from .trace import _Trace, modified_gradients
 
 
@@ -92,11 +93,29 @@ def propagate(
     >>> {name: round(value.item(), 3) for name, value in ledger.sums().items()}  # of the logit, 3.5
     {'input': 3.0, 'biases': 0.5, 'softmax': 0.0, 'nowhere': 0.0}
     """
+    try:
+        return _propagate(model, images, targets, composite)
+    except _Mixed:
+        parts = zip(images.split(1), targets.split(1))
+        found = [_propagate(model, *part, composite) for part in parts]
+        return torch.cat([relevance for relevance, _ in found]), _joined([ledger for _, ledger in found])
+
+
+def _propagate(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, composite) -> tuple[torch.Tensor, Ledger]:
+    """The same, of images that are told apart."""
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
         pixels = trace.watch(images)
         total, chosen = _forward(model, pixels, targets, trace)
-    (gradient,) = torch.autograd.grad(total, pixels)
-    relevance = trace.relevance(pixels, gradient)
+    if images.is_floating_point():
+        (gradient,) = torch.autograd.grad(total, pixels)
+        relevance = trace.relevance(pixels, gradient)
+    else:
+        found = torch.autograd.grad(total, [values for values, _ in trace.embedded], allow_unused=True)
+        relevance = chosen.new_zeros(images.numel())
+        for (values, places), gradient in zip(trace.embedded, found):
+            if gradient is not None:
+                relevance.index_add_(0, places.flatten(), (values.detach() * gradient).sum(-1).flatten())
+        relevance = relevance.view(images.shape)
     return relevance, trace.ledger(chosen, relevance)
 
 

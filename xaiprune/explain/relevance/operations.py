@@ -122,13 +122,8 @@ def _made_weights(trace, function, x, weight, bias, given):
 def _noted(trace, function, args, kwargs, result: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """A result that is linear in signals and constants, with the share of the constants, ``shift``, in the books."""
     trace.follow(function, args, kwargs, result)
-    value, shift = _finite(result.detach()), _finite(shift.expand_as(result))
-    return _Affine.apply(result, result.new_ones(()), shift, value, trace.entry("constant", result))
-
-
-def _finite(values: torch.Tensor) -> torch.Tensor:
-    """Values with 0 in place of what is infinite, as masks are: no relevance passes there."""
-    return values if values.isfinite().all() else torch.where(values.isfinite(), values, 0)
+    entry = trace.entry("constant", result)
+    return _Affine.apply(result, result.new_ones(()), shift.expand_as(result), result.detach(), entry)
 
 
 def _without_signals(value):
@@ -187,10 +182,10 @@ def _addition(trace, function, args, kwargs):
     scale = (1.0, alpha)[place]
     if "sub" in name:
         scale = (-alpha, 1.0)[place] if name in ("rsub", "__rsub__") else (1.0, -alpha)[place]
-    shift = _finite((result - scale * x).detach())
+    shift = (result - scale * x).detach()
     trace.follow(function, args, kwargs, result)
-    entry, value = trace.entry("constant", x, like=result), _finite(result.detach())
-    return _Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, value, entry)
+    entry = trace.entry("constant", x, like=result)
+    return _Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, result.detach(), entry)
 
 
 def _multiplication(trace, function, args, kwargs):

@@ -41,13 +41,13 @@ class _Trace(TorchFunctionMode):
         self.composite = composite
         self.entries: list[_Entry] = []
         self.images: int | None = None  # how many, where somebody said
-        self.embedded: list[torch.Tensor] = []  # what was looked up for the tokens
+        self.embedded: list[tuple[torch.Tensor, torch.Tensor]] = []  # what was looked up for tokens, and for which
         self.products = WeakIdKeyDictionary()  # output of a product -> its operands, in case it is normalised next
         self.factors = WeakIdKeyDictionary()  # gates and sizes, which count as constants beside another signal
         self._axes = WeakIdKeyDictionary()  # signals whose images are not along their first axis -> where they are
         self._known = WeakIdKeyDictionary()  # signals that came from operations with a rule
         self._pixels = WeakIdKeyDictionary()
-        self._tokens = WeakIdKeyDictionary()
+        self._tokens = WeakIdKeyDictionary()  # tokens -> which of the given ones they are
         self._stale: dict[StorageWeakRef, tuple] = {}  # memory that would have been changed in place: where, by what
         self._tried: dict[nn.Module, bool] = {}
         self._aside: list[tuple] = []  # activation modules that are running, and what they read
@@ -59,7 +59,7 @@ class _Trace(TorchFunctionMode):
         if images.is_floating_point():
             self._pixels[pixels.requires_grad_()] = True
         else:
-            self._tokens[pixels] = True
+            self._tokens[pixels] = torch.arange(pixels.numel()).view(pixels.shape)
         return pixels
 
     def relevance(self, values: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -198,17 +198,20 @@ class _Trace(TorchFunctionMode):
 
     def _looked_up(self, function, args, kwargs):
         """Tokens: what an embedding gives for them is where relevance ends."""
-        result = function(*args, **kwargs)
-        if not isinstance(result, torch.Tensor):
+        result, first = function(*args, **kwargs), args[0] if args else kwargs.get("input")
+        places = self._tokens.get(first) if isinstance(first, torch.Tensor) else None
+        if places is None or not isinstance(result, torch.Tensor):
             return result
         if function.__name__ == "embedding":
             result = result.detach().requires_grad_()
-            self.embedded.append(result)
+            self.embedded.append((result, places))
             self._known[result] = True
-        elif not result.is_floating_point() and result.dtype != torch.bool and (
-            function.__name__ in MOVES or function.__name__ in ("long", "int", "view_as", "__getitem__")
-        ):
-            self._tokens[result] = True
+        elif function.__name__ in ("int", "long", "clamp", "masked_fill") or result.dtype == first.dtype != torch.bool:
+            if function.__name__ in MOVES or function.__name__ in ("__getitem__", "expand", "narrow", "repeat"):
+                places = function(places, *args[1:], **kwargs)
+            elif function.__name__ not in ("int", "long", "clamp", "masked_fill"):
+                return result
+            self._tokens[result] = places
         return result
 
     def _set_aside(self, tensor: torch.Tensor, by: str) -> None:
