@@ -1,10 +1,10 @@
 """Functions of one value at a time: activations, gates, powers and sizes.
 
-An activation function passes on what it gets (y / x in place of the derivative): the identity rule for functions of one
-variable, Achtibat et al. 2024 (arXiv 2402.05602), section 3.3.1. Where f(0) is not 0, as with Softplus, f(x) is
-f(0) + (f(x) - f(0)), and f(0) is a constant like a bias. A gate or a size that multiplies or divides another signal
-counts as a constant, so that the signal takes all (Arras et al. 2017, arXiv 1706.07206, section 3.2; proposition 3.4 of
-Achtibat et al. for the standard deviation); alone, it is a signal.
+An activation function passes on what it gets (y / x in place of the derivative): Bach et al. 2015, and the identity
+rule of Achtibat et al. 2024 (arXiv 2402.05602). Where f(0) is not 0, as with Softplus, f(x) is f(0) + (f(x) - f(0)),
+and f(0) is a constant like a bias. A gate or a size that multiplies or divides another signal counts as a constant, so
+that the signal takes all (Arras et al. 2017, arXiv 1706.07206, for gates; proposition 3.4 of Achtibat et al. for the
+standard deviation); alone, it is a signal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .affine import _Affine
+from .affine import _Affine, _is_signal
 
 _F = nn.functional
 #: Activation functions with f(0) = 0, without their in-place forms.
@@ -33,7 +33,12 @@ ACTIVATIONS = {
     "softshrink": _F.softshrink,
     "softsign": _F.softsign,
     "tanhshrink": _F.tanhshrink,
-    **{name: getattr(torch, name) for name in ("arctan asinh asin atan erf expm1 log1p sin sinh square").split()},
+    "atan": torch.atan,
+    "erf": torch.erf,
+    "expm1": torch.expm1,
+    "log1p": torch.log1p,
+    "sin": torch.sin,
+    "square": torch.square,
     # of straight lines through 0: their own derivative is y / x
     "abs": torch.abs,
     "prelu": _F.prelu,
@@ -51,6 +56,11 @@ _LINES = frozenset({"relu", "leaky_relu", "prelu", "rrelu", "abs"})
 _SHIFTED = frozenset({"clamp", "clamp_max", "clamp_min", "clip", "hardtanh", "logsigmoid", "softplus", "threshold"})
 #: Values between 0 and 1 that multiply a signal; softmax is one where the composite takes attention as given.
 GATES = {"hardsigmoid": _F.hardsigmoid, "sigmoid": torch.sigmoid}
+
+
+_DIVIDES = (
+    "divides by a signal that is no size (a norm, a root, a deviation); divide by its .detach() to count it as constant"
+)
 
 
 class _Pass(torch.autograd.Function):
@@ -100,7 +110,7 @@ def _activation(trace, function, args, kwargs):
         return function(*args, **kwargs)
     kwargs = dict(kwargs)
     x, *others = args or (kwargs.pop("input"),)
-    if any(isinstance(value, torch.Tensor) and value.requires_grad for value in (*others, *kwargs.values())):
+    if any(map(_is_signal, (*others, *kwargs.values()))):
         trace.refuse(function, "has bounds that depend on the input")
     output = ACTIVATIONS[name](x.detach(), *others, **kwargs)
     if output.shape != x.shape:
@@ -122,14 +132,14 @@ def _gate(trace, function, args, kwargs):
 def _scale(trace, function, args, kwargs):
     """One over a size: a factor, which counts as a constant."""
     if function.__name__ == "reciprocal" and args[0] not in trace.factors:
-        trace.refuse(function, "divides by a signal that is no size (a norm, a root, a deviation)")
+        trace.refuse(function, _DIVIDES)
     return function(*args, **kwargs).detach()
 
 
 def _power(trace, function, args, kwargs):
     """A power: x to the n is a product of signals and passes on what it gets; with n below 0 it is a factor."""
     x, exponent = _pair(args, kwargs)
-    if not isinstance(x, torch.Tensor) or not x.requires_grad or getattr(exponent, "requires_grad", False):
+    if not _is_signal(x) or _is_signal(exponent):
         trace.refuse(function, "has a signal as its exponent")
     signs = torch.as_tensor(exponent)
     if not ((signs > 0).all() or (signs < 0).all()):
@@ -167,22 +177,3 @@ def _pair(args, kwargs) -> tuple:
     first = args[0] if args else kwargs.get("input", kwargs.get("self"))
     second = args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2", kwargs.get("exponent")))
     return first, second
-
-
-def _elementwise(module: nn.Module, x: torch.Tensor) -> bool:
-    """Whether each value that a module gives depends on the value at its place alone; tried on the first image."""
-    some, generator = x.detach()[:1], torch.Generator().manual_seed(0)
-    noise = torch.randn(some.shape, generator=generator).to(some) * (1 + some.std().nan_to_num(0))
-    with torch.no_grad():
-        try:
-            found = module.forward(some.clone())
-            if not isinstance(found, torch.Tensor) or found.shape != some.shape or found.dtype != some.dtype:
-                return False
-            for _ in range(4):
-                same = torch.rand(some.shape, generator=generator).to(some.device) < 0.5
-                other = module.forward(torch.where(same, some, noise))
-                if not torch.allclose(found[same], other[same], rtol=1e-6, atol=0, equal_nan=True):
-                    return False
-        except Exception:  # noqa: BLE001 - whatever it is, it is no function of one value at a time
-            return False
-    return some.numel() > 8

@@ -46,3 +46,8 @@ class _Affine(torch.autograd.Function):
 def _finite(values: torch.Tensor) -> torch.Tensor:
     """Values with 0 in place of what is infinite, as masks are: no relevance passes there."""
     return values if values.isfinite().all() else torch.where(values.isfinite(), values, 0)
+
+
+def _is_signal(value) -> bool:
+    """Whether relevance can pass through a value."""
+    return isinstance(value, torch.Tensor) and value.requires_grad

@@ -7,6 +7,7 @@ attention is carried out in its parts: products with weights by the composite's 
 
 from __future__ import annotations
 
+import inspect
 import math
 from functools import partial
 
@@ -14,14 +15,9 @@ import torch
 from torch import nn
 
 from .activations import _pair, _Share
+from .affine import _is_signal
 from .ledger import _Entry
 from .products import _general, _per_image, _Propagate
-
-_MHA = (
-    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn dropout_p "
-    "out_proj_weight out_proj_bias training key_padding_mask need_weights attn_mask use_separate_proj_weight "
-    "q_proj_weight k_proj_weight v_proj_weight static_k static_v average_attn_weights is_causal"
-).split()
 
 
 class _Softmax(torch.autograd.Function):
@@ -44,10 +40,6 @@ class _Softmax(torch.autograd.Function):
         passed = x * found if x.isfinite().all() else torch.where(output == 0, 0, x) * found  # masked by -inf
         ctx.entry.write(total, kept=total - _per_image(ctx.entry.by_image(passed)))
         return found, *(None,) * 3
-
-
-def _is_signal(value) -> bool:
-    return isinstance(value, torch.Tensor) and value.requires_grad
 
 
 def _is_weight(value) -> bool:
@@ -164,60 +156,58 @@ def _attend(query, key, value, mask, scale: float):
 
 def _multi_head(trace, function, args, kwargs):
     """``nn.MultiheadAttention``, part by part; its tokens come first, (T, N, width) or (T, width)."""
-    given = dict(zip(_MHA, args)) | kwargs
-    if given.get("static_k") is not None or given.get("static_v") is not None:
+    given = inspect.signature(nn.functional.multi_head_attention_forward).bind(*args, **kwargs)
+    given.apply_defaults()
+    given = given.arguments
+    if given["static_k"] is not None or given["static_v"] is not None:
         trace.refuse(function, "has static keys or values")
-    query, key, value, heads = given["query"], given["key"], given["value"], given["num_heads"]
-    bias = given["in_proj_bias"]
-    separate = given.get("use_separate_proj_weight")
-    weights = [given[f"{each}_proj_weight"] for each in "qkv"] if separate else given["in_proj_weight"]
+    query, key, value = (given[name] for name in ("query", "key", "value"))
+    single, alike, bias = query.ndim == 2, query is key is value, given["in_proj_bias"]
+    weights, more, linear = given["in_proj_weight"], 0, nn.functional.linear
+    if given["use_separate_proj_weight"]:
+        weights, alike = [given[f"{each}_proj_weight"] for each in "qkv"], False
     with trace:
-        single = query.ndim == 2
-        query, key, value = (
-            (each[None] if single else each.transpose(0, 1)) for each in (query, key, value)
-        ) if not (query is key is value) else ((query[None] if single else query.transpose(0, 1)),) * 3
-        if query is key is value and not separate:
-            query, key, value = nn.functional.linear(query, weights, bias).chunk(3, -1)
+        query = query[None] if single else query.transpose(0, 1)
+        if alike:
+            query, key, value = linear(query, weights, bias).chunk(3, -1)
         else:
-            weights = weights if separate else weights.chunk(3)
+            key, value = (each[None] if single else each.transpose(0, 1) for each in (key, value))
+            weights = weights.chunk(3) if isinstance(weights, torch.Tensor) else weights
             biases = (None,) * 3 if bias is None else bias.chunk(3)
-            parts = zip((query, key, value), weights, biases)
-            query, key, value = (nn.functional.linear(*part) for part in parts)
-        mask, padding = given.get("attn_mask"), given.get("key_padding_mask")
-        more = 0
-        for name, each in (("bias_k", key), ("bias_v", value)):
-            if given.get(name) is not None:
-                row = given[name].transpose(0, 1).expand(len(each), -1, -1)
-                key, value = (torch.cat([each, row], 1), value) if name == "bias_k" else (key, torch.cat([each, row], 1))
-                more += name == "bias_k"
-        query, key, value = (each.unflatten(-1, (heads, -1)).transpose(1, 2) for each in (query, key, value))
-        if given.get("add_zero_attn"):
-            key, value = (nn.functional.pad(each, (0, 0, 0, 1)) for each in (key, value))
-            more += 1
-        mask = _additive(mask, padding, query, more)
-        mixed, found = _attend(query, key, value, mask, 1 / math.sqrt(query.shape[-1]))
-        mixed = nn.functional.linear(
-            mixed.transpose(1, 2).flatten(2), given["out_proj_weight"], given["out_proj_bias"]
+            query, key, value = map(linear, (query, key, value), weights, biases)
+        if given["bias_k"] is not None:
+            key, value, more = (
+                *(
+                    torch.cat([each, given[name].transpose(0, 1).expand(len(each), -1, -1)], 1)
+                    for each, name in ((key, "bias_k"), (value, "bias_v"))
+                ),
+                1,
+            )
+        query, key, value = (
+            each.unflatten(-1, (given["num_heads"], -1)).transpose(1, 2) for each in (query, key, value)
         )
+        if given["add_zero_attn"]:
+            key, value, more = *(nn.functional.pad(each, (0, 0, 0, 1)) for each in (key, value)), more + 1
+        mask = _additive(given["attn_mask"], given["key_padding_mask"], query, more)
+        mixed, found = _attend(query, key, value, mask, 1 / math.sqrt(query.shape[-1]))
+        mixed = linear(mixed.transpose(1, 2).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
         mixed = mixed[0] if single else mixed.transpose(0, 1)
-        if not given.get("need_weights", True):
+        if not given["need_weights"]:
             return mixed, None
-        found = found.mean(1) if given.get("average_attn_weights", True) else found
+        found = found.mean(1) if given["average_attn_weights"] else found
         return mixed, found[0] if single else found
 
 
 def _additive(mask, padding, query, more: int):
     """Both masks as one that is added to the scores, (N or 1, heads or 1, T, S); None without any."""
-    total = None
-    for each, view in ((mask, None), (padding, (1, 1))):
-        if each is None:
-            continue
-        if each.dtype == torch.bool:
-            each = torch.zeros_like(each, dtype=query.dtype).masked_fill(each, -math.inf)
-        if view:
-            each = each.reshape(-1, 1, 1, each.shape[-1])
-        elif each.ndim == 3:
-            each = each.view(-1, query.shape[1], *each.shape[1:])
-        each = nn.functional.pad(each, (0, more))
-        total = each if total is None else total + each
-    return total
+    masks = []
+    if mask is not None:
+        masks.append(mask.view(-1, query.shape[1], *mask.shape[1:]) if mask.ndim == 3 else mask)
+    if padding is not None:
+        masks.append(padding.reshape(-1, 1, 1, padding.shape[-1]))
+    kind = query.dtype
+    masks = [
+        torch.zeros_like(each, dtype=kind).masked_fill(each, -math.inf) if each.dtype == torch.bool else each.to(kind)
+        for each in masks
+    ]
+    return nn.functional.pad(sum(masks), (0, more)) if masks else None

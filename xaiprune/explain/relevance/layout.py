@@ -2,19 +2,19 @@
 
 Models move the axis of the images (tokens first, heads first, queries beside keys), or merge it with others (windows,
 tokens in one long list). Only tensors whose images are not along their first axis are written down. Where they can no
-longer be told apart, images are explained one at a time.
+longer be told apart, the model is refused, but for one image at a time.
 """
 
 from __future__ import annotations
 
 import torch
+from torch.utils._pytree import tree_iter
+from torch.utils.weak import WeakIdKeyDictionary
+
+from .affine import _is_signal
 
 #: Said of a tensor whose images cannot be told apart.
 LOST = -1
-
-
-class _Mixed(ValueError):
-    """Images whose order a model changes in a way that is not known: they have to be explained one at a time."""
 
 
 def _followed(name: str, axis: int, x: torch.Tensor, args, kwargs, result: torch.Tensor, images: int) -> int:
@@ -67,9 +67,8 @@ def _swapped(axis, x, args, kwargs, result):
 
 
 def _moved(axis, x, args, kwargs, result):
-    *given, = args[1:] or (kwargs["source"], kwargs["destination"])
-    places = torch.empty([size for size in range(x.ndim)], device="meta").movedim(*given)
-    return list(places.shape).index(axis)
+    given = args[1:] or (kwargs["source"], kwargs["destination"])
+    return list(torch.empty(list(range(x.ndim)), device="meta").movedim(*given).shape).index(axis)
 
 
 def _reversed(axis, x, args, kwargs, result):
@@ -173,3 +172,74 @@ _TABLE = {
     _multiplied: "matmul __matmul__ bmm mm",
 }
 _MOVING = {name: handler for handler, names in _TABLE.items() for name in names.split()}
+
+
+class _Axes:
+    """Where the images of a model's signals are.
+
+    Attributes
+    ----------
+    images : int or None
+        How many there are, where somebody said.
+    """
+
+    def __init__(self):
+        self.images: int | None = None
+        self._axes = WeakIdKeyDictionary()  # signals whose images are not along their first axis -> where they are
+
+    def copy(self, x: torch.Tensor, result: torch.Tensor) -> None:
+        """Note that a result has its images where x has them."""
+        if x in self._axes:
+            self._axes[result] = self._axes[x]
+
+    def where(self, x: torch.Tensor, layer: str) -> tuple[int, int]:
+        """Along which axis the images are, and how many rows an image has there."""
+        axis = self._axes.get(x, 0)
+        if self.images > 1 and (axis == LOST or x.ndim == 0 or x.shape[axis] % self.images):
+            raise ValueError(
+                f"layer {layer!r} reads values of shape {tuple(x.shape)} in which {self.images} images cannot be "
+                "told apart, since the model moves or merges their axis: explain one image at a time (batch_size=1)."
+            )
+        return (0, x.shape[0] if x.ndim else 1) if self.images == 1 else (axis, x.shape[axis] // self.images)
+
+    def first(self, x: torch.Tensor, layer: str):
+        """The values with one row an image, and the function that undoes it; None where nothing is to do."""
+        if self.images is None:
+            return x, None
+        axis, rows = self.where(x, layer)
+        if axis == 0 and rows == 1:
+            return x, None
+        if axis == x.ndim - 1 and self.images > 1:
+            self._axes[x] = LOST
+            self.where(x, layer)
+        moved = x.movedim(axis, 0)
+        moved = moved if rows == 1 else moved.unflatten(0, (self.images, rows))
+
+        def back(values: torch.Tensor) -> torch.Tensor:
+            return (values if rows == 1 else values.flatten(0, 1)).movedim(0, axis)
+
+        return moved, back
+
+    def follow(self, function, args, kwargs, result) -> None:
+        """Note where the images of a result are, if they are not along its first axis."""
+        if self.images is None or self.images == 1:
+            return
+        name = function.__name__
+        if name == "__get__":
+            name = getattr(getattr(function, "__self__", None), "__name__", name)
+        if not self._axes and name not in _MOVING:
+            return
+        signals = [value for value in tree_iter((args, kwargs)) if _is_signal(value)]
+        if name not in _MOVING and not any(value in self._axes for value in signals):
+            return
+        for value in tree_iter(result):
+            if _is_signal(value):
+                found = {
+                    LOST
+                    if (axis := self._axes.get(x, 0)) == LOST
+                    else _followed(name, axis, x, args, kwargs, value, self.images)
+                    for x in signals
+                }
+                axis = found.pop() if len(found) == 1 else LOST
+                if axis or value in self._axes:
+                    self._axes[value] = axis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
@@ -181,13 +181,3 @@ class Ledger:
             lines.append(f"  biases would have had {self.redistributed.mean():.4g}, counted anew at every layer")
         lines.append(f"  largest error {self.error.max():.1e} of the output")
         return "\n".join(lines)
-
-
-def _joined(ledgers: list[Ledger]) -> Ledger:
-    """One book of images that were explained one at a time by the same layers."""
-    entries = []
-    for lines in zip(*(ledger.entries for ledger in ledgers), strict=True):
-        sums = ("relevance", "bias", "kept", "redistributed")
-        entries.append(replace(lines[0], **{key: torch.cat([getattr(line, key) for line in lines]) for key in sums}))
-    output, inputs = (torch.cat([getattr(ledger, key) for ledger in ledgers]) for key in ("output", "inputs"))
-    return Ledger(output, inputs, tuple(entries))

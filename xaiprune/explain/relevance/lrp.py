@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_iter
 from tqdm.auto import tqdm
 
 from ..target import _check_request, explained_output
 from .composites import Composite
-from .layout import _Mixed
-from .ledger import Ledger, _joined
+from .ledger import Ledger
 from .trace import _Trace, modified_gradients
 
 
@@ -93,29 +93,11 @@ def propagate(
     >>> {name: round(value.item(), 3) for name, value in ledger.sums().items()}  # of the logit, 3.5
     {'input': 3.0, 'biases': 0.5, 'softmax': 0.0, 'nowhere': 0.0}
     """
-    try:
-        return _propagate(model, images, targets, composite)
-    except _Mixed:
-        parts = zip(images.split(1), targets.split(1))
-        found = [_propagate(model, *part, composite) for part in parts]
-        return torch.cat([relevance for relevance, _ in found]), _joined([ledger for _, ledger in found])
-
-
-def _propagate(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, composite) -> tuple[torch.Tensor, Ledger]:
-    """The same, of images that are told apart."""
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
         pixels = trace.watch(images)
         total, chosen = _forward(model, pixels, targets, trace)
-    if images.is_floating_point():
-        (gradient,) = torch.autograd.grad(total, pixels)
-        relevance = trace.relevance(pixels, gradient)
-    else:
-        found = torch.autograd.grad(total, [values for values, _ in trace.embedded], allow_unused=True)
-        relevance = chosen.new_zeros(images.numel())
-        for (values, places), gradient in zip(trace.embedded, found):
-            if gradient is not None:
-                relevance.index_add_(0, places.flatten(), (values.detach() * gradient).sum(-1).flatten())
-        relevance = relevance.view(images.shape)
+    (gradient,) = torch.autograd.grad(total, pixels)
+    relevance = trace.relevance(pixels, gradient)
     return relevance, trace.ledger(chosen, relevance)
 
 
@@ -158,11 +140,12 @@ def inner_relevance(
         raise ValueError(f"layer must be the name of a module ({known}), got {layer!r}.")
     kept = []
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
-        hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output))
+        hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(_first(output)))
         try:
             total, _ = _forward(model, trace.watch(images), targets, trace)
         finally:
             hook.remove()
+    kept = [value for value in kept if value is not None]
     found = torch.autograd.grad(total, kept, allow_unused=True) if kept else []
     parts = [trace.relevance(value, gradient) for value, gradient in zip(kept, found) if gradient is not None]
     if not parts:
@@ -173,6 +156,11 @@ def inner_relevance(
     return sum(parts)
 
 
+def _first(output):
+    """A layer's output, or the first tensor in it that has a gradient."""
+    return next((value for value in tree_iter(output) if isinstance(value, torch.Tensor) and value.requires_grad), None)
+
+
 def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: _Trace) -> tuple:
     """The sum over images of what is explained, as the end of a graph, and each image's value."""
     if targets.is_floating_point():
@@ -180,7 +168,10 @@ def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trac
             "targets must be classes: relevance divides a logit. Use a gradient method for wanted outputs."
         )
     outputs = model(pixels)
-    if not outputs.requires_grad:
+    if not isinstance(outputs, torch.Tensor):
+        kind = type(outputs).__name__
+        raise ValueError(f"the model's output is a {kind} and no tensor: wrap the model so that it gives the logits.")
+    if not outputs.requires_grad or outputs in trace.factors:
         raise ValueError(
             "the model's output is a gate (sigmoid or softmax) or a constant: explain the logits before it."
         )

@@ -1,9 +1,9 @@
 """Normalisation: a factor that counts as a constant, and a constant that takes its share.
 
-Fixed statistics are folded into the product before them (Montavon et al. 2019, section 10.2.2 treats both as one layer).
-Where statistics are those of the signal itself, as in LayerNorm, GroupNorm, InstanceNorm and RMSNorm, the mean is part
-of the signal, and the standard deviation counts as a constant: Ali et al. 2022 (arXiv 2202.07304), equation 9, and the
-identity rule of Achtibat et al. 2024 (arXiv 2402.05602), proposition 3.4.
+Fixed statistics are folded into the product before them. Where statistics are those of the signal itself, as in
+LayerNorm, GroupNorm, InstanceNorm and RMSNorm, the mean is part of the signal, and the standard deviation counts as a
+constant: the LN-rule of Ali et al. 2022 (arXiv 2202.07304), the identity rule of Achtibat et al. 2024 (arXiv
+2402.05602), proposition 3.4.
 """
 
 from __future__ import annotations

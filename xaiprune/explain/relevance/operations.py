@@ -16,20 +16,20 @@ The modules beside this one give the sources. Everything else is refused by name
 from __future__ import annotations
 
 import inspect
+
 import torch
 from torch import nn
 
-from .activations import _activation, _gate, _normalised, _pair, _power, _scale, _size
+from .activations import _DIVIDES, _activation, _gate, _normalised, _pair, _power, _scale, _size
 from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import GATES as GATES
-from .affine import _Affine
+from .affine import _Affine, _is_signal
 from .attention import (
     _added_product,
     _attention,
     _bilinear,
     _einsum,
     _factors,
-    _is_signal,
     _is_weight,
     _matrices,
     _multi_head,
@@ -77,7 +77,7 @@ def _product(trace, function, args, kwargs):
     if (weight.requires_grad and not weight.is_leaf) or (bias is not None and not bias.is_leaf and bias.requires_grad):
         return _made_weights(trace, function, x, weight, bias, given)
     if name == "linear":
-        x, back = trace.images_first(x)
+        x, back = trace.axes.first(x, trace.layer)
         kind, layer = "dense", _dense()
     else:
         axes = weight.ndim - 2
@@ -121,7 +121,7 @@ def _made_weights(trace, function, x, weight, bias, given):
 
 def _noted(trace, function, args, kwargs, result: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     """A result that is linear in signals and constants, with the share of the constants, ``shift``, in the books."""
-    trace.follow(function, args, kwargs, result)
+    trace.axes.follow(function, args, kwargs, result)
     entry = trace.entry("constant", result)
     return _Affine.apply(result, result.new_ones(()), shift.expand_as(result), result.detach(), entry)
 
@@ -183,7 +183,7 @@ def _addition(trace, function, args, kwargs):
     if "sub" in name:
         scale = (-alpha, 1.0)[place] if name in ("rsub", "__rsub__") else (1.0, -alpha)[place]
     shift = (result - scale * x).detach()
-    trace.follow(function, args, kwargs, result)
+    trace.axes.follow(function, args, kwargs, result)
     entry = trace.entry("constant", x, like=result)
     return _Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, result.detach(), entry)
 
@@ -196,7 +196,7 @@ def _multiplication(trace, function, args, kwargs):
         if not _is_signal(over) or _is_weight(over):
             return function(*args, **kwargs)
         if over not in trace.factors:
-            trace.refuse(function, "divides by a signal that is no size (a norm, a root, a deviation)")
+            trace.refuse(function, _DIVIDES)
         pair = [value.detach() if value is over else value for value in pair]
         return function(*pair, *args[2:], **{key: kwargs[key] for key in kwargs if key == "rounding_mode"})
     if not all(_is_signal(value) and not _is_weight(value) for value in pair):
