@@ -48,12 +48,13 @@ ACTIVATIONS = {
     "clamp_max": torch.clamp_max,
     "clamp_min": torch.clamp_min,
     "clip": torch.clip,
-    "logsigmoid": _F.logsigmoid,
+    "log_sigmoid": _F.logsigmoid,
     "softplus": _F.softplus,
+    "_threshold": _F.threshold,
     "threshold": _F.threshold,
 }
 _LINES = frozenset({"relu", "leaky_relu", "prelu", "rrelu", "abs"})
-_SHIFTED = frozenset({"clamp", "clamp_max", "clamp_min", "clip", "hardtanh", "logsigmoid", "softplus", "threshold"})
+_SHIFTED = frozenset("_threshold clamp clamp_max clamp_min clip hardtanh log_sigmoid softplus threshold".split())
 #: Values between 0 and 1 that multiply a signal; softmax is one where the composite takes attention as given.
 GATES = {"hardsigmoid": _F.hardsigmoid, "sigmoid": torch.sigmoid}
 

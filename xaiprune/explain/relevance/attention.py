@@ -60,7 +60,9 @@ def _factors(trace, values) -> list:
 def _softmax(trace, function, args, kwargs):
     """Softmax: a gate, or by its own gradient where the composite explains attention."""
     if not trace.composite.attention:
-        return function(*args, **kwargs).detach()
+        result = function(*args, **kwargs).detach()
+        trace.closed[result], trace.closing = True, trace.layer
+        return result
     x = args[0] if args else kwargs["input"]
     with torch.no_grad():
         output = function(*args, **kwargs)

@@ -7,8 +7,11 @@ import inspect
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, GATES
 from .operations import HANDLERS, PLAIN
+
+
+_PURE = ACTIVATIONS | GATES
 
 
 class _Changed:
@@ -47,9 +50,10 @@ def _overlap(place: tuple, tensor: torch.Tensor) -> bool:
 def _without_changing(function, args, kwargs):
     """The operation in a form that leaves its operands as they are, and whether it was in place."""
     name = function.__name__
-    if name in ACTIVATIONS:
-        if "inplace" in getattr(ACTIVATIONS[name], "__annotations__", ()):
-            bound = inspect.signature(ACTIVATIONS[name]).bind(*args, **kwargs)
+    pure = _PURE.get(name)
+    if pure is not None:
+        if "inplace" in getattr(pure, "__annotations__", ()):
+            bound = inspect.signature(pure).bind(*args, **kwargs)
             if bound.arguments.get("inplace"):
                 bound.arguments["inplace"] = False
                 return function, bound.args, bound.kwargs, True

@@ -171,6 +171,11 @@ def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trac
     if not isinstance(outputs, torch.Tensor):
         kind = type(outputs).__name__
         raise ValueError(f"the model's output is a {kind} and no tensor: wrap the model so that it gives the logits.")
+    if not outputs.requires_grad and outputs not in trace.closed and trace.closing:
+        raise ValueError(
+            f"layer {trace.closing!r}: the input reaches the output only through this softmax, which "
+            f"composite {trace.composite.name!r} takes as given; take one that explains attention, such as 'attnlrp'."
+        )
     if not outputs.requires_grad or outputs in trace.factors:
         raise ValueError(
             "the model's output is a gate (sigmoid or softmax) or a constant: explain the logits before it."

@@ -62,11 +62,18 @@ def _elementwise(module: nn.Module, x: torch.Tensor) -> bool:
             found = module.forward(some.clone())
             if not isinstance(found, torch.Tensor) or found.shape != some.shape or found.dtype != some.dtype:
                 return False
-            for _ in range(4):
-                same = torch.rand(some.shape, generator=generator).to(some.device) < 0.5
+            for same in _halves(some, generator):
                 other = module.forward(torch.where(same, some, noise))
                 if not torch.allclose(found[same], other[same], rtol=1e-6, atol=0, equal_nan=True):
                     return False
         except Exception:
             return False
-    return some.numel() > 8
+    return True
+
+
+def _halves(values: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
+    """Masks of about half of some values: of few, such that any two are told apart, in both orders; else by chance."""
+    if values.numel() > 64:
+        return [torch.rand(values.shape, generator=generator).to(values.device) < 0.5 for _ in range(4)]
+    places = torch.arange(values.numel(), device=values.device).view(values.shape)
+    return [(places >> bit) % 2 == side for bit in range(values.numel().bit_length()) for side in (0, 1)]

@@ -53,6 +53,8 @@ class _Trace(TorchFunctionMode):
         self.axes, self.changed, self.activations = _Axes(), _Changed(), _Activations()
         self.products = WeakIdKeyDictionary()  # output of a product -> its operands, in case it is normalised next
         self.factors = WeakIdKeyDictionary()  # gates and sizes, which count as constants beside another signal
+        self.closed = WeakIdKeyDictionary()  # what softmax gave where it counts as a constant
+        self.closing: str | None = None  # the last layer of these
         self._known = WeakIdKeyDictionary()  # signals that came from operations with a rule
         self._pixels = WeakIdKeyDictionary()
         self._names: list[str] = []
@@ -146,7 +148,7 @@ class _Trace(TorchFunctionMode):
         return result
 
     def _check_known(self, function, given) -> None:
-        """Refuse what came from code that works on tensors unseen: scripts, and functions with a gradient of their own."""
+        """Refuse what code made that works on tensors unseen: scripts, and functions with a gradient of their own."""
         for value in given:
             if value.requires_grad and not value.is_leaf and value not in self._known:
                 self.refuse(
