@@ -1,4 +1,4 @@
-"""Relevance of single layers and operations: closed forms in float64, zennit, gradient x input, equal ways to write it."""
+"""Relevance of layers and operations: closed forms in float64, zennit, gradient x input, two ways to write it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import nn
 
 from xaiprune import zoo
 from xaiprune.explain.relevance import BIASES, COMPOSITES, epsilon, inner_relevance, lrp, propagate, uniform
+
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 F = nn.functional
 IMAGES = torch.rand(3, 1, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -53,7 +55,7 @@ THROUGH_ZERO += [nn.RMSNorm(2), nn.RMSNorm((4, 2)), nn.LocalResponseNorm(3)]
 
 @pytest.mark.parametrize("layer", THROUGH_ZERO, ids=str)
 def test_what_is_zero_at_zero_passes_on_what_it_gets(layer):
-    x, y, before, after, model = around(layer)
+    _, y, before, after, model = around(layer)
     alive = y != 0
     torch.testing.assert_close(before[alive], after[alive], rtol=1e-9, atol=1e-12)
     assert propagate(model, IMAGES, TARGETS, composite="epsilon 0")[1].error.max() < 1e-9
@@ -64,7 +66,7 @@ SHIFTED = [nn.Softplus(), nn.LogSigmoid(), nn.Sigmoid(), nn.Hardsigmoid(), nn.Th
 
 @pytest.mark.parametrize("layer", SHIFTED, ids=str)
 def test_what_is_not_zero_at_zero_keeps_that_as_a_bias(layer):
-    x, y, before, after, model = around(layer)
+    _, y, before, after, model = around(layer)
     zero = layer.double()(torch.zeros((), dtype=torch.float64))
     torch.testing.assert_close(before, after * (y - zero) / y, rtol=1e-9, atol=1e-12)
     entry = next(e for e in propagate(model, IMAGES, TARGETS, composite="epsilon 0")[1].entries if e.name == "a")
@@ -75,9 +77,9 @@ def test_what_is_not_zero_at_zero_keeps_that_as_a_bias(layer):
 
 @pytest.mark.parametrize("groups", [1, 2, 4], ids=["one group", "two groups", "InstanceNorm"])
 def test_group_normalisation_is_centring_and_a_constant_factor(groups):
-    """Ali et al. 2022, the LN-rule: R_i = sum_j x_i (delta_ij - 1/n) / sum_i' x_i' (delta_i'j - 1/n) R_j, with a bias."""
+    """Ali et al. 2022, the LN-rule: x_i (delta_ij - 1/n) / sum_i' x_i' (delta_i'j - 1/n) of R_j; with a bias."""
     layer = nn.InstanceNorm1d(4, affine=True) if groups == 4 else nn.GroupNorm(groups, 4)
-    x, y, before, after, model = around(layer)
+    x, _, before, after, model = around(layer)
     size, weight, bias = 8 // groups, layer.weight.detach(), layer.bias.detach()
     centring = torch.eye(size, dtype=torch.float64) - 1 / size
     for image, group in itertools.product(range(3), range(groups)):
@@ -312,10 +314,11 @@ def test_images_of_a_batch_do_not_mix(batch_first, bias):
 
 
 def test_images_that_cannot_be_told_apart_are_explained_one_at_a_time():
-    model = net(lambda net, x: net.a(x.reshape(1, -1, 2)).reshape(-1, 4, 2), nn.PReLU())
-    model.function = lambda net, x: (
-        F.group_norm(x.permute(2, 1, 0).reshape(2, -1, 1), 1).reshape(2, 4, -1).permute(2, 1, 0)
-    )
+    def mixed(net, x):
+        rows = x.permute(2, 1, 0).reshape(2, -1, 1)
+        return F.group_norm(rows, 1).reshape(2, 4, -1).permute(2, 1, 0)
+
+    model = net(mixed)
     with pytest.raises(ValueError, match=r"3 images cannot be told apart.*one image at a time \(batch_size=1\)"):
         lrp(model, IMAGES)
     assert lrp(model, IMAGES, batch_size=1).shape == (3, 3, 4)

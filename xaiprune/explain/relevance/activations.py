@@ -54,7 +54,8 @@ ACTIVATIONS = {
     "threshold": _F.threshold,
 }
 _LINES = frozenset({"relu", "leaky_relu", "prelu", "rrelu", "abs"})
-_SHIFTED = frozenset("_threshold clamp clamp_max clamp_min clip hardtanh log_sigmoid softplus threshold".split())
+_BOUNDED = {"_threshold", "clamp", "clamp_max", "clamp_min", "clip", "hardtanh", "threshold"}
+_SHIFTED = frozenset(_BOUNDED | {"log_sigmoid", "softplus"})
 #: Values between 0 and 1 that multiply a signal; softmax is one where the composite takes attention as given.
 GATES = {"hardsigmoid": _F.hardsigmoid, "sigmoid": torch.sigmoid}
 

@@ -10,7 +10,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .activations import ACTIVATIONS, GATES
 from .operations import HANDLERS, PLAIN
 
-
 _PURE = ACTIVATIONS | GATES
 
 
