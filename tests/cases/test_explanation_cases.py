@@ -59,7 +59,6 @@ HANDLED += [nn.LogSigmoid(), nn.LocalResponseNorm(3), nn.Softsign(), nn.Sigmoid(
 HANDLED += [nn.ELU(), nn.CELU(), nn.SELU(), nn.Mish(), nn.SiLU(), nn.Hardswish(), nn.Hardshrink(), nn.Softshrink()]
 HANDLED += [nn.RReLU(), nn.Threshold(0.1, 0.3), nn.Hardtanh(0.1, 2), nn.ConstantPad2d(1, 0.5), nn.PixelUnshuffle(2)]
 REFUSED = [
-    nn.LSTM(14, 14),
     nn.Softmax(1),
     nn.LogSoftmax(1),
     nn.FractionalMaxPool2d(2, output_size=7),
@@ -68,7 +67,7 @@ REFUSED = [
 
 
 def around(layer: nn.Module, x: torch.Tensor) -> nn.Module:
-    channels = 8 if isinstance(layer, nn.LSTM) else layer(nn.Conv2d(3, 8, 3)(x)).shape[1]
+    channels = layer(nn.Conv2d(3, 8, 3)(x)).shape[1]
     return nn.Sequential(nn.Conv2d(3, 8, 3), layer, *head(channels)).eval()
 
 

@@ -90,7 +90,7 @@ def test_torchvisions_models(name):
 
 
 TIMM = "vit_tiny_patch16_224 swin_tiny_patch4_window7_224 convnextv2_atto mixer_s32_224 poolformer_s12 mobilevit_xxs"
-TIMM += " xcit_nano_12_p16_224 cait_xxs24_224 levit_128s pvt_v2_b0 edgenext_xx_small resnetv2_50x1_bit starnet_s1"
+TIMM += " xcit_nano_12_p16_224 cait_xxs24_224 levit_128s pvt_v2_b0 edgenext_xx_small efficientnet_cc_b0_4e starnet_s1"
 
 
 @pytest.mark.parametrize("name", TIMM.split())

@@ -111,6 +111,7 @@ def _einsum(trace, function, args, kwargs):
         if lead.isalpha() and lead == found[:1] and lead not in terms[1 - place]:
             x, weight = operands[place], operands[1 - place]
             layer = _general(partial(_ordered, equation, place))
+            trace.axes.leading(x, trace.layer)
             entry = trace.entry("dense", x)
             with torch.no_grad():
                 output = layer.push(x, weight, None)

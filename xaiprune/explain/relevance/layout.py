@@ -7,6 +7,8 @@ longer be told apart, the model is refused, but for one image at a time.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.utils._pytree import tree_iter
 from torch.utils.weak import WeakIdKeyDictionary
@@ -40,7 +42,7 @@ def _followed(name: str, axis: int, x: torch.Tensor, args, kwargs, result: torch
         :data:`LOST` where it is not known.
     """
     if handler := _MOVING.get(name):
-        found = handler(axis, x, args, kwargs, result)
+        found = handler(axis, x, args, kwargs, result, *((images,) if handler is _reshaped else ()))
     elif result.ndim >= x.ndim:
         found = result.ndim + axis - x.ndim
     else:
@@ -79,8 +81,13 @@ def _last_swapped(axis, x, args, kwargs, result):
     return {x.ndim - 1: x.ndim - 2, x.ndim - 2: x.ndim - 1}.get(axis, axis)
 
 
-def _reshaped(axis, x, args, kwargs, result):
-    return axis if x.shape[:axis] == result.shape[:axis] and result.ndim > axis else LOST
+def _reshaped(axis, x, args, kwargs, result, images):
+    before, found = math.prod(x.shape[:axis]), 1
+    for place, size in enumerate(result.shape):
+        if found == before and size % images == 0:
+            return place
+        found *= size
+    return LOST
 
 
 def _unsqueezed(axis, x, args, kwargs, result):
@@ -101,6 +108,11 @@ def _selected(axis, x, args, kwargs, result):
 
 def _cut(axis, x, args, kwargs, result):
     return axis if result.shape[axis] == x.shape[axis] else LOST
+
+
+def _spread(axis, x, args, kwargs, result):
+    found = result.ndim + axis - x.ndim
+    return found if result.shape[found] == x.shape[axis] else LOST
 
 
 def _stacked(axis, x, args, kwargs, result):
@@ -160,11 +172,12 @@ _TABLE = {
     _moved: "movedim moveaxis",
     _reversed: "T t",
     _last_swapped: "mT",
-    _reshaped: "view reshape flatten unflatten view_as reshape_as ravel expand repeat tile channel_shuffle",
+    _reshaped: "view reshape flatten unflatten view_as reshape_as ravel",
     _unsqueezed: "unsqueeze",
     _squeezed: "squeeze",
     _selected: "select unbind",
     _cut: "chunk split tensor_split cat concat concatenate narrow index_select gather roll flip repeat_interleave",
+    _spread: "expand expand_as broadcast_to repeat tile",
     _stacked: "stack",
     _reduced: "sum mean amax amin max min norm std var vector_norm",
     _indexed: "__getitem__",
@@ -202,6 +215,12 @@ class _Axes:
             )
         return (0, x.shape[0] if x.ndim else 1) if self.images == 1 else (axis, x.shape[axis] // self.images)
 
+    def leading(self, x: torch.Tensor, layer: str) -> None:
+        """Refuse a layer that takes its images along the first axis alone, if they are elsewhere."""
+        if self.images is not None and self.where(x, layer)[0]:
+            self._axes[x] = LOST
+            self.where(x, layer)
+
     def first(self, x: torch.Tensor, layer: str):
         """The values with one row an image, and the function that undoes it; None where nothing is to do."""
         if self.images is None:
@@ -209,9 +228,8 @@ class _Axes:
         axis, rows = self.where(x, layer)
         if axis == 0 and rows == 1:
             return x, None
-        if axis == x.ndim - 1 and self.images > 1:
-            self._axes[x] = LOST
-            self.where(x, layer)
+        if axis == x.ndim - 1:
+            self.leading(x, layer)
         moved = x.movedim(axis, 0)
         moved = moved if rows == 1 else moved.unflatten(0, (self.images, rows))
 
@@ -230,6 +248,8 @@ class _Axes:
         if not self._axes and name not in _MOVING:
             return
         signals = [value for value in tree_iter((args, kwargs)) if _is_signal(value)]
+        if name == "linear" or name.startswith("conv"):  # whatever its weights are made of
+            signals = signals[:1]
         if name not in _MOVING and not any(value in self._axes for value in signals):
             return
         for value in tree_iter(result):

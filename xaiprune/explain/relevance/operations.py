@@ -80,6 +80,7 @@ def _product(trace, function, args, kwargs):
         x, back = trace.axes.first(x, trace.layer)
         kind, layer = "dense", _dense()
     else:
+        trace.axes.leading(x, trace.layer)
         axes = weight.ndim - 2
         if x.ndim == axes + 1:
             with trace:
