@@ -419,6 +419,17 @@ def test_a_gate_at_the_end_is_refused_and_one_inside_is_an_activation():
         propagate(Wrapped(model).eval(), IMAGES, TARGETS)
 
 
+def test_compiled_models_run_as_they_were_written_and_scripted_ones_are_refused():
+    model = net(lambda net, x: net.a(x), nn.GELU())
+    wanted = propagate(model, IMAGES, TARGETS)[0]
+    assert torch.equal(propagate(torch.compile(model, backend="eager"), IMAGES, TARGETS)[0], wanted)
+    assert torch.equal(propagate(nn.DataParallel(model).eval(), IMAGES, TARGETS)[0], wanted)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double().eval()
+    for made in (torch.jit.script(plain), torch.jit.trace(plain, IMAGES)):
+        with pytest.raises(ValueError, match="is a scripted module, whose operations relevance cannot follow"):
+            propagate(made, IMAGES, TARGETS)
+
+
 class Wrapped(nn.Module):
     def __init__(self, model):
         super().__init__()

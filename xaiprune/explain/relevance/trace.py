@@ -230,7 +230,14 @@ def modified_gradients(model: nn.Module, composite: Composite | str = "epsilon-p
     _check_evaluating(model)
     trace = _Trace(composite)
     with ExitStack() as stack:
+        if any(type(module).__name__ == "OptimizedModule" for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled parts run as they were written
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise ValueError(
+                    f"layer {name or 'the model itself'!r} is a scripted module, whose operations relevance cannot "
+                    "follow; give the module that it was made from."
+                )
             enter = module.register_forward_pre_hook(
                 lambda module, inputs, name=name: trace._enter(name, module, inputs), prepend=True
             )
