@@ -112,10 +112,9 @@ class _Trace(TorchFunctionMode):
         if self.activations.running:
             return function(*args, **kwargs)
         given = [v for v in tree_iter((args, kwargs)) if isinstance(v, torch.Tensor)]
-        if not torch.is_grad_enabled():
-            return function(*args, **kwargs)
-        self.changed.check(given, self.layer)
-        if not any(value.requires_grad for value in given):
+        if self._names or torch.is_grad_enabled():  # not on the way back
+            self.changed.check(given, self.layer)
+        if not torch.is_grad_enabled() or not any(value.requires_grad for value in given):
             return function(*args, **kwargs)
         self._check_known(function, given)
         function, args, kwargs, changes = _without_changing(function, args, kwargs)
