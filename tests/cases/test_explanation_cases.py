@@ -54,8 +54,16 @@ def test_relevance_of_reused_and_in_place_modules():
 
 
 HANDLED = [nn.Hardtanh(), nn.ReflectionPad2d(1), nn.ZeroPad2d(1), nn.Upsample(scale_factor=2), nn.PixelShuffle(2)]
-REFUSED = [nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.PReLU(), nn.Softplus(), nn.GLU(1), nn.RMSNorm(14)]
-REFUSED += [nn.LogSigmoid(), nn.LocalResponseNorm(3), nn.Softsign()]
+HANDLED += [nn.GroupNorm(2, 8), nn.InstanceNorm2d(8), nn.PReLU(), nn.PReLU(8), nn.Softplus(), nn.GLU(1), nn.RMSNorm(14)]
+HANDLED += [nn.LogSigmoid(), nn.LocalResponseNorm(3), nn.Softsign(), nn.Sigmoid(), nn.Hardsigmoid(), nn.Tanhshrink()]
+HANDLED += [nn.ELU(), nn.CELU(), nn.SELU(), nn.Mish(), nn.SiLU(), nn.Hardswish(), nn.Hardshrink(), nn.Softshrink()]
+HANDLED += [nn.RReLU(), nn.Threshold(0.1, 0.3), nn.Hardtanh(0.1, 2), nn.ConstantPad2d(1, 0.5), nn.PixelUnshuffle(2)]
+REFUSED = [
+    nn.Softmax(1),
+    nn.LogSoftmax(1),
+    nn.FractionalMaxPool2d(2, output_size=7),
+    nn.LPPool2d(3, 2),
+]
 
 
 def around(layer: nn.Module, x: torch.Tensor) -> nn.Module:
@@ -65,14 +73,18 @@ def around(layer: nn.Module, x: torch.Tensor) -> nn.Module:
 
 @pytest.mark.parametrize("layer", HANDLED, ids=str)
 def test_relevance_through_layers_that_are_known(layer):
-    """captum#546, #563, #1238."""
-    assert xp.explain.lrp(around(layer, images()), images()).shape == (2, 16, 16)
+    """captum#546, #563, #1180, #1238."""
+    model, x = around(layer, images()).double(), images().double()
+    relevance, ledger = propagate(model, x, torch.tensor([0, 1]), composite="epsilon 0")
+    assert relevance.shape == x.shape
+    assert ledger.error.max() <= 1e-9
+    assert relevance.any()
 
 
 @pytest.mark.parametrize("layer", REFUSED, ids=str)
 def test_relevance_refuses_other_layers_by_name(layer):
     """captum#563, #1238, #1180."""
-    with pytest.raises(ValueError, match=r"layer '1': .* has no rule for relevance"):
+    with pytest.raises(ValueError, match=r"layer '1': .*(take one that explains attention|gradients alone)"):
         xp.explain.lrp(around(layer, images()), images())
 
 

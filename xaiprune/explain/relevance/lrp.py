@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_iter
 from tqdm.auto import tqdm
 
 from ..target import _check_request, explained_output
@@ -139,11 +140,12 @@ def inner_relevance(
         raise ValueError(f"layer must be the name of a module ({known}), got {layer!r}.")
     kept = []
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
-        hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output))
+        hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(_first(output)))
         try:
             total, _ = _forward(model, trace.watch(images), targets, trace)
         finally:
             hook.remove()
+    kept = [value for value in kept if value is not None]
     found = torch.autograd.grad(total, kept, allow_unused=True) if kept else []
     parts = [trace.relevance(value, gradient) for value, gradient in zip(kept, found) if gradient is not None]
     if not parts:
@@ -154,6 +156,11 @@ def inner_relevance(
     return sum(parts)
 
 
+def _first(output):
+    """A layer's output, or the first tensor in it that has a gradient."""
+    return next((value for value in tree_iter(output) if isinstance(value, torch.Tensor) and value.requires_grad), None)
+
+
 def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: _Trace) -> tuple:
     """The sum over images of what is explained, as the end of a graph, and each image's value."""
     if targets.is_floating_point():
@@ -161,7 +168,15 @@ def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trac
             "targets must be classes: relevance divides a logit. Use a gradient method for wanted outputs."
         )
     outputs = model(pixels)
-    if not outputs.requires_grad:
+    if not isinstance(outputs, torch.Tensor):
+        kind = type(outputs).__name__
+        raise ValueError(f"the model's output is a {kind} and no tensor: wrap the model so that it gives the logits.")
+    if not outputs.requires_grad and outputs not in trace.closed and trace.closing:
+        raise ValueError(
+            f"layer {trace.closing!r}: the input reaches the output only through this softmax, which "
+            f"composite {trace.composite.name!r} takes as given; take one that explains attention, such as 'attnlrp'."
+        )
+    if not outputs.requires_grad or outputs in trace.factors:
         raise ValueError(
             "the model's output is a gate (sigmoid or softmax) or a constant: explain the logits before it."
         )
