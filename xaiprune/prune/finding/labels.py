@@ -129,7 +129,7 @@ class _Ledger:
         return repr(self.entered[-1]) if self.entered[-1] else "the model's own forward"
 
     def collapse(self, layer: torch.Tensor, axes) -> torch.Tensor:
-        """Connect what lies along axes; the layer no longer _varies there."""
+        """Connect what lies along axes; the layer no longer varies there."""
         shape, axes = layer.shape, [axis for axis in axes if _varies(layer, axis)]
         layer = _compact(layer)
         for axis in axes:

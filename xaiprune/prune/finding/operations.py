@@ -1,4 +1,4 @@
-"""Operations of aten by what they do with units; pointwise _ones carry a tag of torch's."""
+"""Operations of aten by what they do with units; pointwise ones carry a tag of torch's."""
 
 # ruff: noqa: SIM905
 from __future__ import annotations

@@ -103,7 +103,7 @@ class _Summing(_Moving):
 
 
 def _spread_heads(labels: _Labels, query) -> _Labels:
-    """Keys and values of _grouped queries: each of their heads beside every query head that reads it."""
+    """Keys and values of grouped queries: each of their heads beside every query head that reads it."""
     if len(labels.shape) < 4 or labels.shape[-3] == query[-3]:
         return labels
     times = query[-3] // labels.shape[-3]
