@@ -1,6 +1,7 @@
 """What is asked of a network's structure: hooks, folding, types of layers."""
 
 from . import hooks
+from .asking import answer, asking, asks, picked, unchanged
 from .folding import fold_batch_norm, plain_calls, traced
 from .hooks import changing, outputs, reading
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
@@ -9,11 +10,16 @@ __all__ = [
     "BATCH_NORMS",
     "CONVOLUTIONS",
     "TRANSPOSED_CONVOLUTIONS",
+    "answer",
+    "asking",
+    "asks",
     "changing",
     "fold_batch_norm",
     "hooks",
     "outputs",
+    "picked",
     "plain_calls",
     "reading",
     "traced",
+    "unchanged",
 ]

@@ -1,0 +1,425 @@
+"""Asking a model of any form: it gets its inputs as it takes them, and of what it gives the part that is meant is read.
+
+One context manager for all rooms, :func:`asking`, and a decorator that gives a function the argument ``output``. Inside,
+``model(inputs)`` is a tensor: inputs are copied, so that a model that changes them in place changes nothing of the
+caller's; several inputs become arguments; what is not meant of the output is left aside; and of the model itself nothing
+is changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
+
+import torch
+from torch import nn
+
+from ..data import Several, as_inputs, device_of
+
+
+def picked(found: object, output: str | int | Callable | None = None, name: str = "model") -> torch.Tensor:
+    """The tensor that is meant, of what a model gives.
+
+    Parameters
+    ----------
+    found : object
+        A tensor, tuple, dictionary or dataclass.
+    output : str, int or callable, optional
+        A key, or the name of a field; an index; or a function of what the model gives. None takes a tensor as it is.
+    name : str
+        What the model is called, for messages.
+
+    Returns
+    -------
+    torch.Tensor
+
+    Raises
+    ------
+    ValueError
+        If there is no such part, or it is no tensor: with what came, and what can be asked for.
+
+    Examples
+    --------
+    >>> both = {"logits": torch.zeros(1, 2), "hidden": torch.zeros(1, 8)}
+    >>> xp.graph.picked(both, "logits").shape
+    torch.Size([1, 2])
+    >>> xp.graph.picked(both)
+    Traceback (most recent call last):
+    ValueError: model gives no tensor but a dict with 'logits' (1, 2) and 'hidden' (1, 8): say by output= which part is
+    """
+    if output is None:
+        part = found
+    elif callable(output):
+        part = output(found)
+    elif isinstance(found, torch.Tensor):
+        raise ValueError(
+            f"output={output!r} picks a part of a tuple, dictionary or dataclass, but {name} gives a tensor of shape "
+            f"{tuple(found.shape)}: leave output out. Where it gives several only while it is trained, output takes a "
+            f"function: output=lambda found: found if isinstance(found, torch.Tensor) else {_as_code(output)}."
+        )
+    else:
+        part = _part(found, output, name)
+    if isinstance(part, torch.Tensor):
+        return part
+    if output is None:
+        example = _example(found)
+        raise ValueError(
+            f"{name} gives no tensor but {_told(found)}: say by output= which part is meant, as a key, an index or a "
+            f"function of what it gives{f', such as output={example}' if example else ''}."
+        )
+    raise ValueError(f"output must pick a tensor, but output={_shown(output)} gives {_told(part)} of {_told(found)}.")
+
+
+def _as_code(output: str | int) -> str:
+    return f"found.{output}" if isinstance(output, str) else f"found[{output}]"
+
+
+def _part(found: object, output: str | int, name: str) -> object:
+    """A part by its key, index or field."""
+    if isinstance(output, bool) or not isinstance(output, str | int):
+        raise TypeError(f"output must be a key, an index or a function, got {output!r}.")
+    try:
+        if isinstance(output, str) and not (isinstance(found, Mapping) and output in found):
+            return getattr(found, output)
+        return found[output]
+    except (AttributeError, KeyError, IndexError, TypeError):
+        raise ValueError(f"output={output!r} is no part of what {name} gives: {_told(found)}.") from None
+
+
+def _parts(found: object) -> dict[object, object]:
+    """The parts of what a model gives, by what they are asked for by."""
+    if isinstance(found, Mapping):
+        return dict(found)
+    if is_dataclass(found) and not isinstance(found, type):
+        return {field.name: getattr(found, field.name) for field in fields(found)}
+    if isinstance(found, tuple) and hasattr(found, "_fields"):
+        return dict(zip(found._fields, found))
+    return dict(enumerate(found)) if isinstance(found, tuple | list) else {}
+
+
+def _told(found: object) -> str:
+    """What came, in words."""
+    if isinstance(found, torch.Tensor):
+        return f"a tensor {tuple(found.shape)}"
+    parts = _parts(found)
+    kind = f"a {type(found).__name__}"
+    if isinstance(found, tuple | list) and not hasattr(found, "_fields"):
+        kind += f" of {len(found)}"
+    shapes = {
+        key: f" {tuple(part.shape)}" if isinstance(part, torch.Tensor) else f" ({type(part).__name__})"
+        for key, part in parts.items()
+    }
+    listed = [f"{key!r}{shape}" for key, shape in list(shapes.items())[:8]] + ["..."] * (len(shapes) > 8)
+    return kind + (f" with {', '.join(listed[:-1])}{' and ' * (len(listed) > 1)}{listed[-1]}" if listed else "")
+
+
+def _example(found: object) -> str:
+    """The part that is likely to be meant: one that is called logits, or the first tensor."""
+    tensors = [key for key, part in _parts(found).items() if isinstance(part, torch.Tensor)]
+    named = [key for key in tensors if key in ("logits", "out", "output", "prediction", "predictions")]
+    return repr((named or tensors)[0]) if tensors else ""
+
+
+def _shown(output: object) -> str:
+    return getattr(output, "__qualname__", "a function") if callable(output) else repr(output)
+
+
+class _Asked:
+    """The hooks of a model that is being asked; the last one who asked decides which part is read.
+
+    Copies of the model share it, so that they answer in the same way, and are without it when the asking ends.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.device = device_of(model) if any(True for _ in (*model.parameters(), *model.buffers())) else None
+        self.stack: list[tuple[object, bool, str]] = []
+        self.count: int | None = None
+
+    def takes(self, module: nn.Module, given: tuple, keywords: dict):
+        """Copies of the inputs, on the model's device; of several ones the arguments that they are."""
+        if not self.stack or torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return None
+        first = given[0] if given else next(iter(keywords.values()), None)
+        if isinstance(first, torch.Tensor | Several) and first.shape:
+            self.count = len(first)
+        if isinstance(first, Several) and len(given) == 1:
+            given, more = _arguments(module, first.map(self._copied).parts)
+            return given, {**keywords, **more}
+        return tuple(map(self._copied, given)), {key: self._copied(value) for key, value in keywords.items()}
+
+    def gives(self, module: nn.Module, given: tuple, found: object):
+        """The part that is asked for."""
+        wanted = next((output for output, *_ in reversed(self.stack) if output is not None), None)
+        if not self.stack or (wanted is None and not any(strict for _, strict, _ in self.stack)):
+            return None
+        part = picked(found, wanted, self.stack[-1][2])
+        if callable(wanted) and self.count is not None and (not part.ndim or len(part) != self.count):
+            raise ValueError(
+                f"output must keep the batch axis in front: of {self.count} inputs it gives a tensor of shape "
+                f"{tuple(part.shape)}."
+            )
+        return part
+
+    def _copied(self, value: object) -> object:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return (value if self.device is None else value.to(self.device)).clone()
+
+    def __deepcopy__(self, memo: dict) -> _Asked:
+        return self
+
+    def __reduce__(self) -> tuple:
+        return _Asked, (nn.Module(),)
+
+
+def _arguments(model: nn.Module, parts: tuple | dict) -> tuple[tuple, dict]:
+    """The arguments that several inputs are; where a model has no such arguments, all of them as its one argument."""
+    while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
+        model = inner  # compiled, or in DataParallel
+    given, named = ((), parts) if isinstance(parts, dict) else (parts, {})
+    try:
+        inspect.signature(model.forward).bind(*given, **named)
+    except TypeError:
+        return (parts,), {}
+    return given, named
+
+
+def _asked(model: nn.Module) -> _Asked | None:
+    """The hooks of a model that is being asked already."""
+    owners = (getattr(hook, "__self__", None) for hook in model._forward_hooks.values())
+    return next((one for one in owners if isinstance(one, _Asked) and one.stack), None)
+
+
+@contextmanager
+def asking(
+    model: nn.Module,
+    output: str | int | Callable | None = None,
+    *,
+    strict: bool = True,
+    changes: bool = False,
+    name: str = "model",
+) -> Iterator[nn.Module]:
+    """While it is open, ``model(inputs)`` takes inputs of any form and gives the tensor that is meant.
+
+    Inputs are copied first and go to the model's device; ``data.Several`` become arguments. On the way out, also after
+    an error, every submodule's mode, every ``requires_grad``, buffer and hook is as it was. Running out of memory is
+    said with what was asked for.
+
+    Parameters
+    ----------
+    model : nn.Module
+        What is no module is called as it is; so is a scripted one, which takes no hooks.
+    output : str, int or callable, optional
+        As for :func:`picked`. Where several ask one another, the last one that says it decides.
+    strict : bool
+        Whether an output that is no tensor is refused where nothing says which part is meant.
+    changes : bool
+        Whether the model may be changed inside, as by training.
+    name : str
+        What the model is called, for messages.
+
+    Yields
+    ------
+    nn.Module
+        ``model`` itself.
+
+    Raises
+    ------
+    ValueError
+        When the model is called: as :func:`picked` raises it.
+
+    Examples
+    --------
+    >>> class Pair(nn.Module):
+    ...     def forward(self, images, scale):
+    ...         return {"logits": images.mul_(scale), "scale": scale}
+    >>> model, both = Pair().eval(), xp.data.Several((torch.ones(2, 3), torch.full((2, 1), 5.0)))
+    >>> with xp.graph.asking(model, "logits"):
+    ...     print(model(both)[0].tolist())
+    [5.0, 5.0, 5.0]
+    >>> both.parts[0][0].tolist()  # not changed
+    [1.0, 1.0, 1.0]
+    """
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        if output is not None:
+            raise ValueError(
+                f"output={_shown(output)} can be asked of an nn.Module, but {name} is a {type(model).__name__}: wrap it "
+                "in a module that gives the tensor."
+            )
+        yield model
+        return
+    hooks = _asked(model)
+    entry = (output, strict, name)
+    if hooks is not None:
+        hooks.stack.append(entry)
+        try:
+            yield model
+        finally:
+            hooks.stack.pop()
+        return
+    hooks = _Asked(model)
+    with ExitStack() as stack:
+        if not changes:
+            stack.enter_context(unchanged(model))
+        stack.callback(model.register_forward_pre_hook(hooks.takes, with_kwargs=True, prepend=True).remove)
+        stack.callback(model.register_forward_hook(hooks.gives).remove)
+        hooks.stack.append(entry)
+        stack.callback(hooks.stack.clear)
+        try:
+            yield model
+        except RuntimeError as error:
+            _tell_memory(error, hooks.count)
+            raise
+
+
+def answer(model: Callable, inputs: object, output: str | int | Callable | None = None) -> torch.Tensor:
+    """What a model answers to one batch: ``model(inputs)`` inside of :func:`asking`.
+
+    Parameters
+    ----------
+    model : nn.Module or callable
+        In whatever mode it is; training changes it as ever.
+    inputs : torch.Tensor, or tuple or mapping of torch.Tensor
+    output : str, int or callable, optional
+        As for :func:`picked`.
+
+    Returns
+    -------
+    torch.Tensor
+
+    Raises
+    ------
+    ValueError
+        As :func:`picked` raises it.
+
+    Examples
+    --------
+    >>> xp.graph.answer(nn.Bilinear(2, 3, 1), (torch.ones(5, 2), torch.ones(5, 3))).shape
+    torch.Size([5, 1])
+    """
+    with asking(model, output, changes=True):
+        return picked(model(as_inputs(inputs)))
+
+
+def asks(*names: str, changes: bool = False) -> Callable[[Callable], Callable]:
+    """A function that asks models gets the argument ``output``, and asks them as :func:`asking` does.
+
+    Parameters
+    ----------
+    *names : str
+        Of the arguments with models; one may be a mapping of names to models.
+    changes : bool
+        Whether the first of them may be changed, as by training: then outputs are refused only where they are read.
+
+    Returns
+    -------
+    callable
+        A decorator.
+    """
+
+    def decorated(function: Callable) -> Callable:
+        signature = inspect.signature(function)
+        own = list(signature.parameters.values())
+        reads = "output" in signature.parameters  # then the function has it itself
+
+        @functools.wraps(function)
+        def call(*args, **options):
+            output = options.get("output") if reads else options.pop("output", None)
+            given = signature.bind(*args, **options).arguments
+            with ExitStack() as stack:
+                for place, name in enumerate(names):
+                    value, loose = given.get(name), changes and place == 0
+                    for called, model in value.items() if isinstance(value, Mapping) else [(name, value)]:
+                        if model is not None:
+                            called = called if called == name else f"model {called!r}"
+                            how = {"strict": not changes, "changes": loose, "name": called}
+                            stack.enter_context(asking(model, output, **how))
+                return function(*args, **options)
+
+        if not reads:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            new = inspect.Parameter("output", kind, default=None, annotation="str | int | Callable | None")
+            place = len(own) - (own[-1].kind is inspect.Parameter.VAR_KEYWORD)
+            call.__signature__ = signature.replace(parameters=[*own[:place], new, *own[place:]])
+        return call
+
+    return decorated
+
+
+@contextmanager
+def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module]:
+    """On the way out, also after an error, every mode, ``requires_grad``, buffer and hook of a model is as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+    evaluate : bool
+        Whether every part of it is in evaluation mode inside.
+
+    Yields
+    ------
+    nn.Module
+        ``model`` itself.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()).eval()
+    >>> with xp.graph.unchanged(model.train()):
+    ...     _ = model(torch.rand(8, 2)), model[1].eval()
+    >>> model[0].running_mean.tolist(), model[1].training
+    ([0.0, 0.0], True)
+    """
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    held = [(module, key, buffer) for module in modules for key, buffer in module._buffers.items() if buffer is not None]
+    copies = {id(buffer): (buffer.detach().clone(), _version(buffer)) for *_, buffer in held}
+    hooks = [(found, list(found.items())) for module in modules for found in _hooks(module)]
+    try:
+        yield model.eval() if evaluate else model
+    finally:
+        for module, mode in zip(modules, modes):
+            module.training = mode
+        for parameter, wanted in asked:
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
+        for module, key, buffer in held:
+            copy, version = copies[id(buffer)]
+            if version is not None and _version(buffer) != version:
+                with torch.no_grad():
+                    buffer.copy_(copy)
+            if module._buffers.get(key) is not buffer:
+                module._buffers[key] = buffer
+        for found, before in hooks:
+            if list(found.items()) != before:
+                found.clear()
+                found.update(before)
+
+
+def _hooks(module: nn.Module) -> list[dict]:
+    return [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
+
+
+def _version(buffer: torch.Tensor) -> int | None:
+    """How often a tensor was written; None of one that does not count."""
+    return None if buffer.is_inference() else buffer._version
+
+
+def _tell_memory(error: RuntimeError, count: int | None) -> None:
+    """Raise in other words where there was too little memory."""
+    text = str(error)
+    if not (isinstance(error, torch.OutOfMemoryError) or re.search(r"not enough memory|can't allocate memory", text)):
+        return
+    size = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", text)
+    asked = size[1] if size else ""
+    if size and asked.endswith("bytes"):
+        asked = f"{int(asked.split()[0]) / 2**30:.2f} GiB"
+    batch = "" if count is None else f" in a batch of {count} inputs"
+    raise torch.OutOfMemoryError(
+        f"out of memory: {asked or 'more than there is'} was asked for{batch}. Lower batch_size, or, where a function has "
+        "none, give a loader or a split with fewer inputs at a time."
+    ) from error
