@@ -19,7 +19,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from ..core import nonempty
-from ..data import Split, as_split, batches
+from ..data import Split, as_split, batches, differentiable
 
 #: Numbers that the per-image gradients of one layer may take at once: 128 MB in float32.
 _CHUNK = 2**25
@@ -313,7 +313,7 @@ def _record(model, inputs, targets, loss, names) -> dict[str, tuple[torch.Tensor
         for name in wanted:
             hook = partial(_keep, calls.setdefault(name, []))
             stack.callback(layers[name].register_forward_hook(hook).remove)
-        inputs = inputs.detach().requires_grad_()
+        inputs = differentiable(inputs)
         value = check_scalar(loss(model, inputs, targets)) * len(inputs)
         outputs = [output for several in calls.values() for _, output in several]
         derivatives = iter(torch.autograd.grad(value, outputs)) if outputs else iter(())
