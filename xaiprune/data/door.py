@@ -153,8 +153,8 @@ def batches(
     ----------
     data : Split, pair, tensor, Dataset, DataLoader or iterable of batches
         A batch is a pair of inputs and targets, or the inputs alone. A ``list`` is one of batches. Where a model takes
-        several inputs, they are a tuple or a dictionary of tensors in the place of one: ``((images, tables), targets)``,
-        ``({"input_ids": ids, "attention_mask": mask}, targets)``; they become :class:`Several`.
+        several inputs, a tuple or a dictionary of tensors stands in the place of one: ``((images, tables), targets)``,
+        ``({"input_ids": ids, "attention_mask": mask}, targets)``. They become :class:`Several`.
     batch_size : int
         Of tensors and of a ``Dataset``; loaders and iterables have batches already.
     device : torch.device or str, optional

@@ -98,7 +98,9 @@ def transfer(
     augment = None if augment is None else AUGMENTATIONS.find(augment, "augment")
     split = as_split(split, on=teacher, name="split")
     if isinstance(split.inputs, Several):
-        raise ValueError("split has several inputs, and a transfer set keeps one tensor: give distill the split itself.")
+        raise ValueError(
+            "split has several inputs, and a transfer set keeps one tensor: give distill the split itself."
+        )
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])
     shape, every = inputs.shape[:2], inputs.flatten(0, 1)

@@ -24,14 +24,14 @@ def soft_targets(
     """``T^2 KL(p || q)`` with ``p = softmax(teacher / T)``, ``q = softmax(student / T)``.
 
     Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. The gradient of KL falls with 1 / T^2; the factor keeps
-    its size beside that of the labels. Of maps and sequences it is the mean over all places and steps, as cross-entropy
-    is; of one logit z it is the divergence of two classes with the logits ``[0, z]``.
+    its size beside that of the labels. Of maps and sequences it is the mean over all places and steps, as
+    cross-entropy is; of one logit z it is the divergence of two classes with the logits ``[0, z]``.
 
     Parameters
     ----------
     student, teacher : torch.Tensor
-        Logits, shape ``(N, classes)``, or another one that ``measure.answer_rows`` knows: ``(N,)`` and ``(N, 1)`` of one
-        logit, ``(N, C, H, W)``, ``(N, T, C)``.
+        Logits, shape ``(N, classes)``, or another one that ``measure.answer_rows`` knows: ``(N,)`` and ``(N, 1)`` of
+        one logit, ``(N, C, H, W)``, ``(N, T, C)``.
     temperature : float
         T > 0.
     class_axis : int, optional
@@ -53,11 +53,11 @@ def soft_targets(
     return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
 
 
-def _rows(student: torch.Tensor, teacher: torch.Tensor, class_axis: int | None = None) -> tuple[torch.Tensor, ...]:
+def _rows(student: torch.Tensor, teacher: torch.Tensor, class_axis: int | None = None) -> tuple:
     """Logits as rows: shapes ``(M, classes)``."""
     if student.shape != teacher.shape:
         raise ValueError(
-            f"student and teacher must give outputs of one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}."
+            f"student and teacher must give outputs of one shape, got {tuple(student.shape)}, {tuple(teacher.shape)}."
         )
     return tuple(answer_rows(each, class_axis=class_axis).logits for each in (student, teacher))
 

@@ -1,7 +1,7 @@
 """What is asked of a network's structure: hooks, folding, types of layers."""
 
 from . import hooks
-from .asking import answer, asking, asks, picked, unchanged
+from .asking import answer, asking, asks, calling, picked, unchanged
 from .folding import fold_batch_norm, plain_calls, traced
 from .hooks import changing, outputs, reading
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
@@ -13,6 +13,7 @@ __all__ = [
     "answer",
     "asking",
     "asks",
+    "calling",
     "changing",
     "fold_batch_norm",
     "hooks",

@@ -1,9 +1,9 @@
-"""Asking a model of any form: it gets its inputs as it takes them, and of what it gives the part that is meant is read.
+"""Asking a model of any form: it gets its inputs as it takes them, and the part that is meant of its output is read.
 
-One context manager for all rooms, :func:`asking`, and a decorator that gives a function the argument ``output``. Inside,
-``model(inputs)`` is a tensor: inputs are copied, so that a model that changes them in place changes nothing of the
-caller's; several inputs become arguments; what is not meant of the output is left aside; and of the model itself nothing
-is changed.
+One context manager for all rooms, :func:`asking`, and a decorator that gives a function the argument ``output``.
+Inside, ``model(inputs)`` is a tensor: inputs are copied, so that a model that changes them in place changes nothing of
+the caller's; several inputs become arguments; what is not meant of the output is left aside; and of the model itself
+nothing is changed.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def _arguments(model: nn.Module, parts: tuple | dict) -> tuple[tuple, dict]:
         model = inner  # compiled, or in DataParallel
     given, named = ((), parts) if isinstance(parts, dict) else (parts, {})
     try:
-        inspect.signature(model.forward).bind(*given, **named)
+        inspect.signature(getattr(model, "forward", model)).bind(*given, **named)
     except TypeError:
         return (parts,), {}
     return given, named
@@ -247,8 +247,8 @@ def asking(
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         if output is not None:
             raise ValueError(
-                f"output={_shown(output)} can be asked of an nn.Module, but {name} is a {type(model).__name__}: wrap it "
-                "in a module that gives the tensor."
+                f"output={_shown(output)} can be asked of an nn.Module, but {name} is a {type(model).__name__}: wrap "
+                "it in a module that gives the tensor."
             )
         yield model
         return
@@ -303,6 +303,34 @@ def answer(model: Callable, inputs: object, output: str | int | Callable | None 
     """
     with asking(model, output, changes=True):
         return picked(model(as_inputs(inputs)))
+
+
+def calling(model: Callable, inputs: object) -> Callable[[], object]:
+    """One call of a model with inputs of any form, as it is, for what measures the call itself.
+
+    Parameters
+    ----------
+    model : nn.Module or callable
+    inputs : torch.Tensor, or tuple or mapping of torch.Tensor
+        Copied once, and on the model's device.
+
+    Returns
+    -------
+    callable
+        Without arguments; it gives what the model gives.
+
+    Examples
+    --------
+    >>> call = xp.graph.calling(nn.Bilinear(2, 3, 1), {"input1": torch.ones(5, 2), "input2": torch.ones(5, 3)})
+    >>> call().shape
+    torch.Size([5, 1])
+    """
+    inputs = as_inputs(inputs)
+    if isinstance(model, nn.Module) and any(True for _ in model.parameters()):
+        inputs = inputs.to(device_of(model))
+    inputs = inputs.clone()
+    given, named = _arguments(model, inputs.parts) if isinstance(inputs, Several) else ((inputs,), {})
+    return functools.partial(model, *given, **named)
 
 
 def asks(*names: str, changes: bool = False) -> Callable[[Callable], Callable]:
@@ -376,7 +404,9 @@ def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module
     modules = list(model.modules())
     modes = [module.training for module in modules]
     asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    held = [(module, key, buffer) for module in modules for key, buffer in module._buffers.items() if buffer is not None]
+    held = [
+        (module, key, buffer) for module in modules for key, buffer in module._buffers.items() if buffer is not None
+    ]
     copies = {id(buffer): (buffer.detach().clone(), _version(buffer)) for *_, buffer in held}
     hooks = [(found, list(found.items())) for module in modules for found in _hooks(module)]
     try:
@@ -420,6 +450,6 @@ def _tell_memory(error: RuntimeError, count: int | None) -> None:
         asked = f"{int(asked.split()[0]) / 2**30:.2f} GiB"
     batch = "" if count is None else f" in a batch of {count} inputs"
     raise torch.OutOfMemoryError(
-        f"out of memory: {asked or 'more than there is'} was asked for{batch}. Lower batch_size, or, where a function has "
-        "none, give a loader or a split with fewer inputs at a time."
+        f"out of memory: {asked or 'more than there is'} was asked for{batch}. Lower batch_size, or, where a function "
+        "has none, give fewer inputs at a time."
     ) from error

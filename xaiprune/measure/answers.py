@@ -76,7 +76,9 @@ def answer_rows(
     """
     shape = tuple(outputs.shape)
     if not shape:
-        raise ValueError("model's output is one number, without a batch axis: outputs of classes have shape (N, classes).")
+        raise ValueError(
+            "model's output is one number, without a batch axis: outputs of classes have shape (N, classes)."
+        )
     if len(shape) == 1:
         outputs = outputs[:, None]
     axis = _class_axis(outputs, labels, class_axis)
@@ -159,14 +161,15 @@ def _checked(
         hint = hints.get(tuple(labels.shape), "")
         what = "0 or 1 for one logit" if one else f"a class, from 0 to {classes - 1}"
         raise ValueError(
-            f"{name} cannot be meant: for outputs of shape {shape} they must have shape {places}, {what} each, {came}{hint}."
+            f"{name} cannot be meant: for outputs of shape {shape} they must have shape {places}, {what} each, {came}"
+            f"{hint}."
         )
-    if labels.is_floating_point() or labels.is_complex():
-        if not one or not (_inside_vmap(labels) or bool(((labels == 0) | (labels == 1)).all())):
-            raise TypeError(
-                f"{name} must be classes as whole numbers, {came}; for numbers that are to be predicted take the loss "
-                "training.regression_loss and the metric measure.MSE."
-            )
+    whole = not (labels.is_floating_point() or labels.is_complex())
+    if not whole and not (one and (_inside_vmap(labels) or bool(((labels == 0) | (labels == 1)).all()))):
+        raise TypeError(
+            f"{name} must be classes as whole numbers, {came}; for numbers that are to be predicted take the loss "
+            "training.regression_loss and the metric measure.MSE."
+        )
     labels = labels.long()
     if labels.numel() and not _inside_vmap(labels):
         counted = labels[labels != IGNORED] if (labels == IGNORED).any() else labels

@@ -35,11 +35,11 @@ def fit(
         Trained in place; it ends in evaluation mode. If the call is interrupted and has ``resume``, the model goes back
         to the state that was saved last.
     train : Split, pair of tensors, Dataset, DataLoader or iterable of batches
-        Inputs (N, ...) and targets (N, ...); several inputs as ``data.batches`` takes them. Each epoch draws its own permutation from ``seed`` and its number, so that
-        a resumed run sees the batches of an uninterrupted one.
+        Inputs (N, ...) and targets (N, ...); several inputs as ``data.batches`` takes them. Each epoch draws its own
+        permutation from ``seed`` and its number, so that a resumed run sees the batches of an uninterrupted one.
     loss : callable or str
-        ``(model, inputs, targets) -> scalar tensor``, or a key of ``TASK_LOSSES``. A loss that changes on the way has a method ``at(moment)``, which
-        is called with a :class:`Moment` before each batch.
+        ``(model, inputs, targets) -> scalar tensor``, or a key of ``TASK_LOSSES``. A loss that changes on the way has a
+        method ``at(moment)``, which is called with a :class:`Moment` before each batch.
     options : TrainOptions, optional
     validate : callable, optional
         ``model -> float`` after each epoch, kept in the history.

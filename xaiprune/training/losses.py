@@ -106,7 +106,7 @@ def regression_loss(model: nn.Module, inputs: torch.Tensor, targets: torch.Tenso
     return nn.functional.mse_loss(*as_numbers(answer(model, inputs), targets))
 
 
-#: What a model can be trained for, by name; a function ``(model, inputs, targets) -> scalar`` goes wherever a name goes.
+#: What a model can be trained for, by name; any function ``(model, inputs, targets) -> scalar`` goes where a name goes.
 TASK_LOSSES: Registry[Callable] = Registry(
     "a loss",
     callable,
