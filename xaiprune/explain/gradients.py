@@ -144,9 +144,8 @@ def smoothgrad(
     def attribute(forward, some, along):
         spans = some.detach().flatten(1).amax(1) - some.detach().flatten(1).amin(1)
         if len(spans.unique()) > 1:  # Captum takes one standard deviation for all
-            return torch.cat(
-                [attribute(forward, one, each) for one, *each in zip(*(v.split(1) for v in (some, *along)))]
-            )
+            each = zip(some.split(1), *(values.split(1) for values in along))
+            return torch.cat([attribute(forward, one, tuple(others)) for one, *others in each])
         return attr.NoiseTunnel(attr.Saliency(forward)).attribute(
             some,
             nt_type="smoothgrad",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..core import evaluating
 from ..data import Several, as_inputs
 from ..measure import predict
 
@@ -18,8 +19,7 @@ def _check_evaluating(model: nn.Module) -> None:
     """Refuse a model in training mode."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
-    if model.training or any(module.training for module in model.modules()):
-        raise ValueError("model is in training mode; call model.eval() first, so that its answers are repeatable.")
+    evaluating(model, why=", so that its answers are repeatable")
 
 
 def _check_request(
@@ -58,7 +58,8 @@ def _check_request(
             raise ValueError("images must have a batch axis in front, got one number.")
     elif not isinstance(images, torch.Tensor) or not images.is_floating_point():
         raise TypeError(
-            f"images must be a float tensor (N, C, H, W), got {getattr(images, 'dtype', type(images).__name__)}."
+            f"images must be a float tensor (N, C, H, W), got {getattr(images, 'dtype', type(images).__name__)}; for "
+            f"other inputs name a method that takes them, such as {_OTHERS}."
         )
     if not any_kind and images.ndim != 4:
         hint = "; add the batch axis with images[None]" if images.ndim == 3 else ""

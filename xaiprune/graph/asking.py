@@ -157,7 +157,12 @@ class _Asked:
         if not self.stack or (wanted is None and not any(strict for _, strict, _ in self.stack)):
             return None
         part = picked(found, wanted, self.stack[-1][2])
-        if callable(wanted) and self.count is not None and (not part.ndim or len(part) != self.count):
+        if not part.ndim:
+            raise ValueError(
+                f"{self.stack[-1][2]} gives one number for {self.count or 'all'} inputs, such as a loss; an answer for "
+                "each of them is needed: say by output= what it is, or wrap the model."
+            )
+        if callable(wanted) and self.count is not None and len(part) != self.count:
             raise ValueError(
                 f"output must keep the batch axis in front: of {self.count} inputs it gives a tensor of shape "
                 f"{tuple(part.shape)}."
@@ -407,7 +412,7 @@ def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module
     held = [
         (module, key, buffer) for module in modules for key, buffer in module._buffers.items() if buffer is not None
     ]
-    copies = {id(buffer): (buffer.detach().clone(), _version(buffer)) for *_, buffer in held}
+    copies = [buffer.detach().clone() for *_, buffer in held]
     hooks = [(found, list(found.items())) for module in modules for found in _hooks(module)]
     try:
         yield model.eval() if evaluate else model
@@ -417,9 +422,8 @@ def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module
         for parameter, wanted in asked:
             if parameter.requires_grad != wanted:
                 parameter.requires_grad_(wanted)
-        for module, key, buffer in held:
-            copy, version = copies[id(buffer)]
-            if version is not None and _version(buffer) != version:
+        for (module, key, buffer), copy in zip(held, copies):
+            if not torch.equal(buffer, copy):  # batch normalisation writes past the count of changes
                 with torch.no_grad():
                     buffer.copy_(copy)
             if module._buffers.get(key) is not buffer:
@@ -434,15 +438,12 @@ def _hooks(module: nn.Module) -> list[dict]:
     return [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]
 
 
-def _version(buffer: torch.Tensor) -> int | None:
-    """How often a tensor was written; None of one that does not count."""
-    return None if buffer.is_inference() else buffer._version
-
-
 def _tell_memory(error: RuntimeError, count: int | None) -> None:
     """Raise in other words where there was too little memory."""
     text = str(error)
-    if not (isinstance(error, torch.OutOfMemoryError) or re.search(r"not enough memory|can't allocate memory", text)):
+    if not re.search(r"[Oo]ut of memory|not enough memory|can't allocate memory", text) or text.startswith(
+        "out of memory"
+    ):
         return
     size = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", text)
     asked = size[1] if size else ""

@@ -70,6 +70,10 @@ _COLUMNS: dict[str, Column] = {
 }
 
 
+#: Measures that not all kinds of inputs have.
+_TRIED = ("metric_noise", "metric_shift")
+
+
 @dataclass(frozen=True)
 class Scorecard:
     """One model's row.
@@ -208,7 +212,8 @@ def scorecards(
         notes = {f"latency_{size}": str(_by_runtime(timed[size][name], model)) for size in timed}
         notes["energy"] = f"latency at batch 1 x {power_watts:g} W, not measured"
         values = {**does[name], **costing}
-        cards.append(Scorecard(name, values, columns, notes, getattr(does[name], "sample", "")))
+        own = {key: column for key, column in columns.items() if key in values or key not in _TRIED}
+        cards.append(Scorecard(name, values, own, notes, getattr(does[name], "sample", "")))
     return cards
 
 
@@ -294,8 +299,8 @@ class _Noisy(nn.Module):
         if bounds is None:
             return values
         noise = torch.randn(values.shape, generator=generator).to(values)
-        if bounds == (0, 1):
-            return (values + self.sigma * noise).clamp(0, 1)
+        if not isinstance(bounds[0], torch.Tensor):
+            return (values + self.sigma * noise).clamp(*bounds)
         low, high = (bound.to(values) for bound in bounds)
         return torch.minimum(torch.maximum(values + self.sigma * (high - low) * noise, low), high)
 
