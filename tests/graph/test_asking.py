@@ -202,7 +202,7 @@ def test_the_innermost_output_is_read_and_copies_answer_alike():
 def test_a_scripted_model_is_called_as_it_is():
     model = torch.jit.script(nn.Linear(3, 2).eval())
     assert answer(model, Y).shape == (2, 2)
-    with pytest.raises(ValueError, match="output='logits' can be asked of an nn.Module, but model is a"):
+    with pytest.raises(ValueError, match=r"output=.logits. can be asked of an nn\.Module, but model is a"):
         answer(model, Y, "logits")
 
 

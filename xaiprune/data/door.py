@@ -311,8 +311,9 @@ def _tensors(data: object, name: str) -> tuple | None:
     inputs, targets = as_inputs(data[0], f"{name}'s inputs"), data[1]
     if not (targets is None or isinstance(targets, torch.Tensor)):
         raise TypeError(f"{name} must have a tensor of targets, or None, got {_kind(targets)}.")
-    if targets is not None and len(inputs) != len(targets):
-        raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one target for each input.")
+    if targets is not None and (not targets.ndim or len(inputs) != len(targets)):
+        count = len(targets) if targets.ndim else "a single number as"
+        raise ValueError(f"{name} has {len(inputs)} inputs and {count} targets: give one target for each input.")
     return inputs, targets
 
 

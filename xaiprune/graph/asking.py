@@ -156,10 +156,10 @@ class _Asked:
         wanted = next((output for output, *_ in reversed(self.stack) if output is not None), None)
         if not self.stack or (wanted is None and not any(strict for _, strict, _ in self.stack)):
             return None
-        part = picked(found, wanted, self.stack[-1][2])
+        part = picked(found, wanted, self.stack[0][2])
         if not part.ndim:
             raise ValueError(
-                f"{self.stack[-1][2]} gives one number for {self.count or 'all'} inputs, such as a loss; an answer for "
+                f"{self.stack[0][2]} gives one number for {self.count or 'all'} inputs, such as a loss; an answer for "
                 "each of them is needed: say by output= what it is, or wrap the model."
             )
         if callable(wanted) and self.count is not None and len(part) != self.count:

@@ -132,6 +132,8 @@ def latencies(
 
 def _repeatable(model: Callable, example: object) -> Callable[[], object]:
     """A call that finds the same inputs each time: copies of them, where the model changes them in place."""
+    if not isinstance(model, nn.Module):
+        return calling(model, example)
     with torch.no_grad():
         call = calling(model, example)
         given = [value for value in (*call.args, *call.keywords.values()) if isinstance(value, torch.Tensor)]
