@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from tqdm.auto import tqdm
 
-from .beginning import Beginnings, joined
+from .beginning import _Beginnings, _joined
 from .target import _check_request, explained_output
 
 
@@ -42,7 +42,7 @@ def _in_batches(
         Attributions to heatmaps ``(N, H, W)``.
     """
     images, targets = _check_request(model, images, targets, any_kind=True)
-    beginnings = Beginnings(model, images)
+    beginnings = _Beginnings(model, images)
     size = max(1, size)
     bar = tqdm(total=len(images), disable=not progress, desc="explaining")
     found = []
@@ -58,7 +58,7 @@ def _in_batches(
         found.append(begun.heatmaps(given, lambda part, kind=kind: reduce(part).to(kind)))
         bar.update(len(some))
     bar.close()
-    return joined(found)
+    return _joined(found)
 
 
 def _check_count(name: str, value: int) -> None:

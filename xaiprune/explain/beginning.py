@@ -18,7 +18,7 @@ from ..graph import changing, reading
 from ..measure import predict
 
 
-class Beginnings:
+class _Beginnings:
     """How inputs of a model are explained: which of them begin as they are, and which at an embedding.
 
     Parameters
@@ -105,7 +105,7 @@ class _Begun:
         one row, ``(N, numbers)``.
     """
 
-    def __init__(self, how: Beginnings, inputs: torch.Tensor | Several):
+    def __init__(self, how: _Beginnings, inputs: torch.Tensor | Several):
         self.how, self.inputs = how, inputs
         self._parts = dict(inputs.items()) if how.several else {"": inputs}
         starts = [self._start(key) for key in how.explained]
@@ -204,7 +204,7 @@ class _Begun:
         return maps if isinstance(self.inputs.parts, dict) else tuple(maps.get(place) for place in self._parts)
 
 
-def joined(heatmaps: list) -> torch.Tensor | dict | tuple:
+def _joined(heatmaps: list) -> torch.Tensor | dict | tuple:
     """Heatmaps of batches, one after another.
 
     Parameters
@@ -223,7 +223,7 @@ def joined(heatmaps: list) -> torch.Tensor | dict | tuple:
     return torch.cat(heatmaps)
 
 
-def flat_maps(heatmaps: torch.Tensor | dict | tuple) -> torch.Tensor:
+def _flat_maps(heatmaps: torch.Tensor | dict | tuple) -> torch.Tensor:
     """Heatmaps as one tensor: those of several inputs as one row for each, to be compared.
 
     Parameters

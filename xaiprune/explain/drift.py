@@ -15,7 +15,7 @@ from torch import nn
 from ..data import judged
 from ..graph import asking
 from ..measure import predict
-from .beginning import flat_maps
+from .beginning import _flat_maps
 from .likeness import Likeness, NoEvidenceError, heatmap_drift, top_overlap
 from .methods import Method
 from .resampling import _median, bootstrap
@@ -263,7 +263,7 @@ class _Compared:
             plain = self.targets.is_floating_point()
             classes = torch.zeros(len(self.images), dtype=torch.int64) if plain else self.targets
         self.original, self.classes, self.share, self.output = original, classes, share, output
-        self.reference = flat_maps(self.method(original, self.images, self.targets))
+        self.reference = _flat_maps(self.method(original, self.images, self.targets))
         self._last = None, None, None
         if scale is not None:
             self.scale = scale
@@ -279,7 +279,7 @@ class _Compared:
         last, answers, found = self._last
         said = predict(model, self.images)
         if last is not model or not torch.equal(answers, said):
-            found = flat_maps(self.method(model, self.images, self.targets))
+            found = _flat_maps(self.method(model, self.images, self.targets))
             self._last = model, said, found
         return found
 

@@ -270,7 +270,7 @@ def class_test(
         Or a key of ``METHODS``.
     others : torch.Tensor, optional
         The other class of each image; default, of all but the target, the one with the highest logit.
-    steps, baseline, seed, in_sample
+    steps, baseline, seed, output, in_sample
         As for :func:`curves`.
 
     Returns

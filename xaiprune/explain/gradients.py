@@ -16,7 +16,7 @@ from torch import nn
 from ..graph import asks
 from ..measure import predict
 from .batches import _check_count, _in_batches, _largest
-from .beginning import Beginnings
+from .beginning import _Beginnings
 from .target import _check_request, explained_output
 
 
@@ -278,7 +278,7 @@ def completeness(
     if {len(one) for one in maps} != {len(images)}:
         raise ValueError(f"heatmaps must be one per image, got {len(maps[0])} for {len(images)} images.")
     total = sum(one.flatten(1).sum(1) for one in maps)
-    beginnings = Beginnings(model, images)
+    beginnings = _Beginnings(model, images)
     if beginnings.plain:
         difference = explained_output(predict(model, images), targets)
         difference = difference - explained_output(predict(model, torch.full_like(images, baseline)), targets)

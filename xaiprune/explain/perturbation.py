@@ -10,7 +10,7 @@ from captum import attr
 from ..core import whole
 from ..graph import asks
 from .batches import _check_count, _in_batches
-from .beginning import Beginnings
+from .beginning import _Beginnings
 from .target import _check_request
 
 
@@ -245,7 +245,7 @@ def shapley(
     return found / sizes
 
 
-def _beginnings_of_others(model, images, **options: int | None) -> Beginnings | None:
+def _beginnings_of_others(model, images, **options: int | None) -> _Beginnings | None:
     """How inputs are explained that are no images; None of images, of which squares are covered."""
     if isinstance(images, torch.Tensor) and images.ndim == 4 and images.is_floating_point():
         return None
@@ -253,7 +253,7 @@ def _beginnings_of_others(model, images, **options: int | None) -> Beginnings | 
         raise ValueError(
             f"{given[0]} is for images (N, C, H, W): of other inputs each value and token is covered alone."
         )
-    beginnings = Beginnings(model, images)
+    beginnings = _Beginnings(model, images)
     if not beginnings.alone:
         raise ValueError(
             "images are several inputs, and parts of one are covered: take a method by gradients, such as integrated "
@@ -262,6 +262,6 @@ def _beginnings_of_others(model, images, **options: int | None) -> Beginnings | 
     return beginnings
 
 
-def _one_value(beginnings: Beginnings, some: torch.Tensor) -> tuple[int, ...]:
+def _one_value(beginnings: _Beginnings, some: torch.Tensor) -> tuple[int, ...]:
     """How many numbers of each axis are one value: all of a token's embedding."""
     return (*[1] * (some.ndim - 2), some.shape[-1] if beginnings.embedded else 1)

@@ -18,7 +18,7 @@ from ..core import Registry
 from ..data import judges
 from ..graph import asks
 from ..measure import answer_rows, predict
-from .beginning import flat_maps
+from .beginning import _flat_maps
 from .controls import reinitialised
 from .likeness import LIKENESSES, Likeness, NoEvidenceError, heatmap_drift
 from .methods import METHODS, Method
@@ -343,13 +343,13 @@ def drift_scale(
     method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets, any_kind=True)
     chosen = [HARMLESS.find(kind, "kinds") for kind in (HARMLESS if kinds is None else kinds)]
-    reference = flat_maps(method(original, images, targets))
+    reference = _flat_maps(method(original, images, targets))
     outputs = predict(original, images)
     outputs = outputs if outputs.ndim > 1 else outputs[:, None]
     classes = not targets.is_floating_point()
 
     def drift(model: nn.Module, wanted: torch.Tensor = targets) -> torch.Tensor:
-        found = flat_maps(method(model, images, wanted))
+        found = _flat_maps(method(model, images, wanted))
         try:
             return heatmap_drift(reference, found, "the original's heatmap", likeness, (original, images, targets))[0]
         except NoEvidenceError:

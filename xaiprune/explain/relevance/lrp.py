@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from ...data import as_inputs
 from ...graph import asks
-from ..beginning import Beginnings, joined
+from ..beginning import _Beginnings, _joined
 from ..target import _check_request, explained_output
 from .composites import Composite
 from .ledger import Ledger
@@ -65,7 +65,7 @@ def lrp(
              [ 0., -1.]]])
     """
     images, targets = _check_request(model, images, targets, any_kind=True)
-    beginnings = Beginnings(model, images)
+    beginnings = _Beginnings(model, images)
     parts = zip(images.split(batch_size), targets.split(batch_size))
     bar = tqdm(parts, total=-(-len(images) // batch_size), disable=not progress, desc="relevance")
     found = []
@@ -73,7 +73,7 @@ def lrp(
         begun = beginnings.of(some)
         relevance, _ = _propagated(model, begun, classes, composite)
         found.append(begun.heatmaps(relevance, lambda values: values.sum(1)))
-    return joined(found)
+    return _joined(found)
 
 
 @asks("model")
@@ -108,7 +108,7 @@ def propagate(
     {'input': 3.0, 'biases': 0.5, 'softmax': 0.0, 'nowhere': 0.0}
     """
     images = as_inputs(images, "images")
-    return _propagated(model, Beginnings(model, images).of(images), targets, composite)
+    return _propagated(model, _Beginnings(model, images).of(images), targets, composite)
 
 
 def _propagated(model, begun, targets: torch.Tensor, composite: Composite | str) -> tuple[torch.Tensor, Ledger]:
