@@ -195,6 +195,8 @@ def test_the_innermost_output_is_read_and_copies_answer_alike():
         twin = copy.deepcopy(model)
         assert torch.equal(twin(Y), model(Y))
     assert set(model(Y)) == set(twin(Y)) == {"a", "x"}
+    assert not twin._forward_hooks
+    assert not twin._forward_pre_hooks
     with asking(model, strict=False):
         assert set(model(Y)) == {"a", "x"}
 

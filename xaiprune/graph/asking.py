@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -29,14 +31,17 @@ class _Asked:
     """
 
     def __init__(self, model: nn.Module):
-        self.device = device_of(model) if any(True for _ in (*model.parameters(), *model.buffers())) else None
+        tensor = next(itertools.chain(model.parameters(), model.buffers()), None)
+        self.device = None if tensor is None else tensor.device
         self.stack: list[tuple[object, bool, str]] = []
         self.count: int | None = None
+        self.seen: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # the model, and copies of it that ran
 
     def takes(self, module: nn.Module, given: tuple, keywords: dict):
         """Copies of the inputs, on the model's device; of several ones the arguments that they are."""
         if not self.stack or torch.jit.is_tracing() or torch.compiler.is_compiling():
             return None
+        self.seen.add(module)
         first = given[0] if given else next(iter(keywords.values()), None)
         if isinstance(first, torch.Tensor | Several) and first.shape:
             self.count = len(first)
@@ -62,6 +67,15 @@ class _Asked:
                 f"{tuple(part.shape)}."
             )
         return part
+
+    def leave(self) -> None:
+        """Take the hooks off the model, and off its copies."""
+        self.stack.clear()
+        for module in self.seen:
+            for hooks in (module._forward_pre_hooks, module._forward_hooks):
+                for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
+                    del hooks[key]
+                    module._forward_pre_hooks_with_kwargs.pop(key, None)
 
     def _copied(self, value: object) -> object:
         if not isinstance(value, torch.Tensor):
@@ -164,10 +178,11 @@ def asking(
     with ExitStack() as stack:
         if not changes:
             stack.enter_context(unchanged(model))
-        stack.callback(model.register_forward_pre_hook(hooks.takes, with_kwargs=True, prepend=True).remove)
-        stack.callback(model.register_forward_hook(hooks.gives).remove)
+        model.register_forward_pre_hook(hooks.takes, with_kwargs=True, prepend=True)
+        model.register_forward_hook(hooks.gives)
+        hooks.seen.add(model)
         hooks.stack.append(entry)
-        stack.callback(hooks.stack.clear)
+        stack.callback(hooks.leave)
         try:
             yield model
         except RuntimeError as error:

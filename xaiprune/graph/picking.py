@@ -56,7 +56,8 @@ def picked(found: object, output: str | int | Callable | None = None, name: str 
         example = _example(found)
         raise ValueError(
             f"{name} gives no tensor but {_told(found)}: say by output= which part is meant, as a key, an index or a "
-            f"function of what it gives{f', such as output={example}' if example else ''}."
+            f"function of what it gives{f', such as output={example}' if example else ''}. Where a function has no "
+            "output=, wrap the model in a module that gives that part alone."
         )
     raise ValueError(f"output must pick a tensor, but output={_shown(output)} gives {_told(part)} of {_told(found)}.")
 
