@@ -165,7 +165,6 @@ def test_a_model_is_as_it_was_also_after_an_error(fails):
             model.train().requires_grad_(True)
             model(torch.rand(8, 3))
             model[1].running_mean = torch.ones(4)
-            model[1].register_forward_hook(lambda module, given, found: found)
             if fails:
                 raise KeyError("inside")
     except KeyError:

@@ -193,7 +193,7 @@ def changing(
 
 @contextmanager
 def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module]:
-    """On the way out, also after an error, every mode, ``requires_grad``, buffer and hook of a model is as it was.
+    """On the way out, also after an error, every mode, ``requires_grad`` and buffer of a model is as it was.
 
     Parameters
     ----------
@@ -221,7 +221,6 @@ def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module
         (module, key, buffer) for module in modules for key, buffer in module._buffers.items() if buffer is not None
     ]
     copies = [buffer.detach().clone() for *_, buffer in held]
-    hooks = [(found, list(found.items())) for module in modules for found in _hooks(module)]
     try:
         yield model.eval() if evaluate else model
     finally:
@@ -236,11 +235,3 @@ def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module
                     buffer.copy_(copy)
             if module._buffers.get(key) is not buffer:
                 module._buffers[key] = buffer
-        for found, before in hooks:
-            if list(found.items()) != before:
-                found.clear()
-                found.update(before)
-
-
-def _hooks(module: nn.Module) -> list[dict]:
-    return [module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks]

@@ -126,7 +126,7 @@ def predict(
     [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
     """
     device = next((parameter.device for parameter in model.parameters()), inputs.device)
-    with asking(model, output), unchanged(model, evaluate=True), torch.no_grad():
+    with unchanged(model, evaluate=True), asking(model, output, changes=True), torch.no_grad():
         return torch.cat([model(batch.to(device)).to(inputs.device) for batch in inputs.split(batch_size)])
 
 
