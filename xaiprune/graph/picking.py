@@ -36,7 +36,7 @@ def picked(found: object, output: str | int | Callable | None = None, name: str 
     torch.Size([1, 2])
     >>> xp.graph.picked(both)
     Traceback (most recent call last):
-    ValueError: model gives no tensor but a dict with 'logits' (1, 2) and 'hidden' (1, 8): say by output= which part is
+    ValueError: model gives no tensor but a dict with 'logits' (1, 2) and 'hidden' (1, 8): say by output= ...
     """
     if output is None:
         part = found
