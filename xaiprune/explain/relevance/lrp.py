@@ -7,12 +7,16 @@ from torch import nn
 from torch.utils._pytree import tree_iter
 from tqdm.auto import tqdm
 
+from ...data import as_inputs
+from ...graph import asks
+from ..beginning import _Beginnings, _joined
 from ..target import _check_request, explained_output
 from .composites import Composite
 from .ledger import Ledger
 from .trace import _Trace, modified_gradients
 
 
+@asks("model")
 def lrp(
     model: nn.Module,
     images: torch.Tensor,
@@ -28,8 +32,8 @@ def lrp(
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor, optional
         Classes, shape ``(N,)``; default the model's own answers.
     composite : Composite or str
@@ -39,6 +43,8 @@ def lrp(
         Most images in one pass: this bounds the memory.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -59,12 +65,19 @@ def lrp(
     tensor([[[ 1.,  2.],
              [ 0., -1.]]])
     """
-    images, targets = _check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets, any_kind=True)
+    beginnings = _Beginnings(model, images)
     parts = zip(images.split(batch_size), targets.split(batch_size))
     bar = tqdm(parts, total=-(-len(images) // batch_size), disable=not progress, desc="relevance")
-    return torch.cat([propagate(model, *part, composite=composite)[0].sum(1) for part in bar])
+    found = []
+    for some, classes in bar:
+        begun = beginnings.of(some)
+        relevance, _ = _propagated(model, begun, classes, composite)
+        found.append(begun.heatmaps(relevance, lambda values: values.sum(1)))
+    return _joined(found)
 
 
+@asks("model")
 def propagate(
     model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, composite: Composite | str = "epsilon-plus"
 ) -> tuple[torch.Tensor, Ledger]:
@@ -78,6 +91,8 @@ def propagate(
     targets : torch.Tensor
         Classes, shape ``(N,)``.
     composite : Composite or str
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -93,14 +108,21 @@ def propagate(
     >>> {name: round(value.item(), 3) for name, value in ledger.sums().items()}  # of the logit, 3.5
     {'input': 3.0, 'biases': 0.5, 'softmax': 0.0, 'nowhere': 0.0}
     """
+    images = as_inputs(images, "images")
+    return _propagated(model, _Beginnings(model, images).of(images), targets, composite)
+
+
+def _propagated(model, begun, targets: torch.Tensor, composite: Composite | str) -> tuple[torch.Tensor, Ledger]:
+    """Relevance of the values from which inputs are explained, and the books."""
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
-        pixels = trace.watch(images)
-        total, chosen = _forward(model, pixels, targets, trace)
+        pixels = trace.watch(begun.values)
+        total, chosen = _forward(begun.run, pixels, targets, trace)
     (gradient,) = torch.autograd.grad(total, pixels)
     relevance = trace.relevance(pixels, gradient)
     return relevance, trace.ledger(chosen, relevance)
 
 
+@asks("model")
 def inner_relevance(
     model: nn.Module,
     images: torch.Tensor,
@@ -121,6 +143,8 @@ def inner_relevance(
     layer : str
         Qualified name of a module.
     composite : Composite or str
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
