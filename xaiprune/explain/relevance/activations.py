@@ -16,7 +16,7 @@ from .affine import _Affine, _is_signal
 
 _F = nn.functional
 #: Activation functions with f(0) = 0, without their in-place forms.
-ACTIVATIONS = {
+_ACTIVATIONS = {
     "celu": _F.celu,
     "elu": _F.elu,
     "gelu": _F.gelu,
@@ -57,7 +57,7 @@ _LINES = frozenset({"relu", "leaky_relu", "prelu", "rrelu", "abs"})
 _BOUNDED = {"_threshold", "clamp", "clamp_max", "clamp_min", "clip", "hardtanh", "threshold"}
 _SHIFTED = frozenset(_BOUNDED | {"log_sigmoid", "softplus"})
 #: Values between 0 and 1 that multiply a signal; softmax is one where the composite takes attention as given.
-GATES = {"hardsigmoid": _F.hardsigmoid, "sigmoid": torch.sigmoid}
+_GATES = {"hardsigmoid": _F.hardsigmoid, "sigmoid": torch.sigmoid}
 
 
 _DIVIDES = (
@@ -114,10 +114,10 @@ def _activation(trace, function, args, kwargs):
     x, *others = args or (kwargs.pop("input"),)
     if any(map(_is_signal, (*others, *kwargs.values()))):
         trace.refuse(function, "has bounds that depend on the input")
-    output = ACTIVATIONS[name](x.detach(), *others, **kwargs)
+    output = _ACTIVATIONS[name](x.detach(), *others, **kwargs)
     if output.shape != x.shape:
         x = x.expand_as(output)
-    zero = ACTIVATIONS[name](torch.zeros_like(x.detach()), *others, **kwargs) if name in _SHIFTED else None
+    zero = _ACTIVATIONS[name](torch.zeros_like(x.detach()), *others, **kwargs) if name in _SHIFTED else None
     return _passed(trace, x, output, zero)
 
 

@@ -7,10 +7,10 @@ import inspect
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from .activations import ACTIVATIONS, GATES
+from .activations import _ACTIVATIONS, _GATES
 from .operations import HANDLERS, PLAIN
 
-_PURE = ACTIVATIONS | GATES
+_PURE = _ACTIVATIONS | _GATES
 
 
 class _Changed:
@@ -59,8 +59,8 @@ def _without_changing(function, args, kwargs):
     elif name.startswith("__i") and (pure := f"__{name[3:]}") in HANDLERS:
         return getattr(torch.Tensor, pure), args, kwargs, True
     elif name.endswith("_") and not name.startswith("__") and name not in PLAIN:
-        if (pure := name[:-1]) in ACTIVATIONS:
-            return ACTIVATIONS[pure], args, kwargs, True
+        if (pure := name[:-1]) in _ACTIVATIONS:
+            return _ACTIVATIONS[pure], args, kwargs, True
         if pure in HANDLERS or pure in PLAIN:
             return getattr(torch.Tensor, pure), args, kwargs, True
     return function, args, kwargs, False

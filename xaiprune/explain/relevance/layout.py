@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from .affine import _is_signal
 
 #: Said of a tensor whose images cannot be told apart.
-LOST = -1
+_LOST = -1
 
 
 def _followed(name: str, axis: int, x: torch.Tensor, args, kwargs, result: torch.Tensor, images: int) -> int:
@@ -39,15 +39,15 @@ def _followed(name: str, axis: int, x: torch.Tensor, args, kwargs, result: torch
     Returns
     -------
     int
-        :data:`LOST` where it is not known.
+        :data:`_LOST` where it is not known.
     """
     if handler := _MOVING.get(name):
         found = handler(axis, x, args, kwargs, result, *((images,) if handler is _reshaped else ()))
     elif result.ndim >= x.ndim:
         found = result.ndim + axis - x.ndim
     else:
-        found = LOST
-    return found if 0 <= found < result.ndim and result.shape[found] % images == 0 else LOST
+        found = _LOST
+    return found if 0 <= found < result.ndim and result.shape[found] % images == 0 else _LOST
 
 
 def _numbers(args, kwargs, *names: str) -> list[int]:
@@ -87,7 +87,7 @@ def _reshaped(axis, x, args, kwargs, result, images):
         if found == before and size % images == 0:
             return place
         found *= size
-    return LOST
+    return _LOST
 
 
 def _unsqueezed(axis, x, args, kwargs, result):
@@ -98,21 +98,21 @@ def _unsqueezed(axis, x, args, kwargs, result):
 def _squeezed(axis, x, args, kwargs, result):
     dims = [each % x.ndim for each in _numbers(args, kwargs, "dim")] or range(x.ndim)
     gone = [dim for dim in dims if x.shape[dim] == 1]
-    return LOST if axis in gone else axis - sum(dim < axis for dim in gone)
+    return _LOST if axis in gone else axis - sum(dim < axis for dim in gone)
 
 
 def _selected(axis, x, args, kwargs, result):
     dim = (_numbers(args, kwargs, "dim") or [0])[0] % x.ndim
-    return LOST if dim == axis else axis - (dim < axis)
+    return _LOST if dim == axis else axis - (dim < axis)
 
 
 def _cut(axis, x, args, kwargs, result):
-    return axis if result.shape[axis] == x.shape[axis] else LOST
+    return axis if result.shape[axis] == x.shape[axis] else _LOST
 
 
 def _spread(axis, x, args, kwargs, result):
     found = result.ndim + axis - x.ndim
-    return found if result.shape[found] == x.shape[axis] else LOST
+    return found if result.shape[found] == x.shape[axis] else _LOST
 
 
 def _stacked(axis, x, args, kwargs, result):
@@ -126,9 +126,9 @@ def _reduced(axis, x, args, kwargs, result):
     given = args[1] if len(args) > 1 else kwargs.get("dim", kwargs.get("axis"))
     dims = [given] if isinstance(given, int) else given
     if dims is None or isinstance(dims, torch.Tensor):
-        return LOST
+        return _LOST
     dims = [dim % x.ndim for dim in dims]
-    return LOST if axis in dims else axis - sum(dim < axis for dim in dims)
+    return _LOST if axis in dims else axis - sum(dim < axis for dim in dims)
 
 
 def _indexed(axis, x, args, kwargs, result):
@@ -142,9 +142,9 @@ def _indexed(axis, x, args, kwargs, result):
             if place > axis:
                 return found - (place - axis)
         elif place == axis:
-            return found if isinstance(each, slice) and result.shape[found] == x.shape[axis] else LOST
+            return found if isinstance(each, slice) and result.shape[found] == x.shape[axis] else _LOST
         elif isinstance(each, bool) or not isinstance(each, (int, slice)):
-            return LOST
+            return _LOST
         else:
             place, found = place + 1, found + isinstance(each, slice)
     return found + axis - place
@@ -157,13 +157,13 @@ def _summed(axis, x, args, kwargs, result):
     terms, found = equation.replace(" ", "").split("->") if "->" in equation else (equation, "")
     [place] = [place for place, value in enumerate(operands) if value is x][:1]
     term = terms.split(",")[place]
-    return LOST if "..." in equation else found.find(term[axis])
+    return _LOST if "..." in equation else found.find(term[axis])
 
 
 def _multiplied(axis, x, args, kwargs, result):
     one = args[0] if args else kwargs["input"]
     found = result.ndim + axis - x.ndim
-    return found if axis < x.ndim - (2 if x is not one else 1) else LOST
+    return found if axis < x.ndim - (2 if x is not one else 1) else _LOST
 
 
 _TABLE = {
@@ -208,7 +208,7 @@ class _Axes:
     def where(self, x: torch.Tensor, layer: str) -> tuple[int, int]:
         """Along which axis the images are, and how many rows an image has there."""
         axis = self._axes.get(x, 0)
-        if self.images > 1 and (axis == LOST or x.ndim == 0 or x.shape[axis] % self.images):
+        if self.images > 1 and (axis == _LOST or x.ndim == 0 or x.shape[axis] % self.images):
             raise ValueError(
                 f"layer {layer!r} reads values of shape {tuple(x.shape)} in which {self.images} images cannot be "
                 "told apart, since the model moves or merges their axis: explain one image at a time (batch_size=1)."
@@ -218,7 +218,7 @@ class _Axes:
     def leading(self, x: torch.Tensor, layer: str) -> None:
         """Refuse a layer that takes its images along the first axis alone, if they are elsewhere."""
         if self.images is not None and self.where(x, layer)[0]:
-            self._axes[x] = LOST
+            self._axes[x] = _LOST
             self.where(x, layer)
 
     def first(self, x: torch.Tensor, layer: str):
@@ -255,11 +255,11 @@ class _Axes:
         for value in tree_iter(result):
             if _is_signal(value):
                 found = {
-                    LOST
-                    if (axis := self._axes.get(x, 0)) == LOST
+                    _LOST
+                    if (axis := self._axes.get(x, 0)) == _LOST
                     else _followed(name, axis, x, args, kwargs, value, self.images)
                     for x in signals
                 }
-                axis = found.pop() if len(found) == 1 else LOST
+                axis = found.pop() if len(found) == 1 else _LOST
                 if axis or value in self._axes:
                     self._axes[value] = axis

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from .activations import _DIVIDES, _activation, _gate, _normalised, _pair, _power, _scale, _size
-from .activations import ACTIVATIONS as ACTIVATIONS
-from .activations import GATES as GATES
+from .activations import _ACTIVATIONS as _ACTIVATIONS
+from .activations import _GATES as _GATES
 from .affine import _Affine, _is_signal
 from .attention import (
     _added_product,
@@ -247,8 +247,8 @@ _ROWS = {
     _addition: _ADD,
     _multiplication: _MULTIPLY,
     _product: _PRODUCT,
-    _activation: " ".join(ACTIVATIONS),
-    _gate: " ".join(GATES),
+    _activation: " ".join(_ACTIVATIONS),
+    _gate: " ".join(_GATES),
 }
 #: Name of an operation to what is done in its place, ``(trace, function, args, kwargs) -> result``: what torch's
 #: function gives for these arguments, with the gradient that relevance needs. ``trace`` keeps the books, and refuses.
