@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
+from .calls import copied, unwrapped
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 #: Layers that a normalisation behind them can become a part of.
@@ -25,14 +31,17 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode; it stays as it is. Its normalisations are found by ``torch.fx``.
+        In evaluation mode; it stays as it is. Its normalisations are found by ``torch.fx``. Of a model in
+        ``DataParallel`` or ``torch.compile`` the one inside is taken.
 
     Returns
     -------
     nn.Module
         Of the same class. A normalisation stays where its layer feeds something else too or runs twice, where no
         convolution or linear layer stands right before it, where it has no stored mean and variance, and where one of
-        the two has a hook (a mask), computes its weight from other tensors, or is in training mode.
+        the two has a hook (a mask), computes its weight from other tensors, lends a tensor to another place of
+        ``forward``, or is in training mode. ``BatchNorm1d`` behind ``nn.Linear`` is taken to read ``(N, C)``; for a
+        sequence ``(N, C, L)``, whose last axis the linear layer works on, the folded model raises a ValueError.
 
     Raises
     ------
@@ -48,13 +57,79 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     """
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    folded = copy.deepcopy(model)
-    if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
-        return folded
-    for layer, norm in _pairs(model):
-        folded.set_submodule(layer, _fused(model.get_submodule(layer), model.get_submodule(norm)))
-        folded.set_submodule(norm, nn.Identity().eval())
-    return folded
+    return folded_in_place(copied(unwrapped(model)))
+
+
+def folded_in_place(model: nn.Module) -> nn.Module:
+    """:func:`fold_batch_norm` for a copy that is at hand already.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    nn.Module
+        ``model`` itself.
+    """
+    pairs = _pairs(model) if any(isinstance(module, BATCH_NORMS) for module in model.modules()) else ()
+    for layer, norm in pairs:
+        one = model.get_submodule(layer)
+        model.set_submodule(layer, _fused(one, model.get_submodule(norm)))
+        model.set_submodule(norm, (_Folded(norm, layer) if isinstance(one, nn.Linear) else nn.Identity()).eval())
+    return model
+
+
+class _Folded(nn.Identity):
+    """In the place of a normalisation that a linear layer took in: its features are the last axis, and not channels."""
+
+    def __init__(self, name: str, layer: str):
+        super().__init__()
+        self.names = name, layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim > 2:
+            name, layer = self.names
+            raise ValueError(
+                f"batch normalisation {name!r} was folded into the features of {layer!r}, as for inputs (N, C), but "
+                f"got {x.ndim} axes, of which it normalises the second. Put nn.Identity() between the two layers of "
+                "the model: then the normalisation stays."
+            )
+        return x
+
+
+def plain_weights(model: nn.Module) -> nn.Module:
+    """A copy whose weights are parameters, and compute what the model's do.
+
+    Masks of ``torch.nn.utils.prune``, weight and spectral norm, old and new, and other parametrizations are made
+    permanent; wrappers (``DataParallel``, ``torch.compile``) are left out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        It stays as it is.
+
+    Returns
+    -------
+    nn.Module
+        Of the class of the model inside.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)))
+    >>> [name for name, _ in xp.graph.folding.plain_weights(model).named_parameters()]
+    ['0.bias', '0.weight']
+    """
+    plain = copied(unwrapped(model))
+    for module in plain.modules():
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, BasePruningMethod | WeightNorm | SpectralNorm):
+                hook.remove(module)
+                del module._forward_pre_hooks[key]
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name)
+    return plain
 
 
 class _Tracer(torch.fx.Tracer):
@@ -113,7 +188,8 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
 def plain_calls(graph: torch.fx.Graph, model: nn.Module) -> dict[torch.fx.Node, nn.Module]:
     """The modules that run once and compute what their own tensors say, by their place in the graph.
 
-    Those with a hook, with a weight that is computed from other tensors, or in training mode are left out.
+    Those with a hook, with a weight that is computed from other tensors or read in another place too, or in training
+    mode are left out.
 
     Parameters
     ----------
@@ -129,15 +205,15 @@ def plain_calls(graph: torch.fx.Graph, model: nn.Module) -> dict[torch.fx.Node, 
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     calls = {node: modules[node.target] for node in graph.nodes if node.op == "call_module"}
-    times: dict[nn.Module, int] = {}
-    for module in calls.values():
-        times[module] = times.get(module, 0) + 1
-    return {node: module for node, module in calls.items() if times[module] == 1 and _plain(module)}
+    times = Counter(calls.values())
+    read = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    lent = {modules[name] for name in read if name in modules}
+    return {node: module for node, module in calls.items() if times[module] == 1 and _plain(module, lent)}
 
 
-def _plain(module: nn.Module) -> bool:
+def _plain(module: nn.Module, lent: set[nn.Module]) -> bool:
     hooked = module._forward_hooks or module._forward_pre_hooks
-    return not (hooked or module.training or hasattr(module, "parametrizations"))
+    return not (hooked or module.training or module in lent or hasattr(module, "parametrizations"))
 
 
 def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
