@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.cases.nets import images, net, todo
+from tests.cases.nets import images, net
 from xaiprune.quantize import CALIBRATORS, Config, Format, calibrate, calibrating, equalize, int8_bytes, simulate
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -71,7 +71,6 @@ def test_normalised_photographs_through_a_loop_of_ones_own():
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(6, 3), nn.Conv1d(3, 4, 3)], ids=["table", "sequence"])
-@todo("inputs must be (N, C, H, W)")
 def test_tables_and_sequences(layer):
     """onnxruntime's examples."""
     calibrate(layer.eval(), images(8, 6) if isinstance(layer, nn.Linear) else images(8, 3, 20))
@@ -87,9 +86,7 @@ def looping(keyword: bool) -> nn.Module:
     return net(forward, nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5))
 
 
-@pytest.mark.parametrize(
-    "keyword", [False, pytest.param(True, marks=todo("a layer that is called by keyword is an IndexError"))]
-)
+@pytest.mark.parametrize("keyword", [False, True])
 def test_layers_that_run_several_times_or_by_keyword(keyword):
     """nncf#213, PR#1715, distiller PR#239, transformers#37905."""
     model, x = looping(keyword), images(8, 3, 16, 16)

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from ..data import Split, as_split
 
 #: What a wrapper calls the model inside of it: torch.compile, then DataParallel and its kin.
 _WRAPPED = {"_orig_mod", "module"}
@@ -64,8 +67,8 @@ def spread(model: Callable, inputs: object) -> tuple[tuple, dict]:
     return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}
 
 
-def mapped(function: Callable, inputs: object) -> object:
-    """Inputs of the same form, with what a function makes of each tensor; what is no tensor stays.
+def mapped(function: Callable, inputs: object, other: Callable = lambda value: value) -> object:
+    """Inputs of the same form, with what a function makes of each tensor.
 
     Parameters
     ----------
@@ -73,6 +76,8 @@ def mapped(function: Callable, inputs: object) -> object:
         ``tensor -> object``.
     inputs : object
         As for :func:`call`; tuples and mappings may hold others.
+    other : callable
+        What becomes of a value that is no tensor; by default it stays.
 
     Returns
     -------
@@ -81,8 +86,10 @@ def mapped(function: Callable, inputs: object) -> object:
     if isinstance(inputs, torch.Tensor):
         return function(inputs)
     if isinstance(inputs, Mapping):
-        return {name: mapped(function, value) for name, value in inputs.items()}
-    return tuple(mapped(function, value) for value in inputs) if isinstance(inputs, tuple | list) else inputs
+        return {name: mapped(function, value, other) for name, value in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        return tuple(mapped(function, value, other) for value in inputs)
+    return other(inputs)
 
 
 def tensors(inputs: object) -> list[torch.Tensor]:
@@ -143,6 +150,52 @@ def to(inputs: object, model: nn.Module | None) -> object:
     own = () if model is None else (*model.parameters(), *model.buffers())
     device = own[0].device if own else torch.device("cpu")
     return mapped(lambda tensor: tensor.to(device), inputs)
+
+
+def inputs_of(data: object) -> object:
+    """Inputs alone, in the forms of :func:`call`.
+
+    Parameters
+    ----------
+    data : object
+        Inputs, a Split, a Dataset or a DataLoader.
+
+    Returns
+    -------
+    object
+    """
+    data = as_split(data) if isinstance(data, DataLoader | Dataset) else data
+    data = data.inputs if isinstance(data, Split) else data
+    return getattr(data, "parts", data)
+
+
+def run(model: nn.Module, inputs: object, name: str) -> object:
+    """What a model gives for inputs, which go to its device.
+
+    Parameters
+    ----------
+    model : nn.Module
+    inputs : object
+        As for :func:`call`.
+    name : str
+        What the argument is called, for the message.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    ValueError
+        If the model does not take them.
+    """
+    try:
+        return call(model, to(inputs, model))
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{name} do not run through the model: {type(error).__name__}: {error} Pass what it takes: a tensor "
+            f"(N, ...), or a tuple or a dictionary of several, whose type is that of the weights or, for tokens, int64."
+        ) from error
 
 
 def check_inputs(inputs: object, name: str = "inputs") -> object:

@@ -98,7 +98,7 @@ class _Folded(nn.Identity):
         return x
 
 
-def plain_weights(model: nn.Module) -> nn.Module:
+def plain_weights(model: nn.Module, *, parametrized: bool = True) -> nn.Module:
     """A copy whose weights are parameters, and compute what the model's do.
 
     Masks of ``torch.nn.utils.prune``, weight and spectral norm, old and new, and other parametrizations are made
@@ -108,6 +108,8 @@ def plain_weights(model: nn.Module) -> nn.Module:
     ----------
     model : nn.Module
         It stays as it is.
+    parametrized : bool
+        Whether parametrizations are made permanent too; a quantized model is made of them.
 
     Returns
     -------
@@ -126,7 +128,7 @@ def plain_weights(model: nn.Module) -> nn.Module:
             if isinstance(hook, BasePruningMethod | WeightNorm | SpectralNorm):
                 hook.remove(module)
                 del module._forward_pre_hooks[key]
-        if parametrize.is_parametrized(module):
+        if parametrized and parametrize.is_parametrized(module):
             for name in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, name)
     return plain
@@ -170,7 +172,10 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     try:
         return _Tracer(whole).trace(model)
     except Exception as error:
-        raise ValueError(f"torch.fx cannot follow the model: {type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"torch.fx cannot follow the model: {type(error).__name__}: {error}. What decides on values must be a module "
+            "of its own, without parts, or a function that torch.fx.wrap knows."
+        ) from error
 
 
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+
+from ..core import arguments
+from ..graph.calls import inputs_of, spread, tensors, to
 
 #: Timed runs in a row.
 _IN_A_ROW = 10
@@ -56,7 +60,7 @@ class Latency:
 
 def latencies(
     models: Mapping[str, Callable],
-    example: torch.Tensor,
+    example: object,
     *,
     repeats: int = 40,
     warmup: int = 3,
@@ -73,8 +77,9 @@ def latencies(
     ----------
     models : mapping of str to callable
         Models in evaluation mode, or anything that takes ``example``.
-    example : torch.Tensor
-        The batch.
+    example : torch.Tensor, or a tuple or dictionary of tensors
+        The batch, on any axis: it runs as it is. A model on another device gets it there, before the time is taken; the
+        time ends when the device has finished.
     repeats, warmup : int
         Timed runs per callable, and runs before each turn of it.
     threads : int, optional
@@ -98,12 +103,13 @@ def latencies(
     (['short', 'long'], 3, True)
     """
     for name, model in models.items():
-        if isinstance(model, nn.Module) and model.training:
-            raise ValueError(f"model {name!r} is in training mode; call model.eval() first.")
+        if isinstance(model, nn.Module):
+            arguments.evaluating(model, f"models[{name!r}]")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}.")
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}.")
+    runs = {name: _run_of(model, inputs_of(example)) for name, model in models.items()}
     before = torch.get_num_threads()
     threads = threads or before
     samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in models}
@@ -116,14 +122,24 @@ def latencies(
                     if threads > 1:
                         time.sleep(_REST)
                     for _ in range(warmup):
-                        models[name](example)
+                        runs[name]()
                     for _ in range(min(_IN_A_ROW, repeats - done)):
                         stolen, start = _stolen(), time.perf_counter()
-                        models[name](example)
+                        runs[name]()
                         samples[name].append((1e3 * (time.perf_counter() - start), _stolen() == stolen))
     finally:
         torch.set_num_threads(before)
     return {name: _summary(taken, threads, runtime) for name, taken in samples.items()}
+
+
+def _run_of(model: Callable, example: object) -> Callable:
+    """One run without what is the same each time, until the device has finished."""
+    inputs = to(example, model) if isinstance(model, nn.Module) and any(True for _ in model.parameters()) else example
+    given, named = spread(model, inputs)
+    run = functools.partial(model, *given, **named)
+    if all(tensor.device.type == "cpu" for tensor in tensors(inputs)):
+        return run
+    return lambda: (run(), torch.accelerator.synchronize())
 
 
 def _summary(samples: list[tuple[float, bool]], threads: int, runtime: str) -> Latency:

@@ -9,8 +9,8 @@ import copy
 import torch
 from torch import nn
 
-from ..graph.calls import batched, check_inputs
-from .calibrate import float_copy, inputs_of, run, told_of
+from ..graph.calls import batched, check_inputs, inputs_of, run
+from .calibrate import float_copy, told_of
 from .equalize import channel_clamp, equalizable_pairs, own_activations
 from .walk import _by_channel, layerwise
 

@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..core import arguments
-from ..data import Choice, Split, as_split, mark
-from ..graph.calls import batched, call, check_inputs, to
+from ..data import Choice, Split, mark
+from ..graph.calls import batched, check_inputs, inputs_of, run
 from ..graph.folding import folded_in_place, plain_weights
 from .formats import quantized_layers
 from .statistics import _BINS, Statistics
@@ -104,29 +104,11 @@ def calibrate(model: nn.Module, images: object, *, bins: int = _BINS, batch_size
     return told_of(seen, images, "ranges")
 
 
-def inputs_of(data: object) -> object:
-    """Inputs alone: a tensor, or a tuple or a dictionary of several."""
-    data = as_split(data) if isinstance(data, DataLoader | Dataset) else data
-    data = data.inputs if isinstance(data, Split) else data
-    return getattr(data, "parts", data)
-
-
 def told_of(result: object, data: object, what: str, *things: object) -> object:
     """A result that carries by which data it was chosen: of several inputs that are no split, only that it was."""
     if isinstance(data, torch.Tensor | Split | DataLoader | Dataset):
         return mark(result, *things, data=data, what=what)
     return mark(result, *things, Choice(unknown=(what,)))
-
-
-def run(model: nn.Module, inputs: object, name: str) -> object:
-    """What a model gives for inputs, which go to its device; where it does not take them, their name is said."""
-    try:
-        return call(model, to(inputs, model))
-    except (RuntimeError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{name} do not run through the model: {type(error).__name__}: {error} Pass what it takes: a tensor "
-            f"(N, ...), or a tuple or a dictionary of several, whose type is that of the weights or, for tokens, int64."
-        ) from error
 
 
 def float_copy(model: nn.Module) -> nn.Module:

@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, hooks, plain_calls, traced
-from ..graph.calls import check_inputs, unwrapped
-from .calibrate import float_copy, inputs_of, run
+from ..graph.calls import check_inputs, inputs_of, run, unwrapped
+from .calibrate import float_copy
 from .formats import quantized_layers
 from .walk import _by_channel
 
@@ -133,7 +133,7 @@ def equalize(model: nn.Module, *, sweeps: int = 20) -> nn.Module:
     Returns
     -------
     nn.Module
-        Of the same class.
+        Of the same class; where one ReLU6 is called in several places, a ``torch.fx.GraphModule`` with the same layers.
 
     Raises
     ------
@@ -211,17 +211,32 @@ def _some_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
         return found
     raise ValueError(
         "no two layers of the model follow each other with nothing but an activation between them: that must be a ReLU "
-        "(module or function) or nn.ReLU6, of which each place in forward needs one of its own, and layers must run "
-        "once, without hooks."
+        "(module or function) or nn.ReLU6, and layers must run once, without hooks."
     )
 
 
 def own_activations(model: nn.Module) -> nn.Module:
-    """The model itself, with a ReLU6 of its own under each name: then each place can be clamped in its own way."""
+    """A model that is at hand, with a ReLU6 of its own for each place of ``forward``: each is clamped in its own way.
+
+    Where one name is called in several places, the model becomes what ``torch.fx`` made of it, and calls others there.
+    """
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.ReLU6):
             model.set_submodule(name, copy.deepcopy(module))
-    return model
+    graph, modules = traced(model), dict(model.named_modules())
+    calls = [node for node in graph.nodes if node.op == "call_module" and isinstance(modules[node.target], nn.ReLU6)]
+    times = Counter(node.target for node in calls)
+    inside = {name for name in modules if name not in {node.target for node in graph.nodes}}
+    hooked = any(modules[name]._forward_hooks or modules[name]._forward_pre_hooks for name in inside)
+    if hooked or max(times.values(), default=1) == 1:
+        return model
+    for node in calls:
+        times[node.target] -= 1
+        if count := times[node.target]:
+            own = f"{node.target}_{count}"
+            model.set_submodule(own, copy.deepcopy(modules[node.target]))
+            node.target = own
+    return torch.fx.GraphModule(model, graph, type(model).__name__).eval()
 
 
 def equalizable_pairs(model: nn.Module, *, padded: bool = True) -> list[tuple[str, str | None, str]]:

@@ -176,9 +176,10 @@ def adaround(
     for name in chosen:
         layer = better.get_submodule(name)
         if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            kind = type(layer).__name__.removeprefix("Parametrized")
             raise ValueError(
-                f"layer {name!r} is of type {type(layer).__name__}, which cannot be rounded: only nn.Linear, nn.Conv1d "
-                f"and nn.Conv2d can. Simulate with layers={{{name!r}: Config(None, ...)}} to keep its weights in float."
+                f"layer {name!r} is of type {kind}, which cannot be rounded: only nn.Linear, nn.Conv1d and nn.Conv2d "
+                f"can. Simulate with layers={{{name!r}: Config(None, ...)}} to keep its weights in float."
             )
     bar = tqdm(total=len(chosen), disable=not progress, desc="layers")
     rounded = set()

@@ -14,9 +14,8 @@ from torch import nn
 
 from ..core import arguments
 from ..graph import traced
-from ..graph.calls import batched, check_inputs, spread, to
+from ..graph.calls import batched, check_inputs, inputs_of, spread, to
 from ..graph.folding import folded_in_place, plain_weights
-from .calibrate import inputs_of
 from .formats import quantized_layers
 
 
