@@ -173,8 +173,8 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
         return _Tracer(whole).trace(model)
     except Exception as error:
         raise ValueError(
-            f"torch.fx cannot follow the model: {type(error).__name__}: {error}. What decides on values must be a module "
-            "of its own, without parts, or a function that torch.fx.wrap knows."
+            f"torch.fx cannot follow the model: {type(error).__name__}: {error}. What decides on values must be a "
+            "module of its own, without parts, or a function that torch.fx.wrap knows."
         ) from error
 
 
