@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..core import arguments
-from ..graph.calls import check_inputs, inputs_of, mapped, run, spread, tensors, to
+from ..graph.calls import check_inputs, copied, inputs_of, mapped, run, spread, tensors, to
 from ..graph.folding import folded_in_place, plain_weights
 from .needs import lacks_packages, need
 
@@ -60,7 +60,7 @@ def onnx_bytes(model: nn.Module, example: object) -> bytes:
     Warns
     -----
     UserWarning
-        If the model fixes the size of its batch: the file then takes batches of the example's size alone.
+        If the model fixes the length of the first axis, which may be time: the file takes the example's length alone.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def onnx_bytes(model: nn.Module, example: object) -> bytes:
     need("the export to ONNX", lacks_packages("onnx", "onnxscript"))
     import onnx
 
-    program = exported(_to_export(model), example)
+    program = exported(_to_export(model, example), example)
     with _quiet(), _operators_once(), torch.no_grad():
         table = _pooling(program)
         written = torch.onnx.export(program, verbose=False, opset_version=OPSET, custom_translation_table=table)
@@ -121,7 +121,10 @@ def exported(model: nn.Module, example: object) -> torch.export.ExportedProgram:
             return torch.export.export(model, *spread(model, mapped(pair, inputs)), dynamic_shapes=shapes)
         except Exception:  # what cannot be exported at all says so now
             program = torch.export.export(model, given, named)
-    warnings.warn(f"the model fixes the size of its batch: the file takes {count} inputs at a time.", stacklevel=3)
+    warnings.warn(
+        f"the model fixes the length of its inputs' first axis: the file takes {count} at a time, as the example has.",
+        stacklevel=3,
+    )
     return program
 
 
@@ -179,15 +182,19 @@ def _name_nodes(graph) -> None:
         del node.metadata_props[:]
 
 
-def _to_export(model: nn.Module) -> nn.Module:
+def _to_export(model: nn.Module, example: object) -> nn.Module:
     """The same function for torch's exporter, which spends most of its time on layers that write in place."""
-    model = plain_weights(model, parametrized=False).cpu()
-    with contextlib.suppress(ValueError):  # control flow that depends on data; the runtime then folds what it can
-        model = folded_in_place(model)
-    for module in model.modules():
+    plain = plain_weights(model).cpu()
+    for module in plain.modules():
         if getattr(module, "inplace", False):
             module.inplace = False
-    return model
+    try:
+        folded = folded_in_place(copied(plain))
+        with torch.no_grad():
+            run(folded, inputs_of(example), "example")
+    except ValueError:  # control flow that depends on data, or sequences; the runtime then folds what it can
+        return plain
+    return folded
 
 
 def runnable(content: bytes) -> Callable:
@@ -315,9 +322,14 @@ def onnx_session(content: bytes, profile: Path | None = None):
         options.add_session_config_entry("session.x64quantprecision", "1")
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    return ort.InferenceSession(
-        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(_NOT_DONE)
-    )
+    try:
+        return ort.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(_NOT_DONE)
+        )
+    except Exception as error:
+        raise ValueError(
+            f"ONNX Runtime cannot run this file: {error} It computes in float32: pass model.float()."
+        ) from error
 
 
 def node_times(content: bytes, example: object, repeats: int = 30) -> list[tuple[str, str, float]]:

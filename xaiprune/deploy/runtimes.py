@@ -157,12 +157,14 @@ def _eager(model: nn.Module, example: object) -> Callable:
 
 def _channels_last(model: nn.Module, example: object) -> Callable:
     """torch, with weights and images laid out in memory channels last."""
-    laid_out = copied(model).to(memory_format=torch.channels_last)
+    laid_out = copied(model)
 
     def lay(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    return lambda *inputs, **named: laid_out(*mapped(lay, inputs), **mapped(lay, named))
+    for parameter in laid_out.parameters():
+        parameter.data = lay(parameter.data)
+    return lambda *inputs, **named: call(laid_out, mapped(lay, named or inputs))
 
 
 def _compiled(model: nn.Module, example: object) -> Callable:

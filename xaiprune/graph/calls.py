@@ -190,7 +190,7 @@ def run(model: nn.Module, inputs: object, name: str) -> object:
         If the model does not take them.
     """
     try:
-        return call(model, to(inputs, model))
+        return call(unwrapped(model), to(inputs, model))
     except (RuntimeError, TypeError, IndexError) as error:
         raise ValueError(
             f"{name} do not run through the model: {type(error).__name__}: {error} Pass what it takes: a tensor "

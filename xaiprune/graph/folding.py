@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import Counter
 
 import torch
@@ -16,6 +17,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 from .calls import copied, unwrapped
 from .layer_types import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
+#: At most so many inputs are tried for a ``forward(*inputs)``.
+_MANY = 3
 #: Layers that a normalisation behind them can become a part of.
 _FOLDABLE = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, nn.Linear)
 
@@ -55,9 +58,10 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     >>> folded[1], torch.allclose(model(torch.ones(1, 1, 5, 5)), folded(torch.ones(1, 1, 5, 5)), atol=1e-6)
     (Identity(), True)
     """
+    model = unwrapped(model)
     if model.training:
         raise ValueError("model is in training mode; call model.eval() first.")
-    return folded_in_place(copied(unwrapped(model)))
+    return folded_in_place(copied(model))
 
 
 def folded_in_place(model: nn.Module) -> nn.Module:
@@ -98,18 +102,16 @@ class _Folded(nn.Identity):
         return x
 
 
-def plain_weights(model: nn.Module, *, parametrized: bool = True) -> nn.Module:
+def plain_weights(model: nn.Module) -> nn.Module:
     """A copy whose weights are parameters, and compute what the model's do.
 
     Masks of ``torch.nn.utils.prune``, weight and spectral norm, old and new, and other parametrizations are made
-    permanent; wrappers (``DataParallel``, ``torch.compile``) are left out.
+    permanent; wrappers (``DataParallel``, ``torch.compile``) are left out. What quantizes weights stays.
 
     Parameters
     ----------
     model : nn.Module
         It stays as it is.
-    parametrized : bool
-        Whether parametrizations are made permanent too; a quantized model is made of them.
 
     Returns
     -------
@@ -128,7 +130,9 @@ def plain_weights(model: nn.Module, *, parametrized: bool = True) -> nn.Module:
             if isinstance(hook, BasePruningMethod | WeightNorm | SpectralNorm):
                 hook.remove(module)
                 del module._forward_pre_hooks[key]
-        if parametrized and parametrize.is_parametrized(module):
+        if parametrize.is_parametrized(module) and not any(hasattr(part, "numbers") for part in module.modules()):
+            kind = type(module)  # which copies share, and torch takes the name from
+            module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
             for name in list(module.parametrizations):
                 parametrize.remove_parametrizations(module, name)
     return plain
@@ -137,9 +141,18 @@ def plain_weights(model: nn.Module, *, parametrized: bool = True) -> nn.Module:
 class _Tracer(torch.fx.Tracer):
     """Every module without parts is one step, whoever wrote it; so is the one that is named."""
 
-    def __init__(self, whole: str = ""):
+    def __init__(self, whole: str = "", many: int = 1):
         super().__init__()
-        self.whole = whole
+        self.whole, self.many = whole, many
+
+    def create_args_for_root(self, root_fn, is_module, concrete_args=None):
+        """Of ``*inputs`` so many, of ``**keywords`` none."""
+        function, given = super().create_args_for_root(root_fn, is_module, concrete_args)
+        for place, argument in enumerate(given):
+            name = argument.node.target if isinstance(argument, torch.fx.Proxy) else ""
+            if name.startswith("*"):
+                given[place] = {} if name[1] == "*" else tuple(argument[number] for number in range(self.many))
+        return function, given
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return super().is_leaf_module(module, name) or not any(module.children()) or name == self.whole
@@ -169,13 +182,16 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     >>> [(node.op, node.target) for node in graph.nodes]
     [('placeholder', 'input'), ('call_module', '0'), ('call_module', '1'), ('output', 'output')]
     """
-    try:
-        return _Tracer(whole).trace(model)
-    except Exception as error:
-        raise ValueError(
-            f"torch.fx cannot follow the model: {type(error).__name__}: {error}. What decides on values must be a "
-            "module of its own, without parts, or a function that torch.fx.wrap knows."
-        ) from error
+    kinds = [argument.kind for argument in inspect.signature(model.forward).parameters.values()]
+    for many in range(1, 1 + (_MANY if inspect.Parameter.VAR_POSITIONAL in kinds else 1)):  # as few as it can do with
+        try:
+            return _Tracer(whole, many).trace(model)
+        except Exception as caught:
+            error = caught
+    raise ValueError(
+        f"torch.fx cannot follow the model: {type(error).__name__}: {error}. What decides on values must be a module "
+        "of its own, without parts, or a function that torch.fx.wrap knows."
+    ) from error
 
 
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:

@@ -64,7 +64,10 @@ def calibrating(model: nn.Module, bins: int = _BINS) -> Iterator[dict[str, Stati
             stack.callback(layer.register_forward_pre_hook(watch(name), with_kwargs=True).remove)
         yield seen
     if not any(statistics.batches for statistics in seen.values()):
-        raise ValueError("the calibration set is empty: no image went through the model.")
+        raise ValueError(
+            "the calibration set is empty: no image went through the model. (A compiled model passes hooks by: run the "
+            "one inside, model._orig_mod.)"
+        )
 
 
 def calibrate(model: nn.Module, images: object, *, bins: int = _BINS, batch_size: int = 64) -> dict[str, Statistics]:

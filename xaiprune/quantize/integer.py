@@ -81,7 +81,7 @@ def int8_bytes(
     """
     check_float(model)
     inputs = check_inputs(inputs_of(images), "images")
-    content = onnx_bytes(plain_weights(model), next(batched(inputs, 1)))
+    content = onnx_bytes(plain_weights(model), next(batched(inputs, batch_size)))
     return quantize_onnx(content, images, config, batch_size=batch_size)
 
 

@@ -95,7 +95,7 @@ def layerwise(
     with torch.no_grad():
         for node in graph.nodes:
             if node.op == "placeholder":
-                values[node] = tuple([_own(batch[node.target]) for batch in batches] for _ in range(2))
+                values[node] = tuple([_own(batch.get(node.target.lstrip("*"))) for batch in batches] for _ in range(2))
             elif node.op == "output":
                 return
             else:
