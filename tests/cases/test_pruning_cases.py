@@ -390,7 +390,6 @@ def test_group_norm_goes_with_its_groups():
     assert apart(model, images()) <= LAW
 
 
-@todo("the matrices of an LSTM are left out without a word")
 def test_single_weights_of_a_memory():
     """pytorch#33618."""
     groups = xp.prune.find_weights(Recurrent().eval())

@@ -324,7 +324,21 @@ def copied(model: nn.Module) -> nn.Module:
     -------
     nn.Module
     """
+    return copy.deepcopy(model, computed_memo(model))
+
+
+def computed_memo(model: nn.Module) -> dict[int, torch.Tensor]:
+    """The memo of a deep copy for tensors that were computed with gradients, which torch does not copy.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    dict of int to torch.Tensor
+    """
     held = [value for module in model.modules() for value in vars(module).values()]
     held += [one for value in held if isinstance(value, list) for one in value]
     computed = [value for value in held if isinstance(value, torch.Tensor) and not value.is_leaf]
-    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in computed})
+    return {id(tensor): tensor.detach().clone() for tensor in computed}

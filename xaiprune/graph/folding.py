@@ -102,6 +102,42 @@ class _Folded(nn.Identity):
         return x
 
 
+def computed(model: nn.Module, name: str) -> str:
+    """What is to be said of a tensor that another one is computed from, with the way out; empty of a plain one.
+
+    Parameters
+    ----------
+    model : nn.Module
+    name : str
+        Of a parameter.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)))
+    >>> xp.graph.folding.computed(model, "0.parametrizations.weight.original1")
+    "'0' computes its weight from '0.parametrizations.weight.original1': make it plain with ..."
+    """
+    layer, _, attribute = name.rpartition(".")
+    owner, inside, tensor = layer.rpartition("parametrizations.")
+    if inside:
+        layer, way = owner.removesuffix("."), "parametrize.remove_parametrizations"
+    else:
+        tensor, _, ending = attribute.rpartition("_")
+        way = {"orig": "remove_spectral_norm", "g": "remove_weight_norm", "v": "remove_weight_norm"}.get(ending)
+        if not way or not hasattr(model.get_submodule(layer), tensor):
+            return ""
+        if hasattr(model.get_submodule(layer), f"{tensor}_mask"):
+            return (
+                f"{layer!r} is pruned by torch.nn.utils.prune, which keeps its {tensor} in {name!r}. Read the masks "
+                "with read_masks(model), then make the model plain with torch.nn.utils.prune.remove."
+            )
+    return f"{layer!r} computes its {tensor} from {name!r}: make it plain with torch.nn.utils.{way}."
+
+
 def plain_weights(model: nn.Module) -> nn.Module:
     """A copy whose weights are parameters, and compute what the model's do.
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from ...graph.calls import computed_memo
 from .layers import is_depthwise, is_grouped
 
 
@@ -109,7 +110,7 @@ def copied(model: nn.Module, memo: dict[int, object]) -> nn.Module:
     """
     kept = [value for module in model.modules() for value in vars(module).values()]
     empty = {id(value): OrderedDict() for value in kept if type(value) is OrderedDict and not value}
-    return copy.deepcopy(model, empty | memo)
+    return copy.deepcopy(model, empty | computed_memo(model) | memo)
 
 
 class _Watch(TorchDispatchMode):
