@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -177,16 +178,18 @@ def plain_weights(model: nn.Module) -> nn.Module:
 class _Tracer(torch.fx.Tracer):
     """Every module without parts is one step, whoever wrote it; so is the one that is named."""
 
-    def __init__(self, whole: str = "", many: int = 1):
+    def __init__(self, whole: str, many: int, fixed: Mapping[str, object]):
         super().__init__()
-        self.whole, self.many = whole, many
+        self.whole, self.many, self.fixed = whole, many, fixed
 
     def create_args_for_root(self, root_fn, is_module, concrete_args=None):
-        """Of ``*inputs`` so many, of ``**keywords`` none."""
+        """Of ``*inputs`` so many, of ``**keywords`` none; what is fixed as it is."""
         function, given = super().create_args_for_root(root_fn, is_module, concrete_args)
         for place, argument in enumerate(given):
             name = argument.node.target if isinstance(argument, torch.fx.Proxy) else ""
-            if name.startswith("*"):
+            if name in self.fixed:
+                given[place] = self.fixed[name]
+            elif name.startswith("*"):
                 given[place] = {} if name[1] == "*" else tuple(argument[number] for number in range(self.many))
         return function, given
 
@@ -194,7 +197,7 @@ class _Tracer(torch.fx.Tracer):
         return super().is_leaf_module(module, name) or not any(module.children()) or name == self.whole
 
 
-def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
+def traced(model: nn.Module, whole: str = "", fixed: Mapping[str, object] | None = None) -> torch.fx.Graph:
     """What a model computes, as a graph of its layers.
 
     Parameters
@@ -202,6 +205,8 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     model : nn.Module
     whole : str
         Name of a module that is one step although it has parts.
+    fixed : mapping of str to object, optional
+        Arguments of ``forward`` that are these values, such as the defaults of what is not given.
 
     Returns
     -------
@@ -221,7 +226,7 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     kinds = [argument.kind for argument in inspect.signature(model.forward).parameters.values()]
     for many in range(1, 1 + (_MANY if inspect.Parameter.VAR_POSITIONAL in kinds else 1)):  # as few as it can do with
         try:
-            return _Tracer(whole, many).trace(model)
+            return _Tracer(whole, many, fixed or {}).trace(model)
         except Exception as caught:
             error = caught
     raise ValueError(
@@ -230,9 +235,44 @@ def traced(model: nn.Module, whole: str = "") -> torch.fx.Graph:
     ) from error
 
 
+def in_every_graph(model: nn.Module, find: Callable[[torch.fx.Graph], list]) -> list:
+    """What is found in a model's graph, whether its arguments with defaults are given or not.
+
+    Parameters
+    ----------
+    model : nn.Module
+    find : callable
+        ``graph -> list``.
+
+    Returns
+    -------
+    list
+        What is found in each of the graphs that ``torch.fx`` can follow.
+
+    Raises
+    ------
+    ValueError
+        If it can follow none.
+    """
+    arguments = inspect.signature(model.forward).parameters.values()
+    fixed = {each.name: each.default for each in arguments if each.default is not inspect.Parameter.empty}
+    found = find(traced(model, fixed=fixed))
+    if fixed:
+        try:
+            again = find(traced(model))
+        except ValueError:  # given, they decide on values
+            again = found
+        found = [one for one in found if one in again]
+    return found
+
+
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     """Names of layers and of the batch normalisations that alone read them."""
-    plain, found = plain_calls(traced(model), model), []
+    return in_every_graph(model, lambda graph: _pairs_in(graph, model))
+
+
+def _pairs_in(graph: torch.fx.Graph, model: nn.Module) -> list[tuple[str, str]]:
+    plain, found = plain_calls(graph, model), []
     for node, norm in plain.items():
         before = node.args[0] if node.args else None
         if not isinstance(norm, BATCH_NORMS) or norm.running_mean is None:

@@ -9,6 +9,7 @@ made smaller in the first and larger in the second without a change of what the 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import statistics
 from collections import Counter
@@ -19,6 +20,7 @@ from torch.nn import functional
 
 from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, hooks, plain_calls, traced
 from ..graph.calls import check_inputs, inputs_of, run, unwrapped
+from ..graph.folding import in_every_graph
 from .calibrate import float_copy
 from .formats import quantized_layers
 from .walk import _by_channel
@@ -223,6 +225,8 @@ def own_activations(model: nn.Module) -> nn.Module:
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.ReLU6):
             model.set_submodule(name, copy.deepcopy(module))
+    if any(each.default is not each.empty for each in inspect.signature(model.forward).parameters.values()):
+        return model  # what torch.fx makes of it may hold for some arguments alone
     graph, modules = traced(model), dict(model.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module" and isinstance(modules[node.target], nn.ReLU6)]
     times = Counter(node.target for node in calls)
@@ -264,7 +268,10 @@ def equalizable_pairs(model: nn.Module, *, padded: bool = True) -> list[tuple[st
         If ``torch.fx`` cannot follow the model.
     """
     model = unwrapped(model)
-    graph = traced(model)
+    return in_every_graph(model, lambda graph: _pairs_in(graph, model, padded))
+
+
+def _pairs_in(graph: torch.fx.Graph, model: nn.Module, padded: bool) -> list[tuple[str, str | None, str]]:
     plain, modules = plain_calls(graph, model), dict(model.named_modules(remove_duplicate=False))
     owners = Counter(id(tensor) for module in model.modules() for tensor in module.parameters(recurse=False))
     found = []

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..core import arguments
 from ..graph import traced
-from ..graph.calls import batched, check_inputs, inputs_of, spread, to
+from ..graph.calls import batched, check_inputs, inputs_of, spread, tensors, to
 from ..graph.folding import folded_in_place, plain_weights
 from .formats import quantized_layers
 
@@ -82,7 +82,8 @@ def layerwise(
     """
     inputs = to(check_inputs(inputs_of(inputs), "inputs"), model)
     model = folded_in_place(plain_weights(arguments.evaluating(model)))
-    graph = traced(model)
+    batches = [_arguments(model, batch) for batch in batched(inputs, batch_size)]
+    graph = traced(model, fixed={name: value for name, value in batches[0].items() if not tensors(value)})
     layers = dict(model.named_modules(remove_duplicate=False))
     calls = Counter(layers[node.target] for node in graph.nodes if node.op == "call_module")
     uses = {node: len(node.users) for node in graph.nodes}
@@ -90,7 +91,6 @@ def layerwise(
     if lost := stops - set(quantized_layers(quantized)):
         raise ValueError(f"quantized lacks layer {min(lost)!r} of model: pass what simulate made of this model.")
     values: dict[torch.fx.Node, tuple[list, list]] = {}
-    batches = [_arguments(model, batch) for batch in batched(inputs, batch_size)]
     count = len(batches)
     with torch.no_grad():
         for node in graph.nodes:
