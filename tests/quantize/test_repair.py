@@ -400,7 +400,7 @@ def test_no_layer_gets_worse_than_rounding_to_nearest(bits):
 
 def test_only_layers_that_can_be_rounded_are_taken_before_any_work_is_done():
     model = nn.Sequential(nn.ConvTranspose2d(1, 2, 3)).eval()
-    with pytest.raises(ValueError, match="layer '0' is of type ConvTranspose2d, which cannot be rounded.*in float"):
+    with pytest.raises(ValueError, match=r"layer '0' is of type ConvTranspose2d, which cannot be rounded.*in float"):
         quantize.adaround(model, simulate(model, {}, WEIGHTS_4), IMAGES)
 
 
