@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -167,3 +169,8 @@ def test_curvature_of_tokens_with_everything_frozen():
     wanted = one_by_one(model, data)
     found = curvature.fisher_diagonal(model.requires_grad_(False), data, classification_loss)
     assert all((found[name] - value).abs().max() < 1e-7 for name, value in wanted.items())
+
+
+def test_the_page_runs():
+    text = (Path(__file__).parents[2] / "docs" / "doors.md").read_text()
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)), {})

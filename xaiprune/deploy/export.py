@@ -19,7 +19,7 @@ from ..graph import fold_batch_norm
 from ..graph.calls import call, check_inputs, copied, inputs_of, mapped, run, tensors, to, unwrapped
 from ..measure import ONNX, Shipped
 from . import needs
-from .onnx import exported, onnx_bytes, runnable
+from .onnx import _exported, onnx_bytes, runnable
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _write_onnx(model: nn.Module, example: object) -> bytes:
 
 
 def _write_program(model: nn.Module, example: object) -> bytes:
-    program = exported(copied(unwrapped(model)).cpu(), example)
+    program = _exported(copied(unwrapped(model)).cpu(), example)
     stream = io.BytesIO()
     torch.export.save(program, stream)
     return stream.getvalue()

@@ -74,7 +74,7 @@ def onnx_bytes(model: nn.Module, example: object) -> bytes:
     need("the export to ONNX", lacks_packages("onnx", "onnxscript"))
     import onnx
 
-    program = exported(_to_export(model, example), example)
+    program = _exported(_to_export(model, example), example)
     with _quiet(), _operators_once(), torch.no_grad():
         table = _pooling(program)
         written = torch.onnx.export(program, verbose=False, opset_version=OPSET, custom_translation_table=table)
@@ -85,7 +85,7 @@ def onnx_bytes(model: nn.Module, example: object) -> bytes:
     return stream.getvalue()
 
 
-def exported(model: nn.Module, example: object) -> torch.export.ExportedProgram:
+def _exported(model: nn.Module, example: object) -> torch.export.ExportedProgram:
     """A model's graph for any batch size, or, where it fixes its own, for the example's.
 
     Parameters

@@ -17,8 +17,7 @@ import torch
 from torch import nn
 
 from ..data import carries
-from ..deploy import lacks_packages, need, onnx_bytes, onnx_session
-from ..deploy.onnx import fed
+from ..deploy import fed, lacks_packages, need, onnx_bytes, onnx_session
 from ..graph.calls import batched, check_inputs, inputs_of
 from ..graph.folding import plain_weights
 from .calibrate import check_float, told_of

@@ -22,11 +22,11 @@ from ...graph import changing
 from ...graph.calls import aligned
 from ...graph.folding import computed
 from ..units import Plan, block_size, copied, inside, size_along
-from .names import in_its_names
+from .names import _in_its_names
 
 
 @carries
-@in_its_names
+@_in_its_names
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
     """A smaller copy of the model, without the units that the plan removes.
 
@@ -111,7 +111,7 @@ def _recount(module: nn.Module, counts: tuple[str, ...], width: int) -> None:
         setattr(module, count, (width,) if count == "normalized_shape" else new)
 
 
-@in_its_names
+@_in_its_names
 @contextmanager
 def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """Try a plan in place: inside the ``with`` the model computes what the cut model would.
@@ -164,7 +164,7 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
         yield model
 
 
-@in_its_names
+@_in_its_names
 @contextmanager
 def keep_zeros(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """Train under a plan of single weights: its zeros are written and stay zero, whatever the optimiser does.
@@ -204,7 +204,7 @@ def keep_zeros(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
             yield model
 
 
-@in_its_names
+@_in_its_names
 def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
     """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state).
 

@@ -13,7 +13,7 @@ from ...graph.calls import aligned
 from ..units import Plan
 
 
-def in_its_names(function: Callable) -> Callable:
+def _in_its_names(function: Callable) -> Callable:
     """A function of a model and a plan that also takes a plan of the same model with or without a wrapper.
 
     ``DataParallel`` puts ``module.`` before every name, ``torch.compile`` puts ``_orig_mod.``.

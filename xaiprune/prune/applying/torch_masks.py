@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from ...data import carries
 from ...graph.calls import unwrapped
 from ..units import Plan, weight_group
-from .names import in_its_names
+from .names import _in_its_names
 
 
 @carries
@@ -58,7 +58,7 @@ def read_masks(model: nn.Module) -> Plan:
 
 
 @carries
-@in_its_names
+@_in_its_names
 def write_masks(model: nn.Module, plan: Plan) -> nn.Module:
     """Put a plan of single weights on a model as ``torch.nn.utils.prune`` masks, in place.
 
