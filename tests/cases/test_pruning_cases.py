@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import xaiprune as xp
-from tests.cases.nets import LAW, apart, images, net, right_or_refused, todo
+from tests.cases.nets import LAW, apart, images, net, right_or_refused
 from xaiprune.prune import cut_error, find_memory
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -381,7 +381,6 @@ def test_group_norm_goes_with_its_groups():
     assert apart(model, images()) <= LAW
 
 
-@todo("the matrices of an LSTM are left out without a word")
 def test_single_weights_of_a_memory():
     """pytorch#33618."""
     groups = xp.prune.find_weights(Recurrent().eval())

@@ -491,14 +491,13 @@ def test_models_that_cannot_be_quantized_say_why():
     with pytest.raises(ValueError, match=r"layer 'stem\.0' has weights in torch\.float64: call model\.float"):
         calibrate(small().double(), IMAGES)
     nn.utils.prune.random_unstructured(model.narrow, "weight", 0.5)
-    with pytest.raises(ValueError, match="weight of layer 'narrow' is computed from other tensors"):
-        simulate(model, {})
+    assert (simulate(model, {}, Config(Format(), None)).narrow.weight == 0).sum() >= model.narrow.weight.numel() // 2
     model = small()
     seen = calibrate(model, IMAGES)
     model.unused = nn.Linear(3, 3).eval()
     with pytest.raises(ValueError, match=r"layer 'unused' was not calibrated: seen holds stem\.0"):
         simulate(model, seen)
-    with pytest.raises(ValueError, match="layer 'unused' was not calibrated: it did not run"):
+    with pytest.warns(UserWarning, match="unused did not run as layers while they were calibrated, and stay in float"):
         simulate(model, calibrate(model, IMAGES))
     with pytest.raises(TypeError, match="weights must be a Format, a Cast or None, got 'int8'"):
         Config("int8")

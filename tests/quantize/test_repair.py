@@ -327,11 +327,8 @@ def test_layers_that_do_not_compute_what_their_own_weights_say_once_are_left_alo
         model.a.register_forward_hook(lambda module, inputs, output: output + 1)
     if what == "mask":
         nn.utils.prune.l1_unstructured(model.a, "weight", 0.4)
-        with pytest.raises(ValueError, match="weight of layer 'a' is computed from other tensors"):
-            change(model)
-        return
     wanted = model(x)
-    if what != "hook":  # nothing is left that could be moved
+    if what in ("layer", "tied"):  # nothing is left that could be moved
         with pytest.raises(ValueError, match="no two layers of the model follow each other"):
             change(model)
         return
@@ -362,7 +359,7 @@ def test_repairs_need_images_and_finite_ones():
         with pytest.raises(ValueError, match="inputs is empty"):
             call()
     for call in (quantize.absorb_bias, lambda model, images: quantize.correct_bias(model, quantized, images)):
-        with pytest.raises(ValueError, match="NaN or infinite values for th"):
+        with pytest.raises(ValueError, match="inputs must be finite"):
             call(model, broken)
 
 
@@ -402,8 +399,8 @@ def test_no_layer_gets_worse_than_rounding_to_nearest(bits):
 
 
 def test_only_layers_that_can_be_rounded_are_taken_before_any_work_is_done():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")).eval()
-    with pytest.raises(ValueError, match="layer '0' cannot be rounded"):
+    model = nn.Sequential(nn.ConvTranspose2d(1, 2, 3)).eval()
+    with pytest.raises(ValueError, match=r"layer '0' is of type ConvTranspose2d, which cannot be rounded.*in float"):
         quantize.adaround(model, simulate(model, {}, WEIGHTS_4), IMAGES)
 
 

@@ -35,9 +35,12 @@ def evaluating(model: T, name: str = "model", why: str = "") -> T:
     ValueError
         If a part is in training mode.
     """
-    if model.training:
+    inner = model
+    while type(inner).__name__ in ("DataParallel", "DistributedDataParallel"):  # whose own flag changes nothing
+        inner = inner.module
+    if inner.training:
         raise ValueError(f"{name} is in training mode; call {name}.eval() first{why}.")
-    part = next((part for part, module in model.named_modules() if module.training), None)
+    part = next((part for part, module in inner.named_modules() if module.training), None)
     if part is not None:
         raise ValueError(f"{name} has a part in training mode, {part!r}; call {name}.eval() first{why}.")
     return model

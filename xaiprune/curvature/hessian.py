@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..data import Split, as_split, batches
-from .per_sample import check_request, check_scalar
+from .per_sample import _Called, check_request, check_scalar
 
 _Tensors = dict[str, torch.Tensor]
 
@@ -52,11 +52,16 @@ class HessianProduct:
         self.names = check_request(model, data, names)
         parameters = dict(model.named_parameters())
         self.parameters = {name: parameters[name] for name in self.names}
+        if not all(parameter.requires_grad for parameter in self.parameters.values()):  # frozen ones curve as well
+            self.parameters = {name: own.detach().clone().requires_grad_() for name, own in self.parameters.items()}
+            model = _Called(model, self.parameters)
         self._gradients = []
         with torch.enable_grad():
             for inputs, targets in batches(data, 1000):
                 value = check_scalar(loss(model, inputs, targets)) * (len(inputs) / len(data.inputs))
-                gradient = torch.autograd.grad(value, list(self.parameters.values()), create_graph=True)
+                gradient = torch.autograd.grad(
+                    value, list(self.parameters.values()), create_graph=True, materialize_grads=True
+                )
                 if bad := [name for name, part in zip(self.names, gradient) if not torch.isfinite(part).all()]:
                     raise ValueError(f"the gradient of {bad[0]!r} is not finite: is the loss NaN or infinite?")
                 self._gradients.append(gradient)
@@ -66,13 +71,15 @@ class HessianProduct:
         directions, total = [vector[name] for name in self.names], None
         for gradient in self._gradients:
             pieces = [(part, v) for part, v in zip(gradient, directions) if part.requires_grad]
-            products = torch.autograd.grad(
-                [part for part, _ in pieces],
-                list(self.parameters.values()),
-                [v for _, v in pieces],
-                retain_graph=True,
-                materialize_grads=True,
-            )
+            products = [torch.zeros_like(parameter) for parameter in self.parameters.values()]
+            if pieces:
+                products = torch.autograd.grad(
+                    [part for part, _ in pieces],
+                    list(self.parameters.values()),
+                    [v for _, v in pieces],
+                    retain_graph=True,
+                    materialize_grads=True,
+                )
             total = products if total is None else [a + b for a, b in zip(total, products)]
         return dict(zip(self.names, total))
 

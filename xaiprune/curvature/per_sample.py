@@ -20,6 +20,7 @@ from torch.func import functional_call, grad, vmap
 
 from ..core import evaluating, nonempty
 from ..data import Split, as_split, batches, differentiable
+from ..graph.calls import aligned, unwrapped
 
 #: Numbers that the per-image gradients of one layer may take at once: 128 MB in float32.
 _CHUNK = 2**25
@@ -269,7 +270,8 @@ def _sums(model, inputs, targets, loss, names, power) -> Iterator[tuple[str, tor
     """Parameter name and the sum over images of ``|gradient| ** power``, in its parameter's shape or a part of it."""
     parameters = dict(model.named_parameters())
     records = _record(model, inputs, targets, loss, names)
-    for name, (delta, entered) in records.items():
+    for name, pair in records.items():
+        delta, entered = map(_wide, pair)
         shape = parameters[name].shape
         if delta.shape[2] == 1:  # one place: the power of a product is the product of the powers
             delta, entered = (_power(values[:, :, 0], power) for values in (delta, entered))
@@ -282,7 +284,12 @@ def _sums(model, inputs, targets, loss, names, power) -> Iterator[tuple[str, tor
         size = max(1, _CHUNK // sum(parameters[name].numel() for name in rest))
         for some_inputs, some_targets in zip(inputs.split(size), targets.split(size)):
             for name, values in _by_vmap(model, some_inputs, some_targets, loss, rest).items():
-                yield name, _power(values, power).sum(0)
+                yield name, _power(_wide(values), power).sum(0)
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    """At least float32: squares of small gradients are 0 in 16 bits."""
+    return values.float() if values.element_size() < 4 else values
 
 
 def _power(values: torch.Tensor, power: float) -> torch.Tensor:
@@ -311,15 +318,15 @@ def _record(model, inputs, targets, loss, names) -> dict[str, tuple[torch.Tensor
     with ExitStack() as stack, torch.enable_grad():
         for name in wanted:
             hook = partial(_keep, calls.setdefault(name, []))
-            stack.callback(layers[name].register_forward_hook(hook).remove)
+            stack.callback(layers[name].register_forward_hook(hook, with_kwargs=True).remove)
         inputs = differentiable(inputs)
         value = check_scalar(loss(model, inputs, targets)) * len(inputs)
         outputs = [output for several in calls.values() for _, output in several]
-        derivatives = iter(torch.autograd.grad(value, outputs)) if outputs else iter(())
+        derivatives = iter(torch.autograd.grad(value, outputs, materialize_grads=True)) if outputs else iter(())
     found = {}
     for name, several in calls.items():
-        if several:
-            pairs = [(next(derivatives), entered) for entered, _ in several]
+        pairs = [(next(derivatives), entered) for entered, _ in several]
+        if pairs and all(len(part) == len(inputs) for pair in pairs for part in pair):  # images on the first axis
             delta = _joined([_places(layers[name], d) for d, _ in pairs])
             if f"{name}.weight" in names:
                 found[f"{name}.weight"] = delta, _joined([_unfold_of(layers[name])(a) for _, a in pairs])
@@ -336,8 +343,12 @@ def _tied(model: nn.Module) -> set[str]:
     return {layer for several in owners.values() if len(several) > 1 for layer in several}
 
 
-def _keep(calls: list, module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-    calls.append((inputs[0].detach(), output))
+def _keep(calls: list, module: nn.Module, inputs: tuple, keywords: dict, output: torch.Tensor) -> torch.Tensor:
+    """Keep what a layer read and gave; what does not follow from anything that learns is followed from here on."""
+    output = output if output.requires_grad else output.detach().requires_grad_()
+    [entered] = inputs[:1] or [*keywords.values()][:1]
+    calls.append((entered.detach(), output))
+    return output
 
 
 def _places(module: nn.Module, values: torch.Tensor) -> torch.Tensor:
@@ -367,7 +378,11 @@ def _by_vmap(model, inputs, targets, loss, names) -> dict[str, torch.Tensor]:
         return check_scalar(loss(_Called(model, everything | chosen), image[None], label[None]))
 
     chosen = {name: everything[name] for name in names}
-    return vmap(grad(value), in_dims=(None, 0, 0))(chosen, inputs, targets)
+    try:
+        return vmap(grad(value), in_dims=(None, 0, 0))(chosen, inputs, targets)
+    except RuntimeError:  # of some layers, such as nn.GRU, torch does not vectorise: then one image after another
+        each = [grad(value)(chosen, image, label) for image, label in zip(inputs, targets)]
+        return {name: torch.stack([one[name] for one in each]) for name in names}
 
 
 class _Called(nn.Module):
@@ -375,7 +390,11 @@ class _Called(nn.Module):
 
     def __init__(self, model: nn.Module, tensors: dict[str, torch.Tensor]):
         super().__init__()
-        self.call = partial(functional_call, model, tensors)
+        inner = unwrapped(model)  # which torch cannot call with other tensors otherwise
+        if inner is not model:
+            names = aligned(tensors, [name for name, _ in (*inner.named_parameters(), *inner.named_buffers())])
+            tensors = {names[name]: tensor for name, tensor in tensors.items()}
+        self.call = partial(functional_call, inner, tensors)
 
-    def forward(self, *inputs):
-        return self.call(inputs)
+    def forward(self, *inputs, **keywords):
+        return self.call(inputs, keywords)

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..core import Registry
+from ..core import Registry, arguments
 from ..graph import fold_batch_norm
+from ..graph.calls import call, check_inputs, copied, inputs_of, mapped, run, tensors, to, unwrapped
 from ..measure import ONNX, Shipped
 from . import needs
-from .onnx import onnx_bytes, runnable
+from .onnx import _exported, onnx_bytes, runnable
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Form:
     write : callable
         ``(model, example) -> bytes``.
     read : callable
-        ``path -> function`` from images (N, ...) to outputs.
+        ``path -> function`` from inputs (N, ...), as the model takes them, to outputs.
     packages : tuple of str
         That it takes.
     """
@@ -43,7 +44,7 @@ class Form:
     name: str
     suffix: str
     runtime: str
-    write: Callable[[nn.Module, torch.Tensor], bytes]
+    write: Callable[[nn.Module, object], bytes]
     read: Callable[[Path], Callable]
     packages: tuple[str, ...] = ()
 
@@ -76,7 +77,7 @@ class Exported(Shipped):
 
 
 def export(
-    model: nn.Module, example: torch.Tensor, path: Path | str, form: str | Form = "onnx", *, tolerance: float = 1e-4
+    model: nn.Module, example: object, path: Path | str, form: str | Form = "onnx", *, tolerance: float = 1e-4
 ) -> Exported:
     """Write a model, run the file, and keep it only if it says what the model says.
 
@@ -84,14 +85,14 @@ def export(
     ----------
     model : nn.Module
         In evaluation mode; a ``Frozen`` (integer kernels) has its file already, and goes out as "onnx".
-    example : torch.Tensor
-        A batch of any size; its outputs are compared.
+    example : torch.Tensor, or a tuple or dictionary of tensors
+        A batch of any size; all tensors that the model gives for it are compared.
     path : Path or str
         A file that is there is replaced at the end.
     form : str or Form
         Key of ``FORMS``: "onnx", "torch.export" or "executorch"; or a row of one's own.
     tolerance : float
-        Largest difference that is allowed, over the largest output or 1.
+        Largest difference that is allowed, over the largest output or 1; a model in float16 needs about 1e-2.
 
     Returns
     -------
@@ -112,8 +113,8 @@ def export(
     >>> written.path.exists(), written.difference < 1e-4, written(torch.zeros(3, 4)).shape
     (True, True, torch.Size([3, 2]))
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
+    arguments.evaluating(model)
+    inputs = check_inputs(inputs_of(example), "example")
     form, path = FORMS.find(form, "form"), Path(path)
     if path.suffix != form.suffix:
         raise ValueError(f"path must end in {form.suffix} for the form {form.name!r}, got {path.name!r}.")
@@ -125,24 +126,34 @@ def export(
     try:
         temporary.write_bytes(form.write(model, example))
         with torch.no_grad():
-            wanted, found = model(example), form.read(temporary)(example.contiguous())
-        difference = ((wanted - found).abs().max() / wanted.abs().max().clamp(min=1)).item()
+            wanted = to(run(model, inputs, "example"), None)
+            found = call(form.read(temporary), to(mapped(torch.Tensor.contiguous, inputs), None))
+        difference = _apart(tensors(wanted), tensors(found))
         if not difference <= tolerance:
-            raise ValueError(f"the file's outputs differ from the model's by {difference:.2g}, over {tolerance:g}.")
+            raise ValueError(
+                f"the file's outputs differ from the model's by {difference:.2g}, over {tolerance:g}: pass a tolerance "
+                "that you can bear, or the model in float32."
+            )
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return Exported(model, path, form, difference)
 
 
-def _write_onnx(model: nn.Module, example: torch.Tensor) -> bytes:
+def _apart(wanted: list[torch.Tensor], found: list[torch.Tensor]) -> float:
+    """Largest difference of several outputs, each over its largest value or 1; of other shapes they are infinite."""
+    if [one.shape for one in wanted] != [other.shape for other in found]:
+        return float("inf")
+    pairs = [(one.double(), other.double()) for one, other in zip(wanted, found) if one.numel()]
+    return max(((a - b).abs().max() / a.abs().max().clamp(min=1)).item() for a, b in pairs)
+
+
+def _write_onnx(model: nn.Module, example: object) -> bytes:
     return model.content if isinstance(model, Shipped) else onnx_bytes(model, example)
 
 
-def _write_program(model: nn.Module, example: torch.Tensor) -> bytes:
-    pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
-    with torch.no_grad():
-        program = torch.export.export(model, (pair,), dynamic_shapes=({0: torch.export.Dim("n")},))
+def _write_program(model: nn.Module, example: object) -> bytes:
+    program = _exported(copied(unwrapped(model)).cpu(), example)
     stream = io.BytesIO()
     torch.export.save(program, stream)
     return stream.getvalue()
@@ -152,8 +163,10 @@ def _read_program(path: Path) -> Callable:
     return torch.export.load(path).module()
 
 
-def _write_executorch(model: nn.Module, example: torch.Tensor) -> bytes:
+def _write_executorch(model: nn.Module, example: object) -> bytes:
     """A program for one image, as its memory is planned beforehand."""
+    if not isinstance(example, torch.Tensor):
+        raise ValueError(f"example must be one tensor for the form 'executorch', got {type(example).__name__}.")
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
+from ..core import arguments
 from ..measure import ONNX, Shipped
 from .onnx import onnx_bytes, runnable
 
@@ -16,7 +16,7 @@ class Frozen(Shipped):
     ----------
     model : nn.Module
         In evaluation mode; later changes of it are not seen.
-    example : torch.Tensor
+    example : torch.Tensor, or a tuple or dictionary of tensors
         Any batch; only its shape beside the first axis matters.
     content : bytes, optional
         The ONNX file that is run, such as ``quantize.int8_bytes`` makes; default :func:`onnx_bytes` of the model.
@@ -36,8 +36,7 @@ class Frozen(Shipped):
     True
     """
 
-    def __init__(self, model: nn.Module, example: torch.Tensor, content: bytes | None = None):
-        if model.training:
-            raise ValueError("model is in training mode; call model.eval() first.")
+    def __init__(self, model: nn.Module, example: object, content: bytes | None = None):
+        arguments.evaluating(model)
         content = onnx_bytes(model, example) if content is None else content
         super().__init__(model, content, ONNX, lambda: runnable(content))

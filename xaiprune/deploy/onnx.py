@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import inspect
 import io
 import json
 import logging
@@ -18,7 +19,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..graph import fold_batch_norm
+from ..core import arguments
+from ..graph.calls import check_inputs, copied, inputs_of, mapped, run, spread, tensors, to
+from ..graph.folding import folded_in_place, plain_weights
 from .needs import lacks_packages, need
 
 #: ONNX operator set that is written.
@@ -28,7 +31,7 @@ OPSET = 18
 _NOT_DONE = ("WeightBiasQuantization",)
 
 
-def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
+def onnx_bytes(model: nn.Module, example: object) -> bytes:
     """The model as ONNX, for any batch size.
 
     Batch normalisation is folded into the layers before it, where ``torch.fx`` can follow the model, and nothing is
@@ -37,9 +40,10 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode.
-    example : torch.Tensor
-        Any batch; only its shape beside the first axis matters.
+        In evaluation mode; on any device, and wrapped in ``DataParallel`` or ``torch.compile`` too.
+    example : torch.Tensor, or a tuple or dictionary of tensors
+        Any batch; only its shape beside the first axis matters. Of several inputs, those with another first axis than
+        the first one has, such as a mask for all, keep it.
 
     Returns
     -------
@@ -49,9 +53,14 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     Raises
     ------
     ValueError
-        If the model is in training mode.
+        If the model is in training mode or in bfloat16, or does not take the example.
     UnavailableError
         If onnx or onnxscript is not installed.
+
+    Warns
+    -----
+    UserWarning
+        If the model fixes the length of the first axis, which may be time: the file takes the example's length alone.
 
     Examples
     --------
@@ -59,14 +68,14 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     >>> xp.deploy.runnable(content)(torch.tensor([[-1.0, 1.0], [2.0, -2.0], [3.0, 3.0]])).tolist()
     [[0.0, 1.0], [2.0, 0.0], [3.0, 3.0]]
     """
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first.")
+    arguments.evaluating(model)
+    if any(parameter.dtype == torch.bfloat16 for parameter in model.parameters()):
+        raise ValueError("model is in bfloat16, which ONNX Runtime cannot compute in on a CPU: pass model.float().")
     need("the export to ONNX", lacks_packages("onnx", "onnxscript"))
     import onnx
 
-    pair = example[:1].repeat(2, *[1] * (example.ndim - 1))  # a batch of one would be taken for a constant
+    program = _exported(_to_export(model, example), example)
     with _quiet(), _operators_once(), torch.no_grad():
-        program = torch.export.export(_to_export(model), (pair,), dynamic_shapes=({0: torch.export.Dim("n")},))
         table = _pooling(program)
         written = torch.onnx.export(program, verbose=False, opset_version=OPSET, custom_translation_table=table)
     content = written.model_proto
@@ -74,6 +83,49 @@ def onnx_bytes(model: nn.Module, example: torch.Tensor) -> bytes:
     stream = io.BytesIO()
     onnx.save(content, stream)
     return stream.getvalue()
+
+
+def _exported(model: nn.Module, example: object) -> torch.export.ExportedProgram:
+    """A model's graph for any batch size, or, where it fixes its own, for the example's.
+
+    Parameters
+    ----------
+    model : nn.Module
+        On the CPU.
+    example : object
+        As for :func:`onnx_bytes`.
+
+    Returns
+    -------
+    torch.export.ExportedProgram
+    """
+    inputs = to(check_inputs(inputs_of(example), "example"), None)
+    count = len(tensors(inputs)[0])
+
+    def batched(tensor: torch.Tensor) -> bool:
+        return tensor.ndim > 0 and len(tensor) == count
+
+    def pair(tensor: torch.Tensor) -> torch.Tensor:  # a batch of one would be taken for a constant
+        return tensor[:1].repeat(2, *[1] * (tensor.ndim - 1)) if batched(tensor) else tensor
+
+    size = torch.export.Dim("n")
+    given, named = spread(model, inputs)
+    shapes = mapped(
+        lambda tensor: {0: size} if batched(tensor) else None,
+        dict(inspect.signature(model.forward).bind(*given, **named).arguments),
+        lambda value: None,
+    )
+    with _quiet(), torch.no_grad():
+        run(model, inputs, "example")
+        try:
+            return torch.export.export(model, *spread(model, mapped(pair, inputs)), dynamic_shapes=shapes)
+        except Exception:  # what cannot be exported at all says so now
+            program = torch.export.export(model, given, named)
+    warnings.warn(
+        f"the model fixes the length of its inputs' first axis: the file takes {count} at a time, as the example has.",
+        stacklevel=3,
+    )
+    return program
 
 
 def _pooling(program: torch.export.ExportedProgram) -> dict:
@@ -130,16 +182,19 @@ def _name_nodes(graph) -> None:
         del node.metadata_props[:]
 
 
-def _to_export(model: nn.Module) -> nn.Module:
+def _to_export(model: nn.Module, example: object) -> nn.Module:
     """The same function for torch's exporter, which spends most of its time on layers that write in place."""
-    try:
-        model = fold_batch_norm(model)
-    except ValueError:  # control flow that depends on data; the runtime then folds what it can
-        model = copy.deepcopy(model)
-    for module in model.modules():
+    plain = plain_weights(model).cpu()
+    for module in plain.modules():
         if getattr(module, "inplace", False):
             module.inplace = False
-    return model
+    try:
+        folded = folded_in_place(copied(plain))
+        with torch.no_grad():
+            run(folded, inputs_of(example), "example")
+    except ValueError:  # control flow that depends on data, or sequences; the runtime then folds what it can
+        return plain
+    return folded
 
 
 def runnable(content: bytes) -> Callable:
@@ -148,12 +203,13 @@ def runnable(content: bytes) -> Callable:
     Parameters
     ----------
     content : bytes
-        An ONNX file with one input.
+        An ONNX file.
 
     Returns
     -------
     callable
-        From images (N, ...) to the output, or to a tuple of outputs.
+        From inputs (N, ...), as the model took them, to the output, or to a tuple of outputs. It raises a ValueError
+        for inputs of another form.
 
     Raises
     ------
@@ -167,13 +223,42 @@ def runnable(content: bytes) -> Callable:
     torch.Size([3, 4])
     """
     session = onnx_session(content)
-    name = session.get_inputs()[0].name
 
-    def run(images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        outputs = tuple(map(torch.from_numpy, session.run(None, {name: images.numpy()})))
+    def run(*inputs: object, **named: object) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        outputs = tuple(map(torch.from_numpy, session.run(None, fed(session, (inputs, named)))))
         return outputs if len(outputs) > 1 else outputs[0]
 
     return run
+
+
+def fed(session, inputs: object) -> dict:
+    """What a session is fed: its inputs by name.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+    inputs : object
+        Tensors in any form, in the order of the model's arguments.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+
+    Raises
+    ------
+    ValueError
+        If they are not as many as the file takes, or of another shape.
+    """
+    wanted, given = session.get_inputs(), tensors(inputs)
+
+    def fits(want: tuple, got: tuple) -> bool:
+        return len(want) == len(got) and all(isinstance(size, str) or size == n for size, n in zip(want, got))
+
+    if len(wanted) != len(given) or not all(fits(want.shape, got.shape) for want, got in zip(wanted, given)):
+        told = ", ".join(f"{want.name} {tuple(want.shape)}" for want in wanted)
+        came = ", ".join(str(tuple(got.shape)) for got in given) or "nothing"
+        raise ValueError(f"the file takes {told}, got {came}.")
+    return {want.name: got.detach().cpu().numpy() for want, got in zip(wanted, given)}
 
 
 def adds_products_exactly(flags: Path = Path("/proc/cpuinfo")) -> bool:
@@ -237,19 +322,24 @@ def onnx_session(content: bytes, profile: Path | None = None):
         options.add_session_config_entry("session.x64quantprecision", "1")
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    return ort.InferenceSession(
-        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(_NOT_DONE)
-    )
+    try:
+        return ort.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(_NOT_DONE)
+        )
+    except Exception as error:
+        raise ValueError(
+            f"ONNX Runtime cannot run this file: {error} It computes in float32: pass model.float()."
+        ) from error
 
 
-def node_times(content: bytes, example: torch.Tensor, repeats: int = 30) -> list[tuple[str, str, float]]:
+def node_times(content: bytes, example: object, repeats: int = 30) -> list[tuple[str, str, float]]:
     """What each node of an ONNX model takes, by ONNX Runtime's own profile.
 
     Parameters
     ----------
     content : bytes
         An ONNX file.
-    example : torch.Tensor
+    example : torch.Tensor, or a tuple or dictionary of tensors
         The batch.
     repeats : int
         Timed runs.
@@ -273,9 +363,9 @@ def node_times(content: bytes, example: torch.Tensor, repeats: int = 30) -> list
     """
     with tempfile.TemporaryDirectory() as folder:
         session = onnx_session(content, Path(folder) / "profile")
-        name = session.get_inputs()[0].name
+        feed = fed(session, inputs_of(example))
         for _ in range(repeats + 5):
-            session.run(None, {name: example.numpy()})
+            session.run(None, feed)
         events = json.loads(Path(session.end_profiling()).read_text())
     found: dict[tuple[str, str], list[float]] = {}
     for event in events:

@@ -7,7 +7,6 @@ says what is missing here; then it is left out where all are taken, and refused 
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..core import Registry
+from ..core import Registry, arguments
+from ..graph.calls import call, copied, inputs_of, mapped, unwrapped
 from ..measure import Latency, latencies
 from .needs import _ONNX_PACKAGES, lacks_compiler, lacks_packages, need
 from .onnx import onnx_bytes, runnable
@@ -35,18 +35,18 @@ class Runtime:
     """
 
     name: str
-    prepare: Callable[[nn.Module, torch.Tensor], Callable]
+    prepare: Callable[[nn.Module, object], Callable]
     lacks: Callable[[], str] = lambda: ""
 
 
-def prepare(model: nn.Module, example: torch.Tensor, runtime: str | Runtime = "ONNX Runtime") -> Callable:
+def prepare(model: nn.Module, example: object, runtime: str | Runtime = "ONNX Runtime") -> Callable:
     """A function that runs a model in a runtime.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode.
-    example : torch.Tensor
+    example : torch.Tensor, or a tuple or dictionary of tensors
         A batch; torch.compile makes a function for batches of this size alone.
     runtime : str or Runtime
         Key of ``RUNTIMES``, or a row of one's own.
@@ -54,7 +54,7 @@ def prepare(model: nn.Module, example: torch.Tensor, runtime: str | Runtime = "O
     Returns
     -------
     callable
-        From images (N, ...) to outputs.
+        From inputs (N, ...), given as the model takes them, to outputs.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def available() -> dict[str, Runtime]:
 
 def runtime_latencies(
     models: Mapping[str, nn.Module],
-    example: torch.Tensor,
+    example: object,
     runtimes: Iterable[str | Runtime] | None = None,
     *,
     repeats: int = 40,
@@ -110,7 +110,7 @@ def runtime_latencies(
     ----------
     models : mapping of str to nn.Module
         In evaluation mode.
-    example : torch.Tensor
+    example : torch.Tensor, or a tuple or dictionary of tensors
         The batch.
     runtimes : iterable of str or Runtime, optional
         Default all of ``RUNTIMES`` that can run here; a warning tells which are left out, and why.
@@ -128,8 +128,9 @@ def runtime_latencies(
     UnavailableError
         If a runtime that is named cannot run here.
     """
-    if training := [name for name, model in models.items() if model.training]:
-        raise ValueError(f"model {training[0]!r} is in training mode; call model.eval() first.")
+    for name, model in models.items():
+        arguments.evaluating(model, f"models[{name!r}]")
+    example = inputs_of(example)
     if runtimes is None:
         runtimes = available()
         for name, lack in missing().items():
@@ -149,26 +150,32 @@ def _usable(runtime: str | Runtime, argument: str) -> Runtime:
     return runtime
 
 
-def _eager(model: nn.Module, example: torch.Tensor) -> Callable:
+def _eager(model: nn.Module, example: object) -> Callable:
     """torch, one operator after another, as the model is."""
     return model
 
 
-def _channels_last(model: nn.Module, example: torch.Tensor) -> Callable:
+def _channels_last(model: nn.Module, example: object) -> Callable:
     """torch, with weights and images laid out in memory channels last."""
-    laid_out = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    return lambda images: laid_out(images.contiguous(memory_format=torch.channels_last))
+    laid_out = copied(model)
+
+    def lay(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    for parameter in laid_out.parameters():
+        parameter.data = lay(parameter.data)
+    return lambda *inputs, **named: call(laid_out, mapped(lay, named or inputs))
 
 
-def _compiled(model: nn.Module, example: torch.Tensor) -> Callable:
+def _compiled(model: nn.Module, example: object) -> Callable:
     """torch.compile, for the batch size of the example."""
-    function = torch.compile(copy.deepcopy(model), dynamic=False)
+    function = torch.compile(copied(unwrapped(model)), dynamic=False)
     with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=1000):  # it counts over all models of one class
-        function(example)
+        call(function, example)
     return function
 
 
-def _onnx_runtime(model: nn.Module, example: torch.Tensor) -> Callable:
+def _onnx_runtime(model: nn.Module, example: object) -> Callable:
     """ONNX Runtime on the CPU, with as many threads as torch has now."""
     return runnable(onnx_bytes(model, example))
 

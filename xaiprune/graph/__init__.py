@@ -1,6 +1,6 @@
 """What is asked of a network's structure: hooks, folding, types of layers."""
 
-from . import hooks
+from . import calls, folding, hooks
 from .asking import answer, asking, asks, calling
 from .folding import fold_batch_norm, plain_calls, traced
 from .hooks import changing, outputs, reading, unchanged
@@ -15,8 +15,10 @@ __all__ = [
     "asking",
     "asks",
     "calling",
+    "calls",
     "changing",
     "fold_batch_norm",
+    "folding",
     "hooks",
     "outputs",
     "picked",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import zlib
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from ..core import packed
 from ..data import as_inputs, mark
 from ..graph import calling
+from ..graph.calls import copied, mapped
 from .memory import onnx_activation_bytes, peak_activation_bytes
 
 ONNX = "ONNX Runtime"
@@ -47,7 +47,7 @@ class Shipped(nn.Module):
     def __init__(self, model: nn.Module, content: bytes, runtime: str, load: Callable[[], Callable]):
         super().__init__()
         self.content, self.runtime, self._load, self._threads = content, runtime, load, 0
-        made_from = model.made_from if isinstance(model, Shipped) else copy.deepcopy(model)
+        made_from = model.made_from if isinstance(model, Shipped) else copied(model)
         object.__setattr__(self, "made_from", made_from)  # past torch's register: it is no part of this module
         self._reload()
         mark(self.eval(), model, content)
@@ -67,12 +67,12 @@ class Shipped(nn.Module):
         if self._threads != torch.get_num_threads():
             self._threads, self._run = torch.get_num_threads(), (self._load(),)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    def forward(self, *images: torch.Tensor, **named: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Compute outputs, without a graph, with as many threads as torch has now.
 
         Parameters
         ----------
-        images : torch.Tensor
+        *images, **named : torch.Tensor
             Shape (N, ...), as it was when the model was shipped, beside N.
 
         Returns
@@ -82,7 +82,8 @@ class Shipped(nn.Module):
         """
         self._reload()
         with torch.no_grad():
-            return self._run[0](images.detach().contiguous())
+            images, named = (mapped(lambda tensor: tensor.detach().contiguous(), part) for part in (images, named))
+            return self._run[0](*images, **named)
 
 
 def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..core import evaluating
 from ..graph import calling
+from ..graph.calls import inputs_of, tensors
 
 #: Timed runs in a row.
 _IN_A_ROW = 10
@@ -59,7 +60,7 @@ class Latency:
 
 def latencies(
     models: Mapping[str, Callable],
-    example: torch.Tensor,
+    example: object,
     *,
     repeats: int = 40,
     warmup: int = 3,
@@ -77,7 +78,8 @@ def latencies(
     models : mapping of str to callable
         Models in evaluation mode, or anything that takes ``example``.
     example : torch.Tensor, or tuple or mapping of torch.Tensor
-        The batch.
+        The batch, on any axis: it runs as it is. A model on another device gets it there, before the time is taken; the
+        time ends when the device has finished.
     repeats, warmup : int
         Timed runs per callable, and runs before each turn of it.
     threads : int, optional
@@ -107,7 +109,7 @@ def latencies(
         raise ValueError(f"repeats must be at least 1, got {repeats}.")
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}.")
-    calls = {name: _repeatable(model, example) for name, model in models.items()}
+    calls = {name: _repeatable(model, inputs_of(example)) for name, model in models.items()}
     before = torch.get_num_threads()
     threads = threads or before
     samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in models}
@@ -131,16 +133,22 @@ def latencies(
 
 
 def _repeatable(model: Callable, example: object) -> Callable[[], object]:
-    """A call that finds the same inputs each time: copies of them, where the model changes them in place."""
+    """A call that finds the same inputs each time, and ends when the device has finished.
+
+    Where the model changes its inputs in place, each call gets copies.
+    """
+    call = calling(model, example)
     if not isinstance(model, nn.Module):
-        return calling(model, example)
+        return call
+    given = tensors((*call.args, call.keywords))
+    before = [value._version for value in given]
     with torch.no_grad():
-        call = calling(model, example)
-        given = [value for value in (*call.args, *call.keywords.values()) if isinstance(value, torch.Tensor)]
-        before = [value._version for value in given]
         call()
-    same = before == [value._version for value in given]
-    return call if same else lambda: calling(model, example)()
+    if before != [value._version for value in given]:
+        return lambda: calling(model, example)()
+    if all(value.device.type == "cpu" for value in given):
+        return call
+    return lambda: (call(), torch.accelerator.synchronize())
 
 
 def _summary(samples: list[tuple[float, bool]], threads: int, runtime: str) -> Latency:

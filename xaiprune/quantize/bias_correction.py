@@ -9,15 +9,14 @@ import copy
 import torch
 from torch import nn
 
-from ..data import mark
-from ..graph import fold_batch_norm
-from .calibrate import check_float
-from .equalize import channel_clamp, equalizable_pairs
+from ..graph.calls import batched, check_inputs, inputs_of, run
+from .calibrate import float_copy, told_of
+from .equalize import channel_clamp, equalizable_pairs, own_activations
 from .walk import _by_channel, layerwise
 
 
 @torch.no_grad()
-def absorb_bias(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
+def absorb_bias(model: nn.Module, inputs: object) -> nn.Module:
     """A copy in which the part of a bias that activations never go below is moved on (section 4.1.3).
 
     Where a channel's values before its activation have mean m and deviation d, ``c = max(0, m - 3 d)`` is taken off the
@@ -28,8 +27,8 @@ def absorb_bias(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
     ----------
     model : nn.Module
         Float, in evaluation mode; equalized, usually. It stays as it is; batch normalisation is folded first.
-    inputs : torch.Tensor
-        To measure means and deviations on, shape ``(N, C, H, W)``. (The paper takes them from batch normalisation.)
+    inputs : torch.Tensor, a tuple or dictionary of tensors, Split, Dataset or DataLoader
+        To measure means and deviations on, as for :func:`calibrate`. (The paper takes them from batch normalisation.)
 
     Returns
     -------
@@ -52,10 +51,9 @@ def absorb_bias(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
     >>> better[1].bias.item() < 1, torch.allclose(better(images), model(images), atol=1e-5)
     (True, True)
     """
-    check_float(model)
-    better = fold_batch_norm(model)
+    better = own_activations(float_copy(model))
     layer, treated = better.get_submodule, []
-    for first, between, second in equalizable_pairs(better):
+    for first, between, second in equalizable_pairs(better, padded=False):
         if layer(first).bias is not None and not any(getattr(layer(second), "padding", ())):
             treated.append((layer(first), between, layer(second)))
     moments = _moments(better, [one for one, *_ in treated], inputs)
@@ -69,31 +67,32 @@ def absorb_bias(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
         if between is not None:
             clamp = channel_clamp(better, between, one)
             clamp.maximum -= moved.view(clamp.maximum.shape)
-    return mark(better, data=inputs, what="biases")
+    return told_of(better, inputs, "biases")
 
 
 def _moments(
-    model: nn.Module, layers: list[nn.Module], inputs: torch.Tensor
+    model: nn.Module, layers: list[nn.Module], inputs: object
 ) -> dict[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
     """Mean and standard deviation of what layers give, channel by channel, from one pass."""
     sums: dict[nn.Module, torch.Tensor] = {}
 
     def add(module, inputs, output):
         values = _by_channel(module, output.double())
-        new = torch.stack([torch.full((len(values),), values.shape[1]), values.sum(1), values.square().sum(1)])
+        count = torch.full((len(values),), values.shape[1], device=values.device)
+        new = torch.stack([count, values.sum(1), values.square().sum(1)])
         sums[module] = sums.get(module, 0) + new
 
     handles = [layer.register_forward_hook(add) for layer in layers]
     try:
-        for batch in inputs.split(256):
-            model(batch)
+        for batch in batched(check_inputs(inputs_of(inputs), "inputs"), 256):
+            run(model, batch, "inputs")
     finally:
         for handle in handles:
             handle.remove()
     names, found = {module: name for name, module in model.named_modules()}, {}
     for layer in layers:
         if layer not in sums or not sums[layer][0].all() or not torch.isfinite(sums[layer]).all():
-            raise ValueError(f"inputs is empty, or layer {names[layer]!r} gives NaN or infinite values for them.")
+            raise ValueError(f"layer {names[layer]!r} gives NaN or infinite values for these inputs.")
         count, total, squares = sums[layer]
         mean, square = total / count, squares / count
         found[layer] = mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()
@@ -101,7 +100,7 @@ def _moments(
 
 
 @torch.no_grad()
-def correct_bias(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -> nn.Module:
+def correct_bias(model: nn.Module, quantized: nn.Module, inputs: object) -> nn.Module:
     """A copy of a quantized model without the mean error of its layers (section 4.2, measured instead of derived).
 
     Rounding shifts the mean of a channel. Layer by layer, with all layers before it corrected, the mean difference
@@ -113,8 +112,8 @@ def correct_bias(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
         The float model; of an equalized model, that one.
     quantized : nn.Module
         From :func:`simulate`; it stays as it is.
-    inputs : torch.Tensor
-        Unlabelled, shape ``(N, C, H, W)``; a few hundred.
+    inputs : torch.Tensor, a tuple or dictionary of tensors, Split, Dataset or DataLoader
+        As for :func:`calibrate`; a few hundred.
 
     Returns
     -------
@@ -124,7 +123,7 @@ def correct_bias(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
     Raises
     ------
     ValueError
-        If a layer gives NaN or infinite values for the images.
+        If a layer gives NaN or infinite values, or runs more than once.
 
     Examples
     --------
@@ -143,6 +142,6 @@ def correct_bias(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
     for step in layerwise(model, better, inputs):
         shift = _by_channel(step.layer, (step.wanted - step.given()).double()).mean(1).float()
         if not torch.isfinite(shift).all():
-            raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these images.")
+            raise ValueError(f"layer {step.name!r} gives NaN or infinite values for these inputs.")
         step.layer.bias = nn.Parameter(shift if step.layer.bias is None else step.layer.bias + shift)
-    return mark(better, model, data=inputs, what="biases")
+    return told_of(better, inputs, "biases", model)

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from ..core import arguments
-from ..data import check_images, mark
+from ..data import Choice, Split, mark
+from ..graph.calls import batched, check_inputs, inputs_of, run
+from ..graph.folding import folded_in_place, plain_weights
 from .formats import quantized_layers
 from .statistics import _BINS, Statistics
 
@@ -27,14 +30,15 @@ def calibrating(model: nn.Module, bins: int = _BINS) -> Iterator[dict[str, Stati
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode; it is left as it was.
+        In evaluation mode; it is left as it was. Of a model in ``DataParallel`` or ``torch.compile`` the layers inside
+        are watched, under the names that they have there.
     bins : int
         Of the histograms; 0 keeps none, which is enough for "min-max" and "moving-average".
 
     Yields
     ------
     dict of str to Statistics
-        For the input of every convolution and linear layer.
+        For the input of every convolution and linear layer; of one that runs several times, over all its runs.
 
     Raises
     ------
@@ -45,36 +49,38 @@ def calibrating(model: nn.Module, bins: int = _BINS) -> Iterator[dict[str, Stati
     check_float(model)
     layers = quantized_layers(model)
     seen = {name: Statistics(bins, counted=COUNTED) for name in layers}
-    handles = []
-    try:
+
+    def watch(name: str) -> Callable:
+        def see(module, given, keywords):
+            try:
+                seen[name].update(*given[:1] or [*keywords.values()][:1])
+            except ValueError as error:
+                raise ValueError(f"layer {name!r} cannot be calibrated: {error} in what it reads.") from error
+
+        return see
+
+    with ExitStack() as stack:
         for name, layer in layers.items():
-
-            def watch(module, inputs, name=name):
-                try:
-                    seen[name].update(inputs[0])
-                except ValueError as error:
-                    raise ValueError(f"layer {name!r} cannot be calibrated: {error} in what it reads.") from error
-
-            handles.append(layer.register_forward_pre_hook(watch))
+            stack.callback(layer.register_forward_pre_hook(watch(name), with_kwargs=True).remove)
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
     if not any(statistics.batches for statistics in seen.values()):
-        raise ValueError("the calibration set is empty: no image went through the model.")
+        raise ValueError(
+            "the calibration set is empty: no image went through the model. (A compiled model passes hooks by: run the "
+            "one inside, model._orig_mod.)"
+        )
 
 
-def calibrate(
-    model: nn.Module, images: torch.Tensor, *, bins: int = _BINS, batch_size: int = 64
-) -> dict[str, Statistics]:
-    """Statistics of what layers read, over all images: one pass.
+def calibrate(model: nn.Module, images: object, *, bins: int = _BINS, batch_size: int = 64) -> dict[str, Statistics]:
+    """Statistics of what layers read, over all images (or tables, sequences, tokens): one pass.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``, in the range that the model was trained on; a few hundred are enough.
+    images : torch.Tensor, a tuple or dictionary of tensors, Split, Dataset or DataLoader
+        What the model takes, ``(N, ...)``, in the range that it was trained on; a few hundred are enough. Several
+        inputs come as a tuple, in order, or as a dictionary by the names of ``forward``. They go to the model's device.
+        For any other way to run it there is :func:`calibrating`.
     bins, batch_size : int
 
     Returns
@@ -85,7 +91,7 @@ def calibrate(
     Raises
     ------
     ValueError
-        If the model is in training mode, or the images are not as :func:`xaiprune.data.check_images` wants them.
+        If the model is in training mode, or the images are empty, not finite, or nothing that the model takes.
 
     Examples
     --------
@@ -94,11 +100,24 @@ def calibrate(
     >>> list(seen), seen["1"].low, seen["1"].high
     (['1'], 0.0, 1.0)
     """
-    check_images(images, bounds=None)
+    inputs = check_inputs(inputs_of(images), "images")
     with calibrating(model, bins) as seen, torch.no_grad():
-        for batch in images.split(batch_size):
-            model(batch)
-    return mark(seen, data=images, what="ranges")
+        for batch in batched(inputs, batch_size):
+            run(model, batch, "images")
+    return told_of(seen, images, "ranges")
+
+
+def told_of(result: object, data: object, what: str, *things: object) -> object:
+    """A result that carries by which data it was chosen: of several inputs that are no split, only that it was."""
+    if isinstance(data, torch.Tensor | Split | DataLoader | Dataset):
+        return mark(result, *things, data=data, what=what)
+    return mark(result, *things, Choice(unknown=(what,)))
+
+
+def float_copy(model: nn.Module) -> nn.Module:
+    """A float model's copy to quantize or to change: its weights are parameters, its batch normalisations folded."""
+    check_float(model)
+    return folded_in_place(plain_weights(model))
 
 
 def check_float(model: nn.Module) -> None:
@@ -109,8 +128,6 @@ def check_float(model: nn.Module) -> None:
     for name, layer in quantized_layers(model).items():
         if hasattr(layer, "input_quantizer") or weight_quantizer(layer) is not None:
             raise ValueError(f"model is quantized already (layer {name!r} is): pass the float model.")
-        if "weight" not in dict(layer.named_parameters(recurse=False)):
-            raise ValueError(f"the weight of layer {name!r} is computed from other tensors: make it a parameter first.")
         if layer.weight.dtype != torch.float32:
             raise ValueError(f"layer {name!r} has weights in {layer.weight.dtype}: call model.float() first.")
 

@@ -8,21 +8,28 @@ made smaller in the first and larger in the second without a change of what the 
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
 import statistics
 from collections import Counter
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from ..graph import CONVOLUTIONS, fold_batch_norm, hooks, plain_calls, traced
-from .calibrate import check_float
+from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS, hooks, plain_calls, traced
+from ..graph.calls import check_inputs, inputs_of, run, unwrapped
+from ..graph.folding import in_every_graph
+from .calibrate import float_copy
 from .formats import quantized_layers
+from .walk import _by_channel
 
 #: Channels smaller than this part of their layer's largest are dead: nothing is moved to or from them.
 DEAD = 1e-8
 #: What may lie between two layers that are equalized: it commutes with a positive factor, or is replaced.
 _PASSED = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.ZeroPad2d, nn.ReLU)
+_PASSED_FUNCTIONS = (functional.relu, functional.relu_, torch.relu, torch.relu_)
 
 
 class ChannelClamp(nn.Module):
@@ -70,22 +77,22 @@ def relu_in_place_of_relu6(model: nn.Module) -> nn.Module:
     nn.Module
         Of the same class.
     """
-    copy = fold_batch_norm(model)
-    for name, module in model.named_modules(remove_duplicate=False):
+    plain = float_copy(model)
+    for name, module in list(plain.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.ReLU6):
-            copy.set_submodule(name, nn.ReLU().eval())
-    return copy
+            plain.set_submodule(name, nn.ReLU().eval())
+    return plain
 
 
-def channel_spread(model: nn.Module, inputs: torch.Tensor) -> tuple[float, float]:
+def channel_spread(model: nn.Module, inputs: object) -> tuple[float, float]:
     """How uneven the channels of a model's layers are: the largest beside the median one, median over layers.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode, with batch normalisation folded; not changed.
-    inputs : torch.Tensor
-        Shape ``(N, ...)``; they go through at once.
+    inputs : torch.Tensor, a tuple or dictionary of tensors, Split, Dataset or DataLoader
+        As for :func:`calibrate`; they go through at once.
 
     Returns
     -------
@@ -100,11 +107,13 @@ def channel_spread(model: nn.Module, inputs: torch.Tensor) -> tuple[float, float
     >>> xp.quantize.channel_spread(model, torch.tensor([[1.0, 3.0]]))  # the lower of two is the median
     (8.0, 3.0)
     """
+    model = unwrapped(model)
     layers = quantized_layers(model)
     with torch.no_grad(), hooks.inputs(model, layers) as read:
-        model(inputs)
-    weights = [layer.weight.detach().abs().flatten(1).amax(1) for layer in layers.values()]
-    activations = [read[name].abs().transpose(0, 1).flatten(1).amax(1) for name in layers]
+        run(model, check_inputs(inputs_of(inputs), "inputs"), "inputs")
+    layers = {name: layer for name, layer in layers.items() if name in read}
+    weights = [_sizes(layer.weight, int(isinstance(layer, TRANSPOSED_CONVOLUTIONS))) for layer in layers.values()]
+    activations = [_by_channel(layer, read[name].abs()).amax(1) for name, layer in layers.items()]
     spreads = ([(sizes.max() / sizes.median()).item() for sizes in part] for part in (weights, activations))
     return tuple(statistics.median(part) for part in spreads)
 
@@ -126,7 +135,7 @@ def equalize(model: nn.Module, *, sweeps: int = 20) -> nn.Module:
     Returns
     -------
     nn.Module
-        Of the same class.
+        Of the same class; where one ReLU6 is called in several places, a ``torch.fx.GraphModule`` with the same layers.
 
     Raises
     ------
@@ -144,8 +153,7 @@ def equalize(model: nn.Module, *, sweeps: int = 20) -> nn.Module:
     >>> equal[0].weight.flatten().tolist(), equal[2].weight.flatten().tolist()
     ([2.0, 0.5], [2.0, 0.5])
     """
-    check_float(model)
-    equal = fold_batch_norm(model)
+    equal = own_activations(float_copy(model))
     chains = _some_pairs(equal)
     for _ in range(sweeps):
         moved = 0.0
@@ -190,14 +198,13 @@ def rescale_channels(model: nn.Module, spread: float, seed: int = 0) -> nn.Modul
     >>> torch.equal(uneven[0].weight, model[0].weight), torch.allclose(uneven(points), model(points), atol=1e-5)
     (False, True)
     """
-    check_float(model)
     if not 1 <= spread < math.inf:
         raise ValueError(f"spread must be a number of at least 1, got {spread:g}.")
-    uneven, generator = fold_batch_norm(model), torch.Generator().manual_seed(seed)
+    uneven, generator = own_activations(float_copy(model)), torch.Generator().manual_seed(seed)
     for first, between, second in _some_pairs(uneven):
         channels = len(uneven.get_submodule(first).weight)
         factors = spread ** (2 * torch.rand(channels, generator=generator) - 1)
-        _rescale(uneven, first, between, second, factors)
+        _rescale(uneven, first, between, second, factors.to(uneven.get_submodule(first).weight))
     return uneven
 
 
@@ -205,21 +212,50 @@ def _some_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
     if found := equalizable_pairs(model):
         return found
     raise ValueError(
-        "no two layers of the model follow each other with nothing but an activation between them: activations must be "
-        "modules (nn.ReLU, nn.ReLU6), and layers must run once, without hooks."
+        "no two layers of the model follow each other with nothing but an activation between them: that must be a ReLU "
+        "(module or function) or nn.ReLU6, and layers must run once, without hooks."
     )
 
 
-def equalizable_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
+def own_activations(model: nn.Module) -> nn.Module:
+    """A model that is at hand, with a ReLU6 of its own for each place of ``forward``: each is clamped in its own way.
+
+    Where one name is called in several places, the model becomes what ``torch.fx`` made of it, and calls others there.
+    """
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if isinstance(module, nn.ReLU6):
+            model.set_submodule(name, copy.deepcopy(module))
+    if any(each.default is not each.empty for each in inspect.signature(model.forward).parameters.values()):
+        return model  # what torch.fx makes of it may hold for some arguments alone
+    graph, modules = traced(model), dict(model.named_modules())
+    calls = [node for node in graph.nodes if node.op == "call_module" and isinstance(modules[node.target], nn.ReLU6)]
+    times = Counter(node.target for node in calls)
+    inside = {name for name in modules if name not in {node.target for node in graph.nodes}}
+    hooked = any(modules[name]._forward_hooks or modules[name]._forward_pre_hooks for name in inside)
+    if hooked or max(times.values(), default=1) == 1:
+        return model
+    for node in calls:
+        times[node.target] -= 1
+        if count := times[node.target]:
+            own = f"{node.target}_{count}"
+            model.set_submodule(own, copy.deepcopy(modules[node.target]))
+            node.target = own
+    return torch.fx.GraphModule(model, graph, type(model).__name__).eval()
+
+
+def equalizable_pairs(model: nn.Module, *, padded: bool = True) -> list[tuple[str, str | None, str]]:
     """Layers that follow each other: the first one's name, that of the activation between them if any, the second's.
 
     Only the second reads what the first gives; both are convolutions, or both linear; both run once, share no tensor
-    with another layer, and have no hook and no computed weight.
+    with another layer, and have no hook and no computed weight. A ReLU between them may be used in other places too,
+    and may be a function.
 
     Parameters
     ----------
     model : nn.Module
         That ``torch.fx`` can follow.
+    padded : bool
+        Whether ``nn.ZeroPad2d`` may stand between them.
 
     Returns
     -------
@@ -231,7 +267,12 @@ def equalizable_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
     ValueError
         If ``torch.fx`` cannot follow the model.
     """
-    plain = plain_calls(traced(model), model)
+    model = unwrapped(model)
+    return in_every_graph(model, lambda graph: _pairs_in(graph, model, padded))
+
+
+def _pairs_in(graph: torch.fx.Graph, model: nn.Module, padded: bool) -> list[tuple[str, str | None, str]]:
+    plain, modules = plain_calls(graph, model), dict(model.named_modules(remove_duplicate=False))
     owners = Counter(id(tensor) for module in model.modules() for tensor in module.parameters(recurse=False))
     found = []
     for node, first in plain.items():
@@ -243,12 +284,21 @@ def equalizable_pairs(model: nn.Module) -> list[tuple[str, str | None, str]]:
             module = plain.get(after)
             if isinstance(module, (nn.ReLU6, ChannelClamp)) and between is None:
                 between = after.target
-            elif not isinstance(module, _PASSED):
+            elif not _passes(after, modules, padded):
                 break
         shared = max(owners[id(tensor)] for layer in (first, module) if layer for tensor in layer.parameters()) > 1
         if after is not node and isinstance(module, type(first)) and not shared and _channelwise(first, module):
             found.append((node.target, between, after.target))
     return found
+
+
+def _passes(node: torch.fx.Node, modules: dict[str, nn.Module], padded: bool) -> bool:
+    """Whether a positive factor of its input comes out again, whatever else the node's module is used for."""
+    if node.op == "call_module":
+        module = modules[node.target]
+        hooked = module._forward_hooks or module._forward_pre_hooks or (isinstance(module, nn.ZeroPad2d) and not padded)
+        return isinstance(module, _PASSED) and not hooked
+    return node.target in _PASSED_FUNCTIONS or (node.op == "call_method" and node.target in ("relu", "relu_"))
 
 
 def _channelwise(first: nn.Module, second: nn.Module) -> bool:
@@ -293,6 +343,6 @@ def channel_clamp(model: nn.Module, name: str, layer: nn.Module) -> ChannelClamp
     """The clamp behind a layer: a ReLU6 is replaced in the model, in place."""
     clamp = model.get_submodule(name)
     if isinstance(clamp, nn.ReLU6):
-        clamp = ChannelClamp(torch.full((len(layer.weight), *[1] * (layer.weight.ndim - 2)), 6.0)).eval()
+        clamp = ChannelClamp(layer.weight.new_full((len(layer.weight), *[1] * (layer.weight.ndim - 2)), 6.0)).eval()
         model.set_submodule(name, clamp)
     return clamp

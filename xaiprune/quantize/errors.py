@@ -10,8 +10,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..data import Split, as_split, mark
-from ..graph import fold_batch_norm
 from ..measure import ACCURACY, Metric, predict
+from .calibrate import float_copy
 from .formats import Config, quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer, simulate
@@ -70,7 +70,7 @@ def rounding_and_clipping(seen: Statistics, grid: Grid) -> tuple[float, float]:
     return errors[~outside].sum().item(), errors[outside].sum().item()
 
 
-def layer_errors(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -> list[dict]:
+def layer_errors(model: nn.Module, quantized: nn.Module, inputs: object) -> list[dict]:
     """Error of every layer of a quantized model, with all layers before it quantized too.
 
     Parameters
@@ -79,8 +79,8 @@ def layer_errors(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
         The float model.
     quantized : nn.Module
         From :func:`simulate`.
-    inputs : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    inputs : torch.Tensor, a tuple or dictionary of tensors, Split, Dataset or DataLoader
+        As for :func:`calibrate`.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def layer_errors(model: nn.Module, quantized: nn.Module, inputs: torch.Tensor) -
     >>> {name: value if name == "layer" else round(value, 1) for name, value in row.items()}  # weights have 3 bits
     {'layer': '1', 'weights': 15.4, 'inputs': 54.4, 'output': 10.1, 'saturated': 0.0}
     """
-    weights = {name: layer.weight for name, layer in quantized_layers(fold_batch_norm(model)).items()}
+    weights = {name: layer.weight for name, layer in quantized_layers(float_copy(model)).items()}
     rows = []
     for step in layerwise(model, quantized, inputs):
         quantizer = getattr(step.layer, "input_quantizer", None)

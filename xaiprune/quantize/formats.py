@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..graph import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from ..graph.calls import unwrapped
 from .calibrators import CALIBRATORS, Calibrator
 from .grid import _limits
 
@@ -143,6 +144,7 @@ def quantized_layers(model: nn.Module) -> dict[str, nn.Module]:
     Parameters
     ----------
     model : nn.Module
+        Of one in ``DataParallel`` or ``torch.compile`` the layers inside, under the names that they have there.
 
     Returns
     -------
@@ -154,7 +156,7 @@ def quantized_layers(model: nn.Module) -> dict[str, nn.Module]:
     >>> list(xp.quantize.quantized_layers(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2))))
     ['0', '3']
     """
-    return {name: module for name, module in model.named_modules() if isinstance(module, _LAYERS)}
+    return {name: module for name, module in unwrapped(model).named_modules() if isinstance(module, _LAYERS)}
 
 
 def first_and_last(model: nn.Module, config: Config) -> dict[str, Config]:

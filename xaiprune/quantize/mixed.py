@@ -20,9 +20,8 @@ from ..curvature import HessianProduct
 from ..data import Split, as_split, carries, mark
 from ..explain import explained_output
 from ..explain.relevance import modified_gradients
-from ..graph import fold_batch_norm
 from ..training import classification_loss
-from .calibrate import check_float
+from .calibrate import float_copy
 from .formats import Config, Format, quantized_layers
 from .simulate import weight_numbers
 
@@ -60,7 +59,7 @@ def weight_errors(
     (0.16, True)
     """
     found = {}
-    for name, layer in quantized_layers(fold_batch_norm(model)).items():
+    for name, layer in quantized_layers(float_copy(model)).items():
         weight, found[name] = layer.weight.detach(), {}
         for bits in choices:
             grid = weight_numbers(layer, replace(form, bits=bits), name)
@@ -90,8 +89,7 @@ def hessian_traces(
     dict of str to float
         By layer.
     """
-    check_float(model)
-    folded = fold_batch_norm(model)
+    folded = float_copy(model)
     layers = quantized_layers(folded)
     names = [f"{name}.weight" for name in layers]
     sums, products = dict.fromkeys(layers, 0.0), HessianProduct(folded, data, loss, names)
@@ -130,8 +128,7 @@ def relevance_shares(model: nn.Module, data: Split) -> dict[str, float]:
     {'1': 1.0, '2': 1.0}
     """
     data = as_split(data, on=model)
-    check_float(model)
-    folded = fold_batch_norm(model)
+    folded = float_copy(model)
     layers = quantized_layers(folded)
     weights = [layer.weight for layer in layers.values()]
     with modified_gradients(folded, "epsilon 1e-06"), torch.enable_grad():
@@ -193,7 +190,7 @@ def losses_by_relevance(
     >>> xp.quantize.losses_by_relevance({"0": 0.5}, {"0": {2: 4.0}}, model)  # 0.5 x 4 / 8
     {'0': {2: 0.25}}
     """
-    layers = quantized_layers(fold_batch_norm(model))
+    layers = quantized_layers(float_copy(model))
     power = {name: layer.weight.detach().double().square().sum().item() for name, layer in layers.items()}
     return {name: {bits: shares[name] * v / power[name] for bits, v in noise[name].items()} for name in noise}
 

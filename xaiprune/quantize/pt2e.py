@@ -8,19 +8,18 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
 
-from ..data import check_images
 from ..deploy import lacks_compiler, lacks_packages, need
-from ..graph import fold_batch_norm
-from .calibrate import check_float
+from ..graph.calls import batched, call, check_inputs, inputs_of, spread, tensors, to
+from .calibrate import check_float, float_copy
 from .formats import quantized_layers
 
 
-def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Callable:
+def pt2e(model: nn.Module, images: object, example: object) -> Callable:
     """A function that runs a model with 8-bit weights and activations, compiled for one batch size.
 
     Ranges come from torchao's own observers (histograms for activations, extremes per channel for weights). Compiling
@@ -32,20 +31,20 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
     ----------
     model : nn.Module
         Float, in evaluation mode; it stays as it is.
-    images : torch.Tensor
-        To calibrate on, shape ``(N, C, H, W)``; as many of them are used as fill batches of the example's size.
-    example : torch.Tensor
+    images : torch.Tensor, a tuple of tensors, Split, Dataset or DataLoader
+        To calibrate on, as for :func:`calibrate`; as many of them are used as fill batches of the example's size.
+    example : torch.Tensor or tuple of tensors
         A batch; the function takes no other size.
 
     Returns
     -------
     callable
-        From images to outputs.
+        From inputs, one argument for each, to outputs.
 
     Raises
     ------
     ValueError
-        If the model is in training mode or quantized, or there are fewer images than one batch.
+        If the model is in training mode or quantized, there are fewer images than one batch, or inputs come by name.
     UnavailableError
         If torchao is not installed, there is no C++ compiler, or the compiled code has no integer kernel.
 
@@ -55,9 +54,12 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
         If it has fewer of them than the model has layers: the others run in float.
     """
     check_float(model)
-    check_images(images, bounds=None)
-    if len(images) < len(example):
-        raise ValueError(f"images must fill a batch of {len(example)}, the example's size, got {len(images)}.")
+    images = check_inputs(inputs_of(images), "images")
+    if isinstance(example, Mapping) or isinstance(images, Mapping):
+        raise ValueError("images and example must be a tensor or a tuple here, in the order of the model's arguments.")
+    count, size = (len(tensors(some)[0]) for some in (images, example))
+    if count < size:
+        raise ValueError(f"images must fill a batch of {size}, the example's size, got {count}.")
     need("quantize.pt2e", lacks_packages("torchao") or lacks_compiler())
     graph = converted(model, images, example)
     run_graph, code = compiled(graph, example)
@@ -67,16 +69,18 @@ def pt2e(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> Calla
         message = f"the compiled code has {count} integer kernels for {layers} layers; the others run in float."
         warnings.warn(message, stacklevel=2)
 
-    def run(batch: torch.Tensor) -> torch.Tensor:
-        if batch.shape != example.shape:
-            raise ValueError(f"batch must have the example's shape, {tuple(example.shape)}, got {tuple(batch.shape)}.")
+    def run(*batch: torch.Tensor) -> torch.Tensor:
+        wanted, got = ([tuple(tensor.shape) for tensor in tensors(some)] for some in (example, batch))
+        if wanted != got:
+            told = (", ".join(map(str, shapes)) for shapes in (wanted, got))
+            raise ValueError("batch must have the example's shape, {}, got {}.".format(*told))
         with torch.no_grad():
-            return run_graph(plain(batch))
+            return run_graph(*map(plain, batch))
 
     return run
 
 
-def converted(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> nn.Module:
+def converted(model: nn.Module, images: object, example: object) -> nn.Module:
     """The exported graph that :func:`pt2e` compiles: layers in float between steps that round.
 
     Parameters
@@ -92,12 +96,14 @@ def converted(model: nn.Module, images: torch.Tensor, example: torch.Tensor) -> 
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-        graph = torch.export.export(fold_batch_norm(model), (example,)).module()
+        folded = float_copy(model).cpu()
+        graph = torch.export.export(folded, spread(folded, to(example, None))[0]).module()
         quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
         prepared = prepare_pt2e(graph, quantizer)
-        for batch in images.split(len(example)):
-            if len(batch) == len(example):
-                prepared(batch)
+        size = len(tensors(example)[0])
+        for batch in batched(to(images, None), size):
+            if len(tensors(batch)[0]) == size:
+                call(prepared, batch)
         return convert_pt2e(prepared)
 
 
@@ -116,7 +122,7 @@ def integer_kernels(code: str) -> int:
     return len(re.findall(r"onednn\.q(?:conv|linear)\w*\.\w+\(", code))
 
 
-def compiled(graph: nn.Module, example: torch.Tensor, freezing: bool = True) -> tuple[Callable, str]:
+def compiled(graph: nn.Module, example: object, freezing: bool = True) -> tuple[Callable, str]:
     """A graph, in float or converted, compiled for batches of one size.
 
     By the Inductor alone: what ``torch.compile`` makes was seen to run in float, although it had integer kernels, once
@@ -126,7 +132,7 @@ def compiled(graph: nn.Module, example: torch.Tensor, freezing: bool = True) -> 
     ----------
     graph : nn.Module
         Exported.
-    example : torch.Tensor
+    example : torch.Tensor or tuple of tensors
         A batch.
     freezing : bool
         Whether its weights become constants of the code.
@@ -140,7 +146,9 @@ def compiled(graph: nn.Module, example: torch.Tensor, freezing: bool = True) -> 
     from torch._inductor.utils import run_and_get_code
 
     with _quiet(), config.patch(freezing=freezing):
-        function, code = run_and_get_code(torch._inductor.compile, graph, [plain(example)])
+        function, code = run_and_get_code(
+            torch._inductor.compile, graph, [plain(tensor) for tensor in tensors(example)]
+        )
     return function, "\n".join(code)
 
 

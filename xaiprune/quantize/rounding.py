@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import torch
 from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from ..data import mark
-from .calibrate import weight_quantizer
+from .calibrate import told_of, weight_quantizer
 from .formats import quantized_layers
 from .grid import Grid
 from .simulate import FakeQuantizer
@@ -105,14 +105,19 @@ def _patches(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return x.reshape(-1, x.shape[-1]).T
     if layer.kernel_size == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0):
         return x.movedim(1, 0).flatten(1)
-    found = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    return found.movedim(1, 0).flatten(1)
+    how = [layer.kernel_size, layer.dilation, layer.padding, layer.stride]
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        x, how[2] = functional.pad(x, layer._reversed_padding_repeated_twice, mode), (0,) * (x.ndim - 2)
+    if x.ndim == 3:  # a sequence is a picture of one row
+        x, how = x.unsqueeze(2), [(row, *each) for row, each in zip((1, 1, 0, 1), how)]
+    return functional.unfold(x, *how).movedim(1, 0).flatten(1)
 
 
 def adaround(
     model: nn.Module,
     quantized: nn.Module,
-    inputs: torch.Tensor,
+    inputs: object,
     *,
     iterations: int = 500,
     lr: float = 1e-2,
@@ -133,8 +138,8 @@ def adaround(
         The float model; of an equalized model, that one.
     quantized : nn.Module
         From :func:`simulate`, weights on a grid; it stays as it is.
-    inputs : torch.Tensor
-        Unlabelled, shape ``(N, C, H, W)``; about a thousand. All activations of one layer are held at once.
+    inputs : torch.Tensor, a tuple or dictionary of tensors, Split, Dataset or DataLoader
+        As for :func:`calibrate`; about a thousand. All activations of one layer are held at once.
     iterations : int
         Steps of Adam for each layer.
     lr : float
@@ -150,7 +155,7 @@ def adaround(
     Raises
     ------
     ValueError
-        If no weights are on a grid, or a layer is neither linear nor a Conv2d.
+        If no weights are on a grid, a layer is neither linear nor a Conv1d or Conv2d, or a layer runs more than once.
 
     Examples
     --------
@@ -170,17 +175,24 @@ def adaround(
         raise ValueError("no layer of quantized has its weights on a grid: simulate with weights=Format(...).")
     for name in chosen:
         layer = better.get_submodule(name)
-        plain = isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-        if not plain and not isinstance(layer, nn.Linear):
-            raise ValueError(f"layer {name!r} cannot be rounded: it must be nn.Linear, or nn.Conv2d padded with zeros.")
+        if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            kind = type(layer).__name__.removeprefix("Parametrized")
+            raise ValueError(
+                f"layer {name!r} is of type {kind}, which cannot be rounded: only nn.Linear, nn.Conv1d and nn.Conv2d "
+                f"can. Simulate with layers={{{name!r}: Config(None, ...)}} to keep its weights in float."
+            )
     bar = tqdm(total=len(chosen), disable=not progress, desc="layers")
+    rounded = set()
     for step in layerwise(model, better, inputs):
         if step.name in chosen:
             up = _learned(step, iterations, lr, regularization)
             step.layer.parametrizations["weight"][0] = _Rounded(_grid(step.layer), up)
+            rounded.add(step.name)
             bar.update()
     bar.close()
-    return mark(better.eval(), data=inputs, what="rounding")
+    if chosen - rounded:
+        warnings.warn(f"{', '.join(sorted(chosen - rounded))} did not run, and stay rounded to nearest.", stacklevel=2)
+    return told_of(better.eval(), inputs, "rounding")
 
 
 def _grid(layer: nn.Module) -> Grid | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -11,8 +12,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ..data import carries
-from ..graph import TRANSPOSED_CONVOLUTIONS, fold_batch_norm
-from .calibrate import check_float
+from ..graph import TRANSPOSED_CONVOLUTIONS
+from .calibrate import float_copy
 from .formats import Cast, Config, Format, quantized_layers
 from .grid import Grid, grid_of
 from .statistics import Statistics
@@ -82,7 +83,8 @@ def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = 
     """A copy of a model that computes with the numbers of its formats.
 
     Batch normalisation is folded first. Every convolution and linear layer then moves its weights, and what it reads,
-    to the nearest numbers of their formats; biases stay in float32, as sums of 32 bits would hold them.
+    to the nearest numbers of their formats; biases stay in float32, as sums of 32 bits would hold them. A layer that
+    did not run while it was calibrated stays in float, with a warning.
 
     Parameters
     ----------
@@ -113,16 +115,22 @@ def simulate(model: nn.Module, seen: Mapping[str, Statistics], config: Config = 
     >>> (3 * quantized[1].weight[0]).round(decimals=3).tolist()  # of 1, 0.4, 0.2 and -1, in thirds
     [3.0, 1.0, 1.0, -3.0]
     """
-    check_float(model)
-    names = quantized_layers(model)
-    if unknown := [name for name in config.layers if name not in names]:
-        raise ValueError(f"config.layers names {unknown[0]!r}, which is not among {', '.join(names)}.")
-    folded = fold_batch_norm(model)
+    folded = float_copy(model)
     layers = quantized_layers(folded)
+    if unknown := [name for name in config.layers if name not in layers]:
+        raise ValueError(f"config.layers names {unknown[0]!r}, which is not among {', '.join(layers)}.")
+    idle = [name for name in layers if isinstance(config.of(name).activations, Format) and _idle(seen, name)]
+    if idle:
+        warnings.warn(
+            f"{', '.join(idle)} did not run as layers while they were calibrated, and stay in float: they take no part "
+            "in evaluation, or a function reads their weights.",
+            stacklevel=3,
+        )
+    run = {name: layer for name, layer in layers.items() if name not in idle}
     return _attach(
         folded,
-        {name: weight_numbers(layer, config.of(name).weights, name) for name, layer in layers.items()},
-        {name: input_numbers(seen, config.of(name).activations, name) for name in layers},
+        {name: weight_numbers(layer, config.of(name).weights, name) for name, layer in run.items()},
+        {name: input_numbers(seen, config.of(name).activations, name) for name in run},
     )
 
 
@@ -150,12 +158,16 @@ def simulate_on_grids(
     ValueError
         If the model is in training mode or quantized already, or a name is no layer.
     """
-    check_float(model)
-    layers = quantized_layers(model)
+    folded = float_copy(model)
+    layers = quantized_layers(folded)
     for argument, numbers in (("weights", weights), ("inputs", inputs)):
         if unknown := [name for name in numbers if name not in layers]:
             raise ValueError(f"{argument} names {unknown[0]!r}, which is not among {', '.join(layers)}.")
-    return _attach(fold_batch_norm(model), weights, inputs)
+    return _attach(folded, weights, inputs)
+
+
+def _idle(seen: Mapping[str, Statistics], name: str) -> bool:
+    return name in seen and not seen[name].batches
 
 
 def _attach(folded: nn.Module, weights: Mapping, inputs: Mapping) -> nn.Module:
@@ -165,12 +177,15 @@ def _attach(folded: nn.Module, weights: Mapping, inputs: Mapping) -> nn.Module:
             parametrize.register_parametrization(layer, "weight", FakeQuantizer(weights[name]), unsafe=True)
         if inputs.get(name) is not None:
             layer.input_quantizer = FakeQuantizer(inputs[name])
-            layer.register_forward_pre_hook(_quantize_input)
+            layer.register_forward_pre_hook(_quantize_input, with_kwargs=True)
     return folded.eval()
 
 
-def _quantize_input(layer: nn.Module, inputs: tuple) -> tuple:
-    return layer.input_quantizer(inputs[0]), *inputs[1:]
+def _quantize_input(layer: nn.Module, given: tuple, keywords: dict) -> tuple:
+    if given:
+        return (layer.input_quantizer(given[0]), *given[1:]), keywords
+    first = next(iter(keywords))
+    return given, {**keywords, first: layer.input_quantizer(keywords[first])}
 
 
 def weight_numbers(layer: nn.Module, form: Format | Cast | None, name: str) -> Grid | Cast | None:
@@ -199,8 +214,6 @@ def input_numbers(seen: Mapping[str, Statistics], form: Format | Cast | None, na
         return form
     if name not in seen:
         raise ValueError(f"layer {name!r} was not calibrated: seen holds {', '.join(seen) or 'nothing'}.")
-    if not seen[name].batches:
-        raise ValueError(f"layer {name!r} was not calibrated: it did not run.")
     if form.ranges.histogram and not seen[name].bins:
         raise ValueError(f"calibrator {form.ranges.name!r} reads a histogram; calibrate with bins > 0.")
     try:

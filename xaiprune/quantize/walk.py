@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..graph import fold_batch_norm, traced
+from ..core import arguments
+from ..graph import traced
+from ..graph.calls import batched, check_inputs, inputs_of, spread, tensors, to
+from ..graph.folding import folded_in_place, plain_weights
 from .formats import quantized_layers
 
 
@@ -48,7 +52,7 @@ class LayerComparison:
 
 
 def layerwise(
-    model: nn.Module, quantized: nn.Module, inputs: torch.Tensor, batch_size: int = 256
+    model: nn.Module, quantized: nn.Module, inputs: object, batch_size: int = 256
 ) -> Iterator[LayerComparison]:
     """Run a float model and its quantized copy side by side, one layer after another, and stop at every layer.
 
@@ -61,10 +65,10 @@ def layerwise(
         The float model, in evaluation mode.
     quantized : nn.Module
         A copy of it from :func:`simulate`.
-    inputs : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    inputs : torch.Tensor, a tuple or dictionary of tensors, Split, Dataset or DataLoader
+        As for :func:`calibrate`.
     batch_size : int
-        Images in one pass of a layer.
+        Inputs in one pass of a layer.
 
     Yields
     ------
@@ -73,22 +77,25 @@ def layerwise(
     Raises
     ------
     ValueError
-        If there is no image, ``torch.fx`` cannot follow the models, or a layer runs more than once.
+        If there is no input, ``torch.fx`` cannot follow the models, the quantized one has other layers, or a layer runs
+        more than once.
     """
-    if len(inputs) == 0:
-        raise ValueError("inputs is empty: at least one is needed.")
-    model = fold_batch_norm(model)
-    graph = traced(model)
+    inputs = to(check_inputs(inputs_of(inputs), "inputs"), model)
+    model = folded_in_place(plain_weights(arguments.evaluating(model)))
+    batches = [_arguments(model, batch) for batch in batched(inputs, batch_size)]
+    graph = traced(model, fixed={name: value for name, value in batches[0].items() if not tensors(value)})
     layers = dict(model.named_modules(remove_duplicate=False))
     calls = Counter(layers[node.target] for node in graph.nodes if node.op == "call_module")
     uses = {node: len(node.users) for node in graph.nodes}
     stops = set(quantized_layers(model))
+    if lost := stops - set(quantized_layers(quantized)):
+        raise ValueError(f"quantized lacks layer {min(lost)!r} of model: pass what simulate made of this model.")
     values: dict[torch.fx.Node, tuple[list, list]] = {}
-    count = -(-len(inputs) // batch_size)
+    count = len(batches)
     with torch.no_grad():
         for node in graph.nodes:
             if node.op == "placeholder":
-                values[node] = tuple([batch.clone() for batch in inputs.split(batch_size)] for _ in range(2))
+                values[node] = tuple([_own(batch.get(node.target.lstrip("*"))) for batch in batches] for _ in range(2))
             elif node.op == "output":
                 return
             else:
@@ -96,7 +103,8 @@ def layerwise(
                 if node.op == "call_module" and node.target in stops:
                     if calls[layers[node.target]] > 1:
                         raise ValueError(
-                            f"layer {node.target!r} runs more than once: it cannot be repaired for each use."
+                            f"layer {node.target!r} runs more than once: it cannot be repaired for each use. Give each "
+                            "use a layer of its own (copy.deepcopy), or leave the model as simulate made it."
                         )
                     [source] = (*node.args, *node.kwargs.values())
                     layer, read = quantized.get_submodule(node.target), torch.cat(values[source][1])
@@ -106,6 +114,21 @@ def layerwise(
                 uses[before] -= 1
                 if not uses[before]:
                     values.pop(before, None)
+
+
+def _arguments(model: nn.Module, inputs: object) -> dict[str, object]:
+    """What each argument of a model is."""
+    given, named = spread(model, inputs)
+    try:
+        bound = inspect.signature(model.forward).bind(*given, **named)
+    except TypeError as error:
+        raise ValueError(f"inputs must be what the model takes: {error}.") from error
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _own(value: object) -> object:
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _run(node: torch.fx.Node, model: nn.Module, constants: nn.Module, values: dict, side: int, count: int) -> list:

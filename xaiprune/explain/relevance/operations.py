@@ -20,9 +20,7 @@ import inspect
 import torch
 from torch import nn
 
-from .activations import _DIVIDES, _activation, _gate, _normalised, _pair, _power, _scale, _size
-from .activations import _ACTIVATIONS as _ACTIVATIONS
-from .activations import _GATES as _GATES
+from .activations import _ACTIVATIONS, _DIVIDES, _GATES, _activation, _gate, _normalised, _pair, _power, _scale, _size
 from .affine import _Affine, _is_signal
 from .attention import (
     _added_product,

@@ -20,10 +20,14 @@ from torch.func import functional_call
 from ...core import packed, save_atomically
 from ...data import carries, mark, marked
 from ...graph import changing
+from ...graph.calls import aligned
+from ...graph.folding import computed
 from ..units import Plan, axis_of_norm, block_size, copied, inside, layer_of, normalises, size_along
+from .names import _in_its_names
 
 
 @carries
+@_in_its_names
 def cut(model: nn.Module, plan: Plan, example: torch.Tensor | tuple | Mapping | None = None) -> nn.Module:
     """A smaller copy of the model, without the units that the plan removes.
 
@@ -130,6 +134,7 @@ def _recount(module: nn.Module, counts: tuple[str, ...], width: int) -> None:
         setattr(module, count, (width,) if count == "normalized_shape" else new)
 
 
+@_in_its_names
 @contextmanager
 def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """Try a plan in place: inside the ``with`` the model computes what the cut model would.
@@ -194,6 +199,7 @@ def _masked(model: nn.Module, plan: Plan, tensors: dict[str, torch.Tensor]) -> I
         yield
 
 
+@_in_its_names
 @contextmanager
 def keep_zeros(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """Train under a plan of single weights: its zeros are written and stay zero, whatever the optimiser does.
@@ -233,6 +239,7 @@ def keep_zeros(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
             yield model
 
 
+@_in_its_names
 def save_cut(smaller: nn.Module, plan: Plan, path: Path | str) -> None:
     """Write a cut model as ``PATH.json`` (the plan) and ``PATH.safetensors`` (its state).
 
@@ -309,8 +316,10 @@ def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
     )
     """
     smaller = cut(build(), Plan.load(_sibling(path, ".json")))
+    state = load_file(_sibling(path, ".safetensors"))
+    names = aligned(state, smaller.state_dict())  # of a wrapped model, perhaps
     try:
-        smaller.load_state_dict(load_file(_sibling(path, ".safetensors")))
+        smaller.load_state_dict({names[name]: tensor for name, tensor in state.items()})
     except RuntimeError as error:
         raise ValueError(f"the state in {path}.safetensors does not fit its plan: {error}") from error
     return smaller.eval()
@@ -366,9 +375,11 @@ def _check_fits(model: nn.Module, plan: Plan) -> dict[str, torch.Tensor]:
             found = tuple(tensors[name].shape) if name in tensors else None
             if found is None or size_along(found, axis) != member.width:
                 where = "" if axis is None else f" on axis {axis}"
+                others = [other for other in tensors if found is None and other.startswith(f"{member.module}.")]
+                told = next(filter(None, (computed(model, other) for other in others)), "but there is no such tensor.")
                 raise ValueError(
                     f"the plan does not fit the model: {name} should have {member.width} entries{where}, "
-                    + ("but there is no such tensor." if found is None else f"but its shape is {found}.")
+                    + (told if found is None else f"but its shape is {found}.")
                 )
     for group, units in plan.parts:
         group.kind.check(model, group, units)

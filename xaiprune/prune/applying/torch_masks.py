@@ -7,7 +7,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from ...data import carries
+from ...graph.calls import unwrapped
 from ..units import Plan, weight_group
+from .names import _in_its_names
 
 
 @carries
@@ -38,7 +40,7 @@ def read_masks(model: nn.Module) -> Plan:
     Plan: 3 of 4 units go
       0.weight: 3 of 4 go, 1 stay
     """
-    groups, removed = [], {}
+    groups, removed, model = [], {}, unwrapped(model)
     for name, mask in model.named_buffers():
         layer, _, buffer = name.rpartition(".")
         module = model.get_submodule(layer)
@@ -46,13 +48,17 @@ def read_masks(model: nn.Module) -> Plan:
         if buffer.endswith("_mask") and hasattr(module, f"{tensor}_orig"):
             full = f"{layer}.{tensor}" if layer else tensor
             groups.append(weight_group(full, type(module).__name__, tuple(mask.shape)))
-            removed[full] = torch.nonzero(mask.flatten() == 0).flatten().numpy()
+            removed[full] = torch.nonzero(mask.flatten() == 0).flatten().cpu().numpy()
     if not groups:
-        raise ValueError("model has no masks of torch.nn.utils.prune.")
+        raise ValueError(
+            "model has no masks of torch.nn.utils.prune. If torch.nn.utils.prune.remove made it plain, read the masks "
+            "before that."
+        )
     return Plan(tuple(groups), removed)
 
 
 @carries
+@_in_its_names
 def write_masks(model: nn.Module, plan: Plan) -> nn.Module:
     """Put a plan of single weights on a model as ``torch.nn.utils.prune`` masks, in place.
 
@@ -87,6 +93,11 @@ def write_masks(model: nn.Module, plan: Plan) -> nn.Module:
                 f"plan removes {group.kind.words}, such as {group.name!r}; a mask of weights cannot say so: cut the "
                 "model."
             )
+        if f"{group.name}_orig" in parameters:
+            raise ValueError(
+                f"{group.name!r} has a mask of torch.nn.utils.prune already: make the model plain with "
+                "torch.nn.utils.prune.remove first, and let the plan hold what that one removed too."
+            )
         found = tuple(parameters[group.name].shape) if group.name in parameters else None
         if found != group.shape:
             raise ValueError(
@@ -94,7 +105,7 @@ def write_masks(model: nn.Module, plan: Plan) -> nn.Module:
             )
     for name, gone in plan.removed.items():
         layer, _, tensor = name.rpartition(".")
-        mask = torch.ones_like(parameters[name])
+        mask = torch.ones(parameters[name].shape, dtype=parameters[name].dtype)
         mask.view(-1)[torch.tensor(gone)] = 0
-        prune.custom_from_mask(model.get_submodule(layer), tensor, mask)
+        prune.custom_from_mask(model.get_submodule(layer), tensor, mask.to(parameters[name].device))
     return model

@@ -7,6 +7,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from ...graph.calls import computed_memo
+
 
 def copied(model: nn.Module, memo: dict[int, object]) -> nn.Module:
     """A deep copy of a model in which tensors are replaced: ``memo`` holds id of the old -> the new.
@@ -15,4 +17,4 @@ def copied(model: nn.Module, memo: dict[int, object]) -> nn.Module:
     """
     kept = [value for module in model.modules() for value in vars(module).values()]
     empty = {id(value): OrderedDict() for value in kept if type(value) is OrderedDict and not value}
-    return copy.deepcopy(model, empty | memo)
+    return copy.deepcopy(model, empty | computed_memo(model) | memo)

@@ -9,17 +9,20 @@ import torch
 from torch import nn
 
 from ...core import nearest
+from ...graph.folding import computed
 from .groups import Member, UnitGroup
 from .kinds import KINDS, UnitKind
 
-_KEPT = nn.Embedding | nn.LayerNorm
+_KEPT = nn.Embedding | nn.EmbeddingBag | nn.LayerNorm
+#: Layers that name their matrices ``weight_ih_l0``, ``weight_hh_l0`` and so on.
+_RECURRENT = nn.RNNBase | nn.RNNCellBase
 
 
 def find_weights(model: nn.Module, layers: Iterable[str] | None = None) -> list[UnitGroup]:
     """Find the groups of single weights of a model: one group for the weight tensor of each layer.
 
-    Taken are the weights with two or more axes: of dense layers, convolutions and attention. Biases and the parameters
-    of normalisation stay, as is usual; so do embeddings.
+    Taken are the weights with two or more axes: of dense layers, convolutions, attention and recurrent layers, these by
+    each of their matrices. Biases and the parameters of normalisation stay, as is usual; so do embeddings.
 
     Parameters
     ----------
@@ -39,8 +42,8 @@ def find_weights(model: nn.Module, layers: Iterable[str] | None = None) -> list[
     TypeError
         If ``model`` is not an nn.Module.
     ValueError
-        If a layer does not exist (the nearest name is suggested), has no such weight or is already pruned by
-        ``torch.nn.utils.prune``, or if the model has no prunable weight at all.
+        If a layer does not exist (the nearest name is suggested), has no such weight, is already pruned by
+        ``torch.nn.utils.prune`` or computes its weight from other tensors, or if the model has no prunable weight.
 
     Examples
     --------
@@ -53,17 +56,16 @@ def find_weights(model: nn.Module, layers: Iterable[str] | None = None) -> list[
     found: dict[str, list[UnitGroup]] = {}
     for name, parameter in model.named_parameters():
         layer, _, attribute = name.rpartition(".")
-        if attribute.endswith("_orig"):
-            raise ValueError(
-                f"{layer!r} is pruned by torch.nn.utils.prune, which keeps its weight in {name!r}. Read the masks with "
-                "read_masks(model), then make the model plain with torch.nn.utils.prune.remove."
-            )
-        if parameter.ndim > 1 and attribute.endswith("weight") and not isinstance(modules[layer], _KEPT):
+        if told := computed(model, name):
+            raise ValueError(told)
+        recurrent = isinstance(modules[layer], _RECURRENT) and attribute.startswith("weight_")
+        named = recurrent or attribute.endswith("weight")
+        if parameter.ndim > 1 and named and not isinstance(modules[layer], _KEPT):
             found.setdefault(layer, []).append(
                 weight_group(name, type(modules[layer]).__name__, tuple(parameter.shape))
             )
     if not found:
-        raise ValueError("the model has no prunable weight: no dense layer, convolution or attention.")
+        raise ValueError("the model has no prunable weight: no dense layer, convolution, attention or recurrent layer.")
     if layers is not None:
         layers = [layers] if isinstance(layers, str) else list(layers)
         for layer in layers:
