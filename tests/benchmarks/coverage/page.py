@@ -1,0 +1,147 @@
+"""The page of what works, and the figures, both from the stored rows."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+
+from tests.benchmarks.report import Figure
+from xaiprune.core import save_atomically
+
+from . import rows
+from .verbs import VERBS
+
+PAGE = rows.PATH.parents[3] / "docs" / "coverage.md"
+_MARKS = {"right": "right", "refused": "refused", "wrong": "**wrong**", "not applicable": "n/a"}
+
+
+def figures(found: list[dict]) -> list[Figure]:
+    """What issue and benchmark ask for, of the rows that there are."""
+    ours = [row for row in found if row["verb"] != "torch-pruning" and row["verdict"] != "not applicable"]
+    cuts = _of(ours, "cut", "torchvision/")
+    classifiers = [row for row in cuts if row["task"] == "classes"]
+    asked = [
+        Figure("torchvision's classifiers: cut equals mask, %", 96, _share(classifiers), ">=", aim=100),
+        Figure("all models: cut equals mask, %", 90, _share(_of(ours, "cut")), ">=", aim=97),
+        Figure("all models and verbs: right, %", 90, _share(ours), ">=", aim=97),
+        Figure("  right, or refused with cause and way out, %", 100, _share(ours, "right", "refused"), ">="),
+    ]
+    units = [row for row in _of(found, "find_units") if row["verdict"] == "right"]
+    if units:
+        shares = [100 * row["share"] for row in units if row["share"] is not None]
+        over = max(row["find_seconds"] - 5 * row["pass_seconds"] for row in units)
+        asked += [
+            Figure("share of the trunk in groups, median, %", 95, statistics.median(shares), ">=", aim=100),
+            Figure("  least", 80, min(shares), ">=", aim=100),
+            Figure("find_units: seconds above 5 passes, worst", 2, over, "<=", "s"),
+            Figure("  worst model", 60, max(row["find_seconds"] for row in units), "<=", "s"),
+        ]
+    books = [row["error"] for row in _of(found, "relevance") if row["verdict"] == "right"]
+    if books:
+        asked.append(Figure("relevance where it answers: worst error of the books", 1e-3, max(books), "<="))
+    return asked
+
+
+def _of(found: Iterable[dict], verb: str, start: str = "") -> list[dict]:
+    return [row for row in found if row["verb"] == verb and row["model"].startswith(start)]
+
+
+def _share(found: list[dict], *verdicts: str) -> float:
+    good = sum(row["verdict"] in (verdicts or ("right",)) for row in found)
+    return 100 * good / len(found) if found else float("nan")
+
+
+_HEAD = """# What works on models of other people
+
+This page is made by `python -m tests.benchmarks.coverage` from its stored rows; nothing in it is written by hand. Each
+model was built with random weights, in the smallest configuration and at the smallest picture that it takes, and met
+each verb in a process of its own, with 8 GiB and 10 minutes.
+
+- **right**: the benchmark checked the result itself. A cut is right where it equals its mask, to 1e-9 of the largest
+  output in float64 and 1e-4 in float32, for two random draws from all groups at once, on weights that were drawn anew, so
+  that zeros and symmetries of an initialisation hide nothing. Integer kernels are right where they are at most twice as
+  far from the simulation as that is from the model, and 2 % of the output. Books of relevance are right to 1e-3.
+- **refused**: the kit says in a sentence what stands in the way, and the way out. The sentences stand below the tables.
+- **wrong**: anything else: another result, an error from inside, a sentence without a way out, no end.
+- **n/a**: calibration and integer kernels for detectors, folding without a batch normalisation, equalization where no
+  two layers can be paired.
+
+torch-pruning {peer} was asked the same on the same models: is the cut the mask? Its groups were found and cut by its own
+pruner, without hints but the layers that make the output. With hints for a family, such as the number of heads, it can do
+more; and its own list counts a model as pruned if the smaller one runs. Models whose output is no tensor stand in a
+wrapper that picks one; detectors are asked for what their heads say, before boxes are decoded.
+"""
+
+
+def write(found: list[dict], known: dict) -> None:
+    """Write ``docs/coverage.md``.
+
+    Parameters
+    ----------
+    found : list of dict
+        Rows.
+    known : dict
+        The architectures, to say how many have no row yet.
+    """
+    parts = [_HEAD.format(peer=rows.version_of("torch-pruning")), _figures(found), _sums(found)]
+    for library in dict.fromkeys(name.partition("/")[0] for name in known):
+        parts.append(_table(library, [row for row in found if row["model"].startswith(f"{library}/")], known))
+    parts.append(_sentences(found))
+    text = "\n".join(part.strip() + "\n" for part in parts)
+    save_atomically(PAGE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _figures(found: list[dict]) -> str:
+    lines = ["## Figures", "", "| figure | asked | measured |", "| --- | --- | --- |"]
+    lines += [f"| {f.name.strip()} | {f.sense} {f.asked:g} | {f.value:.3g} {f.unit} |" for f in figures(found)]
+    return "\n".join(lines)
+
+
+def _sums(found: list[dict]) -> str:
+    lines = ["## By verb", "", "| verb | right | refused | wrong | n/a |", "| --- | --- | --- | --- | --- |"]
+    for verb in VERBS:
+        count = Counter(row["verdict"] for row in found if row["verb"] == verb)
+        lines.append(f"| {verb} | " + " | ".join(str(count[verdict]) for verdict in _MARKS) + " |")
+    return "\n".join(lines)
+
+
+def _table(library: str, found: list[dict], known: dict) -> str:
+    cells = {(row["model"], row["verb"]): row for row in found}
+    models = [name for name in known if name.startswith(f"{library}/")]
+    there = [name for name in models if any((name, verb) in cells for verb in VERBS)]
+    stated = ", ".join(sorted({row["versions"] for row in found})) or "no row yet"
+    lines = [
+        f"## {library}",
+        "",
+        f"{len(there)} of {len(models)} models have rows ({stated}); an empty cell was not tried.",
+        "",
+    ]
+    lines += ["| model | share in groups | " + " | ".join(VERBS) + " |", "| --- | --- |" + " --- |" * len(VERBS)]
+    for name in there:
+        units = cells.get((name, "find_units"), {})
+        share = f"{100 * units['share']:.0f} %" if units.get("share") is not None else ""
+        marks = [_MARKS[cells[name, verb]["verdict"]] if (name, verb) in cells else "" for verb in VERBS]
+        lines.append(f"| {name.partition('/')[2]} | {share} | " + " | ".join(marks) + " |")
+    return "\n".join(lines)
+
+
+def _sentences(found: list[dict]) -> str:
+    lines = ["## What was refused, and what was wrong", ""]
+    for verdict in ("wrong", "refused"):
+        for verb in VERBS:
+            by_sentence: dict[str, list[str]] = {}
+            for row in found:
+                if (row["verb"], row["verdict"]) == (verb, verdict):
+                    by_sentence.setdefault(_alike(row["told"]), []).append(row["model"].partition("/")[2])
+            for told, names in sorted(by_sentence.items(), key=lambda item: -len(item[1])):
+                models = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+                lines.append(f"- {verb}, {verdict}: {models}: {told}")
+    return "\n".join(lines)
+
+
+def _alike(told: str) -> str:
+    """The sentence without what differs from model to model, and without what a page would read as markup."""
+    told = re.sub(r"'[\w.\[\]]+'", "'...'", told)
+    return re.sub(r"\d+(\.\d+)?(e-?\d+)?", "#", told).replace("|", "/").replace("<", "&lt;").replace("*", "\\*")
