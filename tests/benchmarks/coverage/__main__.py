@@ -1,30 +1,34 @@
 """What the kit does with architectures of other people: ``python -m tests.benchmarks.coverage``.
 
 Every model of ``architectures.py`` meets every verb of ``verbs.py`` in a process of its own, with a limit of memory and
-of time. Rows that are stored are not measured again, unless ``--again`` says so; ``docs/coverage.md`` is made from all of
-them. timm and transformers are an extra of their own: ``pip install -e ".[coverage]"``.
+of time. Rows that are stored are not measured again, unless ``--again`` says so; ``docs/coverage.md`` is made from all
+of them. timm and transformers are an extra of their own: ``pip install -e ".[coverage]"``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import re
-import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
 
 from tests.benchmarks.report import table
 
-from . import page, rows
+from . import page, rows, worker
 from .architectures import Architecture, architectures, missing
 from .verbs import FOR_ALL, VERBS
 
 MEMORY = 8 * 2**30
+#: What every process needs is imported once, and then forked.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([f"{__package__}.{name}" for name in ("verbs", "worker", "preload")])
 #: What ``--quick`` looks at: small ones, of each library and of each kind.
 QUICK = (
     "torch/lstm", "torch/gru", "torchvision/squeezenet1_1", "torchvision/mobilenet_v2", "torchvision/resnet18",
@@ -49,7 +53,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="measure nothing: figures and page from the stored rows")
     arguments = parser.parse_args()
     for package in missing():
-        print(f'{package} is not installed, its models are left out: pip install -e ".[coverage]"')
+        print(f'{package} is not installed, and is left out: pip install -e ".[coverage]"')
     known, found = architectures(), rows.read()
     if arguments.quick:
         found = quick(known)
@@ -65,7 +69,8 @@ def main() -> None:
 
 def wanted(architecture: Architecture) -> list[str]:
     """The verbs that a model is asked for."""
-    return list(VERBS if architecture.every else FOR_ALL)
+    verbs = [] if architecture.library in missing() else VERBS if architecture.every else FOR_ALL
+    return [verb for verb in verbs if verb != "torch-pruning" or "torch_pruning" not in missing()]
 
 
 def measure(known: dict[str, Architecture], stored: list[dict], arguments: argparse.Namespace) -> None:
@@ -102,7 +107,6 @@ def quick(known: dict[str, Architecture]) -> list[dict]:
 def tried(architecture: Architecture, name: str, verbs: list[str], seconds: float) -> list[dict]:
     """Rows of one model: a process that ends before all verbs are done costs the one that it was at."""
     stamp = {"model": name, "family": architecture.family, "task": architecture.task}
-    stamp |= {"versions": rows.versions(architecture.library), "code": rows.code()}
     found, left = [], list(verbs)
     while left:
         done, why = _process(name, left, seconds)
@@ -111,36 +115,34 @@ def tried(architecture: Architecture, name: str, verbs: list[str], seconds: floa
         if left:
             lost = {"verb": left.pop(0), "verdict": "wrong", "told": why, "seconds": None, "memory": None}
             found.append(stamp | lost)
-    return found
+    code = rows.code()
+    return [row | {"versions": rows.versions(architecture.library, row["verb"]), "code": code} for row in found]
 
 
 def _process(name: str, verbs: list[str], seconds: float) -> tuple[list[dict], str]:
     """Rows of a process, and why it ended before its last verb."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows"
-        command = [sys.executable, "-m", f"{__package__}.worker", name, str(path), *verbs]
-        with open(Path(folder) / "errors", "w+", encoding="utf-8") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-            why = _watched(process, seconds)
-            errors.seek(0)
-            last = (errors.read().strip().splitlines() or [""])[-1]
+        process = SERVER.Process(target=worker.main, args=(name, str(path), *verbs), daemon=True)
+        process.start()
+        why = _watched(process, seconds)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     done = [row for row in map(json.loads, lines) if "verdict" in row]
-    return done, why or f"the process ended with status {process.returncode}: {last}"[:400]
+    return done, why or f"the process ended with status {process.exitcode}"
 
 
-def _watched(process: subprocess.Popen, seconds: float) -> str:
+def _watched(process: BaseProcess, seconds: float) -> str:
     """Wait for a process; why it was ended, or nothing."""
     end, watched = time.monotonic() + seconds, psutil.Process(process.pid)
-    while process.poll() is None:
-        time.sleep(0.2)
+    while process.is_alive():
+        process.join(0.2)
         try:
             used = watched.memory_info().rss
         except psutil.Error:
             continue
         if used > MEMORY or time.monotonic() > end:
             process.kill()
-            process.wait()
+            process.join()
             return "more than 8 GiB of memory" if used > MEMORY else f"not done after {seconds / 60:.3g} minutes"
     return ""
 

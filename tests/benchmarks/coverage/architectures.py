@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import nn
@@ -77,7 +78,7 @@ class Detector(nn.Module):
     def forward(self, x):
         features = self.net.backbone(x)
         if hasattr(self.net, "rpn"):
-            found = [*self._of_regions(x, features), *sum(self.net.rpn.head(list(features.values())), [])]
+            found = [*self._of_regions(x, features), *chain(*self.net.rpn.head(list(features.values())))]
         else:
             found = self.net.head(list(features.values()))
             found = [found["cls_logits"], *(part for name, part in found.items() if name != "cls_logits")]
@@ -122,10 +123,10 @@ _OPTIONS = {
     **{name: {"spatial_size": (64, 64), "temporal_size": 8} for name in ("mvit_v1_b", "mvit_v2_s")},
 }
 _FAMILIES = (
-    "alexnet convnext densenet efficientnet_v2 efficientnet googlenet inception maxvit mc3 mnasnet mobilenet_v2 "
-    "mobilenet_v3 mvit_v1 mvit_v2 r2plus1d r3d regnet_x regnet_y resnet resnext s3d shufflenet squeezenet swin3d "
-    "swin_v2 swin vgg vit wide_resnet"
-).split()
+    "alexnet", "convnext", "densenet", "efficientnet_v2", "efficientnet", "googlenet", "inception", "maxvit", "mc3",
+    "mnasnet", "mobilenet_v2", "mobilenet_v3", "mvit_v1", "mvit_v2", "r2plus1d", "r3d", "regnet_x", "regnet_y",
+    "resnet", "resnext", "s3d", "shufflenet", "squeezenet", "swin3d", "swin_v2", "swin", "vgg", "vit", "wide_resnet",
+)  # fmt: skip
 
 
 def _torchvision() -> list[Architecture]:
@@ -178,49 +179,58 @@ def _dense() -> list[Architecture]:
     return rows
 
 
-# One model of each family of timm, the smallest, and the smallest picture that it takes; negative: as img_size, too.
+# The smallest model of each family, a module of timm, and the smallest picture that it takes; negative: it is told.
 _TIMM = {
-    "beit_base_patch16_224": -32, "halonet_h1": -256, "mobileone_s1": -32, "cait_xxs24_224": -32, "coat_tiny": -32,
-    "convit_tiny": -32, "convmixer_768_32": 32, "convnext_zepto_rms": 32, "cpubone_nano": 32, "crossvit_tiny_240": 32,
-    "csatv2": 64, "cs3darknet_focus_s": 32, "cspnext_tiny": 32, "davit_tiny": 32, "deit_tiny_patch16_224": -32,
-    "densenet121": 32, "dla46x_c": 32, "dpn48b": 32, "edgenext_xx_small": 32, "efficientformer_l1": -224,
-    "efficientformerv2_s0": -32, "mobilenetv2_035": 32, "efficientvim_m1": 32, "efficientvit_b0": 32,
-    "efficientvit_m0": -32, "vit_tiny_patch16_dinov3_qkvb": -32, "fasternet_t0": 32, "fastvit_t8": 32,
-    "focalnet_tiny_srf": 32, "gcvit_xxtiny": -32, "ghostnet_050": 32, "hardcorenas_b": 32, "hgnetv2_b0": 32,
-    "hiera_tiny_224": -32, "sam2_hiera_tiny": 32, "hrnet_w18_small": 32, "iformer_t": 32, "inception_next_atto": 32,
-    "inception_resnet_v2": 96, "inception_v3": 96, "inception_v4": 96, "lcnetv2_small": 32, "levit_128s": -32,
-    "lowformer_b0": 32, "mambaout_femto": 32, "maxvit_pico_rw_256": -32, "poolformerv2_s12": 32, "gmlp_ti16_224": -32,
-    "lcnet_035": 32, "mobilenetv5_base": 32, "mobilevit_xxs": -32, "mvitv2_tiny": -32,
-    "naflexvit_base_patch16_parfac_gap": -32, "nasnetalarge": 32, "nest_tiny": -32, "nextvit_small": 32,
-    "nf_regnet_b0": 32, "pit_ti_224": -32, "pnasnet5large": 32, "pvt_v2_b0": 32, "qwen3_vit_88m": -32,
-    "rdnet_tiny": 32, "regnetx_002": 32, "repghostnet_050": 32, "repvit_m1": -32, "res2next50": 32, "resnest14d": 32,
-    "resnet10t": 32, "resnetv2_18": 32, "rexnet_100": 32, "selecsls42": 32, "legacy_seresnet18": 32,
-    "sequencer2d_s": -32, "shvit_s1": 32, "skresnet18": 32, "starnet_s050": 32, "swiftformer_xs": -32,
-    "swin_tiny_patch4_window7_224": -32, "swinv2_tiny_window8_256": -32, "swinv2_cr_tiny_224": -32,
-    "tiny_vit_5m_224": 32, "tnt_s_legacy_patch16_224": -32, "tresnet_m": 32, "twins_svt_small": -32,
-    "visformer_tiny": -32, "vit_tiny_patch16_224": -32, "vit_tiny_r_s16_p8_224": -32,
-    "vit_srelpos_small_patch16_224": -32, "samvit_base_patch16_224": -32, "vitamin_small_224": -32,
-    "volo_d1_224": -32, "ese_vovnet19b_slim_dw": 32, "legacy_xception": 32, "xception41p": 32,
-    "xcit_nano_12_p8_224": -32,
+    "beit": ("beit_base_patch16_224", -32), "byoanet": ("halonet_h1", -256), "byobnet": ("mobileone_s1", -32),
+    "cait": ("cait_xxs24_224", -32), "coat": ("coat_tiny", -32), "convit": ("convit_tiny", -32),
+    "convmixer": ("convmixer_768_32", 32), "convnext": ("convnext_zepto_rms", 32), "cpubone": ("cpubone_nano", 32),
+    "crossvit": ("crossvit_tiny_240", 32), "csatv2": ("csatv2", 64), "cspnet": ("cs3darknet_focus_s", 32),
+    "cspnext": ("cspnext_tiny", 32), "davit": ("davit_tiny", 32), "deit": ("deit_tiny_patch16_224", -32),
+    "densenet": ("densenet121", 32), "dla": ("dla46x_c", 32), "dpn": ("dpn48b", 32),
+    "edgenext": ("edgenext_xx_small", 32), "efficientformer": ("efficientformer_l1", -224),
+    "efficientformer_v2": ("efficientformerv2_s0", -32), "efficientnet": ("mobilenetv2_035", 32),
+    "efficientvim": ("efficientvim_m1", 32), "efficientvit_mit": ("efficientvit_b0", 32),
+    "efficientvit_msra": ("efficientvit_m0", -32), "eva": ("vit_tiny_patch16_dinov3_qkvb", -32),
+    "fasternet": ("fasternet_t0", 32), "fastvit": ("fastvit_t8", 32), "focalnet": ("focalnet_tiny_srf", 32),
+    "gcvit": ("gcvit_xxtiny", -32), "ghostnet": ("ghostnet_050", 32), "hardcorenas": ("hardcorenas_b", 32),
+    "hgnet": ("hgnetv2_b0", 32), "hiera": ("hiera_tiny_224", -32), "hieradet_sam2": ("sam2_hiera_tiny", 32),
+    "hrnet": ("hrnet_w18_small", 32), "iformer": ("iformer_t", 32), "inception_next": ("inception_next_atto", 32),
+    "inception_resnet_v2": ("inception_resnet_v2", 96), "inception_v3": ("inception_v3", 96),
+    "inception_v4": ("inception_v4", 96), "lcnetv2": ("lcnetv2_small", 32), "levit": ("levit_128s", -32),
+    "lowformer": ("lowformer_b0", 32), "mambaout": ("mambaout_femto", 32), "maxxvit": ("maxvit_pico_rw_256", -32),
+    "metaformer": ("poolformerv2_s12", 32), "mlp_mixer": ("gmlp_ti16_224", -32), "mobilenetv3": ("lcnet_035", 32),
+    "mobilenetv5": ("mobilenetv5_base", 32), "mobilevit": ("mobilevit_xxs", -32), "mvitv2": ("mvitv2_tiny", -32),
+    "naflexvit": ("naflexvit_base_patch16_parfac_gap", -32), "nasnet": ("nasnetalarge", 32),
+    "nest": ("nest_tiny", -32), "nextvit": ("nextvit_small", 32), "nfnet": ("nf_regnet_b0", 32),
+    "pit": ("pit_ti_224", -32), "pnasnet": ("pnasnet5large", 32), "pvt_v2": ("pvt_v2_b0", 32),
+    "qwen3_vit": ("qwen3_vit_88m", -32), "rdnet": ("rdnet_tiny", 32), "regnet": ("regnetx_002", 32),
+    "repghost": ("repghostnet_050", 32), "repvit": ("repvit_m1", -32), "res2net": ("res2next50", 32),
+    "resnest": ("resnest14d", 32), "resnet": ("resnet10t", 32), "resnetv2": ("resnetv2_18", 32),
+    "rexnet": ("rexnet_100", 32), "selecsls": ("selecsls42", 32), "senet": ("legacy_seresnet18", 32),
+    "sequencer": ("sequencer2d_s", -32), "shvit": ("shvit_s1", 32), "sknet": ("skresnet18", 32),
+    "starnet": ("starnet_s050", 32), "swiftformer": ("swiftformer_xs", -32),
+    "swin_transformer": ("swin_tiny_patch4_window7_224", -32), "swin_transformer_v2": ("swinv2_tiny_window8_256", -32),
+    "swin_transformer_v2_cr": ("swinv2_cr_tiny_224", -32), "tiny_vit": ("tiny_vit_5m_224", 32),
+    "tnt": ("tnt_s_legacy_patch16_224", -32), "tresnet": ("tresnet_m", 32), "twins": ("twins_svt_small", -32),
+    "visformer": ("visformer_tiny", -32), "vision_transformer": ("vit_tiny_patch16_224", -32),
+    "vision_transformer_hybrid": ("vit_tiny_r_s16_p8_224", -32),
+    "vision_transformer_relpos": ("vit_srelpos_small_patch16_224", -32),
+    "vision_transformer_sam": ("samvit_base_patch16_224", -32), "vitamin": ("vitamin_small_224", -32),
+    "volo": ("volo_d1_224", -32), "vovnet": ("ese_vovnet19b_slim_dw", 32), "xception": ("legacy_xception", 32),
+    "xception_aligned": ("xception41p", 32), "xcit": ("xcit_nano_12_p8_224", -32),
 }  # fmt: skip
 
 
 def _timm() -> list[Architecture]:
-    import timm
+    def model(name, size):
+        import timm
 
-    rows = []
-    for name, size in _TIMM.items():
-        options = {"img_size": -size} if size < 0 else {}
-        build = partial(timm.create_model, name, num_classes=CLASSES, **options)
-        rows.append(Architecture(name, "timm", _family(name), build, partial(_pictures, abs(size), None)))
-    return rows
+        return timm.create_model(name, num_classes=CLASSES, **({"img_size": -size} if size < 0 else {}))
 
-
-def _family(name: str) -> str:
-    """Name of the module of timm that holds the model."""
-    from timm.models import model_entrypoint
-
-    return model_entrypoint(name).__module__.rpartition(".")[-1]
+    return [
+        Architecture(name, "timm", family, partial(model, name, size), partial(_pictures, abs(size), None))
+        for family, (name, size) in _TIMM.items()
+    ]
 
 
 _WORDS = 61
@@ -235,7 +245,8 @@ _SEEN = {
 }  # fmt: skip
 _BOTH = {
     "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "vocab_size": _WORDS, "max_position_embeddings": 64, "pad_token_id": 0,
+    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "vocab_size": _WORDS, "max_position_embeddings": 64,
+    "pad_token_id": 0,
 }  # fmt: skip
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": _WORDS}
 # Name of the configuration, what stands on top, its options; "tied" says that embeddings are.
@@ -286,9 +297,9 @@ _TRANSFORMERS = {
 
 
 def _huggingface() -> list[Architecture]:
-    import transformers
-
     def model(name, top, options):
+        import transformers
+
         config = transformers.AutoConfig.for_model(name, **options)
         net = getattr(transformers, f"AutoModelFor{top}").from_config(config)
         return OneTensor(net, lambda found: found.logits, _FEEDS[top])
@@ -359,34 +370,37 @@ def _recurrent() -> list[Architecture]:
     ]  # fmt: skip
 
 
-#: Where the rows of a library come from, and the package that it takes.
-_SOURCES = (
-    ("torch", _recurrent), ("torchvision", _torchvision), ("torchvision", _dense), ("timm", _timm),
-    ("transformers", _huggingface),
-)  # fmt: skip
+_SOURCES = {
+    "torch": [_recurrent],
+    "torchvision": [_torchvision, _dense],
+    "timm": [_timm],
+    "transformers": [_huggingface],
+}
+#: What comes with the extra ``coverage``.
+EXTRA = ("timm", "transformers", "torch_pruning")
 
 
 def architectures(library: str = "") -> dict[str, Architecture]:
-    """All architectures whose library is installed, by ``library/name``.
+    """All architectures, whether their library is installed or not, by ``library/name``.
 
     Parameters
     ----------
     library : str, optional
-        Only of this one; the others are not imported.
+        Only of this one.
 
     Returns
     -------
     dict of str to Architecture
     """
-    asked = [source for package, source in _SOURCES if importlib.util.find_spec(package) and library in ("", package)]
-    return {f"{row.library}/{row.name}": row for source in asked for row in source()}
+    sources = [source for name, of in _SOURCES.items() if library in ("", name) for source in of]
+    return {f"{row.library}/{row.name}": row for source in sources for row in source()}
 
 
 def missing() -> list[str]:
-    """The libraries that are not installed.
+    """The packages of the extra that are not installed.
 
     Returns
     -------
     list of str
     """
-    return [package for package in ("timm", "transformers") if not importlib.util.find_spec(package)]
+    return [package for package in EXTRA if not importlib.util.find_spec(package)]

@@ -11,6 +11,10 @@ from torch import nn
 RATIO = 0.3
 
 
+class NotApplicableError(Exception):
+    """The verb has nothing to do on this model, or cannot be judged."""
+
+
 def torch_pruning(model: nn.Module, inputs: torch.Tensor, last: set[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Outputs of a model that torch-pruning masked, and of one that it cut.
 
@@ -74,10 +78,10 @@ def _width(dep, target, side: str, original: nn.Module | None) -> int:
     if isinstance(original, nn.Linear):
         return original.out_features if side == "out" else original.in_features
     if isinstance(original, nn.MultiheadAttention):
-        return original.embed_dim
+        raise NotApplicableError("it cuts MultiheadAttention, for which there is no mask here")
     weight = getattr(original, "weight", None)
     if weight is None:
-        raise AssertionError(f"its group prunes a {type(original).__name__}, for which there is no mask")
+        raise NotApplicableError(f"it cuts {type(original).__name__}, for which there is no mask here")
     return weight.shape[-1]
 
 
@@ -90,8 +94,6 @@ def _zero(model: nn.Module, name: str, side: str, idxs: list[int], dim: int | No
     if isinstance(layer, nn.LayerNorm | nn.GroupNorm):
         stay = np.setdiff1d(np.arange(layer.weight.shape[-1]), idxs.numpy())
         layer.forward = _narrow(layer, torch.tensor(stay))
-    elif isinstance(layer, nn.MultiheadAttention):
-        raise AssertionError("its group prunes nn.MultiheadAttention, for which there is no mask")
     elif isinstance(layer, nn.Embedding):
         layer.weight.index_fill_(1, idxs, 0)
     elif isinstance(layer, nn.modules.conv._ConvNd) and (layer.groups > 1 or layer.transposed or side == "in"):

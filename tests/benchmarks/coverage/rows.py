@@ -16,7 +16,6 @@ import xaiprune
 from xaiprune.core import cache_dir, save_atomically
 
 PATH = Path(__file__).with_name("rows.json")
-_PACKAGES = {"torch": "torch", "torchvision": "torchvision", "timm": "timm", "transformers": "transformers"}
 
 
 def read() -> list[dict]:
@@ -25,8 +24,8 @@ def read() -> list[dict]:
     Returns
     -------
     list of dict
-        Each has ``model``, ``family``, ``verb``, ``verdict``, ``told``, ``seconds``, ``memory`` (MiB, the largest of the
-        process so far), ``versions``, ``code`` and the verb's own numbers.
+        Each has ``model``, ``family``, ``verb``, ``verdict``, ``told``, ``seconds``, ``memory`` (MiB, the largest of
+        the process so far), ``versions``, ``code`` and the verb's own numbers.
     """
     return json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else []
 
@@ -53,24 +52,24 @@ def _rounded(row: dict) -> dict:
     }
 
 
-def versions(library: str) -> str:
+def versions(library: str, verb: str) -> str:
     """The versions that a row depends on, such as ``"torch 2.14.1, timm 1.0.31"``.
 
     Parameters
     ----------
     library : str
         Of the model.
+    verb : str
 
     Returns
     -------
     str
     """
-    names = dict.fromkeys(("torch", _PACKAGES[library]))
-    return ", ".join(f"{name} {version_of(name)}" for name in names)
+    names = dict.fromkeys(("torch", library, "torch-pruning") if verb == "torch-pruning" else ("torch", library))
+    return ", ".join(f"{name} {_version(name)}" for name in names)
 
 
-def version_of(name: str) -> str:
-    """Version of a package, or "missing"."""
+def _version(name: str) -> str:
     try:
         return version(name).partition("+")[0]
     except PackageNotFoundError:

@@ -24,17 +24,13 @@ import xaiprune as xp
 from xaiprune.explain import relevance
 
 from .architectures import Architecture, OneTensor
-from .peer import torch_pruning
+from .peer import NotApplicableError, torch_pruning
 
 #: Largest difference of mask and cut, over the largest output.
 DOUBLE, SINGLE = 1e-9, 1e-4
 #: Least change of the largest output by a cut of 30 %: where it is less, nothing was seen.
 MOVED = 1e-6
 _WEIGHTED = (nn.Linear, nn.Embedding, nn.modules.conv._ConvNd)
-
-
-class NotApplicableError(Exception):
-    """The verb has nothing to do on this model."""
 
 
 class Subject:
@@ -155,8 +151,8 @@ def find_units(subject: Subject) -> dict:
     hold(all(group.size > 0 for group in units), "a group without a unit")
     seconds, of_pass = subject.found[1], _pass_seconds(subject)
     return {
-        "groups": len(units), "units": sum(group.size for group in units), "share": share(subject.model, units, subject),
-        "find_seconds": seconds, "pass_seconds": of_pass,
+        "groups": len(units), "units": sum(group.size for group in units),
+        "share": share(subject.model, units, subject), "find_seconds": seconds, "pass_seconds": of_pass,
     }  # fmt: skip
 
 

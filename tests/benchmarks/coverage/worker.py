@@ -1,7 +1,4 @@
-"""A process of its own for one model: ``python -m tests.benchmarks.coverage.worker NAME FILE VERB...``.
-
-Each verb writes two lines to the file: that it begins, and its row. So the parent knows where a process ended.
-"""
+"""What runs in a process of its own: one model, and verbs one after the other."""
 
 from __future__ import annotations
 
@@ -9,14 +6,23 @@ import json
 import logging
 import os
 import resource
-import sys
 import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are random, and nothing is asked for
 
 
 def main(name: str, path: str, *verbs: str) -> None:
-    """Try the verbs on a model, one after the other."""
+    """Try verbs on a model, and write a row of JSON for each as soon as it is known.
+
+    Parameters
+    ----------
+    name : str
+        Key of ``architectures()``.
+    path : str
+        File that the rows are added to.
+    *verbs : str
+        Keys of ``VERBS``.
+    """
     from .architectures import architectures
     from .verbs import Subject, tried
 
@@ -25,11 +31,6 @@ def main(name: str, path: str, *verbs: str) -> None:
     subject = Subject(architectures(name.partition("/")[0])[name])
     with open(path, "a", encoding="utf-8") as file:
         for verb in verbs:
-            print(json.dumps({"verb": verb}), file=file, flush=True)
-            row = tried(subject, verb)
+            row = {"verb": verb} | tried(subject, verb)
             row["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print(json.dumps({"verb": verb} | row), file=file, flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+            print(json.dumps(row), file=file, flush=True)
