@@ -74,6 +74,10 @@ own pruner, without hints but the layers that make the output. With hints for a 
 can do more; and its own list counts a model as pruned if the smaller one runs. n/a stands where it cuts a layer that
 the benchmark has no mask for.
 
+*Share in groups* is the part of what convolutions, linear layers, embeddings and memories produce, but for those that
+make the output. *find_units, passes* is its time over one pass forward and backward, of two inputs; *memory* is
+the largest of the process, the imports of all libraries (about 700 MiB) included.
+
 Models whose output is no tensor stand in a wrapper that picks one; detectors are asked for what their heads say, before
 boxes are decoded.
 """
@@ -130,12 +134,15 @@ def _table(library: str, found: list[dict], known: dict) -> str:
         f"{len(there)} of {len(models)} models have rows ({stated}); an empty cell was not tried.",
         "",
     ]
-    lines += ["| model | share in groups | " + " | ".join(VERBS) + " |", "| --- | --- |" + " --- |" * len(VERBS)]
+    columns = ("model", "share in groups", "find_units, passes", "memory, MiB", *VERBS)
+    lines += [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for name in there:
-        units = cells.get((name, "find_units"), {})
+        units, mine = cells.get((name, "find_units"), {}), [cells[key] for key in cells if key[0] == name]
         share = f"{100 * units['share']:.0f} %" if units.get("share") is not None else ""
+        passes = f"{units['find_seconds'] / units['pass_seconds']:.1f}" if "pass_seconds" in units else ""
+        memory = max((row["memory"] or 0 for row in mine if row["verb"] != "torch-pruning"), default="")
         marks = [_MARKS[cells[name, verb]["verdict"]] if (name, verb) in cells else "" for verb in VERBS]
-        lines.append(f"| {name.partition('/')[2]} | {share} | " + " | ".join(marks) + " |")
+        lines.append(f"| {' | '.join([name.partition('/')[2], share, passes, str(memory), *marks])} |")
     return "\n".join(lines)
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 RATIO = 0.3
+#: Normalisations of each channel by itself.
+_EACH_ALONE = (nn.modules.batchnorm._NormBase,)
 
 
 class NotApplicableError(Exception):
@@ -59,6 +61,8 @@ def torch_pruning(model: nn.Module, inputs: torch.Tensor, last: set[str]) -> tup
                 dep, target, side, mask.get_submodule(names[target]) if isinstance(target, nn.Module) else None
             )
             left = alive.setdefault(key, np.arange(width))
+            if max(idxs) >= len(left):
+                raise AssertionError(f"its group takes slice {max(idxs)} of {key[0]}, which has {len(left)}")
             gone.setdefault(key, []).extend(left[idxs])
             alive[key] = np.delete(left, idxs)
         group.prune()
@@ -66,7 +70,7 @@ def torch_pruning(model: nn.Module, inputs: torch.Tensor, last: set[str]) -> tup
         raise AssertionError("no group is found")
     with torch.no_grad():
         for (name, side), idxs in gone.items():
-            _zero(mask, name, side, sorted(set(idxs)), parameters.get((name, side)))
+            _zero(mask, cut, name, side, sorted(set(idxs)), parameters.get((name, side)))
         return mask(inputs), cut(inputs)
 
 
@@ -85,15 +89,15 @@ def _width(dep, target, side: str, original: nn.Module | None) -> int:
     return weight.shape[-1]
 
 
-def _zero(model: nn.Module, name: str, side: str, idxs: list[int], dim: int | None) -> None:
-    """Write zeros into slices; normalisations over units go on without them."""
-    if dim is not None:
-        dict(model.named_parameters())[name].index_fill_(dim, torch.tensor(idxs), 0)
-        return
-    layer, idxs = model.get_submodule(name), torch.tensor(idxs)
-    if isinstance(layer, nn.LayerNorm | nn.GroupNorm):
+def _zero(model: nn.Module, cut: nn.Module, name: str, side: str, idxs: list[int], dim: int | None) -> None:
+    """Write zeros into slices; normalisations over units go on without them, as their smaller copies do."""
+    owner = name if dim is None else name.rpartition(".")[0]
+    layer, idxs = model.get_submodule(owner), torch.tensor(idxs)
+    if "Norm" in type(layer).__name__ and not isinstance(layer, _EACH_ALONE):
         stay = np.setdiff1d(np.arange(layer.weight.shape[-1]), idxs.numpy())
-        layer.forward = _narrow(layer, torch.tensor(stay))
+        layer.forward = _narrow(layer, cut.get_submodule(owner), torch.tensor(stay))
+    elif dim is not None:
+        dict(model.named_parameters())[name].index_fill_(dim, idxs, 0)
     elif isinstance(layer, nn.Embedding):
         layer.weight.index_fill_(1, idxs, 0)
     elif isinstance(layer, nn.modules.conv._ConvNd) and (layer.groups > 1 or layer.transposed or side == "in"):
@@ -124,17 +128,12 @@ def _zero_convolution(layer: nn.Module, side: str, idxs: torch.Tensor) -> None:
             layer.weight[i // each * rows : (i // each + 1) * rows, i % each] = 0
 
 
-def _narrow(layer: nn.Module, stay: torch.Tensor):
+def _narrow(layer: nn.Module, smaller: nn.Module, stay: torch.Tensor):
     """A normalisation whose statistics leave out the units that went; there it gives zeros."""
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        axis = -1 if isinstance(layer, nn.LayerNorm) else 1
-        part, weight, bias = x.index_select(axis, stay), layer.weight[stay], None
-        bias = layer.bias[stay] if layer.bias is not None else None
-        if axis == -1:
-            found = nn.functional.layer_norm(part, (len(stay),), weight, bias, layer.eps)
-        else:
-            found = nn.functional.group_norm(part, layer.num_groups, weight, bias, layer.eps)
-        return torch.zeros_like(x).index_copy(axis, stay, found)
+        axis = -1 if type(layer) is nn.LayerNorm or (x.ndim < 4 and not isinstance(layer, nn.GroupNorm)) else 1
+        axis = axis if x.shape[axis] == layer.weight.shape[-1] else -1
+        return torch.zeros_like(x).index_copy(axis, stay, smaller(x.index_select(axis, stay)))
 
     return forward
