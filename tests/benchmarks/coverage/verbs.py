@@ -108,7 +108,10 @@ class Subject:
 
 
 def redrawn(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model with parameters of one value, small ones, and running statistics drawn anew, in place."""
+    """The model with parameters of one value, small ones, and running statistics drawn anew, in place.
+
+    Small matrices are drawn out to a deviation of one over the root of what they read, so that attention attends.
+    """
     drawn = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in model.named_parameters():
@@ -118,6 +121,8 @@ def redrawn(model: nn.Module, seed: int = 0) -> nn.Module:
                 tensor.add_(torch.randn(tensor.shape, generator=drawn), alpha=0.1)
             elif tensor.min() == tensor.max():
                 tensor.copy_(torch.rand(tensor.shape, generator=drawn) + 0.5)
+            elif tensor.ndim > 1 and tensor.std() < (wanted := tensor[0].numel() ** -0.5) / 2:
+                tensor.mul_(wanted / tensor.std())
         for name, tensor in model.named_buffers():
             if name.endswith("running_mean"):
                 tensor.copy_(torch.randn(tensor.shape, generator=drawn) * 0.1)
