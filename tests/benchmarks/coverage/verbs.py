@@ -435,13 +435,12 @@ VERBS: dict[str, Callable[[Subject], dict]] = {
 #: What is asked of every model.
 FOR_ALL = ("find_units", "cut", "torch-pruning")
 
+#: A next step: an imperative that begins a sentence or a part of one, or an argument to give.
 _WAY_OUT = re.compile(
-    r"\b(call|give|use|name|names?|convert|wrap|instead|in place of|make|pass|set|build|take|leave|lower|write|add|"
-    r"put|try|choose|fold|prune|replace|ignore|output)\b|=|xp\.",
-    re.I,
+    r"(?:[.;:,?(] |\b(?:or|then|and) )(?:add|build|call|choose|convert|detach|fold|give|ignore|install|leave|load|lower|make|"
+    r"move|name|pass|prune|put|replace|run|set|take|train|try|use|wrap|write)\b|\b(?:ignore|output|loss|targets)=|\bxp\.",
+    re.IGNORECASE,
 )
-
-
 #: Sentences that give another reason than the true one: they count as wrong.
 _FALSE = re.compile(r"add the batch axis|take no part in evaluation|no gradient flows from the output")
 
