@@ -65,6 +65,7 @@ takes, and met each verb in a process of its own, with 8 GiB and 10 minutes.
   zeros and symmetries of an initialisation hide nothing. Integer kernels are right where they are at most twice as far
   from the simulation as that is from the model, and 2 % of the output. Books of relevance are right to 1e-3.
 - **refused**: the kit says in a sentence what stands in the way, and the way out. The sentences stand below the tables.
+  Where find_units names layers to leave out, they are left out, and the verbs behind it go on with what is found then.
 - **wrong**: anything else: another result, an error from inside, a sentence without a way out, no end.
 - **n/a**: calibration and integer kernels for detectors, folding without a batch normalisation, equalization where no
   two layers can be paired.
@@ -110,7 +111,15 @@ def text(found: list[dict], known: dict) -> str:
 
 
 def _figures(found: list[dict]) -> str:
-    lines = ["## Figures", "", "| figure | asked | measured |", "| --- | --- | --- |"]
+    states = Counter(row["code"] for row in found if row["verb"] != "torch-pruning")
+    told = f"{len(found)} rows are stored, of {len({row['model'] for row in found})} models. "
+    if len(states) > 1:
+        told += (
+            f"They were measured with {len(states)} states of the kit's code, {max(states.values())} with one of them; "
+        )
+        told += "`--again code` measures those anew that another state gave. "
+    told += "Figures are of the rows that there are."
+    lines = ["## Figures", "", told, "", "| figure | asked | measured |", "| --- | --- | --- |"]
     lines += [f"| {f.name.strip()} | {f.sense} {f.asked:g} | {f.value:.3g} {f.unit} |" for f in figures(found)]
     return "\n".join(lines)
 
