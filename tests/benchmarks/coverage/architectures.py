@@ -115,7 +115,7 @@ def _generator() -> torch.Generator:
 
 
 # torchvision's classifiers: smallest pictures other than 64, and options.
-_SIZES = {"inception_v3": 96, "maxvit_t": 224, "alexnet": 80, "mvit_v1_b": 64, "mvit_v2_s": 64}
+_SIZES = {"inception_v3": 96, "maxvit_t": 224, "s3d": 224, "alexnet": 80, "mvit_v1_b": 64, "mvit_v2_s": 64}
 _OPTIONS = {
     "googlenet": {"init_weights": False},
     "inception_v3": {"init_weights": False},
