@@ -89,8 +89,11 @@ class Subject:
     def units(self) -> list:
         """The groups that there are, if need be after a way out was taken."""
         units, _, raised = self.found
+        if len(raised) > 1 and not units:
+            told = f"the way out was taken {len(raised) - 1} times, and does not lead out: {_sentence(raised[-1])}"
+            raise AssertionError(told) from raised[-1]
         if raised and not units:
-            raise raised[-1]
+            raise raised[0]
         if not units:
             raise AssertionError("find_units finds no group, and does not say why")
         return units
