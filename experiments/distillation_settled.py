@@ -1,4 +1,4 @@
-"""Tables that settle headlines of lesson 08: cooling, and losses as in their papers.
+"""Tables that settle headlines of lesson 08: temperatures without labels, cooling, and losses as in their papers.
 
 A student of MobileNet takes 20 to 35 minutes on one core, too long for many seeds of many losses. The table
 ``distillation_losses`` has two small CNNs under a larger one instead, on Fashion-MNIST too.
@@ -25,7 +25,8 @@ from xaiprune.explain import SHIFTS
 from xaiprune.measure import calibration_error, predict
 from xaiprune.training import classification_loss, fit, flip_and_shift, random_shift
 
-SEEDS = range(5)
+#: Temperatures for students that hear no label, each for some seeds of ``distillation_temperature``.
+TEMPERATURES, SEEDS = (1.0, 2.0, 3.0, 4.0, 8.0, 20.0), range(5)
 #: As in the lesson's live cell: what is asked of students of two layers of 64 units on 10,000 digits.
 LIVE: dict[str, dict] = {
     "labels": {"alpha": 0.0},
@@ -79,6 +80,14 @@ METHODS: dict[str, Callable[[int], dict]] = {
     "soft targets and hints": lambda steps: {"loss": {"soft targets": 1.0, "hints": 1.0}, "layers": LAYERS},
     "soft targets and attention": lambda steps: {"loss": {"soft targets": 1.0, "attention": 5.0}, "layers": LAYERS},
 }
+
+
+def unlabelled(temperature: float, seed: int, at: Setting = WHOLE) -> list[dict]:
+    """Errors of a small student that hears its teacher alone, on validation and test images."""
+    options = {"temperature": temperature, "alpha": 1.0, **at.trained(digits.QUICKLY)}
+    student = digits.student_of(digits.said(whole=False, at=at), digits.SMALL, seed, **options)
+    row = {"temperature": temperature, "seed": seed}
+    return [row | {split: digits.errors(student, at.split(mnist, split), at) for split in ("validation", "test")}]
 
 
 @functools.cache
@@ -151,6 +160,12 @@ _DIGITS = partial(
     processes=2,
 )
 TABLES = [
+    _DIGITS(
+        "distillation_unlabelled",
+        unlabelled,
+        list(itertools.product(TEMPERATURES, SEEDS)),
+        tried=[(1.0, 0), (20.0, 0)],
+    ),
     _DIGITS("distillation_cooling", cooling, [(seed,) for seed in LIVE_SEEDS], tried=[(0,)]),
     Table(
         "distillation_losses",

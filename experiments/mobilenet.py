@@ -370,7 +370,7 @@ TABLES = [
     Table(
         "mobilenet_peers",
         peer_row,
-        [*itertools.product([*OURS, *PEERS], SEEDS), *itertools.product([FRESH], SEEDS[:2])],
+        list(itertools.product([*OURS, *PEERS, FRESH], SEEDS)),
         code=("criteria of slices", "plans by cost", "recovery"),
         checkpoints=(_FILE,),
         tried=[(name, 0) for name in (*OURS, FRESH)],

@@ -22,7 +22,6 @@ from xaiprune.core import seed_everything
 from xaiprune.data import Split, fashion_mnist
 from xaiprune.measure import predict
 from xaiprune.quantize import CALIBRATORS, Calibrator, Config, Format, Statistics
-from xaiprune.quantize.calibrators import _entropy
 from xaiprune.training import classification_loss, fit
 
 KEPT = ("none", "first and last", "first", "last")
@@ -70,12 +69,13 @@ def _as_the_grid(seen: Statistics, bits: int, scheme: str) -> tuple[float, float
     return of_sizes(seen, 2**bits if seen.low >= 0 else 2 ** (bits - 1))
 
 
+_SIXTEEN = functools.partial(CALIBRATORS["entropy"].function, levels=16)
 #: Rules for a range: the kit's, whose entropy is ONNX Runtime's, and entropy with other levels.
 RULES = {
     **CALIBRATORS,
     "entropy, 128 levels of sizes": Calibrator("entropy, 128 levels of sizes", _migacz, histogram=True),
     "entropy, levels of the grid": Calibrator("entropy, levels of the grid", _as_the_grid, histogram=True),
-    "entropy, 16 levels": Calibrator("entropy, 16 levels", functools.partial(_entropy, levels=16), histogram=True),
+    "entropy, 16 levels": Calibrator("entropy, 16 levels", _SIXTEEN, histogram=True),
 }
 
 

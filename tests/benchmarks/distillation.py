@@ -108,6 +108,10 @@ def print_temperatures() -> None:
         counts = [row["test"] for row in tables.where(rows, temperature=temperature)]
         name = f"T = {temperature:g}" if temperature else "labels alone"
         print(f"30-30, {name:<14}{statistics.fmean(counts):6.1f} errors ({min(counts)} to {max(counts)}), 10 seeds")
+    rows = tables.read("distillation_unlabelled")
+    for temperature in dict.fromkeys(row["temperature"] for row in rows):
+        counts = tables.column(rows, "test", temperature=temperature)
+        print(f"without labels, T = {temperature:<5g}{statistics.fmean(counts):6.1f} errors, {len(counts)} seeds")
     rows = tables.read("distillation_cooling")
     for method in dict.fromkeys(row["method"] for row in rows):
         values = tables.column(rows, "test", method=method)

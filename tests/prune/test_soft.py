@@ -206,6 +206,11 @@ def test_every_baseline_meets_the_constraint(real, autoencoder):
     assert soft.all_or_nothing(real(0.7)) is None
 
 
+@pytest.mark.parametrize(("rho", "seed"), [(0.85, 93), (0.85, 533), (0.7, 290), (0.5, 872), (0.5, 875), (0.9, 120)])
+def test_a_draw_that_rounds_to_beside_the_band_takes_one_unit_more(real, rho, seed):
+    assert abs(soft.at_random(real(rho), seed).sparsity - rho) <= 0.01
+
+
 def test_group_losses_are_what_one_group_costs(problem, tiny, digits):
     rows = soft.group_losses(problem, levels=(0.5, 1.0))
     assert len(rows) == 14

@@ -296,7 +296,7 @@ def test_the_page_on_photographs_tells_what_the_cut_lost():
     assert f"a difference of {apart} points ({low} to {high}), and {small['same, test']:.0f} % of" in text
     assert f"{first['bytes'] / 1e6:.2f} MB" in text
     files = {way(row): row for row in xp.tables.where(rows, step="int8", fold=0)}
-    own, whole, uncut, third, bare, drawn = (
+    own, whole, uncut, third, bare, drawn, alone = (
         files[what]
         for what in (
             way(first),
@@ -305,15 +305,17 @@ def test_the_page_on_photographs_tells_what_the_cut_lost():
             "33 % cut, taylor",
             f"{way(first)}, not trained",
             way(first).replace("taylor", "random"),
+            f"{way(first)}, no other folds",
         )
     )
-    same = [f"{row['same, test']:.0f} %" for row in (own, whole, uncut, third, bare, drawn)]
+    same = [f"{row['same, test']:.0f} %" for row in (own, whole, uncut, third, bare, drawn, alone)]
     megabytes = [f"{row['bytes'] / 1e6:.2f} MB" for row in (uncut, third)]
     assert f"With nothing but 8 bits it is {same[1]}" in text
     assert f"make a file of {megabytes[0]} and keep {same[2]} of the answers of fold 0" in text
     assert f"the file has {megabytes[1]} and keeps {same[3]}" in text
     assert f"the same file keeps {same[4]} in fold 0, in place of {same[0][:-2]}" in text
     assert f"A random choice of units, trained alike, keeps {same[5]}" in text
+    assert f"on the 176 things without labels alone, the same file keeps {same[6]} in fold 0" in text
     for what, *cells in table(TEXTS["docs/photographs.md"].partition("| way")[2].partition("\n\n")[0]):
         [row] = [row for row in xp.tables.where(rows, step="int8", fold=0) if way(row) == what]
         told = [f"{row['bytes'] / 1e6:.2f}", f"{row['same, validation']:.1f}", f"{row['same, test']:.1f}"]

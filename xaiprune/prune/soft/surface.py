@@ -95,7 +95,7 @@ def harden(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
     """Whole units for fractional coefficients, with S inside the allowed band wherever units allow it.
 
     The group whose units weigh most is rounded first, and the others move along the surface to make up for
-    it, so that the finest group absorbs what is left.
+    it, so that the finest group absorbs what is left. Where that ends beside the band, one unit more or less may do.
 
     Parameters
     ----------
@@ -117,4 +117,7 @@ def harden(problem: SoftProblem, coefficients: np.ndarray) -> np.ndarray:
             direction = np.where(free & (counts > 0), 1.0, 0.0)
             direction = direction if direction.any() else free.astype(float)
             counts = onto_surface(problem, counts / problem.sizes, direction) * problem.sizes
-    return np.floor(counts + 0.5).astype(int)
+    whole = np.floor(counts + 0.5).astype(int)
+    one = np.eye(len(whole), dtype=int)
+    near = np.clip(np.vstack([whole, whole + one, whole - one]), 0, problem.sizes - 1)
+    return near[np.argmax(problem.meets(near))]  # where none meets it, the first
