@@ -76,8 +76,9 @@ can do more; and its own list counts a model as pruned if the smaller one runs. 
 the benchmark has no mask for.
 
 *Share in groups* is the part of what convolutions, linear layers, embeddings and memories produce, but for those that
-make the output. *find_units, passes* is its time over one pass forward and backward, of two inputs; *memory* is
-the largest of the process, the imports of all libraries (about 700 MiB) included.
+make the output. *find_units, passes* is its time over one pass forward and backward, of two inputs, both taken on a
+machine that has other work: the ratio of large models means something, single seconds do not. *memory* is the largest of
+the process, with the imports of all libraries, about 600 MiB.
 
 Models whose output is no tensor stand in a wrapper that picks one; detectors are asked for what their heads say, before
 boxes are decoded.
