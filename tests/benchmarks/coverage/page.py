@@ -77,8 +77,8 @@ the benchmark has no mask for.
 
 *Share in groups* is the part of what convolutions, linear layers, embeddings and memories produce, but for those that
 make the output. *find_units, passes* is its time over one pass forward and backward, of two inputs, both taken on a
-machine that has other work: the ratio of large models means something, single seconds do not. *memory* is the largest of
-the process, with the imports of all libraries, about 600 MiB.
+machine that has other work: the ratio of large models means something, single seconds do not. *memory* is the largest
+of the process, with the imports of all libraries, about 600 MiB.
 
 Models whose output is no tensor stand in a wrapper that picks one; detectors are asked for what their heads say, before
 boxes are decoded.
