@@ -149,7 +149,7 @@ def test_a_model_that_branches_on_values_names_the_module():
         find_units(model, torch.rand(1, 4))
 
 
-def test_a_detached_layer_is_named():
+def test_a_layer_that_runs_without_gradients_is_followed():
     class Detached(nn.Module):
         def __init__(self):
             super().__init__()
@@ -160,13 +160,13 @@ def test_a_detached_layer_is_named():
                 x = self.one(x)
             return self.two(x)
 
-    with pytest.raises(ValueError, match=r"'one' \(Linear\) cannot be traced"):
-        find_units(Detached(), torch.rand(1, 4))
+    [group] = find_units(Detached(), torch.rand(1, 4))
+    assert [(member.module, member.role) for member in group.members] == [("one", "out"), ("two", "in")]
 
 
 def test_a_layer_that_cannot_be_cut_is_named():
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=2), nn.Conv2d(16, 4, 1))
-    with pytest.raises(ValueError, match="'1' is a grouped convolution, which cannot be cut"):
+    with pytest.raises(ValueError, match=r"units of '0' cannot go: a grouped convolution .* in '1'.*ignore="):
         find_units(model, torch.rand(1, 3, 8, 8))
     assert find_units(model, torch.rand(1, 3, 8, 8), ignore=["0", "1"]) == []
 
@@ -183,7 +183,7 @@ def test_groups_of_a_convolution_go_as_a_whole():
     assert cut(model, chosen)[1].groups == 2
 
 
-def test_layers_that_take_no_part_in_evaluation_are_named():
+def test_heads_that_run_in_training_only_are_cut_with_the_rest():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
@@ -193,11 +193,21 @@ def test_layers_that_take_no_part_in_evaluation_are_named():
             x = self.body(x)
             return (self.head(x), self.extra(x)) if self.training else self.head(x)
 
-    with pytest.raises(ValueError, match="'extra' has parameters but takes no part in evaluation"):
-        find_units(Two(), torch.rand(1, 4))
+    model = Two()
+    [group] = find_units(model, torch.rand(1, 4))
+    assert [member.module for member in group.members] == ["body", "head", "extra"]
+    smaller = cut(model, Plan((group,), {"body": [1, 2]})).train()
+    assert [tuple(output.shape) for output in smaller(torch.rand(3, 4))] == [(3, 2), (3, 2)]
 
 
-def test_a_channel_shuffle_is_named():
+def test_layers_that_take_no_part_are_named():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[1].extra = nn.Linear(4, 2)
+    with pytest.warns(UserWarning, match="'1.extra' has parameters but no part in the forward pass"):
+        assert len(find_units(model, torch.rand(1, 4))) == 1
+
+
+def test_a_channel_shuffle_is_followed():
     class Shuffle(nn.Module):
         def __init__(self):
             super().__init__()
@@ -210,8 +220,12 @@ def test_a_channel_shuffle_is_named():
             x = torch.cat([halves[0], halves[1] * 2], 1).view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
             return self.two(x)
 
-    with pytest.raises(ValueError, match=r"channels are split over two axes after 'one' .* as a channel shuffle does"):
-        find_units(Shuffle(), torch.rand(1, 3, 4, 4))
+    model = Shuffle()
+    [group] = find_units(model, torch.rand(1, 3, 4, 4))
+    makes, reads = (member.index.tolist() for member in group.members)  # two groups, as the model has written down
+    assert makes == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert reads == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert cut_error(model.eval(), Plan((group,), {"one": [0, 2]}), torch.rand(2, 3, 4, 4)) <= 1e-6
 
 
 def test_something_else_than_a_module_is_refused():
@@ -220,7 +234,7 @@ def test_something_else_than_a_module_is_refused():
 
 
 def test_layers_without_a_row_are_unknown():
-    assert layer_of(nn.LSTM(2, 2)) is None
+    assert layer_of(nn.Bilinear(2, 2, 2)) is None
     assert layer_of(nn.Linear(2, 2))["in"].axes == {"weight": 1}
 
 

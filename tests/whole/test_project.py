@@ -50,7 +50,7 @@ def test_this_environment_is_the_pinned_one():
     from importlib.metadata import version
 
     pins = requirements((ROOT / "constraints.txt").read_text())
-    for name in ("torch", "torchvision", "torch-pruning", "ipywidgets", "jupyterlab", "nbval", "numpy", "matplotlib"):
+    for name in ("torch", "torchvision", "captum", "ipywidgets", "jupyterlab", "nbval", "numpy", "matplotlib"):
         assert version(name).partition("+")[0] == pins[name]
 
 

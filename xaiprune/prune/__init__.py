@@ -86,6 +86,7 @@ from .units import (
     RESIDUAL,
     Member,
     Plan,
+    Proof,
     UnitGroup,
     UnitKind,
     find_blocks,
@@ -95,6 +96,7 @@ from .units import (
     find_neurons,
     find_units,
     find_weights,
+    prove,
 )
 
 __all__ = [
@@ -123,6 +125,7 @@ __all__ = [
     "Member",
     "ParameterCount",
     "Plan",
+    "Proof",
     "RatioCurve",
     "Scores",
     "ShrinkResult",
@@ -168,6 +171,7 @@ __all__ = [
     "obs_in_turn",
     "overlaps",
     "plan",
+    "prove",
     "prune_and_tune",
     "prune_within_budget",
     "ratio_curve",

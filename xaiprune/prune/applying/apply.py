@@ -7,7 +7,7 @@ statistics to the units that stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.func import functional_call
 
 from ...core import packed, save_atomically
 from ...data import carries, mark, marked
 from ...graph import changing
-from ..units import Plan, block_size, copied, inside, size_along
+from ..units import Plan, axis_of_norm, block_size, copied, inside, layer_of, normalises, prove, size_along
 
 
 @carries
-def cut(model: nn.Module, plan: Plan) -> nn.Module:
+def cut(model: nn.Module, plan: Plan, example: torch.Tensor | tuple | Mapping | None = None) -> nn.Module:
     """A smaller copy of the model, without the units that the plan removes.
 
     Single weights cannot be taken out of a dense tensor: where the units are weights, the copy holds zeros in their
@@ -35,6 +36,9 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
         Not changed.
     plan : Plan
         Made from units of this architecture.
+    example : torch.Tensor, tuple or dict, optional
+        An input of the model: then the plan's groups are proven on it first, as :func:`find_units` does. For a plan
+        that was saved, or made by hand.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     Raises
     ------
     ValueError
-        If the plan does not fit the model (the layer is named).
+        If the plan does not fit the model (the layer is named), or its groups fail the proof.
 
     Examples
     --------
@@ -54,8 +58,23 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     >>> smaller[0].weight.shape, smaller[2].weight.shape
     (torch.Size([2, 2]), torch.Size([1, 2]))
     """
+    _check_fits(model, plan)
+    if example is not None and (refused := prove(model, plan.groups, example).refused):
+        name, why = next(iter(refused.items()))
+        raise ValueError(
+            f"the plan is not right for this model: units of {name!r} cannot go, since {why}. Find them anew with "
+            "find_units(model, example), or leave the group out of the plan."
+        )
+    return _cut(model, plan, {})
+
+
+def cut_shared(model: nn.Module, plan: Plan) -> nn.Module:
+    """A cut that shares with the model what the plan leaves alone: to look at, not to train."""
+    return _cut(model, plan, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+
+
+def _cut(model: nn.Module, plan: Plan, memo: dict[int, object]) -> nn.Module:
     tensors = _check_fits(model, plan)
-    memo = {}
     for name, axes in plan.slices.items():
         kept = tensors[name].detach()
         for axis, gone in axes.items():
@@ -70,10 +89,12 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
             kept = nn.Parameter(kept, requires_grad=tensors[name].requires_grad)
         memo[id(tensors[name])] = kept
     smaller = copied(model, memo)
-    for member, _ in plan.members:
-        if member.counts:
-            width = len(plan.stays[member.module][member.role])
-            _recount(smaller.get_submodule(member.module), member.counts, width)
+    lost: dict[tuple, set[int]] = {}
+    for member, gone in plan.members:
+        lost.setdefault((member.module, member.counts, member.width), set()).update(gone.tolist())
+    for (name, counts, width), gone in lost.items():
+        if counts:
+            _recount(smaller.get_submodule(name), counts, width - len(gone))
     for group, units in plan.parts:
         group.kind.cut(smaller, group, units)
     return smaller
@@ -140,10 +161,23 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     >>> bool(model[0].weight[1].any())
     True
     """
+    with _masked(model, plan, _check_fits(model, plan)), marked(model, plan):
+        yield model
+
+
+@contextmanager
+def masked_shared(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+    """A mask that puts back what the plan touches, and nothing else: to look at, not to train."""
     tensors = _check_fits(model, plan)
+    with _masked(model, plan, {name: tensors[name] for name in plan.slices}):
+        yield model
+
+
+@contextmanager
+def _masked(model: nn.Module, plan: Plan, tensors: dict[str, torch.Tensor]) -> Iterator[None]:
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     modes = {module: module.training for module in model.modules()}
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.LayerNorm | nn.GroupNorm)}
+    norms = {name: module for name, module in model.named_modules() if normalises(module)}
     narrower = norms.keys() & {member.module for member, _ in plan.members}
     with ExitStack() as stack:
         stack.callback(_restore, tensors, saved, modes)
@@ -155,8 +189,7 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
                     _zero(tensors[name], axis, gone)
         for group, units in plan.parts:
             stack.enter_context(group.kind.mask(model, group, units))
-        stack.enter_context(marked(model, plan))
-        yield model
+        yield
 
 
 @contextmanager
@@ -357,21 +390,19 @@ def _restore(tensors, saved, modes) -> None:
         module.training = mode
 
 
-def _restricted(norm: nn.LayerNorm | nn.GroupNorm, stay: np.ndarray) -> Callable:
+def _restricted(norm: nn.Module, stay: np.ndarray) -> Callable:
     """What a layer gives that normalises over the kept channels only and leaves zero in the others."""
+    width = next((len(tensor) for tensor in norm.parameters()), None)
+    smaller = copied(norm, {id(tensor): tensor for tensor in norm.parameters()})
+    smaller._forward_pre_hooks.clear()
+    smaller._forward_hooks.clear()
+    _recount(smaller, layer_of(norm)["through"].counts, len(stay))
 
     def function(given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         kept = torch.as_tensor(stay, device=output.device)
-        last = isinstance(norm, nn.LayerNorm) and type(norm).__name__ != "LayerNorm2d"  # ConvNeXt's turns axes
-        axis = -1 if last else 1
-        weight, bias = (tensor if tensor is None else tensor[kept] for tensor in (norm.weight, norm.bias))
-        values = given.index_select(axis, kept)
-        if isinstance(norm, nn.LayerNorm):
-            values = nn.functional.layer_norm(values.movedim(axis, -1), (len(stay),), weight, bias, norm.eps)
-            values = values.movedim(-1, axis)
-        else:
-            block = norm.num_channels // norm.num_groups if norm.num_groups > 1 else len(stay)
-            values = nn.functional.group_norm(values, len(stay) // block, weight, bias, norm.eps)
+        axis = axis_of_norm(norm, given.shape, width)
+        weights = {name: tensor[kept] for name, tensor in norm.named_parameters()}
+        values = functional_call(smaller, weights, given.index_select(axis, kept))
         return torch.zeros_like(output).index_copy(axis, kept, values)
 
     return function

@@ -2,11 +2,12 @@
 
 from .blocks import BLOCKS, RESIDUAL, Blocks, find_blocks
 from .channels import CHANNELS
-from .dependency import copied
+from .copies import copied
 from .groups import Member, UnitGroup, check_groups, inside, size_along
 from .kinds import ANY, KINDS, UnitKind
-from .layers import LAYERS, block_size, is_depthwise, is_grouped, layer_of
+from .layers import LAYERS, axis_of_norm, block_size, is_depthwise, is_grouped, layer_of, normalises
 from .plan import Plan
+from .proof import Proof, prove
 from .recurrent import MEMORY, find_memory
 from .single_weights import WEIGHTS, find_weights, weight_group
 from .transformer import HEADS, find_dimensions, find_heads, find_neurons
@@ -25,8 +26,10 @@ __all__ = [
     "Blocks",
     "Member",
     "Plan",
+    "Proof",
     "UnitGroup",
     "UnitKind",
+    "axis_of_norm",
     "block_size",
     "check_groups",
     "copied",
@@ -41,6 +44,8 @@ __all__ = [
     "is_depthwise",
     "is_grouped",
     "layer_of",
+    "normalises",
+    "prove",
     "size_along",
     "weight_group",
 ]

@@ -35,7 +35,13 @@ class _Channels(UnitKind):
 
     def replaced(self, model: nn.Module, groups: Sequence[UnitGroup], function: Callable) -> AbstractContextManager:
         """Inside the ``with``, layers that read the units take something else."""
-        readers = {member.module for group in groups for member in group.members if member.role == "in"}
+        readers = {member.module: member for group in groups for member in group.members if member.role == "in"}
+        for name, member in readers.items():
+            if member.kind == "Parameter":
+                raise ValueError(
+                    f"{name!r} reads units in an operation that is no layer, where no gate can stand: rank its "
+                    "group by weights, with criterion='l1' or 'l2', or let a layer be called in its place."
+                )
         return changing(model, takes={name: partial(function, name) for name in readers})
 
     def per_unit(self, model: nn.Module, group: UnitGroup, place: str, values: torch.Tensor) -> list[torch.Tensor]:
@@ -66,7 +72,7 @@ def _reads(group: UnitGroup, place: str) -> Iterator[Member]:
 
 def _axis(model: nn.Module, place: str) -> int:
     """Axis of a layer's input that runs over its channels or features."""
-    return -1 if isinstance(model.get_submodule(place), nn.Linear) else 1
+    return -1 if isinstance(model.get_submodule(place), nn.Linear | nn.RNNBase) else 1
 
 
 CHANNELS = KINDS.add(_Channels())

@@ -22,8 +22,9 @@ class Member:
         Qualified name of the layer in the model; for a bare parameter, the parameter's name.
     kind : str
         Type of the layer, as printed: ``Conv2d``, ``Linear``, ``Parameter``.
-    role : {"out", "in", "through", "weight"}
-        Whether the layer produces the units, reads them, lets them pass one by one, or holds them as weights.
+    role : {"out", "in", "through", "again", "above", "number", "weight"}
+        Whether the layer produces the units, reads them, lets them pass one by one, reads its own in the next step or
+        in the layer above, has their number written down, or holds them as weights.
     axes : dict of str to (int or None)
         Qualified names of the tensors that lose slices, with the axis; None where single entries of the flattened
         tensor are meant.
@@ -47,7 +48,9 @@ class Member:
         each = self.index.shape[1]
         if self.role == "weight":
             return f"{self.module} ({self.kind}) holds {self.width} weights, one per unit"
-        verb = {"out": "produces", "in": "reads", "through": "passes on"}[self.role]
+        verb = {"out": "produces", "in": "reads", "through": "passes on"}.get(self.role, "reads again")
+        if self.role == "number":
+            return f"{self.module} ({self.kind}) has their number in {self.counts[0]}"
         noun = "features" if self.kind in ("Linear", "LayerNorm", "Embedding", "Parameter") else "channels"
         return f"{self.module} ({self.kind}) {verb} {each} of its {self.width} {noun} per unit"
 

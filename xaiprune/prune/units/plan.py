@@ -97,8 +97,8 @@ class Plan:
     def stays(self) -> dict[str, dict[str, np.ndarray]]:
         """Layer to role to the slices that stay, ascending, over all groups."""
         return {
-            module: {role: np.flatnonzero(stay) for role, stay in roles.items()}
-            for module, roles in self._stay(lambda member: [(member.module, member.role)]).items()
+            module: {role: np.flatnonzero(stay) for (role, _), stay in roles.items()}
+            for module, roles in self._stay(lambda member: [(member.module, (member.role, member.width))]).items()
         }
 
     def _stay(self, keys: Callable[[Member], Iterable[tuple]]) -> dict[str, dict]:

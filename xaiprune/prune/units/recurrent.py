@@ -47,16 +47,21 @@ def find_memory(model: nn.Module) -> list[UnitGroup]:
     found = []
     for place, (name, module) in enumerate(modules):
         if isinstance(module, nn.LSTM):
-            later = [(other, reads) for other, reads in modules[place + 1 :] if isinstance(reads, nn.Linear)]
+            behind = [(other, reads) for other, reads in modules[place + 1 :] if list(reads.parameters(recurse=False))]
             if module.bidirectional or module.proj_size:
-                raise ValueError(f"layer {name!r} has two directions or a projection, which cannot be cut here.")
+                raise ValueError(
+                    f"layer {name!r} has two directions or a projection: find_units(model, example) follows any."
+                )
             if module.num_layers > 1:
                 raise ValueError(
-                    f"layer {name!r} has {module.num_layers} layers in one: give each a module of its own."
+                    f"layer {name!r} has {module.num_layers} layers in one: find_units(model, example) follows them."
                 )
-            if not later or later[0][1].in_features != module.hidden_size:
-                raise ValueError(f"layer {name!r} must be read by the nn.Linear of its width that comes next.")
-            found.append(_memory(name, module, *later[0]))
+            if not behind or getattr(behind[0][1], "in_features", None) != module.hidden_size:
+                raise ValueError(
+                    f"layer {name!r} must be read by the nn.Linear of its width that comes next; find_units(model, "
+                    "example) follows any reader."
+                )
+            found.append(_memory(name, module, *behind[0]))
     if not found:
         raise ValueError("model has no nn.LSTM.")
     return found
@@ -92,8 +97,11 @@ class _Memory(UnitKind):
             for name, axis in member.axes.items():
                 places.setdefault(name, {})[axis] = torch.as_tensor(member.index)
         total = torch.zeros(group.size, dtype=torch.float64)
+        tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
         for name, axes in places.items():
-            values = value(name, model.get_parameter(name).detach()).double()
+            if not isinstance(tensors[name], nn.Parameter):
+                continue
+            values = value(name, tensors[name].detach()).double()
             for axis, index in axes.items():
                 slices = values.movedim(axis, 0).reshape(values.shape[axis], -1).sum(1)
                 total += slices[index].sum(1)

@@ -123,16 +123,6 @@ def _transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: 
     return [group for group in sorted(groups, key=lambda group: order[group.name]) if not _produced(group) & ignore]
 
 
-def _refuse_hidden(model: nn.Module) -> None:
-    """Refuse a model whose attention keeps its weights to itself; ValueError names the layer."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.MultiheadAttention):
-            raise ValueError(
-                f"{name!r} is an nn.MultiheadAttention, which hides where one head ends: convert the model with "
-                "xp.zoo.from_torchvision, or build it from xp.zoo.VisionTransformer."
-            )
-
-
 def _checked(model: VisionTransformer) -> VisionTransformer:
     if not isinstance(model, VisionTransformer):
         raise TypeError(
