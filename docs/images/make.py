@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 #: Layers of rooms, from those that stand highest; inside of a layer, those that import one another are neighbours.
 LAYERS = {
     "Tools": ("core", "plots"),
-    "What there is": ("data", "experiments", "nn", "graph"),
+    "What there is": ("experiments", "nn", "graph", "data"),
     "Measured\nand trained": ("deploy", "measure", "training", "curvature"),
     "Explained": ("explain", "zoo"),
     "Made smaller": ("prune", "dynamic", "distill", "quantize"),

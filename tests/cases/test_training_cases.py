@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import xaiprune as xp
-from tests.cases.nets import images, net, todo
+from tests.cases.nets import images, net
 from xaiprune.distill import distill, distillation_loss, freeze, soft_targets
 from xaiprune.quantize import calibrate
 
@@ -32,7 +32,6 @@ def single() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1)).eval()
 
 
-@todo("one logit: loss and gradient are 0, and nothing is learned")
 def test_one_logit_is_learned_or_refused():
     """mdistiller#60, TorchDistiller#3, torchdistill#211, temperature_scaling#32."""
     teacher, student, x = freeze(single()), single(), images(64, 6)
@@ -46,7 +45,6 @@ def test_one_logit_is_learned_or_refused():
 
 
 @pytest.mark.parametrize("shape", [(8, 5, 4, 4), (8, 7, 5)], ids=["maps", "sequences"])
-@todo("maps are summed over pixels, and the softmax of sequences runs over time")
 def test_maps_and_sequences_weigh_like_cross_entropy(shape):
     """sparseml PR#592, DIST_KD#2, mdistiller#14, MambaInLlama#11: right with a stated axis, or refused."""
     a, b = torch.randn(shape), torch.randn(shape)
@@ -85,7 +83,7 @@ GRADIENTS = ("activation", "gradient", "taylor", "fisher", "relevance", "integra
 
 @pytest.mark.parametrize(
     "criterion",
-    ["l1", "variance", "shapley", *(pytest.param(c, marks=todo("tokens need no gradient")) for c in GRADIENTS)],
+    ["l1", "variance", "shapley", *GRADIENTS],
 )
 def test_scores_of_a_model_of_tokens(criterion):
     """captum#766, pytorch/ao#1133."""
@@ -95,7 +93,6 @@ def test_scores_of_a_model_of_tokens(criterion):
     assert torch.isfinite(xp.score(model, units, criterion, data)["b"]).all()
 
 
-@todo("labels of another shape are broadcast, and a number comes back")
 def test_labels_whose_shape_cannot_be_meant_are_refused():
     """Question-and-answer threads on (N, 1) labels."""
     model, x = nn.Linear(6, 5).eval(), torch.randn(100, 6)

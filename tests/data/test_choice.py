@@ -395,6 +395,9 @@ LEFT = (torch.arange(8) < 4).expand(24, 8, 8)
 #: Every public function that measures a model on images: ``(model, split, **options) -> result``.
 JUDGES = {
     "measure.accuracy": measure.accuracy,
+    "measure.mean_squared_error": lambda model, split, **o: measure.mean_squared_error(
+        model, split.replaced(targets=torch.zeros(len(split.inputs), 4)), **o
+    ),
     "measure.psnr": lambda model, split, **o: measure.psnr(_Picture(model), split, **o),
     "measure.Metric.__call__": ACCURACY,
     "measure.scorecards": lambda model, split, **o: xp.scorecards({"a": model}, split, ACCURACY, repeats=1, **o),

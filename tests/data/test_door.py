@@ -102,10 +102,11 @@ def test_an_iterator_is_read_once_and_says_so():
 @pytest.mark.parametrize(
     ("form", "error", "message"),
     [
-        (5, TypeError, "data must be a Split, a pair of tensors .* or an iterable of batches, got int"),
+        (5, TypeError, "data must be a Split, a pair .* or an iterable of batches, got int"),
         ((INPUTS, TARGETS[:3]), ValueError, "data has 11 inputs and 3 targets"),
         ((INPUTS, [1, 2]), TypeError, "data must have a tensor of targets, or None, got list of int, int"),
-        ([{"x": INPUTS}], TypeError, "a batch of data must be a pair .* got dict"),
+        ([{"x": "a"}], TypeError, "a batch of data must be tensors, .* got str for 'x'"),
+        (["a"], TypeError, "a batch of data must be a pair .* got str"),
         ([], ValueError, "data is empty: at least one batch is needed"),
     ],
 )

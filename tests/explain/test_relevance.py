@@ -476,12 +476,11 @@ def written(x):
     ("forward", "message"),
     [
         (lambda x: x.cumsum(1), "cumsum has no rule for relevance"),
-        (lambda x: x * x, "multiplies or divides one signal by another"),
-        (lambda x: torch.mul(x, other=x), "multiplies or divides one signal by another"),
-        (lambda x: 1 / x, "has no rule|one signal by another"),
+        (lambda x: x / x, "divides by a signal that is no size"),
+        (lambda x: torch.div(x, other=x), "divides by a signal that is no size"),
+        (lambda x: 1 / x, "divides by a signal that is no size"),
         (stale, r"reads a tensor that relu of layer 'the model itself' changed in place"),
         (written, "changes a tensor in place"),
-        (lambda x: nn.functional.pad(x, (0, 0, 0, 0), value=1.0), "adds a constant; pad with zeros"),
         (torch.sigmoid, "is a gate"),
     ],
 )

@@ -151,7 +151,7 @@ def test_noise_is_the_same_for_every_model_and_the_shift_moves_right():
     assert torch.equal(moved[..., 2:], images[..., :3])
     assert not moved[..., :2].any()
     identity = nn.Identity()
-    assert torch.equal(comparison._Noisy(identity)(images), comparison._Noisy(identity)(images))
+    assert torch.equal(comparison._Noisy(identity, images)(images), comparison._Noisy(identity, images)(images))
 
 
 def test_psnr_is_pooled_and_in_decibels(tiny, digits):

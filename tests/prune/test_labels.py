@@ -9,7 +9,9 @@ import torch_pruning as tp
 import torchvision
 
 from tests.prune.operations import MIXED, RIGHT
-from xaiprune.prune.units.proof import LAW, difference, find_proven, redrawn
+from xaiprune.prune.applying.proof import _LAW
+from xaiprune.prune.applying.trials import _difference, _redrawn
+from xaiprune.prune.finding.units import _find_proven
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -19,11 +21,11 @@ def found(build, width):
     torch.manual_seed(0)
     model, x = build(width)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    proof, _ = find_proven(model, x)
+    proof, _ = _find_proven(model, x)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     inputs = (x.double() if x.is_floating_point() else x,)
     for seed in range(7, 12):
-        assert difference(redrawn(model, seed).eval(), inputs, proof.groups, seed) <= LAW
+        assert _difference(_redrawn(model, seed).eval(), inputs, proof.groups, seed) <= _LAW
     return proof, {member.module for group in proof.groups for member in group.members}
 
 
@@ -32,7 +34,7 @@ def found(build, width):
 def test_what_moves_units_keeps_them(build, width):
     proof, layers = found(build, width)
     assert "a" in layers
-    assert proof.difference <= LAW
+    assert proof.difference <= _LAW
     assert min(proof.movement.values()) > 0
 
 
@@ -71,6 +73,6 @@ def test_models_of_torchvision_as_torch_pruning_has_them(name):
     model, x = getattr(torchvision.models, name)(weights=None).eval(), torch.rand(1, 3, 64, 64)
     ours = [
         [(member.module, member.role != "in", member.index.ravel().tolist()) for member in group.members]
-        for group in find_proven(model, x)[0].groups
+        for group in _find_proven(model, x)[0].groups
     ]
     assert sorted(map(alike, ours)) == sorted(map(alike, theirs(model, x)))

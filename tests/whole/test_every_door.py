@@ -51,6 +51,10 @@ def mirror() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 1, 3, padding=1)).eval()
 
 
+def one_number() -> nn.Sequential:
+    return nn.Sequential(network(), nn.Linear(CLASSES, 1)).eval()
+
+
 def units(model: nn.Module | None = None) -> list:
     return prune.find_units(network() if model is None else model, pictures().inputs[:1])
 
@@ -136,6 +140,8 @@ CALLS = {
     "PSNR": lambda data: PSNR(mirror(), data),
     "accuracy": lambda data: measure.accuracy(network(), data),
     "psnr": lambda data: measure.psnr(mirror(), data),
+    "MSE": lambda data: measure.MSE(one_number(), data),
+    "mean_squared_error": lambda data: measure.mean_squared_error(one_number(), data),
     "scorecard": partial(cards, found=measure.scorecard),
     "scorecards": cards,
     "fit": lambda data: trained(training.fit, network(), data, LOSS),

@@ -16,7 +16,20 @@ import torch
 from torch import nn
 
 import xaiprune
-from xaiprune import data, deploy, distill, dynamic, explain, pipeline, prune, quantize, training, widgets, zoo
+from xaiprune import (
+    data,
+    deploy,
+    distill,
+    dynamic,
+    explain,
+    measure,
+    pipeline,
+    prune,
+    quantize,
+    training,
+    widgets,
+    zoo,
+)
 from xaiprune.core import Registry
 from xaiprune.course import HEADLINES, claim, exercises
 from xaiprune.data import Composites, Split
@@ -90,9 +103,13 @@ class Case(NamedTuple):
 QUIET = {"epochs": 1, "batch_size": 10, "progress": False}
 
 
-def scored(criterion, model=None):
+def scored(criterion, model=None, **options):
     model = model or network()
-    return prune.score(model, prune.find_units(model, noise()[0][:1]), criterion, noise())
+    return prune.score(model, prune.find_units(model, noise()[0][:1]), criterion, noise(), **options)
+
+
+def tuned(**options):
+    return training.tune(network(), noise(), noise(), **options, **QUIET)
 
 
 def with_units(function):
@@ -229,6 +246,19 @@ CASES: dict[str, Case] = {
     "two_objects(grounds)": Case("GROUNDS", "brick", lambda row: data.two_objects("train", 1, grounds=[row])),
     "claim(headline)": Case("HEADLINES", "obd", lambda row: claim(HEADLINES["obd"].sentence, True, 10, headline=row)),
     "score(criterion)": Case("CRITERIA", "taylor", scored),
+    "score(loss)": Case("TASK_LOSSES", "classification", lambda row: scored("taylor", loss=row)),
+    "fit(loss)": Case("TASK_LOSSES", "classification", lambda row: training.fit(network(), noise(), row, **QUIET)),
+    "tune(loss)": Case("TASK_LOSSES", "classification", lambda row: tuned(loss=row)),
+    "tune(metric)": Case("METRICS", "accuracy", lambda row: tuned(metric=row)),
+    "distill(metric)": Case(
+        "METRICS",
+        "accuracy",
+        lambda row: distill.distill(distill.freeze(network()), network(), noise(), noise(), metric=row, **QUIET),
+    ),
+    "scorecard(metric)": Case("METRICS", "accuracy", lambda row: measure.scorecard(network(), noise(), row, repeats=1)),
+    "scorecards(metric)": Case(
+        "METRICS", "accuracy", lambda row: measure.scorecards({"a": network()}, noise(), row, repeats=1)
+    ),
     "shrink(criterion)": Case(
         "CRITERIA",
         "taylor",
@@ -429,7 +459,7 @@ class Used:
 def own(registry: str) -> tuple[object, Used]:
     """A row that no registry knows, and the function in it, which counts."""
     known = REGISTRIES[registry]
-    if registry in ("SCHEDULES", "NORMALISATIONS", "_UNITS", "_COSTS", "AUGMENTATIONS"):
+    if registry in ("SCHEDULES", "NORMALISATIONS", "_UNITS", "_COSTS", "AUGMENTATIONS", "TASK_LOSSES"):
         used = Used(
             {
                 "SCHEDULES": lambda t, final: final * t,
@@ -437,6 +467,7 @@ def own(registry: str) -> tuple[object, Used]:
                 "_UNITS": prune.find_units,
                 "_COSTS": prune.mac_costs,
                 "AUGMENTATIONS": lambda inputs, generator: inputs,
+                "TASK_LOSSES": lambda model, inputs, targets: model(inputs).square().mean(),
             }[registry]
         )
         return used, used
@@ -451,6 +482,7 @@ def own(registry: str) -> tuple[object, Used]:
             "GROUNDS": lambda random: np.zeros((224, 224, 3), np.uint8),
             "CRITERIA": lambda evidence: {group.name: torch.rand(group.size) for group in evidence.groups},
             "LOSSES": lambda student, teacher: (student - teacher).square().mean(),
+            "METRICS": lambda model, split: 1.0,
             "CALIBRATORS": lambda seen, bits, scheme: (seen.low, seen.high),
             "HARMLESS": lambda model, images, seed: model,
             "LIKENESSES": lambda one, other: (one == other).double().mean((1, 2)),
@@ -469,6 +501,7 @@ def own(registry: str) -> tuple[object, Used]:
         "GROUNDS": lambda: data.Ground("own", used),
         "CRITERIA": lambda: prune.Criterion("own", {prune.ANY: used}, reads="data"),
         "LOSSES": lambda: distill.Loss(used, "logits"),
+        "METRICS": lambda: measure.Metric("own", used),
         "CALIBRATORS": lambda: quantize.Calibrator("own", used),
         "METHODS": lambda: explain.Method("own", used, answers_only=True),
         "CONTROL_METHODS": lambda: explain.Method("own", used, signed=False),

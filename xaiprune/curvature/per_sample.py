@@ -18,8 +18,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from ..core import nonempty
-from ..data import Split, as_split, batches
+from ..core import evaluating, nonempty
+from ..data import Split, as_split, batches, differentiable
 
 #: Numbers that the per-image gradients of one layer may take at once: 128 MB in float32.
 _CHUNK = 2**25
@@ -234,8 +234,7 @@ def check_request(model: nn.Module, data: Split, names: Iterable[str] | None) ->
     """
     parameters = dict(model.named_parameters())
     nonempty(as_split(data), "data")
-    if model.training:
-        raise ValueError("model is in training mode; call model.eval() first, so that no image depends on another.")
+    evaluating(model, why=", so that no image depends on another")
     names = list(parameters) if names is None else [names] if isinstance(names, str) else list(names)
     if unknown := [name for name in names if name not in parameters]:
         raise ValueError(f"names holds {unknown[0]!r}, which is no parameter of the model.")
@@ -313,7 +312,7 @@ def _record(model, inputs, targets, loss, names) -> dict[str, tuple[torch.Tensor
         for name in wanted:
             hook = partial(_keep, calls.setdefault(name, []))
             stack.callback(layers[name].register_forward_hook(hook).remove)
-        inputs = inputs.detach().requires_grad_()
+        inputs = differentiable(inputs)
         value = check_scalar(loss(model, inputs, targets)) * len(inputs)
         outputs = [output for several in calls.values() for _, output in several]
         derivatives = iter(torch.autograd.grad(value, outputs)) if outputs else iter(())

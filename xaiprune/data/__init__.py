@@ -9,6 +9,7 @@ from .door import Batches, as_split, batches, device_of, ids_of, to_device
 from .downloads import CIFAR10_CLASSES, IMAGENETTE_CLASSES, cifar10, imagenette
 from .grounds import GROUNDS, Ground
 from .preprocessing import Preprocessing
+from .several import Several, as_inputs, differentiable
 from .split import Split
 from .splits import (
     FASHION_MNIST_CLASSES,
@@ -43,7 +44,9 @@ __all__ = [
     "Ground",
     "Preprocessing",
     "Scenes",
+    "Several",
     "Split",
+    "as_inputs",
     "as_split",
     "batches",
     "carries",
@@ -53,6 +56,7 @@ __all__ = [
     "cifar10",
     "cutouts",
     "device_of",
+    "differentiable",
     "downloads",
     "fashion_mnist",
     "ids_of",

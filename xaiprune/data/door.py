@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, default_collate
 
 from ..core import fingerprint, whole
+from .several import Several, as_inputs
 from .split import Split
 
 
@@ -43,8 +44,8 @@ class Batches:
             raise ValueError(f"collate puts the items of a Dataset together, but {name} is {_kind(data)}.")
         elif self._tensors is None and not (self._has_rows or isinstance(data, Iterable)):
             raise TypeError(
-                f"{name} must be a Split, a pair of tensors (inputs, targets), a Dataset, a DataLoader or an iterable "
-                f"of batches, got {_kind(data)}."
+                f"{name} must be a Split, a pair (inputs, targets), a dictionary of inputs, a Dataset, a DataLoader or "
+                f"an iterable of batches, got {_kind(data)}."
             )
 
     @property
@@ -150,8 +151,10 @@ def batches(
 
     Parameters
     ----------
-    data : Split, pair of tensors, tensor, Dataset, DataLoader or iterable of batches
-        A batch is a pair of inputs and targets, or the inputs alone. A ``list`` is one of batches.
+    data : Split, pair, tensor, Dataset, DataLoader or iterable of batches
+        A batch is a pair of inputs and targets, or the inputs alone. A ``list`` is one of batches. Where a model takes
+        several inputs, a tuple or a dictionary of tensors stands in the place of one: ``((images, tables), targets)``,
+        ``({"input_ids": ids, "attention_mask": mask}, targets)``. They become :class:`Several`.
     batch_size : int
         Of tensors and of a ``Dataset``; loaders and iterables have batches already.
     device : torch.device or str, optional
@@ -299,15 +302,18 @@ def to_device(batch: tuple, device: torch.device | str | None) -> tuple:
 
 def _tensors(data: object, name: str) -> tuple | None:
     """Inputs and targets, if the data are tensors."""
-    if isinstance(data, torch.Tensor):
-        return data, None
-    if not (isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], torch.Tensor)):
+    if isinstance(data, torch.Tensor | Several | Mapping):
+        return as_inputs(data, name), None
+    if not (isinstance(data, tuple) and len(data) == 2 and _are_inputs(data[0])):
         return None
-    inputs, targets = data
+    if isinstance(data[0], tuple | list) and not (data[1] is None or isinstance(data[1], torch.Tensor)):
+        return None  # two batches
+    inputs, targets = as_inputs(data[0], f"{name}'s inputs"), data[1]
     if not (targets is None or isinstance(targets, torch.Tensor)):
         raise TypeError(f"{name} must have a tensor of targets, or None, got {_kind(targets)}.")
-    if targets is not None and len(inputs) != len(targets):
-        raise ValueError(f"{name} has {len(inputs)} inputs and {len(targets)} targets: give one target for each input.")
+    if targets is not None and (not targets.ndim or len(inputs) != len(targets)):
+        count = len(targets) if targets.ndim else "a single number as"
+        raise ValueError(f"{name} has {len(inputs)} inputs and {count} targets: give one target for each input.")
     return inputs, targets
 
 
@@ -342,19 +348,25 @@ def _drawing(sampler: Sampler, dataset: object) -> tuple:
 
 
 def _pair(batch: object, name: str) -> tuple:
-    if isinstance(batch, torch.Tensor):
-        return batch, None
-    if isinstance(batch, tuple | list) and 1 <= len(batch) <= 2 and isinstance(batch[0], torch.Tensor):
-        return batch[0], batch[1] if len(batch) == 2 else None
+    if isinstance(batch, torch.Tensor | Several | Mapping):
+        return as_inputs(batch, f"a batch of {name}"), None
+    if isinstance(batch, tuple | list) and 1 <= len(batch) <= 2 and _are_inputs(batch[0]):
+        return as_inputs(batch[0], f"the inputs of a batch of {name}"), batch[1] if len(batch) == 2 else None
     raise TypeError(
-        f"a batch of {name} must be a pair (inputs, targets) of tensors, or the inputs alone, got {_kind(batch)}; for "
-        "a Dataset, collate can bring its items into this form."
+        f"a batch of {name} must be a pair (inputs, targets), or the inputs alone, got {_kind(batch)}; several inputs "
+        "stand together, as ((first, second), targets) or as a dictionary. For a Dataset, collate can bring its items "
+        "into this form."
     )
+
+
+def _are_inputs(value: object) -> bool:
+    several = isinstance(value, tuple | list) and len(value) > 0
+    return isinstance(value, torch.Tensor | Several | Mapping) or (several and isinstance(value[0], torch.Tensor))
 
 
 def _is_bare(data: object) -> bool:
     """Whether data are an iterable that says nothing of what it gives the next time."""
-    known = isinstance(data, torch.Tensor | tuple | list | DataLoader | Dataset | Batches)
+    known = isinstance(data, torch.Tensor | Several | Mapping | tuple | list | DataLoader | Dataset | Batches)
     return not known or isinstance(data, IterableDataset)
 
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 
 from ..core import whole
+from .several import Several, as_inputs
 
 
 class _Pair(NamedTuple):
-    inputs: torch.Tensor
+    inputs: torch.Tensor | Several
     targets: torch.Tensor | None
 
 
@@ -21,8 +22,9 @@ class Split(_Pair):
 
     Parameters
     ----------
-    inputs : torch.Tensor
-        Shape ``(N, ...)``; pictures have ``(N, 1, 28, 28)``, float32, values in [0, 1].
+    inputs : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, ...)``; pictures have ``(N, 1, 28, 28)``, float32, values in [0, 1]. Several of them are kept as
+        :class:`Several`.
     targets : torch.Tensor, optional
         Shape ``(N,)``, int64, for classes; None where there are none.
     ids : torch.Tensor or Split, optional
@@ -45,7 +47,7 @@ class Split(_Pair):
     """
 
     def __new__(cls, inputs: torch.Tensor, targets: torch.Tensor | None, *, ids: torch.Tensor | None = None):
-        self = super().__new__(cls, inputs, targets)
+        self = super().__new__(cls, as_inputs(inputs), targets)
         if ids is not None and not isinstance(ids, Split):
             ids = torch.as_tensor(ids, dtype=torch.int64)
             if len(ids) != len(inputs):
@@ -148,11 +150,15 @@ def _content_ids(inputs: torch.Tensor) -> torch.Tensor:
     torch.Tensor
         Shape ``(N,)``, int64.
     """
-    start = hashlib.blake2b(f"{inputs.dtype} {tuple(inputs.shape[1:])}".encode(), digest_size=8)
-    each = inputs.detach().cpu().reshape(len(inputs), -1).contiguous().view(torch.uint8).numpy()
+    parts = inputs.values() if isinstance(inputs, Several) else [inputs]
+    start = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        start.update(f"{part.dtype} {tuple(part.shape[1:])}".encode())
+    rows = [part.detach().cpu().reshape(len(part), -1).contiguous().view(torch.uint8).numpy() for part in parts]
     found = []
-    for row in each:
+    for row in zip(*rows):
         one = start.copy()
-        one.update(row)
+        for part in row:
+            one.update(part)
         found.append(int.from_bytes(one.digest(), "little", signed=True))
     return torch.tensor(found, dtype=torch.int64)

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from ..core import fingerprint, whole
-from ..data import Split, as_split, device_of, mark, to_device
-from ..measure import ACCURACY, Metric
+from ..data import Several, Split, as_split, device_of, mark, to_device
+from ..graph import asks
+from ..measure import ACCURACY, METRICS, Metric
 from ..training import AUGMENTATIONS, Moment, TrainOptions, iterate
 from .hidden import draw_patches
 from .losses import Loss
@@ -45,6 +46,7 @@ class Transfer(NamedTuple):
     evidence: torch.Tensor | None = None
 
 
+@asks("teacher")
 def transfer(
     teacher: nn.Module,
     split: Split,
@@ -71,6 +73,8 @@ def transfer(
     evidence : bool
         Whether to ask a second time, with parts hidden: for the loss "relevance".
     seed, batch_size : int
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -93,6 +97,10 @@ def transfer(
         raise ValueError(f"copies must be 1 where nothing is augmented, got {copies}: they would all be alike.")
     augment = None if augment is None else AUGMENTATIONS.find(augment, "augment")
     split = as_split(split, on=teacher, name="split")
+    if isinstance(split.inputs, Several):
+        raise ValueError(
+            "split has several inputs, and a transfer set keeps one tensor: give distill the split itself."
+        )
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.stack([split.inputs if augment is None else augment(split.inputs, generator) for _ in range(copies)])
     shape, every = inputs.shape[:2], inputs.flatten(0, 1)
@@ -106,6 +114,7 @@ def transfer(
     return Transfer(inputs, split.targets, logits, patches.unflatten(0, shape), lost)
 
 
+@asks("student", "teacher", changes=True)
 def distill(
     teacher: nn.Module,
     student: nn.Module,
@@ -117,7 +126,9 @@ def distill(
     temperature: float | Callable[[float], float] = 4.0,
     alpha: float = 0.9,
     layers: Sequence[str] | Mapping[str, str] = (),
-    metric: Metric = ACCURACY,
+    class_axis: int | None = None,
+    metric: Metric | str = ACCURACY,
+    output: str | int | Callable | None = None,
     **changes,
 ) -> list[dict]:
     """Train a student in place towards its teacher: ``training.tune`` with what the teacher says.
@@ -143,7 +154,12 @@ def distill(
     alpha, layers
         As for :func:`distillation_loss`. Between features of different widths a 1x1 convolution is learned along
         ("hints").
-    metric : Metric
+    class_axis : int, optional
+        As for :func:`distillation_loss`.
+    metric : Metric or str
+        Or a key of ``measure.METRICS``.
+    output : str, int or callable, optional
+        As for ``measure.predict``, of both models.
     **changes
         Options by keyword, such as ``epochs=3, lr=1e-3``; ``epochs`` is needed.
 
@@ -167,7 +183,7 @@ def distill(
     ([-1, 0, 1], 1)
     """
     options = TrainOptions.of(options, changes)
-    objective = Objective(teacher, loss, temperature, alpha, layers)
+    objective, metric = Objective(teacher, loss, temperature, alpha, layers, class_axis), METRICS.find(metric, "metric")
     source = options.check(_Told(train, options)) if isinstance(train, Transfer) else options.batches(train)
     if isinstance(train, Transfer):
         if options.augment is not None:
@@ -192,6 +208,8 @@ def distill(
     judged = None if validation is None else as_split(validation, name="validation")
     identity = {"teacher": teacher, "train": source, "validation": judged, "loss": loss, "temperature": temperature}
     identity |= {"alpha": alpha, "layers": objective.layers, "metric": metric}
+    stated = {"class_axis": class_axis, "output": output}
+    identity |= {name: value for name, value in stated.items() if value is not None}
     rows = iterate(
         taught,
         source,

@@ -15,20 +15,27 @@ import torch
 from torch.nn import functional as F
 
 from ..core import Registry
+from ..measure import answer_rows
 
 
-def soft_targets(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 4.0) -> torch.Tensor:
+def soft_targets(
+    student: torch.Tensor, teacher: torch.Tensor, temperature: float = 4.0, *, class_axis: int | None = None
+) -> torch.Tensor:
     """``T^2 KL(p || q)`` with ``p = softmax(teacher / T)``, ``q = softmax(student / T)``.
 
     Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2. The gradient of KL falls with 1 / T^2; the factor keeps
-    its size beside that of the labels.
+    its size beside that of the labels. Of maps and sequences it is the mean over all places and steps, as
+    cross-entropy is; of one logit z it is the divergence of two classes with the logits ``[0, z]``.
 
     Parameters
     ----------
     student, teacher : torch.Tensor
-        Logits, shape ``(N, classes)``.
+        Logits, shape ``(N, classes)``, or another one that ``measure.answer_rows`` knows: ``(N,)`` and ``(N, 1)`` of
+        one logit, ``(N, C, H, W)``, ``(N, T, C)``.
     temperature : float
         T > 0.
+    class_axis : int, optional
+        As for ``measure.answer_rows``: 1 for sequences ``(N, C, T)``.
 
     Returns
     -------
@@ -41,8 +48,18 @@ def soft_targets(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
     >>> round(xp.distill.soft_targets(student, teacher, 1.0).item(), 3)  # 0.9 log(0.9 / 0.5) + 0.1 log(0.1 / 0.5)
     0.368
     """
+    student, teacher = _rows(student, teacher, class_axis)
     wanted, found = F.log_softmax(teacher / temperature, dim=1), F.log_softmax(student / temperature, dim=1)
     return temperature**2 * F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+
+
+def _rows(student: torch.Tensor, teacher: torch.Tensor, class_axis: int | None = None) -> tuple:
+    """Logits as rows: shapes ``(M, classes)``."""
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"student and teacher must give outputs of one shape, got {tuple(student.shape)}, {tuple(teacher.shape)}."
+        )
+    return tuple(answer_rows(each, class_axis=class_axis).logits for each in (student, teacher))
 
 
 def size_against_limit(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -71,7 +88,7 @@ def size_against_limit(student: torch.Tensor, teacher: torch.Tensor, temperature
     10 0.987
     100 1.0
     """
-    student, teacher = student.double(), teacher.double()
+    student, teacher = (each.double() for each in _rows(student, teacher))
     gradient = temperature * (F.softmax(student / temperature, dim=1) - F.softmax(teacher / temperature, dim=1))
     apart = student - teacher
     limit = (apart - apart.mean(1, keepdim=True)) / student.shape[1]
@@ -118,6 +135,8 @@ def decoupled(
     0.0
     0.368
     """
+    labels = answer_rows(student, labels, name="labels").labels
+    student, teacher = _rows(student, teacher)
     right = F.one_hot(labels, student.shape[1]).bool()
     binary, rest = [], []
     for logits in (student, teacher):
@@ -155,7 +174,7 @@ def correlation(
     torch.Tensor
         A scalar, 0 for equal logits.
     """
-    found, wanted = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
+    found, wanted = (F.softmax(logits / temperature, dim=1) for logits in _rows(student, teacher))
     rows, columns = 1 - _pearson(found, wanted).mean(), 1 - _pearson(found.T, wanted.T).mean()
     return temperature**2 * (inter * rows + intra * columns)
 
@@ -221,6 +240,7 @@ def relevance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     torch.Tensor
         A scalar.
     """
+    student, teacher = _rows(student, teacher)
     apart = student - teacher
     return (apart - apart.mean(1, keepdim=True)).square().mean() / 2
 
@@ -238,6 +258,7 @@ def hard_targets(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     torch.Tensor
         A scalar.
     """
+    student, teacher = _rows(student, teacher)
     return F.cross_entropy(student, teacher.argmax(1))
 
 
@@ -257,6 +278,9 @@ class Loss:
         Axis in which features may differ; None for none.
     regressed : bool
         Whether a student's features come through a 1x1 convolution where they have other channels.
+    rows : bool
+        Whether logits come as rows ``(M, classes)``, one for each place of a map and step of a sequence, with one logit
+        as two; otherwise as the models give them.
     """
 
     function: Callable
@@ -264,6 +288,7 @@ class Loss:
     needs: tuple[str, ...] = ()
     free: int | None = None
     regressed: bool = False
+    rows: bool = False
 
     def fits(self, student: Sequence[int], teacher: Sequence[int]) -> bool:
         """Whether tensors of these shapes can be compared.
@@ -286,10 +311,10 @@ LOSSES: Registry[Loss] = Registry(
     "a loss",
     Loss,
     [
-        ("soft targets", Loss(soft_targets, "logits", ("temperature",))),
-        ("hard targets", Loss(hard_targets, "logits")),
-        ("decoupled", Loss(decoupled, "logits", ("labels", "temperature"))),
-        ("correlation", Loss(correlation, "logits", ("temperature",))),
+        ("soft targets", Loss(soft_targets, "logits", ("temperature",), rows=True)),
+        ("hard targets", Loss(hard_targets, "logits", rows=True)),
+        ("decoupled", Loss(decoupled, "logits", ("labels", "temperature"), rows=True)),
+        ("correlation", Loss(correlation, "logits", ("temperature",), rows=True)),
         ("hints", Loss(hints, "features", regressed=True)),
         ("attention", Loss(attention, "features", free=1)),
         ("relevance", Loss(relevance, "evidence")),

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from ..core import arguments, fingerprint
+from ..data import as_inputs
+from ..measure import IGNORED, Rows, answer_rows, cross_entropy
 from ..training import Moment, classification_loss
 from .hidden import draw_patches
 from .losses import LOSSES, Loss, find_loss
@@ -46,6 +47,7 @@ def distillation_loss(
     temperature: float | Callable[[float], float] = 4.0,
     alpha: float = 0.9,
     layers: Sequence[str] | Mapping[str, str] = (),
+    class_axis: int | None = None,
 ) -> Objective:
     """A loss for ``fit`` and ``training.tune``: ``(1 - a) CE(labels) + a (sum of weight x loss)``.
 
@@ -65,11 +67,15 @@ def distillation_loss(
         a in [0, 1]: 0 is cross-entropy alone, 1 needs no labels.
     layers : sequence of str, or mapping of str to str
         For losses of features: layers of the student to those of the teacher, or names that hold for both.
+    class_axis : int, optional
+        Of outputs with more axes than two: as for ``measure.answer_rows``. Each place of a map and each step of a
+        sequence weighs the same, for labels and for the teacher.
 
     Returns
     -------
     Objective
-        ``(student, inputs, targets) -> scalar``.
+        ``(student, inputs, targets) -> scalar``. Models that give more than a tensor are asked inside of
+        ``graph.asking(model, output)``, as ``distill(..., output=...)`` and ``fit(..., output=...)`` do.
 
     Raises
     ------
@@ -86,7 +92,7 @@ def distillation_loss(
     >>> round(loss(model, inputs, targets).item(), 5)
     0.0
     """
-    return Objective(teacher, loss, temperature, alpha, layers)
+    return Objective(teacher, loss, temperature, alpha, layers, class_axis)
 
 
 class Objective:
@@ -94,7 +100,7 @@ class Objective:
 
     Parameters
     ----------
-    teacher, loss, temperature, alpha, layers
+    teacher, loss, temperature, alpha, layers, class_axis
         As for :func:`distillation_loss`.
 
     Attributes
@@ -112,12 +118,13 @@ class Objective:
         temperature: float | Callable[[float], float],
         alpha: float,
         layers: Sequence[str] | Mapping[str, str],
+        class_axis: int | None = None,
     ):
         _check_teacher(teacher)
         arguments.share(alpha, "alpha", zero=True, one=True)
         self.teacher, self.alpha, self._schedule = teacher, alpha, temperature
         self.temperature = _temperature(temperature, 0.0)
-        self.rows = _rows(loss)
+        self.rows, self.class_axis = _rows(loss), class_axis
         self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in layers}
         self.hides = any(row.reads == "evidence" for row, _ in self.rows)
         self.generator = torch.Generator().manual_seed(0)
@@ -127,6 +134,7 @@ class Objective:
             raise ValueError(f"layers must name modules of the teacher, got {sorted(unknown)}.")
 
     def __call__(self, student: nn.Module, inputs: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
+        inputs = as_inputs(inputs)
         patches = self.draw(inputs)
         return self.value(student, inputs, targets, self.ask(inputs, patches), patches)
 
@@ -148,7 +156,8 @@ class Objective:
         -------
         str
         """
-        return fingerprint((self.teacher, self.rows, self._schedule, self.alpha, self.layers))
+        stated = () if self.class_axis is None else (self.class_axis,)
+        return fingerprint((self.teacher, self.rows, self._schedule, self.alpha, self.layers, *stated))
 
     @property
     def needs_labels(self) -> bool:
@@ -184,6 +193,7 @@ class Objective:
         -------
         ModelOutputs
         """
+        arguments.evaluating(self.teacher, "teacher")  # it may be a part of what is trained
         return model_outputs(self.teacher, inputs, self.layers.values(), patches=patches)
 
     def value(
@@ -216,7 +226,8 @@ class Objective:
         Raises
         ------
         ValueError
-            If student and teacher have other classes, or layers that cannot be compared.
+            If student and teacher have other classes, or layers that cannot be compared; if it is not said which axis
+            is that of the classes.
         """
         mine = model_outputs(student, inputs, self.layers, patches=patches, graph=True)
         if mine.heard.shape != told.logits.shape:
@@ -224,13 +235,39 @@ class Objective:
             raise ValueError(
                 f"student and teacher must have the same classes, their outputs are {shapes[0]}, {shapes[1]}."
             )
-        total = (1 - self.alpha) * cross_entropy(mine.logits, targets) if self.alpha < 1 else 0.0
-        context = {"labels": targets, "temperature": self.temperature}
+        stated = self.class_axis
+        hard = self.alpha < 1
+        total = (1 - self.alpha) * cross_entropy(answer_rows(mine.logits, targets, class_axis=stated)) if hard else 0.0
         for row, weight in self.rows if self.alpha else ():
+            pairs, labels = self._pairs(row, mine, told, regressors or {}), targets
+            if row.rows:
+                pairs, labels = self._by_rows(*pairs[0], targets)
+            context = {"labels": labels, "temperature": self.temperature}
             given = {need: context[need] for need in row.needs}
-            for pair in self._pairs(row, mine, told, regressors or {}):
+            for pair in pairs:
                 total = total + self.alpha * weight * row.function(*pair, **given)
         return total
+
+    def _by_rows(
+        self, mine: torch.Tensor, told: torch.Tensor, targets: torch.Tensor | None
+    ) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor | None]:
+        """Logits as rows, without those whose labels say that they do not count, and their labels."""
+        places = targets is not None and targets.ndim == mine.ndim - 1 and not targets.is_floating_point()
+        labels = targets if self.needs_labels or (places and mine.ndim > 2) else None
+        if mine.ndim == 3 and labels is None and self.class_axis is None:
+            raise ValueError(
+                f"class_axis must be said for outputs of shape {tuple(mine.shape)} without labels: -1 for (N, steps, "
+                "classes), 1 for (N, classes, steps)."
+            )
+        found = answer_rows(mine, labels, class_axis=self.class_axis)
+        axis = self.class_axis
+        if mine.ndim == 3 and axis is None:  # what the labels said holds for the teacher too
+            axis = 1 if labels.shape[1] == mine.shape[2] else 2
+        told = Rows(answer_rows(told, class_axis=axis).logits, found.labels)
+        if found.labels is None or not (found.labels == IGNORED).any():
+            return [(found.logits, told.logits)], found.labels
+        counts = found.labels != IGNORED
+        return [(found.logits[counts], told.logits[counts])], found.labels[counts]
 
     def _pairs(
         self, row: Loss, mine: ModelOutputs, told: ModelOutputs, regressors: Mapping

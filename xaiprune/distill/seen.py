@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..graph import outputs
+from ..data import Several
+from ..graph import asking, outputs, picked
 from .hidden import hide
 
 
@@ -65,13 +66,21 @@ def model_outputs(
     Raises
     ------
     ValueError
-        If a layer is no module of the model.
+        If a layer is no module of the model, or the output is no tensor and nothing says which part is meant.
     """
     count = len(inputs)
+    if patches is not None and (isinstance(inputs, Several) or inputs.ndim != 4 or not inputs.is_floating_point()):
+        raise ValueError("loss 'relevance' hides parts of images (N, C, H, W): take another one for these inputs.")
     given = inputs if patches is None else torch.cat([inputs, hide(inputs, patches)])
-    with torch.set_grad_enabled(graph), outputs(model, layers) as features:
+    with torch.set_grad_enabled(graph), asking(model, strict=False, changes=graph), outputs(model, layers) as features:
         found = model(given)
-    logits, heard = found if isinstance(found, tuple) else (found, found)
+    logits, heard = found if graph and _is_pair(found) else (picked(found, name="student" if graph else "teacher"),) * 2
     features = {name: values[:count] for name, values in features.items()}
     evidence = None if patches is None else heard[:count] - heard[count:]
     return ModelOutputs(logits[:count], heard[:count], features, evidence)
+
+
+def _is_pair(found: object) -> bool:
+    """Whether a student gives two sets of logits: of the class token and of a distillation token."""
+    tensors = isinstance(found, tuple) and len(found) == 2 and all(isinstance(one, torch.Tensor) for one in found)
+    return tensors and found[0].shape == found[1].shape

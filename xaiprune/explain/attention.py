@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ..graph import asks
 from .relevance import modified_gradients
 from .target import _check_request, explained_output
 
@@ -48,6 +49,7 @@ def watching_attention(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
             hook.remove()
 
 
+@asks("model")
 def attention_weights(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Where every token of every image looks, head by head.
 
@@ -57,6 +59,8 @@ def attention_weights(model: nn.Module, images: torch.Tensor) -> dict[str, torch
         In evaluation mode.
     images : torch.Tensor
         Shape ``(N, C, H, W)``: all in one pass.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -81,6 +85,7 @@ def attention_weights(model: nn.Module, images: torch.Tensor) -> dict[str, torch
     return _shown(model, seen)
 
 
+@asks("model")
 def rollout(
     model: nn.Module,
     images: torch.Tensor,
@@ -102,6 +107,8 @@ def rollout(
         Checked, and not used.
     batch_size : int
         Images in one pass.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -123,6 +130,7 @@ def rollout(
     return torch.cat(found)
 
 
+@asks("model")
 def chefer(
     model: nn.Module,
     images: torch.Tensor,
@@ -148,6 +156,8 @@ def chefer(
         Classes, shape ``(N,)``; default the model's own answers.
     batch_size : int
         Images in one pass.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from tqdm.auto import tqdm
 
+from .beginning import _Beginnings, _joined
 from .target import _check_request, explained_output
 
 
@@ -23,15 +24,16 @@ def _largest(values: torch.Tensor) -> torch.Tensor:
 def _in_batches(
     attribute: Callable, model, images, targets, size: int, progress: bool, reduce: Callable = _summed
 ) -> torch.Tensor:
-    """Attributions of so many images at a time, with their channels reduced.
+    """Attributions of so many inputs at a time, with their channels reduced.
 
     Parameters
     ----------
     attribute : callable
-        ``(forward, images, targets) -> attributions (N, C, H, W)``, where ``forward(images, targets)`` gives ``(N,)``.
+        ``(forward, values, along) -> attributions`` in the shape of the values, where ``forward(values, *along)`` gives
+        ``(N,)``: the images themselves, or what ``Beginnings`` makes of other inputs.
     model : nn.Module
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor or Several
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor or None
     size : int
         Images at a time; at least one is taken.
@@ -39,19 +41,24 @@ def _in_batches(
     reduce : callable
         Attributions to heatmaps ``(N, H, W)``.
     """
-    images, targets = _check_request(model, images, targets)
-
-    def forward(some, targets):
-        return explained_output(model(some), targets)
-
+    images, targets = _check_request(model, images, targets, any_kind=True)
+    beginnings = _Beginnings(model, images)
     size = max(1, size)
     bar = tqdm(total=len(images), disable=not progress, desc="explaining")
     found = []
     for some, answers in zip(images.split(size), targets.split(size)):
-        found.append(reduce(attribute(forward, some.detach().clone().requires_grad_(), answers).detach()))
+        begun = beginnings.of(some)
+        values, kind = begun.values.detach().clone().requires_grad_(), begun.values.dtype
+
+        def forward(values, targets, rows=None, begun=begun, kind=kind):
+            return explained_output(begun.run(values.to(kind), rows), targets)
+
+        along = (answers,) if beginnings.plain else (answers, torch.arange(len(some), device=some.device))
+        given = attribute(forward, values, along).detach()
+        found.append(begun.heatmaps(given, lambda part, kind=kind: reduce(part).to(kind)))
         bar.update(len(some))
     bar.close()
-    return torch.cat(found).to(images.dtype)
+    return _joined(found)
 
 
 def _check_count(name: str, value: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ..graph import asks
 from ..measure import Column
 from .drift import drift_from, drift_place, drift_value
 from .faithful import curves
@@ -19,6 +20,7 @@ from .scale import _ruler
 from .target import _check_request
 
 
+@asks("original")
 def drift_columns(
     original: nn.Module,
     images: torch.Tensor,
@@ -29,6 +31,7 @@ def drift_columns(
     share: float = 0.1,
     seed: int = 0,
     place: bool = True,
+    output: str | int | Callable | None = None,
 ) -> dict[Column, Callable[[nn.Module], float]]:
     """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
 
@@ -54,6 +57,8 @@ def drift_columns(
     place : bool
         Whether there is a column for the place between noise and chance. They are measured once, on at most 50 of the
         images, which takes as long as the heatmaps of some 22 models.
+    output : str, int or callable, optional
+        As for ``measure.predict``, of all models.
 
     Returns
     -------
@@ -70,13 +75,14 @@ def drift_columns(
     """
     method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets)
-    compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share)
+    compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share, output=output)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
     ruler = method.name if likeness.name == "rank correlation" else f"{method.name}, {likeness.name}"
     label = ruler if verdict.passes else f"{ruler}: does not pass the sanity gate here"
 
     def own(model: nn.Module) -> float:
-        return curves(model, images, targets, compared(model).heatmaps, seed=seed).faithfulness.mean().item()
+        maps = compared(model).heatmaps
+        return curves(model, images, targets, maps, seed=seed, output=output).faithfulness.mean().item()
 
     def changed(model: nn.Module) -> float:
         return _median(compared(model).top)

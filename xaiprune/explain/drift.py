@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from ..data import judged
+from ..graph import asking
 from ..measure import predict
+from .beginning import _flat_maps
 from .likeness import Likeness, NoEvidenceError, heatmap_drift, top_overlap
 from .methods import Method
 from .resampling import _median, bootstrap
@@ -144,6 +146,7 @@ def drift(
     likeness: Likeness | str | None = None,
     share: float = 0.1,
     scale: Scale | None = None,
+    output: str | int | Callable | None = None,
     in_sample: bool = False,
 ) -> Drift:
     """Compare the heatmaps of two models on the same images, for the same answers.
@@ -152,8 +155,8 @@ def drift(
     ----------
     original, compressed : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form that the method takes.
     targets : torch.Tensor, optional
         What both have to explain; default the original's own answers.
     classes : torch.Tensor, optional
@@ -168,6 +171,8 @@ def drift(
     scale : Scale, optional
         Of this original, measured before; by default it is measured on 50 of these images, evenly spread, when it is
         first asked for, which takes as long as the heatmaps of some 22 models.
+    output : str, int or callable, optional
+        As for ``measure.predict``, of both models.
     in_sample : bool
         As for ``measure.accuracy``; then the result says so.
 
@@ -196,6 +201,7 @@ def drift(
     (1.39, 0.5)
     """
     options = {"classes": classes, "method": method, "likeness": likeness, "share": share, "scale": scale}
+    options["output"] = output
     return drift_from(original, images, targets, **options)(compressed, in_sample=in_sample)
 
 
@@ -209,6 +215,7 @@ def drift_from(
     likeness: Likeness | str | None = None,
     share: float = 0.1,
     scale: Scale | None = None,
+    output: str | int | Callable | None = None,
 ) -> Callable[[nn.Module], Drift]:
     """Compare many models with one: the original's heatmaps, and noise and chance, are made once.
 
@@ -217,7 +224,7 @@ def drift_from(
 
     Parameters
     ----------
-    original, images, targets, classes, method, likeness, share, scale
+    original, images, targets, classes, method, likeness, share, scale, output
         As for :func:`drift`.
 
     Returns
@@ -237,25 +244,26 @@ def drift_from(
     >>> compared(model).values  # of a model and itself
     tensor([0., 0., 0.], dtype=torch.float64)
     """
-    return _Compared(original, images, targets, classes, method, likeness, share, scale)
+    with asking(original, output, name="original"):
+        return _Compared(original, images, targets, classes, method, likeness, share, scale, output)
 
 
 class _Compared:
     """``compressed -> Drift``, with the original's heatmaps, its scale and the last model's heatmaps kept."""
 
-    def __init__(self, original, images, targets, classes, method, likeness, share, scale):
+    def __init__(self, original, images, targets, classes, method, likeness, share, scale, output):
         self.method, self.likeness = _ruler(method, likeness)
         if scale is not None and (scale.method, scale.likeness) != (self.method.name, self.likeness.name):
             raise ValueError(
                 f"scale must be of the same method and likeness, {self.method.name!r} and {self.likeness.name!r}, got "
                 f"one of {scale.method!r} and {scale.likeness!r}: noise and chance are those of a ruler."
             )
-        self.images, self.targets = _check_request(original, images, targets)
+        self.images, self.targets = _check_request(original, images, targets, any_kind=True)
         if classes is None:
             plain = self.targets.is_floating_point()
-            classes = torch.zeros(len(images), dtype=torch.int64) if plain else self.targets
-        self.original, self.classes, self.share = original, classes, share
-        self.reference = self.method(original, self.images, self.targets)
+            classes = torch.zeros(len(self.images), dtype=torch.int64) if plain else self.targets
+        self.original, self.classes, self.share, self.output = original, classes, share, output
+        self.reference = _flat_maps(self.method(original, self.images, self.targets))
         self._last = None, None, None
         if scale is not None:
             self.scale = scale
@@ -263,7 +271,7 @@ class _Compared:
     @cached_property
     def scale(self) -> Scale:
         some = torch.linspace(0, len(self.images) - 1, min(_SCALED, len(self.images))).round().long()
-        given = {"method": self.method, "likeness": self.likeness}
+        given = {"method": self.method, "likeness": self.likeness, "output": self.output}
         return drift_scale(self.original, self.images[some], self.targets[some], **given, in_sample=True)
 
     def _heatmaps(self, model: nn.Module) -> torch.Tensor:
@@ -271,7 +279,7 @@ class _Compared:
         last, answers, found = self._last
         said = predict(model, self.images)
         if last is not model or not torch.equal(answers, said):
-            found = self.method(model, self.images, self.targets)
+            found = _flat_maps(self.method(model, self.images, self.targets))
             self._last = model, said, found
         return found
 
@@ -280,9 +288,10 @@ class _Compared:
         return judged(measure, self.images, self.original, model, in_sample=in_sample, name="images")
 
     def _measured(self, model: nn.Module) -> Drift:
-        found = self._heatmaps(model)
         asked = (self.original, self.images, self.targets)
-        values, silent = heatmap_drift(self.reference, found, "the original's heatmap", self.likeness, asked)
+        with asking(self.original, self.output, name="original"), asking(model, self.output, name="compressed"):
+            found = self._heatmaps(model)
+            values, silent = heatmap_drift(self.reference, found, "the original's heatmap", self.likeness, asked)
         top = 1 - top_overlap(self.reference, found, self.share)
         names = self.method.name, self.likeness.name
         return Drift(names[0], values, top, self.classes, silent, names[1], lambda: self.scale, found)

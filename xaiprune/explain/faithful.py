@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..data import judges
+from ..graph import asks
 from ..measure import predict
 from .imputation import imputed
 from .target import _check_request, explained_output
@@ -49,6 +50,7 @@ class Curves:
 
 
 @judges("images")
+@asks("model")
 def curves(
     model: nn.Module,
     images: torch.Tensor,
@@ -84,6 +86,8 @@ def curves(
         Of the order among equal values.
     batch_size : int
         Most images in one pass.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``; then the result says so.
 
@@ -131,6 +135,7 @@ def curves(
 
 
 @judges("images")
+@asks("model")
 def road(
     model: nn.Module,
     images: torch.Tensor,
@@ -157,6 +162,8 @@ def road(
         Of the order among equal values, and of the noise.
     batch_size : int
         Most images in one pass.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``; then the result says so.
 
@@ -201,4 +208,8 @@ def _ranks(heatmaps: torch.Tensor, seed: int) -> torch.Tensor:
 
 def _answer(model: nn.Module, images: torch.Tensor, targets: torch.Tensor, batch_size: int) -> torch.Tensor:
     outputs = predict(model, images, batch_size)
-    return explained_output(outputs if targets.is_floating_point() else outputs.softmax(1), targets)
+    if targets.is_floating_point():
+        return explained_output(outputs, targets)
+    if outputs.numel() == len(images):  # one logit, of two classes
+        return torch.sigmoid(outputs.view(-1))
+    return explained_output(outputs.softmax(1), targets)

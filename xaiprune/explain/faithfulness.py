@@ -13,6 +13,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..data import judges
+from ..graph import asks
 from ..measure import predict
 from .controls import CONTROL_METHODS, NoControlError
 from .faithful import curves
@@ -82,6 +83,7 @@ class Faithfulness(Judged):
 
 
 @judges("images")
+@asks("model")
 def faithfulness(
     model: nn.Module,
     images: torch.Tensor,
@@ -119,6 +121,8 @@ def faithfulness(
         Whether there is a column for :func:`class_test`, which takes as long as four of the others.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``; then the result says so.
 
@@ -236,6 +240,7 @@ def at_resolution(method: Method | str, grid: tuple[int, int]) -> Method:
 
 
 @judges("images")
+@asks("model")
 def class_test(
     model: nn.Module,
     images: torch.Tensor,
@@ -265,7 +270,7 @@ def class_test(
         Or a key of ``METHODS``.
     others : torch.Tensor, optional
         The other class of each image; default, of all but the target, the one with the highest logit.
-    steps, baseline, seed, in_sample
+    steps, baseline, seed, output, in_sample
         As for :func:`curves`.
 
     Returns

@@ -1,6 +1,8 @@
 """Heatmaps by gradients: Captum's methods behind one signature.
 
-Every function takes ``(model, images, targets=None, *, ..., batch_size, progress)`` and returns heatmaps ``(N, H, W)``.
+Every function takes ``(model, images, targets=None, *, ..., batch_size, progress, output)`` and returns heatmaps
+``(N, H, W)``. Other inputs than images, such as tables, sequences, tokens, or several inputs as a tuple or dictionary,
+have heatmaps in their own shape: one number for each value, and for each token.
 What is explained for each image is a class's logit, or how well an output matches a wanted one: see
 :func:`xaiprune.explain.target.check_request`.
 """
@@ -11,11 +13,14 @@ import torch
 from captum import attr
 from torch import nn
 
+from ..graph import asks
 from ..measure import predict
 from .batches import _check_count, _in_batches, _largest
+from .beginning import _Beginnings
 from .target import _check_request, explained_output
 
 
+@asks("model")
 def saliency(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
     """Size of the gradient, the largest over the image's channels (Simonyan et al. 2013, arXiv 1312.6034).
 
@@ -23,14 +28,16 @@ def saliency(model, images, targets=None, *, batch_size: int = 64, progress: boo
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
     batch_size : int
         Most images in one pass of the model: this bounds the memory.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -43,12 +50,13 @@ def saliency(model, images, targets=None, *, batch_size: int = 64, progress: boo
         As ``check_request`` raises them.
     """
 
-    def attribute(forward, some, targets):
-        return attr.Saliency(forward).attribute(some, additional_forward_args=targets)
+    def attribute(forward, some, along):
+        return attr.Saliency(forward).attribute(some, additional_forward_args=along)
 
     return _in_batches(attribute, model, images, targets, batch_size, progress, _largest)
 
 
+@asks("model")
 def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progress: bool = False) -> torch.Tensor:
     """Gradient times input: on a network of ReLUs without biases the contributions add up to the output.
 
@@ -56,7 +64,7 @@ def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progr
 
     Parameters
     ----------
-    model, images, targets, batch_size, progress
+    model, images, targets, batch_size, progress, output
         As for :func:`saliency`.
 
     Returns
@@ -78,12 +86,13 @@ def gradient_x_input(model, images, targets=None, *, batch_size: int = 64, progr
              [ 0.0000, -0.5000]]])
     """
 
-    def attribute(forward, some, targets):
-        return attr.InputXGradient(forward).attribute(some, additional_forward_args=targets)
+    def attribute(forward, some, along):
+        return attr.InputXGradient(forward).attribute(some, additional_forward_args=along)
 
     return _in_batches(attribute, model, images, targets, batch_size, progress)
 
 
+@asks("model")
 def smoothgrad(
     model,
     images,
@@ -101,8 +110,8 @@ def smoothgrad(
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
     noise_level : float
@@ -115,6 +124,8 @@ def smoothgrad(
         Most images in one pass, the noisy copies counted.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -130,17 +141,18 @@ def smoothgrad(
         raise ValueError(f"noise_level must be 0 or more, a share of the images' range, got {noise_level}.")
     _check_count("samples", samples)
 
-    def attribute(forward, some, targets):
+    def attribute(forward, some, along):
         spans = some.detach().flatten(1).amax(1) - some.detach().flatten(1).amin(1)
         if len(spans.unique()) > 1:  # Captum takes one standard deviation for all
-            return torch.cat([attribute(forward, *pair) for pair in zip(some.split(1), targets.split(1))])
+            each = zip(some.split(1), *(values.split(1) for values in along))
+            return torch.cat([attribute(forward, one, tuple(others)) for one, *others in each])
         return attr.NoiseTunnel(attr.Saliency(forward)).attribute(
             some,
             nt_type="smoothgrad",
             nt_samples=samples,
             nt_samples_batch_size=max(1, batch_size // len(some)),
             stdevs=noise_level * spans[0].item(),
-            additional_forward_args=targets,
+            additional_forward_args=along,
             abs=False,
         )
 
@@ -149,6 +161,7 @@ def smoothgrad(
         return _in_batches(attribute, model, images, targets, batch_size // samples, progress, _largest)
 
 
+@asks("model")
 def integrated_gradients(
     model,
     images,
@@ -168,8 +181,8 @@ def integrated_gradients(
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
     baseline : float
@@ -180,6 +193,8 @@ def integrated_gradients(
         Most images in one pass, the points of the path counted.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -201,18 +216,19 @@ def integrated_gradients(
     """
     _check_count("steps", steps)
 
-    def attribute(forward, some, targets):
+    def attribute(forward, some, along):
         return attr.IntegratedGradients(forward).attribute(
             some,
             baseline,
             n_steps=steps,
             internal_batch_size=max(len(some), batch_size),
-            additional_forward_args=targets,
+            additional_forward_args=along,
         )
 
     return _in_batches(attribute, model, images, targets, batch_size // steps, progress)
 
 
+@asks("model")
 def completeness(
     model: nn.Module,
     images: torch.Tensor,
@@ -232,9 +248,11 @@ def completeness(
     targets : torch.Tensor or None
         As for the heatmaps.
     heatmaps : torch.Tensor
-        Shape ``(N, H, W)``.
+        Shape ``(N, H, W)``, or that of other inputs; of several inputs as they come.
     baseline : float
         Value of all pixels of the baseline.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -254,9 +272,19 @@ def completeness(
     >>> xp.explain.completeness(model, images, None, heatmaps)  # the second lacks half of the 3 that the image adds
     tensor([0.0000, 0.5000])
     """
-    images, targets = _check_request(model, images, targets)
-    if len(heatmaps) != len(images):
-        raise ValueError(f"heatmaps must be one per image, got {len(heatmaps)} for {len(images)} images.")
-    difference = explained_output(predict(model, images), targets)
-    difference = difference - explained_output(predict(model, torch.full_like(images, baseline)), targets)
-    return (heatmaps.flatten(1).sum(1) - difference).abs() / difference.abs()
+    images, targets = _check_request(model, images, targets, any_kind=True)
+    maps = heatmaps.values() if isinstance(heatmaps, dict) else heatmaps
+    maps = [maps] if isinstance(maps, torch.Tensor) else [one for one in maps if one is not None]
+    if {len(one) for one in maps} != {len(images)}:
+        raise ValueError(f"heatmaps must be one per image, got {len(maps[0])} for {len(images)} images.")
+    total = sum(one.flatten(1).sum(1) for one in maps)
+    beginnings = _Beginnings(model, images)
+    if beginnings.plain:
+        difference = explained_output(predict(model, images), targets)
+        difference = difference - explained_output(predict(model, torch.full_like(images, baseline)), targets)
+    else:
+        begun = beginnings.of(images)
+        with torch.no_grad():
+            ends = [begun.run(each) for each in (begun.values, torch.full_like(begun.values, baseline))]
+        difference = explained_output(ends[0], targets) - explained_output(ends[1], targets)
+    return (total - difference).abs() / difference.abs()

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..core import whole
 from ..data import judges
+from ..graph import asks
 from ..measure import predict
 from .likeness import rank_correlation
 from .methods import METHODS, Method
@@ -128,6 +129,7 @@ def asked_share(heatmaps: torch.Tensor, mask: torch.Tensor, other: torch.Tensor)
 
 
 @judges("images")
+@asks("model")
 def two_object_share(
     model: nn.Module,
     images: torch.Tensor,
@@ -149,6 +151,8 @@ def two_object_share(
         Shape ``(N, H, W)`` each, bool.
     method : Method or str
         Or a key of ``METHODS``.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``.
 
@@ -180,6 +184,7 @@ def two_object_share(
 
 
 @judges("images")
+@asks("model")
 def ground_reliance(
     model: nn.Module,
     images: torch.Tensor,
@@ -202,6 +207,8 @@ def ground_reliance(
         Shape ``(N,)``, what is explained; default the answers on the first ground.
     method : Method or str
         Or a key of ``METHODS``.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``.
 

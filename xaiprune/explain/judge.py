@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from ..core import Registry
 from ..data import Composites, judged, judges
+from ..graph import asks
 from .controls import CONTROL_METHODS, NoControlError
 from .faithful import curves, road
 from .ground_truth import _heard, pointing, relevance_mass, two_object_share
@@ -185,6 +186,7 @@ class GroundTruth(Judged):
 
 
 @judges("objects")
+@asks("model")
 def judge(
     model: nn.Module,
     objects: Composites,
@@ -213,6 +215,8 @@ def judge(
         Or keys of ``CONTROL_METHODS``.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``; then the result says so.
 

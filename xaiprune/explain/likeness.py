@@ -142,6 +142,10 @@ def _by_informative_pixels(one: torch.Tensor, other: torch.Tensor) -> torch.Tens
 
 def _by_regions(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Rank correlation of the evidence in 7 x 7 regions: what lies close together counts together."""
+    if one.ndim != 3:
+        raise ValueError(
+            f"likeness 'regions' is of heatmaps (N, H, W), got shape {tuple(one.shape)}: take 'cosine' or 'mass'."
+        )
     sides = tuple(min(_REGIONS, side) for side in one.shape[1:])
     pooled = (nn.functional.adaptive_avg_pool2d(values.double()[:, None], sides)[:, 0] for values in (one, other))
     return _by_rank(*pooled)
@@ -226,7 +230,8 @@ def heatmap_drift(
     silent = _constant(found)
     if silent.all():
         raise NoEvidenceError("all heatmaps found are constant: does the model still answer to its input?")
-    values = 1 - likeness(reference, torch.where(silent[:, None, None], reference, found), *asked).double()
+    blank = silent.view(-1, *[1] * (found.ndim - 1))
+    values = 1 - likeness(reference, torch.where(blank, reference, found), *asked).double()
     values[silent] = 1
     values[(reference == found).flatten(1).all(1)] = 0  # not 1e-16
     return values, silent
@@ -238,7 +243,7 @@ def _constant(heatmaps: torch.Tensor) -> torch.Tensor:
 
 
 def _check_pair(one: torch.Tensor, other: torch.Tensor) -> None:
-    if one.shape != other.shape or one.ndim != 3 or len(one) == 0:
+    if one.shape != other.shape or one.ndim < 2 or len(one) == 0:
         raise ValueError(
             f"heatmaps must have the same shape (N, H, W), got {tuple(one.shape)} and {tuple(other.shape)}."
         )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..core import Registry
+from ..graph import asks
 from . import attention, gradients, perturbation
 from .relevance import lrp
 
@@ -39,6 +40,7 @@ class Method:
     attention: bool = False
     answers_only: bool = False
 
+    @asks("model")
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None = None, **options):
         """Heatmaps of shape ``(N, H, W)``."""
         return self.function(model, images, targets, **(self.options | options))
@@ -75,6 +77,7 @@ def _sizes(model: nn.Module, images: torch.Tensor, targets: torch.Tensor | None 
 IMAGE = Method("the image itself", _sizes, signed=False)
 
 
+@asks("model")
 def heatmaps(
     model: nn.Module,
     images: torch.Tensor,
@@ -88,19 +91,22 @@ def heatmaps(
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``; for most methods also tables, sequences, tokens, or several inputs.
     targets : torch.Tensor, optional
         Classes ``(N,)`` or, for methods other than relevance, wanted outputs; default the model's own answers.
     method : Method or str
         Or a key of ``METHODS``.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
     **options
         Of the method.
 
     Returns
     -------
-    torch.Tensor
-        Shape ``(N, H, W)``.
+    torch.Tensor, or dict or tuple of torch.Tensor
+        Shape ``(N, H, W)``; of other inputs their own shape, one number for each value and token. Where several inputs
+        are explained, those of each.
 
     Raises
     ------

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from captum import attr
 
 from ..core import whole
+from ..graph import asks
 from .batches import _check_count, _in_batches
+from .beginning import _Beginnings
 from .target import _check_request
 
 
+@asks("model")
 def occlusion(
     model,
     images,
     targets=None,
     *,
-    window: int = 7,
-    stride: int = 3,
+    window: int | None = None,
+    stride: int | None = None,
     baseline: float = 0.0,
     batch_size: int = 500,
     progress: bool = False,
@@ -29,18 +34,21 @@ def occlusion(
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
-    window, stride : int
-        Side of the square and how far it moves, in pixels.
+    window, stride : int, optional
+        Side of the square and how far it moves, in pixels; default 7 and 3. Of other inputs every value, and every
+        token, is covered alone.
     baseline : float
         Value of covered pixels.
     batch_size : int
         Most images in one pass, the covered copies counted.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -52,28 +60,38 @@ def occlusion(
     TypeError, ValueError
         As ``check_request`` raises them; also for a window larger than the image, or a stride beyond the window.
     """
-    images, targets = _check_request(model, images, targets)
-    if not 1 <= window <= min(images.shape[2:]):
-        raise ValueError(f"window must be from 1 to {min(images.shape[2:])} pixels, got {window}.")
-    if not 1 <= stride <= window:
-        raise ValueError(
-            f"stride must be from 1 to the window's {window} pixels, got {stride}: some would be left out."
-        )
-    channels = images.shape[1]
+    images, targets = _check_request(model, images, targets, any_kind=True)
+    others = _beginnings_of_others(model, images, window=window, stride=stride)
+    if others is None:
+        window, stride = 7 if window is None else window, 3 if stride is None else stride
+        if not 1 <= window <= min(images.shape[2:]):
+            raise ValueError(f"window must be from 1 to {min(images.shape[2:])} pixels, got {window}.")
+        if not 1 <= stride <= window:
+            raise ValueError(
+                f"stride must be from 1 to the window's {window} pixels, got {stride}: some would be left out."
+            )
 
-    def attribute(forward, some, targets):
+    def attribute(forward, some, along):
+        if others is None:
+            square, step = (some.shape[1], window, window), (some.shape[1], stride, stride)
+        else:
+            square = step = _one_value(others, some)
         return attr.Occlusion(forward).attribute(
             some,
-            (channels, window, window),
-            strides=(channels, stride, stride),
+            square,
+            strides=step,
             baselines=baseline,
             perturbations_per_eval=max(1, batch_size // len(some)),
-            additional_forward_args=targets,
+            additional_forward_args=along,
         )
 
-    return _in_batches(attribute, model, images, targets, batch_size // 16, progress) / channels
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return values.sum(1) / values.shape[1]
+
+    return _in_batches(attribute, model, images, targets, batch_size // 16, progress, mean)
 
 
+@asks("model")
 def coarse_occlusion(
     model,
     images,
@@ -104,6 +122,8 @@ def coarse_occlusion(
         Most images in one pass.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -130,22 +150,23 @@ def coarse_occlusion(
     rows, columns = (torch.arange(side) * parts // side for side in (height, width))
     places = rows[:, None] * parts + columns
 
-    def attribute(forward, some, targets):
+    def attribute(forward, some, along):
         with torch.no_grad():
-            mean, intact = some.mean((2, 3), keepdim=True), forward(some, targets)
+            mean, intact = some.mean((2, 3), keepdim=True), forward(some, *along)
             covered = (torch.where(places == part, mean, some) for part in range(parts**2))
-            lost = torch.stack([intact - forward(each, targets) for each in covered], dim=1)
+            lost = torch.stack([intact - forward(each, *along) for each in covered], dim=1)
         return lost[:, None, places]
 
     return _in_batches(attribute, model, images, targets, batch_size, progress)
 
 
+@asks("model")
 def shapley(
     model,
     images,
     targets=None,
     *,
-    patch: int = 7,
+    patch: int | None = None,
     samples: int = 25,
     baseline: float = 0.0,
     seed: int = 0,
@@ -160,12 +181,13 @@ def shapley(
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor, optional
         Classes ``(N,)`` or wanted outputs; default the model's own answers.
-    patch : int
-        Side of the patches in pixels; those at the right and lower edge may be smaller.
+    patch : int, optional
+        Side of the patches in pixels, default 7; those at the right and lower edge may be smaller. Of other inputs
+        every value, and every token, is a part.
     samples : int
         Random orders.
     baseline : float
@@ -176,6 +198,8 @@ def shapley(
         Most images in one pass, the partly covered copies counted.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what is explained, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -187,26 +211,57 @@ def shapley(
     TypeError, ValueError
         As ``check_request`` raises them; also for a patch that is larger than the image, or no samples.
     """
-    images, targets = _check_request(model, images, targets)
-    height, width = images.shape[2:]
-    if not 1 <= patch <= min(height, width):
-        raise ValueError(f"patch must be from 1 to {min(height, width)} pixels, got {patch}.")
+    images, targets = _check_request(model, images, targets, any_kind=True)
     _check_count("samples", samples)
-    rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
-    patches = rows[:, None] * (columns.max() + 1) + columns
-    sizes = patches.flatten().bincount()[patches]
+    sizes: torch.Tensor | int = 1
+    others = _beginnings_of_others(model, images, patch=patch)
+    if others is None:
+        height, width = images.shape[2:]
+        patch = 7 if patch is None else patch
+        if not 1 <= patch <= min(height, width):
+            raise ValueError(f"patch must be from 1 to {min(height, width)} pixels, got {patch}.")
+        rows, columns = torch.arange(height) // patch, torch.arange(width) // patch
+        parts = rows[:, None] * (columns.max() + 1) + columns
+        sizes = parts.flatten().bincount()[parts].to(images.device)
 
-    def attribute(forward, some, targets):
+    def attribute(forward, some, along):
+        if isinstance(sizes, torch.Tensor):
+            mask = parts.expand(1, *some.shape[1:])
+        else:
+            shape = [side // own for side, own in zip(some.shape[1:], _one_value(others, some))]
+            mask = torch.arange(math.prod(shape)).view(1, *shape).expand(1, *some.shape[1:])
         return attr.ShapleyValueSampling(forward).attribute(
             some,
             baseline,
-            feature_mask=patches.expand(1, *some.shape[1:]).contiguous(),
+            feature_mask=mask.contiguous().to(some.device),
             n_samples=samples,
             perturbations_per_eval=max(1, batch_size // len(some)),
-            additional_forward_args=targets,
+            additional_forward_args=along,
         )
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         found = _in_batches(attribute, model, images, targets, batch_size // 8, progress, lambda values: values[:, 0])
     return found / sizes
+
+
+def _beginnings_of_others(model, images, **options: int | None) -> _Beginnings | None:
+    """How inputs are explained that are no images; None of images, of which squares are covered."""
+    if isinstance(images, torch.Tensor) and images.ndim == 4 and images.is_floating_point():
+        return None
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ValueError(
+            f"{given[0]} is for images (N, C, H, W): of other inputs each value and token is covered alone."
+        )
+    beginnings = _Beginnings(model, images)
+    if not beginnings.alone:
+        raise ValueError(
+            "images are several inputs, and parts of one are covered: take a method by gradients, such as integrated "
+            "gradients, or wrap the model so that it takes the one that is to be explained."
+        )
+    return beginnings
+
+
+def _one_value(beginnings: _Beginnings, some: torch.Tensor) -> tuple[int, ...]:
+    """How many numbers of each axis are one value: all of a token's embedding."""
+    return (*[1] * (some.ndim - 2), some.shape[-1] if beginnings.embedded else 1)

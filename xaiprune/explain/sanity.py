@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..data import judges
+from ..graph import asks
 from .controls import CONTROL_METHODS, reinitialised
 from .faithful import Curves, curves
 from .likeness import heatmap_drift
@@ -74,6 +75,7 @@ class Verdict:
 
 
 @judges("images")
+@asks("model")
 def gate(
     model: nn.Module,
     images: torch.Tensor,
@@ -101,6 +103,8 @@ def gate(
         Value of a pixel that is gone.
     seed : int
         Of the random order and of the new weights.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``; then the verdicts say so.
 

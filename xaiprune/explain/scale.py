@@ -16,7 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core import Registry
 from ..data import judges
-from ..measure import predict
+from ..graph import asks
+from ..measure import answer_rows, predict
+from .beginning import _flat_maps
 from .controls import reinitialised
 from .likeness import LIKENESSES, Likeness, NoEvidenceError, heatmap_drift
 from .methods import METHODS, Method
@@ -285,6 +287,7 @@ def _ruler(method: Method | str | None, likeness: Likeness | str | None) -> tupl
 
 
 @judges("images")
+@asks("original")
 def drift_scale(
     original: nn.Module,
     images: torch.Tensor,
@@ -316,6 +319,8 @@ def drift_scale(
         Default all of ``HARMLESS`` that the model has a part for.
     seed : int
         The first one, of noise and of re-initialised networks.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``.
 
@@ -336,14 +341,15 @@ def drift_scale(
     ('1 % noise on the weights', 0.0, 1.0)
     """
     method, likeness = _ruler(method, likeness)
-    images, targets = _check_request(original, images, targets)
+    images, targets = _check_request(original, images, targets, any_kind=True)
     chosen = [HARMLESS.find(kind, "kinds") for kind in (HARMLESS if kinds is None else kinds)]
-    reference = method(original, images, targets)
+    reference = _flat_maps(method(original, images, targets))
     outputs = predict(original, images)
+    outputs = outputs if outputs.ndim > 1 else outputs[:, None]
     classes = not targets.is_floating_point()
 
     def drift(model: nn.Module, wanted: torch.Tensor = targets) -> torch.Tensor:
-        found = method(model, images, wanted)
+        found = _flat_maps(method(model, images, wanted))
         try:
             return heatmap_drift(reference, found, "the original's heatmap", likeness, (original, images, targets))[0]
         except NoEvidenceError:
@@ -352,7 +358,7 @@ def drift_scale(
     def kept(model: nn.Module) -> torch.Tensor:
         if not classes:
             return torch.ones(len(images), dtype=torch.bool)
-        return predict(model, images).argmax(1) == outputs.argmax(1)
+        return torch.eq(*(answer_rows(each).logits.argmax(1) for each in (predict(model, images), outputs)))
 
     blanks = torch.stack([drift(reinitialised(original, seed + draw)) for draw in range(_SEEDS)])
     found = []

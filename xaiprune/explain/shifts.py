@@ -11,7 +11,8 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from ..core import Registry
 from ..data import Split, as_split, judges
-from ..measure import predict
+from ..graph import asks
+from ..measure import IGNORED, answer_rows, predict
 from .likeness import heatmap_drift, rank_correlation
 from .methods import METHODS, Method
 from .resampling import _median
@@ -61,6 +62,7 @@ SHIFTS: Registry[Shift] = Registry(
 
 
 @judges("split")
+@asks("model")
 def watch(
     model: nn.Module,
     split: Split,
@@ -85,6 +87,8 @@ def watch(
         Or a key of ``METHODS``.
     scores : callable, optional
         ``Split -> scores of units (n,)``, to see whether these move too.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``.
 
@@ -132,6 +136,7 @@ def _ink(split: Split) -> torch.Tensor:
 
 
 @judges("split")
+@asks("model")
 def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     """``accuracy`` in per cent, and ``confidence``: the mean probability of the answer given.
 
@@ -141,6 +146,8 @@ def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
         A classifier.
     split : Split
         Images and labels.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
     in_sample : bool
         As for ``measure.accuracy``; then the result says so.
 
@@ -157,9 +164,13 @@ def accuracy_and_confidence(model: nn.Module, split: Split) -> dict[str, float]:
     (50.0, 0.8)
     """
     split = as_split(split, name="split")
-    probabilities = predict(model, split.inputs).softmax(1)
-    top, classes = probabilities.max(1)
-    return {"accuracy": 100 * (classes == split.targets).double().mean().item(), "confidence": top.mean().item()}
+    if split.targets is None:
+        raise ValueError("split has no targets: accuracy needs the class of each input.")
+    rows = answer_rows(predict(model, split.inputs), split.targets)
+    top, classes = rows.logits.softmax(1).max(1)
+    counts = rows.labels != IGNORED
+    right = (classes == rows.labels)[counts].double().mean().item()
+    return {"accuracy": 100 * right, "confidence": top[counts].mean().item()}
 
 
 def class_means(heatmaps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,11 @@
-"""Reading and changing what named layers take and give, by hooks that leave no trace."""
+"""Reading and changing what named layers take and give, by hooks that leave no trace; a model put back as it was."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import nn
 
 from ..core import arguments
@@ -188,3 +189,49 @@ def changing(
         for name, layer in whole.items():
             stack.callback(layer.register_forward_hook(doing(does[name]), with_kwargs=True).remove)
         yield
+
+
+@contextmanager
+def unchanged(model: nn.Module, *, evaluate: bool = False) -> Iterator[nn.Module]:
+    """On the way out, also after an error, every mode, ``requires_grad`` and buffer of a model is as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+    evaluate : bool
+        Whether every part of it is in evaluation mode inside.
+
+    Yields
+    ------
+    nn.Module
+        ``model`` itself.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()).eval()
+    >>> with xp.graph.unchanged(model.train()):
+    ...     _ = model(torch.rand(8, 2)), model[1].eval()
+    >>> model[0].running_mean.tolist(), model[1].training
+    ([0.0, 0.0], True)
+    """
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    asked = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    held = [
+        (module, key, buffer) for module in modules for key, buffer in module._buffers.items() if buffer is not None
+    ]
+    copies = [buffer.detach().clone() for *_, buffer in held]
+    try:
+        yield model.eval() if evaluate else model
+    finally:
+        for module, mode in zip(modules, modes):
+            module.training = mode
+        for parameter, wanted in asked:
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
+        for (module, key, buffer), copy in zip(held, copies):
+            if not torch.equal(buffer, copy):  # batch normalisation writes past the count of changes
+                with torch.no_grad():
+                    buffer.copy_(copy)
+            if module._buffers.get(key) is not buffer:
+                module._buffers[key] = buffer

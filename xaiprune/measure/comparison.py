@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ..data import Split, as_split, judged
+from ..data import Several, Split, as_split, judged
 from .counting import Shipped, costs, csr_bytes, macs, sizes
 from .latency import Latency, latencies
-from .metrics import Metric
+from .metrics import METRICS, Metric
 
 __all__ = ["Column", "Comparison", "Scorecard", "Shipped", "card_columns", "compare"]
 __all__ += ["costs", "csr_bytes", "macs", "scorecard", "scorecards", "shifted", "sizes"]
@@ -70,6 +70,10 @@ _COLUMNS: dict[str, Column] = {
 }
 
 
+#: Measures that not all kinds of inputs have.
+_TRIED = ("metric_noise", "metric_shift")
+
+
 @dataclass(frozen=True)
 class Scorecard:
     """One model's row.
@@ -110,7 +114,7 @@ class Scorecard:
         return str(compare([self]))
 
 
-def scorecard(model: nn.Module, split: Split, metric: Metric, *, name: str = "model", **options) -> Scorecard:
+def scorecard(model: nn.Module, split: Split, metric: Metric | str, *, name: str = "model", **options) -> Scorecard:
     """Measure one model; see :func:`scorecards`.
 
     Parameters
@@ -119,8 +123,8 @@ def scorecard(model: nn.Module, split: Split, metric: Metric, *, name: str = "mo
         In evaluation mode.
     split : Split
         Data for the metric.
-    metric : Metric
-        What the model is for.
+    metric : Metric or str
+        What the model is for, or a key of ``METRICS``.
     name : str
         Title of its column.
     **options : object
@@ -136,12 +140,13 @@ def scorecard(model: nn.Module, split: Split, metric: Metric, *, name: str = "mo
 def scorecards(
     models: Mapping[str, nn.Module],
     split: Split,
-    metric: Metric,
+    metric: Metric | str,
     *,
     repeats: int = 40,
     threads: int | None = None,
     power_watts: float = _POWER_WATTS,
     extra: Mapping[Column, Callable[[nn.Module], float]] | None = None,
+    output: str | int | Callable | None = None,
     in_sample: bool = False,
 ) -> list[Scorecard]:
     """Measure models on the same data, with their latencies taken in turn so that they can be compared.
@@ -152,9 +157,11 @@ def scorecards(
         Name to model.
     split : Split, or data of another form
         Data for the metric; the images' shape is also the shape of the example.
-    metric : Metric
-        What the models are for. It is also measured with Gaussian noise of standard deviation 0.1 on the
-        input (clipped to [0, 1], the target stays clean) and with the images shifted by two pixels.
+    metric : Metric or str
+        What the models are for, or a key of ``METRICS``. It is also measured with Gaussian noise of standard deviation
+        0.1 on the input (clipped to [0, 1], the target stays clean) and with the images shifted by two pixels. Of
+        inputs that leave [0, 1], such as normalised photographs and tables, the noise is 0.1 of their range in every
+        channel or column, and clipped to it. What is no image is not shifted; tokens have no noise.
     repeats : int
         Timed runs per model and batch size.
     threads : int, optional
@@ -163,6 +170,8 @@ def scorecards(
         For the energy *estimate*: latency at batch 1 times this power. It is not a measurement of energy.
     extra : mapping of Column to callable, optional
         Further columns, each with a function of the model.
+    output : str, int or callable, optional
+        As for :func:`predict`, of all models.
     in_sample : bool
         As for :func:`accuracy`; then the table says so.
 
@@ -184,7 +193,7 @@ def scorecards(
     >>> card["parameters"], card["macs"]  # 4 x 4 weights and 4 biases
     (20, 16)
     """
-    split = as_split(split, name="split")
+    split, metric = as_split(split, name="split"), METRICS.find(metric, "metric")
     if not models:
         raise ValueError("models is empty: give at least one model by name.")
     if len(split.inputs) == 0:
@@ -192,7 +201,7 @@ def scorecards(
     extra = extra or {}
     columns = card_columns(metric) | {column.title: column for column in extra}
     does = {
-        name: judged(partial(_does, model, split, metric, extra), split, model, in_sample=in_sample)
+        name: judged(partial(_does, model, split, metric, extra, output), split, model, in_sample=in_sample)
         for name, model in models.items()
     }
     timed = {size: latencies(models, _batch(split.inputs, size), repeats=repeats, threads=threads) for size in (1, 64)}
@@ -203,17 +212,20 @@ def scorecards(
         notes = {f"latency_{size}": str(_by_runtime(timed[size][name], model)) for size in timed}
         notes["energy"] = f"latency at batch 1 x {power_watts:g} W, not measured"
         values = {**does[name], **costing}
-        cards.append(Scorecard(name, values, columns, notes, getattr(does[name], "sample", "")))
+        own = {key: column for key, column in columns.items() if key in values or key not in _TRIED}
+        cards.append(Scorecard(name, values, own, notes, getattr(does[name], "sample", "")))
     return cards
 
 
-def _does(model: nn.Module, split: Split, metric: Metric, extra: Mapping) -> dict[str, float]:
+def _does(model: nn.Module, split: Split, metric: Metric, extra: Mapping, output: object) -> dict[str, float]:
     """What a model does: the metric, also under noise and shift, and further columns by their titles."""
-    values = {
-        "metric": metric(model, split),
-        "metric_noise": metric(_Noisy(model), split),
-        "metric_shift": metric(model, split.replaced(inputs=shifted(split.inputs))),
-    }
+    values = {"metric": metric(model, split, output=output)}
+    parts = split.inputs.values() if isinstance(split.inputs, Several) else [split.inputs]
+    if any(part.is_floating_point() for part in parts):
+        values["metric_noise"] = metric(_Noisy(model, split.inputs), split, output=output)
+    if any(_is_image(part) for part in parts):
+        moved = split.inputs.map(_shifted) if isinstance(split.inputs, Several) else _shifted(split.inputs)
+        values["metric_shift"] = metric(model, split.replaced(inputs=moved), output=output)
     return values | {column.title: function(model) for column, function in extra.items()}
 
 
@@ -261,21 +273,51 @@ def shifted(images: torch.Tensor, pixels: int = 2) -> torch.Tensor:
     return nn.functional.pad(images, (pixels, 0))[..., : images.shape[-1]]
 
 
+def _is_image(part: torch.Tensor) -> bool:
+    return part.ndim == 4 and part.is_floating_point()
+
+
+def _shifted(part: torch.Tensor) -> torch.Tensor:
+    return shifted(part) if _is_image(part) else part
+
+
 class _Noisy(nn.Module):
     """A model whose input is noisy: the same noise for every model."""
 
-    def __init__(self, model: nn.Module, sigma: float = 0.1):
+    def __init__(self, model: nn.Module, inputs: torch.Tensor | Several, sigma: float = 0.1):
         super().__init__()
-        self.model, self.sigma = model, sigma
+        self.module, self.sigma = model, sigma  # a wrapper, as far as arguments go
+        self.bounds = [_bounds(part) for part in (inputs.values() if isinstance(inputs, Several) else [inputs])]
 
-    def forward(self, images):
+    def forward(self, *given, **named):
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(images.shape, generator=generator)
-        return self.model((images + self.sigma * noise).clamp(0, 1))
+        parts, form = tree_flatten((given, named))
+        given, named = tree_unflatten([self._noisy(*each, generator) for each in zip(parts, self.bounds)], form)
+        return self.module(*given, **named)
+
+    def _noisy(self, values: torch.Tensor, bounds: tuple | None, generator: torch.Generator) -> torch.Tensor:
+        if bounds is None:
+            return values
+        noise = torch.randn(values.shape, generator=generator).to(values)
+        if not isinstance(bounds[0], torch.Tensor):
+            return (values + self.sigma * noise).clamp(*bounds)
+        low, high = (bound.to(values) for bound in bounds)
+        return torch.minimum(torch.maximum(values + self.sigma * (high - low) * noise, low), high)
 
 
-def _batch(images: torch.Tensor, size: int) -> torch.Tensor:
-    return images.repeat(math.ceil(size / len(images)), 1, 1, 1)[:size]
+def _bounds(part: torch.Tensor) -> tuple | None:
+    """Between what inputs lie: 0 and 1, or the ends of every channel or column; None of what gets no noise."""
+    if not part.is_floating_point():
+        return None
+    low, high = part.aminmax()
+    if low >= 0 and high <= 1:
+        return 0, 1
+    others = [axis for axis in range(part.ndim) if axis != 1] if part.ndim in (2, 4) else [0, 1][: part.ndim - 1]
+    return part.amin(others, keepdim=True), part.amax(others, keepdim=True)
+
+
+def _batch(inputs: torch.Tensor | Several, size: int) -> torch.Tensor | Several:
+    return inputs[torch.arange(size) % len(inputs)]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..core import packed
-from ..data import mark
+from ..data import as_inputs, mark
+from ..graph import calling
 from .memory import onnx_activation_bytes, peak_activation_bytes
 
 ONNX = "ONNX Runtime"
@@ -94,7 +95,7 @@ def costs(model: nn.Module, example: torch.Tensor) -> dict[str, float]:
     ----------
     model : nn.Module
         In evaluation mode, or a ``deploy.Frozen``.
-    example : torch.Tensor
+    example : torch.Tensor, or tuple or mapping of torch.Tensor
         A batch, shape (N, ...).
 
     Returns
@@ -175,7 +176,7 @@ def macs(model: nn.Module, example: torch.Tensor) -> int:
     ----------
     model : nn.Module
         In evaluation mode.
-    example : torch.Tensor
+    example : torch.Tensor, or tuple or mapping of torch.Tensor
         A batch of inputs, shape (N, ...).
 
     Returns
@@ -193,8 +194,8 @@ def macs(model: nn.Module, example: torch.Tensor) -> int:
         torch.ops.aten.mkldnn_rnn_layer: _memory_flops,
     }
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=known) as counter:
-        model(example)
-    return counter.get_total_flops() // 2 // len(example)
+        calling(model, example)()
+    return counter.get_total_flops() // 2 // len(as_inputs(example))
 
 
 def _attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..core import evaluating
+from ..graph import calling
+
 #: Timed runs in a row.
 _IN_A_ROW = 10
 #: Seconds before a turn in which the threads of others stop waiting busily: they do so for some 10 ms after their last
@@ -73,7 +76,7 @@ def latencies(
     ----------
     models : mapping of str to callable
         Models in evaluation mode, or anything that takes ``example``.
-    example : torch.Tensor
+    example : torch.Tensor, or tuple or mapping of torch.Tensor
         The batch.
     repeats, warmup : int
         Timed runs per callable, and runs before each turn of it.
@@ -98,12 +101,13 @@ def latencies(
     (['short', 'long'], 3, True)
     """
     for name, model in models.items():
-        if isinstance(model, nn.Module) and model.training:
-            raise ValueError(f"model {name!r} is in training mode; call model.eval() first.")
+        if isinstance(model, nn.Module):
+            evaluating(model, f"model {name!r}")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}.")
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}.")
+    calls = {name: _repeatable(model, example) for name, model in models.items()}
     before = torch.get_num_threads()
     threads = threads or before
     samples: dict[str, list[tuple[float, bool]]] = {name: [] for name in models}
@@ -116,14 +120,27 @@ def latencies(
                     if threads > 1:
                         time.sleep(_REST)
                     for _ in range(warmup):
-                        models[name](example)
+                        calls[name]()
                     for _ in range(min(_IN_A_ROW, repeats - done)):
                         stolen, start = _stolen(), time.perf_counter()
-                        models[name](example)
+                        calls[name]()
                         samples[name].append((1e3 * (time.perf_counter() - start), _stolen() == stolen))
     finally:
         torch.set_num_threads(before)
     return {name: _summary(taken, threads, runtime) for name, taken in samples.items()}
+
+
+def _repeatable(model: Callable, example: object) -> Callable[[], object]:
+    """A call that finds the same inputs each time: copies of them, where the model changes them in place."""
+    if not isinstance(model, nn.Module):
+        return calling(model, example)
+    with torch.no_grad():
+        call = calling(model, example)
+        given = [value for value in (*call.args, *call.keywords.values()) if isinstance(value, torch.Tensor)]
+        before = [value._version for value in given]
+        call()
+    same = before == [value._version for value in given]
+    return call if same else lambda: calling(model, example)()
 
 
 def _summary(samples: list[tuple[float, bool]], threads: int, runtime: str) -> Latency:

@@ -10,6 +10,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from ..graph import calling
+
 
 class _Live(TorchDispatchMode):
     """Adds up the storages of all tensors that operations return, until they are freed."""
@@ -45,18 +47,19 @@ def peak_activation_bytes(model: nn.Module, example: torch.Tensor) -> int:
     ----------
     model : nn.Module
         In evaluation mode. Its parameters and buffers do not count.
-    example : torch.Tensor
+    example : torch.Tensor, or tuple or mapping of torch.Tensor
         The batch.
 
     Returns
     -------
     int
     """
-    example = example.clone()  # a slice would bring the storage of all images along
+    call = calling(model, example)  # on a copy: a slice would bring the storage of all images along
     weights = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
     with torch.no_grad(), _Live(weights) as live:
-        live.add(example.untyped_storage())
-        model(example)
+        for tensor in (*call.args, *call.keywords.values()):
+            live.add(tensor.untyped_storage())
+        call()
     return live.peak
 
 

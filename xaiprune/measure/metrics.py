@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..data import Split, as_split, check_images, judges
+from ..core import Registry
+from ..data import Several, Split, as_split, check_images, judges
+from ..graph import asking, asks, unchanged
+from .answers import IGNORED, answer_rows, as_numbers, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Metric:
     error: Callable[[float], float] | None = None
 
     @judges("split")
+    @asks("model")
     def __call__(self, model: nn.Module, split: Split) -> float:
         split = as_split(split, name="split")
         return self.function(model, split)
@@ -84,7 +88,13 @@ class Metric:
         return -self.better * value if self.error is None else self.error(value)
 
 
-def predict(model: nn.Module, inputs: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
+def predict(
+    model: nn.Module,
+    inputs: torch.Tensor | Several,
+    batch_size: int = 500,
+    *,
+    output: str | int | Callable | None = None,
+) -> torch.Tensor:
     """Outputs for all ``inputs`` (N, ...), in evaluation mode and without gradients; the mode is restored.
 
     Batches go to the device of the model's parameters, outputs come back to that of the inputs.
@@ -92,15 +102,23 @@ def predict(model: nn.Module, inputs: torch.Tensor, batch_size: int = 500) -> to
     Parameters
     ----------
     model : nn.Module
-    inputs : torch.Tensor
+    inputs : torch.Tensor or Several
         Shape (N, ...).
     batch_size : int
         How many go through the model at once.
+    output : str, int or callable, optional
+        Of a model that gives a tuple, dictionary or dataclass: the key, index or field of the tensor that is meant, or
+        a function that picks it.
 
     Returns
     -------
     torch.Tensor
         Shape (N, ...), on the device of the inputs.
+
+    Raises
+    ------
+    ValueError
+        If the output is no tensor and ``output`` does not say which part is meant.
 
     Examples
     --------
@@ -108,15 +126,8 @@ def predict(model: nn.Module, inputs: torch.Tensor, batch_size: int = 500) -> to
     [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
     """
     device = next((parameter.device for parameter in model.parameters()), inputs.device)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            batches = inputs.split(batch_size)
-            return torch.cat([model(batch.to(device)).to(inputs.device) for batch in batches])
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with unchanged(model, evaluate=True), asking(model, output, changes=True), torch.no_grad():
+        return torch.cat([model(batch.to(device)).to(inputs.device) for batch in inputs.split(batch_size)])
 
 
 def psnr_from_mse(mse: float, peak: float = 1.0) -> float:
@@ -143,6 +154,7 @@ def psnr_from_mse(mse: float, peak: float = 1.0) -> float:
 
 
 @judges("split")
+@asks("model")
 def psnr(model: nn.Module, split: Split) -> float:
     """PSNR of an autoencoder's reconstructions in dB, from the squared error pooled over all images.
 
@@ -154,6 +166,8 @@ def psnr(model: nn.Module, split: Split) -> float:
     model : nn.Module
     split : Split, or data of another form
         Images in [0, 1]; labels are not read.
+    output : str, int or callable, optional
+        As for :func:`predict`.
     in_sample : bool
         As for :func:`accuracy`.
 
@@ -182,15 +196,20 @@ def psnr(model: nn.Module, split: Split) -> float:
 
 
 @judges("split")
-def accuracy(model: nn.Module, split: Split) -> float:
-    """Share of images whose largest output is the label's, in per cent.
+@asks("model")
+def accuracy(model: nn.Module, split: Split, *, class_axis: int | None = None) -> float:
+    """Share of images whose largest output is the label's, in per cent; of maps and sequences, of places and steps.
 
     Parameters
     ----------
     model : nn.Module
-        With outputs of shape (N, classes).
+        With outputs of shape (N, classes), or of another one that :func:`answer_rows` knows.
     split : Split
-        Labels of shape (N,).
+        Labels of shape (N,), or with one for each place; those of -100 do not count.
+    class_axis : int, optional
+        As for :func:`answer_rows`.
+    output : str, int or callable, optional
+        As for :func:`predict`.
     in_sample : bool
         Whether images may be among those that the model was chosen on: by scores, plans, ranges, thresholds, the epoch
         that was kept. Otherwise they raise. See ``xp.data.chosen_on``.
@@ -203,7 +222,7 @@ def accuracy(model: nn.Module, split: Split) -> float:
     Raises
     ------
     ValueError
-        If images took part in choosing the model and ``in_sample`` is False.
+        If images took part in choosing the model and ``in_sample`` is False; if labels are missing or cannot be meant.
 
     Examples
     --------
@@ -212,7 +231,49 @@ def accuracy(model: nn.Module, split: Split) -> float:
     75.0
     """
     split = as_split(split, name="split")
-    return 100 * (predict(model, split.inputs).argmax(1) == split.targets).double().mean().item()
+    if split.targets is None:
+        raise ValueError("split has no targets: accuracy needs the class of each input.")
+    rows = answer_rows(predict(model, split.inputs), split.targets, class_axis=class_axis)
+    right = (rows.logits.argmax(1) == rows.labels)[rows.labels != IGNORED]
+    if not len(right):
+        raise ValueError(f"split has no targets that count: all are {IGNORED}.")
+    return 100 * right.double().mean().item()
+
+
+@judges("split")
+@asks("model")
+def mean_squared_error(model: nn.Module, split: Split) -> float:
+    """Mean squared difference of a model's outputs and the targets, for numbers that are to be predicted.
+
+    Parameters
+    ----------
+    model : nn.Module
+    split : Split, or data of another form
+        Targets in the shape of the outputs; of one number each, (N,) and (N, 1) are the same.
+    output : str, int or callable, optional
+        As for :func:`predict`.
+    in_sample : bool
+        As for :func:`accuracy`.
+
+    Returns
+    -------
+    float
+        In the square of the targets' unit.
+
+    Raises
+    ------
+    ValueError
+        If targets are missing or of another shape.
+
+    Examples
+    --------
+    >>> points = xp.data.Split(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 4.0]))
+    >>> xp.measure.mean_squared_error(nn.Identity(), points)
+    2.0
+    """
+    split = as_split(split, name="split")
+    found, wanted = as_numbers(predict(model, split.inputs), split.targets)
+    return (found.double() - wanted.double()).square().mean().item()
 
 
 def _smooth_psnr(model: Callable, split: Split) -> torch.Tensor:
@@ -220,8 +281,19 @@ def _smooth_psnr(model: Callable, split: Split) -> torch.Tensor:
 
 
 def _log_likelihood(model: Callable, split: Split) -> torch.Tensor:
-    return -nn.functional.cross_entropy(model(split.inputs), split.targets)
+    return -cross_entropy(answer_rows(model(split.inputs), split.targets))
+
+
+def _negative_error(model: Callable, split: Split) -> torch.Tensor:
+    return -nn.functional.mse_loss(*as_numbers(model(split.inputs), split.targets))
 
 
 PSNR = Metric("PSNR [dB]", psnr, smooth=_smooth_psnr, error=lambda value: 10 ** (-value / 10))
 ACCURACY = Metric("accuracy [%]", accuracy, smooth=_log_likelihood)
+#: Of regression.
+MSE = Metric("mean squared error", mean_squared_error, better=-1, smooth=_negative_error)
+
+#: What a model is good at, by name; one of your own goes wherever a name goes.
+METRICS: Registry[Metric] = Registry(
+    "a metric", Metric, [("accuracy", ACCURACY), ("psnr", PSNR), ("mean squared error", MSE)]
+)

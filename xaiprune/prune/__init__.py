@@ -2,6 +2,7 @@
 
 from . import soft
 from .applying import (
+    Proof,
     SparseLinear,
     break_even,
     csr_latency,
@@ -11,6 +12,7 @@ from .applying import (
     keep_zeros,
     load_cut,
     masked,
+    prove,
     read_masks,
     save_cut,
     semi_structured_support,
@@ -19,6 +21,7 @@ from .applying import (
     write_masks,
 )
 from .costs import Costs, Layer, ParameterCount, computing_layers, latency_costs, mac_costs
+from .finding import find_units
 from .loops import (
     SCHEDULES,
     BudgetResult,
@@ -86,7 +89,6 @@ from .units import (
     RESIDUAL,
     Member,
     Plan,
-    Proof,
     UnitGroup,
     UnitKind,
     find_blocks,
@@ -94,9 +96,7 @@ from .units import (
     find_heads,
     find_memory,
     find_neurons,
-    find_units,
     find_weights,
-    prove,
 )
 
 __all__ = [

@@ -13,12 +13,13 @@ from .augment import (
 from .distributed import distributed_loss
 from .fit import fit
 from .loop import Moment, by_loss, iterate
-from .losses import classification_loss, reconstruction_loss, scoring_loss
+from .losses import TASK_LOSSES, classification_loss, reconstruction_loss, regression_loss, scoring_loss
 from .options import TrainOptions, one_cycle
 from .tune import tune
 
 __all__ = [
     "AUGMENTATIONS",
+    "TASK_LOSSES",
     "Moment",
     "TrainOptions",
     "by_loss",
@@ -34,6 +35,7 @@ __all__ = [
     "random_rotation",
     "random_shift",
     "reconstruction_loss",
+    "regression_loss",
     "rotate_and_shift",
     "scoring_loss",
     "tune",

@@ -10,17 +10,21 @@ import torch
 from torch import nn
 
 from ..data import Split
+from ..graph import asks
 from .loop import by_loss, iterate
+from .losses import TASK_LOSSES
 from .options import TrainOptions
 
 
+@asks("model", changes=True)
 def fit(
     model: nn.Module,
     train: Split,
-    loss: Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor],
+    loss: str | Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor],
     options: TrainOptions | None = None,
     *,
     validate: Callable[[nn.Module], float] | None = None,
+    output: str | int | Callable | None = None,
     **changes,
 ) -> list[dict]:
     """Train a model in place.
@@ -31,14 +35,16 @@ def fit(
         Trained in place; it ends in evaluation mode. If the call is interrupted and has ``resume``, the model goes back
         to the state that was saved last.
     train : Split, pair of tensors, Dataset, DataLoader or iterable of batches
-        Inputs (N, ...) and targets (N, ...). Each epoch draws its own permutation from ``seed`` and its number, so that
-        a resumed run sees the batches of an uninterrupted one.
-    loss : callable
-        ``(model, inputs, targets) -> scalar tensor``. A loss that changes on the way has a method ``at(moment)``, which
-        is called with a :class:`Moment` before each batch.
+        Inputs (N, ...) and targets (N, ...); several inputs as ``data.batches`` takes them. Each epoch draws its own
+        permutation from ``seed`` and its number, so that a resumed run sees the batches of an uninterrupted one.
+    loss : callable or str
+        ``(model, inputs, targets) -> scalar tensor``, or a key of ``TASK_LOSSES``. A loss that changes on the way has a
+        method ``at(moment)``, which is called with a :class:`Moment` before each batch.
     options : TrainOptions, optional
     validate : callable, optional
         ``model -> float`` after each epoch, kept in the history.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what ``model(inputs)`` is in the loss, of a model that gives more than a tensor.
     **changes
         Options by name: ``epochs``, ``lr``, ``batch_size``, ``seed`` ...; see :class:`TrainOptions`.
 
@@ -64,6 +70,6 @@ def fit(
     [0, 1]
     """
     options = TrainOptions.of(options, changes)
-    source = options.batches(train)
-    identity = {"train": source, "loss": loss, "validate": validate}
+    source, loss = options.batches(train), TASK_LOSSES.find(loss, "loss")
+    identity = {"train": source, "loss": loss, "validate": validate} | ({} if output is None else {"output": output})
     return iterate(model, source, by_loss(model, loss), options, identity=identity, validate=validate)

@@ -10,20 +10,23 @@ from functools import partial
 from torch import nn
 
 from ..data import Split, as_split, mark
-from ..measure import ACCURACY, Metric
+from ..graph import asks
+from ..measure import ACCURACY, METRICS, Metric
 from .loop import by_loss, iterate
-from .losses import classification_loss
+from .losses import TASK_LOSSES, classification_loss
 from .options import TrainOptions
 
 
+@asks("model", changes=True)
 def tune(
     model: nn.Module,
     train: Split,
     validation: Split,
     options: TrainOptions | None = None,
     *,
-    loss: Callable = classification_loss,
-    metric: Metric = ACCURACY,
+    loss: Callable | str = classification_loss,
+    metric: Metric | str = ACCURACY,
+    output: str | int | Callable | None = None,
     **changes,
 ) -> list[dict]:
     """Train a model in place and end with the state that did best on the validation split, the first one included.
@@ -35,9 +38,12 @@ def tune(
     train, validation : Split, or data of another form
         To train on, and to choose by.
     options : TrainOptions, optional
-    loss : callable
+    loss : callable or str
         As for :func:`fit`: ``distill.distillation_loss(teacher)`` distils.
-    metric : Metric
+    metric : Metric or str
+        Or a key of ``measure.METRICS``.
+    output : str, int or callable, optional
+        As for :func:`fit`.
     **changes
         Options by name, as for :func:`fit`.
 
@@ -59,13 +65,14 @@ def tune(
     ([-1, 0, 1], 1)
     """
     options, validation = TrainOptions.of(options, changes), as_split(validation, name="validation")
-    source = options.batches(train)
+    source, loss, metric = options.batches(train), TASK_LOSSES.find(loss, "loss"), METRICS.find(metric, "metric")
     rows = iterate(
         model,
         source,
         by_loss(model, loss),
         options,
-        identity={"train": source, "validation": validation, "loss": loss, "metric": metric},
+        identity={"train": source, "validation": validation, "loss": loss, "metric": metric}
+        | ({} if output is None else {"output": output}),
         validate=partial(metric, split=validation, in_sample=True),
         better=metric.better,
     )

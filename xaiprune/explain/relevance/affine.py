@@ -16,22 +16,38 @@ class _Affine(torch.autograd.Function):
     def forward(ctx, x, scale, shift, output, entry: _Entry, bias: str = "absorb"):
         """Return ``output``, which has been computed already."""
         ctx.entry, ctx.bias = entry, bias
-        ctx.save_for_backward(None if bias == "absorb" else x, scale, shift, output)
+        if entry.kind == "constant":
+            shift, kept = _finite(shift), _finite(output)
+        else:
+            kept = output
+        ctx.save_for_backward(None if bias == "absorb" else x, scale, shift, kept)
         return output.view_as(output)
 
     @staticmethod
     def backward(ctx, gradient):
         """Gradient of the input, and the line in the ledger."""
         x, scale, shift, output = ctx.saved_tensors
-        relevance, of_shift = output * gradient, _per_image(shift * gradient)
-        total, found = _per_image(relevance), scale * gradient
+        entry = ctx.entry
+        relevance, of_shift = output * gradient, _per_image(entry.by_image(shift * gradient))
+        total, found = _per_image(entry.by_image(relevance)), scale * gradient
         if ctx.bias == "absorb":
-            ctx.entry.write(total, of_shift)
+            entry.write(total, of_shift)
         elif ctx.bias == "redistribute":
-            found, *sums = _hand_on(x, found, of_shift)
-            ctx.entry.write(total, sums[0], redistributed=sums[1])
+            handed, *sums = _hand_on(entry.by_image(x), entry.by_image(found), of_shift)
+            found = entry.put_back(handed, found)
+            entry.write(total, sums[0], redistributed=sums[1])
         else:
             share = _over(relevance, _away(x * scale, _STABILIZER))
             found = share * scale
-            ctx.entry.write(total, kept=total - _per_image(x * found), redistributed=of_shift)
+            entry.write(total, kept=total - _per_image(entry.by_image(x * found)), redistributed=of_shift)
         return found, *(None,) * 5
+
+
+def _finite(values: torch.Tensor) -> torch.Tensor:
+    """Values with 0 in place of what is infinite, as masks are: no relevance passes there."""
+    return values if values.isfinite().all() else torch.where(values.isfinite(), values, 0)
+
+
+def _is_signal(value) -> bool:
+    """Whether relevance can pass through a value."""
+    return isinstance(value, torch.Tensor) and value.requires_grad

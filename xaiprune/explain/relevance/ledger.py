@@ -16,15 +16,21 @@ class _Entry:
     ----------
     name : str
         Qualified name of the layer.
-    kind : {"convolution", "dense", "normalisation", "constant", "softmax"}
+    kind : {"convolution", "dense", "normalisation", "constant", "softmax", "activation"}
         ``constant``: numbers that the model adds to its signal, or puts beside it, such as a transformer's positions
-        and its class token.
+        and its class token. ``activation``: a function f with f(0) other than 0, which counts as its bias.
     place : int
         Position among the layers, from the input.
     first : bool
         Whether the layer reads the pixels themselves.
     rule : callable
         ``() -> Rule``, known once the forward pass is over.
+    axis : int
+        Where the images are in what the layer reads.
+    images : int or None
+        How many there are; None where nobody said.
+    counts : bool
+        Whether it is a layer among those whose places are counted.
     relevance, bias, kept, redistributed : torch.Tensor
         Shape ``(N,)``: what the layer's outputs had; of it, what went to the bias; what went nowhere, because epsilon
         took it or there was no contribution of the wanted sign; and what the bias would have had and the inputs got,
@@ -36,13 +42,38 @@ class _Entry:
     place: int
     first: bool
     rule: Callable = field(repr=False)
+    axis: int = 0
+    images: int | None = None
+    counts: bool = True
     relevance: torch.Tensor | None = None
     bias: torch.Tensor | None = None
     kept: torch.Tensor | None = None
     redistributed: torch.Tensor | None = None
 
+    def by_image(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of the layer with the images first; shape ``(N, ...)``."""
+        if self._in_order(values):
+            return values
+        moved = values if self.images == 1 else values.movedim(self.axis, 0)
+        return moved.reshape(self.images, -1)
+
+    def put_back(self, values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """The reverse of :meth:`by_image`."""
+        if self._in_order(like):
+            return values
+        moved = like if self.images == 1 else like.movedim(self.axis, 0)
+        values = values.reshape(moved.shape)
+        return values if self.images == 1 else values.movedim(0, self.axis)
+
+    def _in_order(self, values: torch.Tensor) -> bool:
+        return self.images is None or (self.axis == 0 and values.ndim > 0 and len(values) == self.images)
+
     def write(self, relevance: torch.Tensor, bias=None, kept=None, redistributed=None) -> None:
-        """Note the layer's sums, each of shape ``(N,)``; nothing is zero."""
+        """Note the layer's sums, each of shape ``(N,)`` or of several rows an image; nothing is zero."""
+        if self.images is not None and len(relevance) != self.images:
+            rows = (relevance, bias, kept, redistributed)
+            rows = (None if each is None else each.reshape(self.images, -1).sum(1) for each in rows)
+            relevance, bias, kept, redistributed = rows
         sums = (torch.zeros_like(relevance) if each is None else each for each in (bias, kept, redistributed))
         self.relevance, (self.bias, self.kept, self.redistributed) = relevance, sums
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_iter
 from tqdm.auto import tqdm
 
+from ...data import as_inputs
+from ...graph import asks
+from ..beginning import _Beginnings, _joined
 from ..target import _check_request, explained_output
 from .composites import Composite
 from .ledger import Ledger
 from .trace import _Trace, modified_gradients
 
 
+@asks("model")
 def lrp(
     model: nn.Module,
     images: torch.Tensor,
@@ -27,8 +32,8 @@ def lrp(
     ----------
     model : nn.Module
         In evaluation mode.
-    images : torch.Tensor
-        Shape ``(N, C, H, W)``.
+    images : torch.Tensor, or tuple or mapping of torch.Tensor
+        Shape ``(N, C, H, W)``, or inputs of another form.
     targets : torch.Tensor, optional
         Classes, shape ``(N,)``; default the model's own answers.
     composite : Composite or str
@@ -38,6 +43,8 @@ def lrp(
         Most images in one pass: this bounds the memory.
     progress : bool
         Whether to show a bar.
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -58,12 +65,19 @@ def lrp(
     tensor([[[ 1.,  2.],
              [ 0., -1.]]])
     """
-    images, targets = _check_request(model, images, targets)
+    images, targets = _check_request(model, images, targets, any_kind=True)
+    beginnings = _Beginnings(model, images)
     parts = zip(images.split(batch_size), targets.split(batch_size))
     bar = tqdm(parts, total=-(-len(images) // batch_size), disable=not progress, desc="relevance")
-    return torch.cat([propagate(model, *part, composite=composite)[0].sum(1) for part in bar])
+    found = []
+    for some, classes in bar:
+        begun = beginnings.of(some)
+        relevance, _ = _propagated(model, begun, classes, composite)
+        found.append(begun.heatmaps(relevance, lambda values: values.sum(1)))
+    return _joined(found)
 
 
+@asks("model")
 def propagate(
     model: nn.Module, images: torch.Tensor, targets: torch.Tensor, *, composite: Composite | str = "epsilon-plus"
 ) -> tuple[torch.Tensor, Ledger]:
@@ -77,6 +91,8 @@ def propagate(
     targets : torch.Tensor
         Classes, shape ``(N,)``.
     composite : Composite or str
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -92,14 +108,21 @@ def propagate(
     >>> {name: round(value.item(), 3) for name, value in ledger.sums().items()}  # of the logit, 3.5
     {'input': 3.0, 'biases': 0.5, 'softmax': 0.0, 'nowhere': 0.0}
     """
+    images = as_inputs(images, "images")
+    return _propagated(model, _Beginnings(model, images).of(images), targets, composite)
+
+
+def _propagated(model, begun, targets: torch.Tensor, composite: Composite | str) -> tuple[torch.Tensor, Ledger]:
+    """Relevance of the values from which inputs are explained, and the books."""
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
-        pixels = trace.watch(images)
-        total, chosen = _forward(model, pixels, targets, trace)
+        pixels = trace.watch(begun.values)
+        total, chosen = _forward(begun.run, pixels, targets, trace)
     (gradient,) = torch.autograd.grad(total, pixels)
     relevance = trace.relevance(pixels, gradient)
     return relevance, trace.ledger(chosen, relevance)
 
 
+@asks("model")
 def inner_relevance(
     model: nn.Module,
     images: torch.Tensor,
@@ -120,6 +143,8 @@ def inner_relevance(
     layer : str
         Qualified name of a module.
     composite : Composite or str
+    output : str, int or callable, optional
+        As for ``measure.predict``.
 
     Returns
     -------
@@ -139,11 +164,12 @@ def inner_relevance(
         raise ValueError(f"layer must be the name of a module ({known}), got {layer!r}.")
     kept = []
     with torch.enable_grad(), modified_gradients(model, composite) as trace:
-        hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output))
+        hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(_first(output)))
         try:
             total, _ = _forward(model, trace.watch(images), targets, trace)
         finally:
             hook.remove()
+    kept = [value for value in kept if value is not None]
     found = torch.autograd.grad(total, kept, allow_unused=True) if kept else []
     parts = [trace.relevance(value, gradient) for value, gradient in zip(kept, found) if gradient is not None]
     if not parts:
@@ -154,6 +180,11 @@ def inner_relevance(
     return sum(parts)
 
 
+def _first(output):
+    """A layer's output, or the first tensor in it that has a gradient."""
+    return next((value for value in tree_iter(output) if isinstance(value, torch.Tensor) and value.requires_grad), None)
+
+
 def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trace: _Trace) -> tuple:
     """The sum over images of what is explained, as the end of a graph, and each image's value."""
     if targets.is_floating_point():
@@ -161,7 +192,15 @@ def _forward(model: nn.Module, pixels: torch.Tensor, targets: torch.Tensor, trac
             "targets must be classes: relevance divides a logit. Use a gradient method for wanted outputs."
         )
     outputs = model(pixels)
-    if not outputs.requires_grad:
+    if not isinstance(outputs, torch.Tensor):
+        kind = type(outputs).__name__
+        raise ValueError(f"the model's output is a {kind} and no tensor: wrap the model so that it gives the logits.")
+    if not outputs.requires_grad and outputs not in trace.closed and trace.closing:
+        raise ValueError(
+            f"layer {trace.closing!r}: the input reaches the output only through this softmax, which "
+            f"composite {trace.composite.name!r} takes as given; take one that explains attention, such as 'attnlrp'."
+        )
+    if not outputs.requires_grad or outputs in trace.factors:
         raise ValueError(
             "the model's output is a gate (sigmoid or softmax) or a constant: explain the logits before it."
         )

@@ -4,15 +4,13 @@ Relevance is activation x gradient, so operations that are linear without a cons
 pooling by the maximum, reshaping) need no rule of their own: their gradient is right as it is. What needs one:
 
 - products with weights, which follow the composite;
-- normalisation with fixed statistics and added constants, whose constant takes its share;
-- layer normalisation, whose standard deviation counts as a constant (the identity rule, Achtibat et al. 2024,
-  arXiv 2402.05602, proposition 3.4);
+- normalisation and added constants, whose constant takes its share, and whose standard deviation counts as a constant;
 - activation functions, which pass on what they get: y / x in place of the derivative;
-- gates (sigmoid, softmax), which are detached: a gate times a signal leaves all relevance to the signal;
-- attention, where the composite explains it: softmax keeps its own gradient, with a remainder (proposition 3.1 there),
-  and a product of two signals gives half to each (proposition 3.3).
+- gates (sigmoid, softmax) and sizes (norms), which count as constants: a gate times a signal leaves all relevance to
+  the signal;
+- attention, where the composite explains it, and products of signals, of which each gets the same part.
 
-Everything else is refused by name.
+The modules beside this one give the sources. Everything else is refused by name.
 """
 
 from __future__ import annotations
@@ -22,92 +20,50 @@ import inspect
 import torch
 from torch import nn
 
-from .affine import _Affine
-from .ledger import _Entry
-from .products import _convolution, _dense, _per_image, _Propagate
+from .activations import _DIVIDES, _activation, _gate, _normalised, _pair, _power, _scale, _size
+from .activations import ACTIVATIONS as ACTIVATIONS
+from .activations import GATES as GATES
+from .affine import _Affine, _is_signal
+from .attention import (
+    _added_product,
+    _attention,
+    _bilinear,
+    _einsum,
+    _factors,
+    _is_weight,
+    _matrices,
+    _multi_head,
+    _softmax,
+)
+from .normalisations import _group_normalisation, _instance_normalisation, _layer_normalisation, _normalisation
+from .products import _convolution, _dense, _Propagate
 
 _PLAIN = """
     __get__ __getitem__ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
-    adaptive_max_pool2d amax avg_pool1d avg_pool2d avg_pool3d channel_shuffle chunk clone contiguous double dropout
-    dropout1d dropout2d dropout3d expand flatten flip float gather index_select interpolate max_pool1d max_pool2d
-    max_pool3d mean movedim narrow neg permute pixel_shuffle repeat requires_grad_ reshape roll select split squeeze
-    stack sum swapaxes t to transpose unbind unflatten unfold unsqueeze upsample view view_as
+    adaptive_max_pool2d adaptive_max_pool3d alpha_dropout amax amin avg_pool1d avg_pool2d avg_pool3d bfloat16
+    broadcast_to channel_shuffle chunk clone contiguous cpu cuda diagonal double dropout dropout1d dropout2d dropout3d
+    expand expand_as feature_alpha_dropout flatten flip fliplr flipud float fold gather half index_select interpolate
+    max_pool1d max_pool2d max_pool3d mean moveaxis movedim narrow native_channel_shuffle neg negative permute
+    pixel_shuffle pixel_unshuffle positive ravel repeat repeat_interleave requires_grad_ reshape reshape_as roll rot90
+    select sort split split_with_sizes squeeze sum swapaxes swapdims t take_along_dim tensor_split tile to topk
+    transpose tril triu type type_as unbind unflatten unfold unsqueeze upsample upsample_bilinear upsample_nearest view
+    view_as __neg__
 """
 _MOVES = "clone contiguous flatten movedim permute reshape squeeze to transpose unsqueeze view"
 #: Operations whose own gradient is right: linear without a constant, or a choice among values.
 PLAIN = frozenset(_PLAIN.split())
 #: Those of them that only move pixels: a first layer behind them still reads the pixels themselves.
 MOVES = frozenset(_MOVES.split())
-#: Activation functions with f(0) = 0, without their in-place forms.
-ACTIVATIONS = {
-    "celu": nn.functional.celu,
-    "elu": nn.functional.elu,
-    "gelu": nn.functional.gelu,
-    "hardswish": nn.functional.hardswish,
-    "hardtanh": nn.functional.hardtanh,
-    "leaky_relu": nn.functional.leaky_relu,
-    "mish": nn.functional.mish,
-    "relu": nn.functional.relu,
-    "relu6": nn.functional.relu6,
-    "selu": nn.functional.selu,
-    "silu": nn.functional.silu,
-    "tanh": torch.tanh,
+_RECURRENT = "hides its gates; write the cell out with linear layers, sigmoid and tanh"
+_ENDS = "is no sum of contributions; explain the logits before it"
+_BY_HAND = "is no sum of contributions; for a softmax by hand take torch.softmax"
+#: Operations that are known, and cannot be explained: why, and what to do.
+REFUSED = {
+    **dict.fromkeys(("_native_multi_head_attention", "_transformer_encoder_layer_fwd"), "hides its attention"),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell"), _RECURRENT),
+    **dict.fromkeys(("log_softmax", "log", "logsumexp", "cross_entropy", "nll_loss"), _ENDS),
+    **dict.fromkeys(("exp", "exp2", "__rpow__"), _BY_HAND),
 }
-#: Values between 0 and 1 that multiply a signal; softmax is one where the composite takes attention as given.
-GATES = frozenset({"hardsigmoid", "sigmoid"})
-#: Attention that never shows its weights.
-HIDDEN = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward", "_native_multi_head_attention"})
-
-
-class _Pass(torch.autograd.Function):
-    """An activation function: the input gets the relevance of the output, so its gradient is gradient times y / x."""
-
-    @staticmethod
-    def forward(ctx, x, output):
-        """Return ``output``, which has been computed already."""
-        ctx.save_for_backward(x, output)
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        """Gradient of the input."""
-        x, output = ctx.saved_tensors
-        return (output / x).nan_to_num_(0, 0, 0).mul_(gradient), None
-
-
-class _Softmax(torch.autograd.Function):
-    """Softmax by its own gradient: what the inputs do not get is written to the ledger as kept."""
-
-    @staticmethod
-    def forward(ctx, x, output, dim: int, entry: _Entry):
-        """Return ``output``, which has been computed already."""
-        ctx.dim, ctx.entry = dim, entry
-        ctx.save_for_backward(x, output)
-        return output.view_as(output)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        """Gradient of the input, and the line in the ledger."""
-        x, output = ctx.saved_tensors
-        relevance = output * gradient
-        total = _per_image(relevance)
-        found = relevance - output * relevance.sum(ctx.dim, keepdim=True)
-        ctx.entry.write(total, kept=total - _per_image(x * found))
-        return found, *(None,) * 3
-
-
-class _Half(torch.autograd.Function):
-    """A signal as it is, with half of its gradient."""
-
-    @staticmethod
-    def forward(ctx, x):
-        """Return the signal."""
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        """Half of the gradient."""
-        return gradient / 2
 
 
 def _product(trace, function, args, kwargs):
@@ -117,11 +73,18 @@ def _product(trace, function, args, kwargs):
     if "transpose" in name:
         names = ["input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"]
     given = dict(zip(names, args)) | kwargs
-    x, weight, bias = given["input"], given["weight"], given.get("bias")
+    x, weight, bias, back = given["input"], given["weight"], given.get("bias"), None
+    if (weight.requires_grad and not weight.is_leaf) or (bias is not None and not bias.is_leaf and bias.requires_grad):
+        return _made_weights(trace, function, x, weight, bias, given)
     if name == "linear":
+        x, back = trace.axes.first(x, trace.layer)
         kind, layer = "dense", _dense()
     else:
+        trace.axes.leading(x, trace.layer)
         axes = weight.ndim - 2
+        if x.ndim == axes + 1:
+            with trace:
+                return function(**given | {"input": x[None]})[0]
 
         def each(key: str, default: int) -> list[int]:
             value = given.get(key, default)
@@ -141,82 +104,71 @@ def _product(trace, function, args, kwargs):
         output = layer.push(x, weight, bias)
     entry = trace.entry(kind, x)
     result = _Propagate.apply(x, weight, bias, output, layer, entry)
+    if back:
+        return back(result)
     trace.products[result] = (x, weight, bias, layer, entry)
     return result
 
 
-def _normalisation(trace, function, args, kwargs):
-    """Batch normalisation with its running statistics: folded into the product before it, else an affine layer."""
-    given = inspect.signature(nn.functional.batch_norm).bind(*args, **kwargs)
-    given.apply_defaults()
-    x, mean, variance, weight, bias, training, _, eps = given.arguments.values()
-    if training or mean is None:
-        trace.refuse(function, "normalises by the statistics of its batch; call model.eval()")
-    with torch.no_grad():
-        scale = torch.rsqrt(variance + eps) * (1 if weight is None else weight)
-        shift = -mean * scale + (0 if bias is None else bias)
-        spread = (1, -1) + (1,) * (x.ndim - 2)
-        output = torch.addcmul(shift.view(spread), x, scale.view(spread))
-    folded = trace.products.get(x)
-    if folded is None or (folded[3].axis == -1 and x.ndim > 2):
-        return _Affine.apply(
-            *(x, scale.view(spread), shift.view(spread), output),
-            *(trace.entry("normalisation", x), trace.composite.bias),
-        )
-    x, weight, bias, layer, entry = folded
-    bias = shift if bias is None else torch.addcmul(shift, bias.detach(), scale)
-    return _Propagate.apply(x, layer.scale(weight, scale), bias, output, layer, entry)
+def _made_weights(trace, function, x, weight, bias, given):
+    """A product whose weights the model makes from its signal: a product of two signals, the bias a summand."""
+    x, weight = _factors(trace, (x, weight))
+    result = function(**given | {"input": x, "weight": weight, "bias": None})
+    if bias is None:
+        return result
+    with trace:
+        return result + (bias if function.__name__ == "linear" else bias.view(-1, *(1,) * (weight.ndim - 2)))
 
 
-def _layer_normalisation(trace, function, args, kwargs):
-    """Layer normalisation: linear, since its standard deviation counts as a constant; the bias takes its share."""
-    given = inspect.signature(nn.functional.layer_norm).bind(*args, **kwargs)
-    given.apply_defaults()
-    x, shape, weight, bias, eps = given.arguments.values()
-    axes = tuple(range(-len(shape), 0))
-    centred = x - x.mean(axes, keepdim=True)
-    with torch.no_grad():
-        scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps) * (1 if weight is None else weight)
-        shift = x.new_zeros(()) if bias is None else bias.detach()
-        output = centred * scale + shift
-    return _Affine.apply(centred, scale, shift, output, trace.entry("normalisation", x), trace.composite.bias)
+def _noted(trace, function, args, kwargs, result: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """A result that is linear in signals and constants, with the share of the constants, ``shift``, in the books."""
+    trace.axes.follow(function, args, kwargs, result)
+    entry = trace.entry("constant", result)
+    return _Affine.apply(result, result.new_ones(()), shift.expand_as(result), result.detach(), entry)
 
 
-def _softmax(trace, function, args, kwargs):
-    """Softmax: a gate, or by its own gradient where the composite explains attention."""
-    if not trace.composite.attention:
-        return function(*args, **kwargs).detach()
-    x = args[0] if args else kwargs["input"]
-    with torch.no_grad():
-        output = function(*args, **kwargs)
-    dim = args[1] if len(args) > 1 else kwargs.get("dim")
-    return _Softmax.apply(x, output, -1 if dim is None else dim, trace.entry("softmax", x))
-
-
-def _matrices(trace, function, args, kwargs):
-    """A product of two matrices: linear in a signal and a constant, half to each of two signals."""
-    if all(map(_is_signal, _pair(args, kwargs))):
-        args = (*(_Half.apply(value) for value in _pair(args, kwargs)), *args[2:])
-        kwargs = {key: value for key, value in kwargs.items() if key not in ("input", "other", "mat2")}
-    return function(*args, **kwargs)
+def _without_signals(value):
+    return torch.zeros_like(value, requires_grad=False) if _is_signal(value) else value
 
 
 def _concatenation(trace, function, args, kwargs):
     """Signals side by side as they are; of constants among them the share is noted."""
-    tensors = args[0] if args else kwargs["tensors"]
+    tensors, others = (args[0], args[1:]) if args else (kwargs["tensors"], ())
     result = function(*args, **kwargs)
     if all(map(_is_signal, tensors)):
         return result
+    kwargs = {key: value for key, value in kwargs.items() if key != "tensors"}
     with torch.no_grad():
-        constants = [torch.zeros_like(value) if _is_signal(value) else value for value in tensors]
-        shift = function(constants, *args[1:], **{key: value for key, value in kwargs.items() if key != "tensors"})
-    entry = trace.entry("constant", next(filter(_is_signal, tensors)))
-    return _Affine.apply(result, result.new_ones(()), shift, result.detach(), entry)
+        shift = function([*map(_without_signals, tensors)], *others, **kwargs)
+    return _noted(trace, function, (tensors, *others), kwargs, result, shift)
 
 
-def _hidden(trace, function, args, kwargs):
-    """Fused attention, which cannot be explained."""
-    trace.refuse(function, "hides the weights of its attention; xp.zoo.from_torchvision lays them open")
+def _choice(trace, function, args, kwargs):
+    """One of two values at each place (where, masked_fill, maximum, minimum): linear once the choice is made."""
+    name, result = function.__name__, function(*args, **kwargs)
+    given = [*args, *kwargs.values()]
+    if name in ("max", "min") and not (len(given) == 2 and isinstance(given[1], torch.Tensor)):
+        return result
+    if name in ("maximum", "minimum", "max", "min"):
+        given = [given[0] > given[1] if "max" in name else given[0] < given[1], *given]
+    elif name == "masked_fill":
+        given = [given[1], given[2], given[0]]
+    if len(given) != 3 or all(map(_is_signal, given[1:])):
+        return result
+    with torch.no_grad():
+        shift = torch.where(given[0], *map(_without_signals, given[1:])).to(result)
+    return _noted(trace, function, args, kwargs, result, shift)
+
+
+def _padding(trace, function, args, kwargs):
+    """Padding: linear where it adds zeros or copies pixels; another value is a constant."""
+    given = inspect.signature(nn.functional.pad).bind(*args, **kwargs).arguments
+    result = function(*args, **kwargs)
+    if given.get("mode", "constant") != "constant" or not given.get("value"):
+        return result
+    with torch.no_grad():
+        shift = function(**given | {"input": torch.zeros_like(given["input"])})
+    return _noted(trace, function, args, kwargs, result, shift)
 
 
 def _addition(trace, function, args, kwargs):
@@ -232,66 +184,72 @@ def _addition(trace, function, args, kwargs):
     if "sub" in name:
         scale = (-alpha, 1.0)[place] if name in ("rsub", "__rsub__") else (1.0, -alpha)[place]
     shift = (result - scale * x).detach()
-    entry = trace.entry("constant", x)
+    trace.axes.follow(function, args, kwargs, result)
+    entry = trace.entry("constant", x, like=result)
     return _Affine.apply(x.expand_as(result), result.new_tensor(scale), shift, result.detach(), entry)
 
 
 def _multiplication(trace, function, args, kwargs):
-    """A signal times or over a constant or a gate: linear."""
-    first, second = (_is_signal(value) for value in _pair(args, kwargs))
-    if second and (first or "div" in function.__name__):
-        trace.refuse(function, "multiplies or divides one signal by another; only gates (sigmoid, softmax) may")
-    return function(*args, **kwargs)
-
-
-def _activation(trace, function, args, kwargs):
-    """An activation function; the derivative of those made of straight lines through 0 is y / x already."""
-    if function.__name__ in ("relu", "leaky_relu"):
+    """A signal times or over a constant, a gate or a size: linear; a product of two signals gives half to each."""
+    name, pair = function.__name__, _pair(args, kwargs)
+    if "div" in name:
+        over = pair[0] if name in ("__rtruediv__", "__rdiv__") else pair[1]
+        if not _is_signal(over) or _is_weight(over):
+            return function(*args, **kwargs)
+        if over not in trace.factors:
+            trace.refuse(function, _DIVIDES)
+        pair = [value.detach() if value is over else value for value in pair]
+        return function(*pair, *args[2:], **{key: kwargs[key] for key in kwargs if key == "rounding_mode"})
+    if not all(_is_signal(value) and not _is_weight(value) for value in pair):
         return function(*args, **kwargs)
-    kwargs = dict(kwargs)
-    x, *others = args or (kwargs.pop("input"),)
-    return _Pass.apply(x, ACTIVATIONS[function.__name__](x.detach(), *others, **kwargs))
+    return function(*_factors(trace, pair))
 
 
-def _gate(trace, function, args, kwargs):
-    """A gate: no relevance goes to where it came from."""
-    return function(*args, **kwargs).detach()
+def _gated(trace, function, args, kwargs):
+    """GLU: one half of the channels, gated by the other."""
+    x, dim = _pair(args, {"other": kwargs.get("dim", -1)} | kwargs)
+    with trace:
+        signal, gate = x.chunk(2, dim)
+        return signal * gate.sigmoid()
 
 
-def _padding(trace, function, args, kwargs):
-    """Padding: linear where it adds zeros or copies pixels."""
-    given = inspect.signature(nn.functional.pad).bind(*args, **kwargs).arguments
-    if given.get("mode", "constant") == "constant" and given.get("value"):
-        trace.refuse(function, "adds a constant; pad with zeros")
+def _sampled(trace, function, args, kwargs):
+    """Sampling at places that the model makes from its signal would move relevance in a way that is not known."""
+    if any(_is_signal(value) for value in (*args[1:], *(kwargs[key] for key in kwargs if key != "input"))):
+        trace.refuse(function, "samples at places that depend on the input")
     return function(*args, **kwargs)
-
-
-def _pair(args, kwargs) -> tuple:
-    """Both operands, however they were given."""
-    first = args[0] if args else kwargs.get("input", kwargs.get("self"))
-    return first, args[1] if len(args) > 1 else kwargs.get("other")
-
-
-def _is_signal(value) -> bool:
-    return isinstance(value, torch.Tensor) and value.requires_grad
 
 
 _ADD = "add sub __add__ __radd__ __sub__ __rsub__ rsub subtract"
-_MULTIPLY = "mul div __mul__ __rmul__ __truediv__ __div__ multiply true_divide divide"
+_MULTIPLY = "mul div __mul__ __rmul__ __truediv__ __rtruediv__ __div__ __rdiv__ multiply true_divide divide"
 _PRODUCT = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+_ROWS = {
+    _normalisation: "batch_norm",
+    _layer_normalisation: "layer_norm",
+    _group_normalisation: "group_norm",
+    _instance_normalisation: "instance_norm",
+    _normalised: "rms_norm normalize local_response_norm",
+    _softmax: "softmax _safe_softmax",
+    _padding: "pad",
+    _matrices: "matmul __matmul__ bmm mm",
+    _added_product: "addmm baddbmm addcmul",
+    _einsum: "einsum",
+    _bilinear: "bilinear",
+    _attention: "scaled_dot_product_attention",
+    _multi_head: "multi_head_attention_forward",
+    _gated: "glu",
+    _concatenation: "cat concat concatenate stack",
+    _choice: "where masked_fill maximum minimum max min",
+    _power: "pow __pow__",
+    _size: "norm vector_norm linalg_vector_norm linalg_norm std var sqrt",
+    _scale: "rsqrt reciprocal",
+    _sampled: "grid_sample",
+    _addition: _ADD,
+    _multiplication: _MULTIPLY,
+    _product: _PRODUCT,
+    _activation: " ".join(ACTIVATIONS),
+    _gate: " ".join(GATES),
+}
 #: Name of an operation to what is done in its place, ``(trace, function, args, kwargs) -> result``: what torch's
 #: function gives for these arguments, with the gradient that relevance needs. ``trace`` keeps the books, and refuses.
-HANDLERS = {
-    "batch_norm": _normalisation,
-    "layer_norm": _layer_normalisation,
-    "softmax": _softmax,
-    "pad": _padding,
-    **dict.fromkeys(("matmul", "__matmul__", "bmm", "mm"), _matrices),
-    **dict.fromkeys(("cat", "concat", "concatenate"), _concatenation),
-    **dict.fromkeys(HIDDEN, _hidden),
-    **dict.fromkeys(_ADD.split(), _addition),
-    **dict.fromkeys(_MULTIPLY.split(), _multiplication),
-    **dict.fromkeys(_PRODUCT.split(), _product),
-    **dict.fromkeys(ACTIVATIONS, _activation),
-    **dict.fromkeys(GATES, _gate),
-}
+HANDLERS = {name: handler for handler, names in _ROWS.items() for name in names.split()}

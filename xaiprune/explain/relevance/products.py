@@ -82,6 +82,23 @@ def _convolution(stride, padding, dilation, transposed: bool, output_padding, gr
     )
 
 
+def _general(function: Callable) -> _Product:
+    """A sum of products of any kind without a bias, ``function(x, weight)``, whose first axes are the images."""
+
+    def back(s, x, weight, which: int):
+        with torch._C.DisableTorchFunction(), torch.enable_grad():
+            operands = [x.detach().requires_grad_(), weight.detach().requires_grad_()]
+            return torch.autograd.grad(function(*operands), operands[which], s)[0]
+
+    return _Product(
+        push=lambda x, weight, bias: function(x, weight),
+        pull=lambda s, x, weight: back(s, x, weight, 0),
+        weigh=lambda s, x, weight: back(s, x, weight, 1),
+        scale=lambda weight, factors: weight * factors,
+        axis=-1,
+    )
+
+
 class _Propagate(torch.autograd.Function):
     """A product whose backward pass follows a rule, so that input x gradient is the relevance of the input.
 
@@ -297,4 +314,4 @@ def _over(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
 
 def _per_image(values: torch.Tensor) -> torch.Tensor:
     """Sum over everything but the images; shape ``(N,)``."""
-    return values.flatten(1).sum(1)
+    return values.flatten(1).sum(1) if values.ndim > 1 else values

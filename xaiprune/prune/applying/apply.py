@@ -20,7 +20,7 @@ from torch.func import functional_call
 from ...core import packed, save_atomically
 from ...data import carries, mark, marked
 from ...graph import changing
-from ..units import Plan, axis_of_norm, block_size, copied, inside, layer_of, normalises, prove, size_along
+from ..units import Plan, axis_of_norm, block_size, copied, inside, layer_of, normalises, size_along
 
 
 @carries
@@ -59,6 +59,8 @@ def cut(model: nn.Module, plan: Plan, example: torch.Tensor | tuple | Mapping | 
     (torch.Size([2, 2]), torch.Size([1, 2]))
     """
     _check_fits(model, plan)
+    from .proof import prove  # which masks and cuts
+
     if example is not None and (refused := prove(model, plan.groups, example).refused):
         name, why = next(iter(refused.items()))
         raise ValueError(
@@ -68,7 +70,7 @@ def cut(model: nn.Module, plan: Plan, example: torch.Tensor | tuple | Mapping | 
     return _cut(model, plan, {})
 
 
-def cut_shared(model: nn.Module, plan: Plan) -> nn.Module:
+def _cut_shared(model: nn.Module, plan: Plan) -> nn.Module:
     """A cut that shares with the model what the plan leaves alone: to look at, not to train."""
     return _cut(model, plan, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
@@ -166,7 +168,7 @@ def masked(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def masked_shared(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
+def _masked_shared(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
     """A mask that puts back what the plan touches, and nothing else: to look at, not to train."""
     tensors = _check_fits(model, plan)
     with _masked(model, plan, {name: tensors[name] for name in plan.slices}):

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ...data import Split
+from ...data import Split, batches, differentiable
 from ..units import UnitGroup
 
 #: Inputs, and numbers in them, that go through the model at once while units are valued: memory and time, not the
@@ -92,17 +92,19 @@ def per_image(
     """
     found: dict[str, list[torch.Tensor]] = {group.name: [] for group in groups}
     for some in alike(groups):
-        for inputs, targets in zip(*(tensor.split(_at_once(data.inputs)) for tensor in (data.inputs, data.targets))):
+        for inputs, targets in batches(data, _at_once(data.inputs)):
             places: list[str] = []
             parts: list[torch.Tensor] = []
 
             def keep(place: str, part: torch.Tensor, places=places, parts=parts) -> torch.Tensor:
                 places.append(place)
+                if not part.requires_grad:  # behind tokens, or layers that are frozen
+                    part = part.detach().requires_grad_()
                 parts.append(part.view_as(part))  # its own gradient, where several layers read one tensor
                 return parts[-1]
 
             with some[0].kind.replaced(model, some, keep), torch.enable_grad():
-                result = run(model, inputs.detach().requires_grad_(), targets)
+                result = run(model, differentiable(inputs), targets)
             shares: dict[str, list[torch.Tensor]] = {group.name: [] for group in some}
             for place, values in zip(places, products(parts, result)):
                 values = values.double()

@@ -18,9 +18,10 @@ from ...measure import ACCURACY, Metric
 from ...training import TrainOptions, classification_loss, scoring_loss, tune
 from ..applying import cut
 from ..costs import Costs, mac_costs
+from ..finding import find_units
 from ..planning import plan
 from ..scoring import CRITERIA, Criterion, Scores, score
-from ..units import Plan, UnitGroup, find_units
+from ..units import Plan, UnitGroup
 from .budget import ExplanationBudget
 from .recalibrate import recalibrate, running_norms
 from .schedules import _Schedule, ratios

@@ -11,7 +11,8 @@ from torch import nn
 
 from ...core import Registry, evaluating
 from ...data import Split, as_split, carries, mark
-from ...training import classification_loss
+from ...graph import asks
+from ...training import TASK_LOSSES, classification_loss
 from ..units import UnitGroup, check_groups
 from .criteria import CRITERIA, Criterion, Evidence
 from .criteria.attribution import minus_logit
@@ -180,6 +181,7 @@ class Scores:
         return "\n".join(lines)
 
 
+@asks("model")
 def score(
     model: nn.Module,
     units: list[UnitGroup],
@@ -187,7 +189,7 @@ def score(
     data: Split | None = None,
     *,
     of: str | None = None,
-    loss: Callable = classification_loss,
+    loss: Callable | str = classification_loss,
     seed: int = 0,
 ) -> Scores:
     """Score every unit by one criterion.
@@ -205,10 +207,13 @@ def score(
     of : {"loss", "logit"}, optional
         What is explained: the loss, or the logit of each image's label. The default is the criterion's own, the first
         of its ``of``.
-    loss : callable
-        ``(model, inputs, targets) -> scalar``, a mean over images. The default is cross-entropy.
+    loss : callable or str
+        ``(model, inputs, targets) -> scalar``, a mean over images, or a key of ``training.TASK_LOSSES``. The default is
+        cross-entropy.
     seed : int
         For criteria that draw.
+    output : str, int or callable, optional
+        As for ``measure.predict``: what ``model(inputs)`` is, of a model that gives more than a tensor.
 
     Returns
     -------
@@ -233,7 +238,7 @@ def score(
     [8.0, 2.0, 3.0]
     """
     groups = check_groups(units)
-    criterion = CRITERIA.find(criterion, "criterion")
+    criterion, loss = CRITERIA.find(criterion, "criterion"), TASK_LOSSES.find(loss, "loss")
     if of == "logit" and loss is not classification_loss:
         raise ValueError("loss has no part in of='logit': leave one of the two out.")
     criterion = criterion if of is None else criterion.explaining(of)

@@ -11,8 +11,9 @@ from torch import nn
 from ...curvature import check_request, check_scalar
 from ...data import Split, as_split
 from ...training import classification_loss
+from ..finding import find_units
 from ..scoring import score
-from ..units import find_units, find_weights
+from ..units import find_weights
 
 #: Share of the squared norm that the smaller half of normally distributed weights holds: 1/2 - 2 m f(m), with f the
 #: density and m = 0.6745 the median of the size.

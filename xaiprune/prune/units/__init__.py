@@ -7,11 +7,9 @@ from .groups import Member, UnitGroup, check_groups, inside, size_along
 from .kinds import ANY, KINDS, UnitKind
 from .layers import LAYERS, axis_of_norm, block_size, is_depthwise, is_grouped, layer_of, normalises
 from .plan import Plan
-from .proof import Proof, prove
 from .recurrent import MEMORY, find_memory
 from .single_weights import WEIGHTS, find_weights, weight_group
-from .transformer import HEADS, find_dimensions, find_heads, find_neurons
-from .units import find_units
+from .transformer import HEADS, find_dimensions, find_heads, find_neurons, find_transformer_units
 
 __all__ = [
     "ANY",
@@ -26,7 +24,6 @@ __all__ = [
     "Blocks",
     "Member",
     "Plan",
-    "Proof",
     "UnitGroup",
     "UnitKind",
     "axis_of_norm",
@@ -38,14 +35,13 @@ __all__ = [
     "find_heads",
     "find_memory",
     "find_neurons",
-    "find_units",
+    "find_transformer_units",
     "find_weights",
     "inside",
     "is_depthwise",
     "is_grouped",
     "layer_of",
     "normalises",
-    "prove",
     "size_along",
     "weight_group",
 ]

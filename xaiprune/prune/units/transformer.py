@@ -114,7 +114,7 @@ def find_dimensions(model: VisionTransformer) -> list[UnitGroup]:
     return [UnitGroup("patches", len(each), tuple(members), CHANNELS)]
 
 
-def _transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: set[str]) -> list[UnitGroup]:
+def find_transformer_units(model: VisionTransformer, example: torch.Tensor, ignore: set[str]) -> list[UnitGroup]:
     """The dimensions, then heads and neurons block by block; the arguments are those of :func:`find_units`."""
     with torch.no_grad():
         model(*example) if isinstance(example, tuple | list) else model(example)

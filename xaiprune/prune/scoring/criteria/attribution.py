@@ -19,6 +19,7 @@ from ....curvature import gradient_moments
 from ....data import batches
 from ....explain import explained_output
 from ....explain.relevance import Composite, modified_gradients
+from ....measure import answer_rows
 from ...applying import gated_by
 from .evidence import Evidence
 from .formulas import _losses, _products, _values
@@ -139,14 +140,28 @@ def weight_gradient(evidence: Evidence) -> dict[str, torch.Tensor]:
 
 
 def logits(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Each image's logit of its label, shape ``(N,)``; ValueError for a model without classes."""
+    """Each image's logit of its label, shape ``(N,)``: of one logit z for two classes, z and -z.
+
+    Raises
+    ------
+    ValueError
+        For a model without classes, and labels that cannot be meant.
+    """
     outputs = model(inputs)
-    if outputs.ndim != 2:
+    single = outputs.ndim == 1 or outputs.shape[1:] == (1,)
+    if outputs.ndim != 2 and not single:
         raise ValueError(
             f"this criterion explains a class's logit, but the model's outputs have shape {tuple(outputs.shape)}; "
-            "take taylor or fisher with a loss instead."
+            "take taylor or fisher with a loss instead, or a mean over places: output=lambda out: out.mean((2, 3))."
         )
-    return explained_output(outputs, targets)
+    if targets is None:
+        raise ValueError("data has no targets: what is explained is the logit of each input's label.")
+    if targets.is_floating_point() and not single:
+        return explained_output(outputs, targets)
+    rows = answer_rows(outputs, targets)
+    if single:
+        return (2 * rows.labels - 1) * rows.logits[:, 1]
+    return explained_output(rows.logits, rows.labels)
 
 
 def minus_logit(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 
 from ....core import Registry
+from ....data import differentiable
 from ....explain.relevance import modified_gradients
 from ....graph import outputs
 from ...units import CHANNELS
@@ -66,7 +67,7 @@ def _loss(evidence: Evidence) -> torch.Tensor:
 def _produced(evidence: Evidence, run) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Outputs of the layers that produce the units, and the gradients of a scalar there; each ``(samples, units)``."""
     layers = [group.name for group in evidence.groups]
-    evidence = replace(evidence, data=evidence.data.replaced(inputs=evidence.data.inputs.detach().requires_grad_()))
+    evidence = replace(evidence, data=evidence.data.replaced(inputs=differentiable(evidence.data.inputs)))
     with outputs(evidence.model, layers) as kept, torch.enable_grad():
         found = torch.autograd.grad(run(evidence), list(kept.values()))
     return {name: (value.detach().double(), part.double()) for (name, value), part in zip(kept.items(), found)}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torch import nn
 
 from ...nn import VisionTransformer
-from .groups import UnitGroup
-from .proof import find_proven
-from .transformer import _transformer_units
+from ..applying import Proof, Trial
+from ..units import UnitGroup, find_transformer_units
+from .grouping import _ONE, _grouped
+from .trace import _traced
 
 
 def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[UnitGroup]:
@@ -59,8 +61,8 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     if unknown := sorted(ignore - names):
         raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
     if isinstance(model, VisionTransformer):
-        return _transformer_units(model, example, ignore)
-    proof, told = find_proven(model, example, ignore)
+        return find_transformer_units(model, example, ignore)
+    proof, told = _find_proven(model, example, ignore)
     if told:
         name, why = next(iter(told.items()))
         others = f" (as those of {len(told) - 1} more layers)" if len(told) > 1 else ""
@@ -73,3 +75,44 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
             f"the units of {name!r} cannot go{others}: {why}. Leave them out: ignore={list(told)}{convert}."
         )
     return proof.groups
+
+
+def _find_proven(model: nn.Module, example, ignore=()) -> tuple[Proof, dict[str, str]]:
+    """Groups of units by labels, those kept that pass the proof, and what has to be told: layer to reason.
+
+    Where slices alone do not pass, ties are tried: see :class:`Trace`.
+    """
+    trace = _traced(model, example)
+    trial = Trial(model, example)
+    proof, taken, told = Proof([]), set(), {}
+    for ties in ("", "repeat", "block"):
+        if ties or trial.heads:
+            trace = _traced(model, example, ties, trial.heads)
+        groups, whys = _grouped(model, trace, set(ignore))
+        if not ties:
+            proof.refused, told = dict(whys), dict(trace.told)
+        fresh = [group for group in groups if _slots(group).isdisjoint(taken)]
+        passed = trial.passing(fresh, proof)
+        for group in passed:
+            name = group.name
+            while name in {other.name for other in proof.groups}:
+                name += "'"
+            proof.groups.append(replace(group, name=name))
+            taken |= _slots(group)
+        tied = any(why == _ONE for why in whys.values())
+        if len(passed) == len(fresh) and not tied and not trace.told:
+            break
+    trial.move(proof)
+    for group in proof.groups:
+        for tensor, axis, _ in _slots(group):
+            proof.refused.pop(f"{tensor}:{axis}", None)
+    held = {member.module for group in proof.groups for member in group.members if member.role == "out"}
+    told |= {name: why for name, why in proof.refused.items() if ":" not in name}
+    told = {name.rstrip("'").partition(":")[0]: why for name, why in told.items()}
+    names = {name for name, _ in model.named_modules()}
+    told = {name if name in names else name.rpartition(".")[0]: why for name, why in told.items()}
+    return proof, {name: why for name, why in told.items() if name not in held}
+
+
+def _slots(group: UnitGroup) -> set[tuple[str, int, int]]:
+    return {(t, k, int(i)) for m in group.members for t, k in m.axes.items() for i in m.index.ravel()}
