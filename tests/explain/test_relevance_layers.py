@@ -437,3 +437,22 @@ class Wrapped(nn.Module):
 
     def forward(self, x):
         return {"logits": self.model(x)}
+
+
+def test_a_function_whose_gradient_relevance_should_follow_says_so():
+    class Doubled(torch.autograd.Function):
+        passes_relevance = True
+
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 2 * gradient
+
+    plain = net(lambda m, x: m.a(2 * x), nn.Linear(2, 2))
+    own = net(lambda m, x: m.a(Doubled.apply(x)), nn.Linear(2, 2))
+    own.load_state_dict(plain.state_dict())
+    found, expected = (lrp(model, IMAGES, TARGETS, composite="epsilon 0") for model in (own, plain))
+    torch.testing.assert_close(found, expected)

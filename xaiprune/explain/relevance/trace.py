@@ -149,11 +149,15 @@ class _Trace(TorchFunctionMode):
     def _check_known(self, function, given) -> None:
         """Refuse what code made that works on tensors unseen: scripts, and functions with a gradient of their own."""
         for value in given:
+            own = getattr(type(value.grad_fn), "_forward_cls", None)  # of a torch.autograd.Function
+            if getattr(own, "passes_relevance", False):
+                continue
             if value.requires_grad and not value.is_leaf and value not in self._known:
                 self.refuse(
                     function,
                     f"reads a signal that {type(value.grad_fn).__name__} made, which is code that relevance cannot "
-                    "follow (a scripted function, or one with a gradient of its own); write it in torch's functions",
+                    "follow (a scripted function, or one with a gradient of its own); write it in torch's functions, or, "
+                    "where relevance should pass as its gradient, give the torch.autograd.Function passes_relevance = True",
                 )
 
     def _check_pixels(self, function, given: list[torch.Tensor], result) -> None:
