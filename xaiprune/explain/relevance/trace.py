@@ -156,8 +156,9 @@ class _Trace(TorchFunctionMode):
                 self.refuse(
                     function,
                     f"reads a signal that {type(value.grad_fn).__name__} made, which is code that relevance cannot "
-                    "follow (a scripted function, or one with a gradient of its own); write it in torch's functions, or, "
-                    "where relevance should pass as its gradient, give the torch.autograd.Function passes_relevance = True",
+                    "follow (a scripted function, or one with a gradient of its own); write it in torch's functions, "
+                    "or, where relevance should pass as its gradient, give the torch.autograd.Function "
+                    "passes_relevance = True",
                 )
 
     def _check_pixels(self, function, given: list[torch.Tensor], result) -> None:
