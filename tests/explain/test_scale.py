@@ -334,6 +334,9 @@ def test_a_scale_can_be_handed_around(compared, lenet, images):
     others = data.mnist("validation", 80).inputs[40:]
     given = drift(lenet, lenet, others, scale=compared.scale, **QUICK)
     assert given.scale is compared.scale
+    columns = drift_columns(lenet, others, scale=compared.scale, **QUICK)
+    [place] = [place for column, place in columns.items() if column.title.startswith("place")]
+    assert place(lenet) == given.place
     with pytest.raises(ValueError, match="scale must be of the same method and likeness"):
         drift(lenet, lenet, others, scale=compared.scale, method="saliency")
     with pytest.raises(ValueError, match="likeness must be one of rank correlation"):

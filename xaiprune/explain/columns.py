@@ -16,7 +16,7 @@ from .likeness import Likeness
 from .methods import Method
 from .resampling import _median
 from .sanity import gate
-from .scale import _ruler
+from .scale import Scale, _ruler
 from .target import _check_request
 
 
@@ -31,6 +31,7 @@ def drift_columns(
     share: float = 0.1,
     seed: int = 0,
     place: bool = True,
+    scale: Scale | None = None,
     output: str | int | Callable | None = None,
 ) -> dict[Column, Callable[[nn.Module], float]]:
     """Columns for ``scorecards(extra=...)``: drift from the original, and how faithful each model's heatmaps are.
@@ -57,6 +58,8 @@ def drift_columns(
     place : bool
         Whether there is a column for the place between noise and chance. They are measured once, on at most 50 of the
         images, which takes as long as the heatmaps of some 22 models.
+    scale : Scale, optional
+        Noise and chance where they have been measured already, by the same method and likeness.
     output : str, int or callable, optional
         As for ``measure.predict``, of all models.
 
@@ -75,7 +78,8 @@ def drift_columns(
     """
     method, likeness = _ruler(method, likeness)
     images, targets = _check_request(original, images, targets)
-    compared = drift_from(original, images, targets, method=method, likeness=likeness, share=share, output=output)
+    how = {"method": method, "likeness": likeness, "share": share, "scale": scale, "output": output}
+    compared = drift_from(original, images, targets, **how)
     verdict = gate(original, images, targets, [method], seed=seed)[method.name]
     ruler = method.name if likeness.name == "rank correlation" else f"{method.name}, {likeness.name}"
     label = ruler if verdict.passes else f"{ruler}: does not pass the sanity gate here"
