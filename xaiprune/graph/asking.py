@@ -19,7 +19,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from ..data import Several, as_inputs, device_of
+from ..data import Several, as_inputs
+from .calls import inputs_of, mapped, spread, to
 from .hooks import unchanged
 from .picking import _shown, picked
 
@@ -46,7 +47,7 @@ class _Asked:
         if isinstance(first, torch.Tensor | Several) and first.shape:
             self.count = len(first)
         if isinstance(first, Several) and len(given) == 1:
-            given, more = _arguments(module, first.map(self._copied).parts)
+            given, more = spread(module, first.map(self._copied).parts)
             return given, {**keywords, **more}
         return tuple(map(self._copied, given)), {key: self._copied(value) for key, value in keywords.items()}
 
@@ -87,18 +88,6 @@ class _Asked:
 
     def __reduce__(self) -> tuple:
         return _Asked, (nn.Module(),)
-
-
-def _arguments(model: nn.Module, parts: tuple | dict) -> tuple[tuple, dict]:
-    """The arguments that several inputs are; where a model has no such arguments, all of them as its one argument."""
-    while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
-        model = inner  # compiled, or in DataParallel
-    given, named = ((), parts) if isinstance(parts, dict) else (parts, {})
-    try:
-        inspect.signature(getattr(model, "forward", model)).bind(*given, **named)
-    except TypeError:
-        return (parts,), {}
-    return given, named
 
 
 def _asked(model: nn.Module) -> _Asked | None:
@@ -239,11 +228,10 @@ def calling(model: Callable, inputs: object) -> Callable[[], object]:
     >>> call().shape
     torch.Size([5, 1])
     """
-    inputs = as_inputs(inputs)
+    inputs = mapped(torch.clone, inputs_of(inputs))
     if isinstance(model, nn.Module) and any(True for _ in model.parameters()):
-        inputs = inputs.to(device_of(model))
-    inputs = inputs.clone()
-    given, named = _arguments(model, inputs.parts) if isinstance(inputs, Several) else ((inputs,), {})
+        inputs = to(inputs, model)
+    given, named = spread(model, inputs)
     return functools.partial(model, *given, **named)
 
 

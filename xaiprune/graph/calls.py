@@ -26,8 +26,8 @@ def call(model: Callable, inputs: object) -> object:
     ----------
     model : nn.Module or callable
     inputs : torch.Tensor, or a tuple, list or mapping of them
-        A tuple or list holds the arguments in order, a mapping those by keyword; where the model has no arguments of
-        these names, it gets the mapping as its one argument.
+        A tuple or list holds the arguments in order, a mapping those by keyword; where the model has no such
+        arguments, it gets all of them as its one argument.
 
     Returns
     -------
@@ -57,14 +57,15 @@ def spread(model: Callable, inputs: object) -> tuple[tuple, dict]:
     tuple, dict
         By place, and by keyword.
     """
-    if isinstance(inputs, Mapping):
-        inner = unwrapped(model)
-        try:
-            inspect.signature(inner.forward if isinstance(inner, nn.Module) else inner).bind(**inputs)
-        except TypeError:
-            return (inputs,), {}
-        return (), dict(inputs)
-    return (tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)), {}
+    if not isinstance(inputs, tuple | list | Mapping):
+        return (inputs,), {}
+    given, named = ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
+    inner = unwrapped(model)
+    try:
+        inspect.signature(inner.forward if isinstance(inner, nn.Module) else inner).bind(*given, **named)
+    except TypeError:
+        return (inputs,), {}
+    return given, named
 
 
 def mapped(function: Callable, inputs: object, other: Callable = lambda value: value) -> object:

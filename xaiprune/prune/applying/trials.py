@@ -10,18 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
+from ...graph.calls import call, mapped
 from ..units import Plan, UnitGroup
 from .apply import _cut_shared, _masked_shared
 
 
 def called(model: nn.Module, example):
     """What the model gives for an input, a tuple of inputs or a dictionary of them, which it may change in place."""
-    example = tree_map(lambda t: t.detach().clone() if isinstance(t, torch.Tensor) else t, example)
-    if isinstance(example, Mapping):
-        return model(**example)
-    return model(*example) if isinstance(example, tuple | list) else model(example)
+    return call(model, mapped(lambda tensor: tensor.detach().clone(), example))
 
 
 def evaluating(model: nn.Module, heads: bool = False) -> nn.Module:

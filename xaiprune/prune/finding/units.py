@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from ...graph.calls import inputs_of
 from ...nn import VisionTransformer
 from ..applying import Proof, Trial
 from ..units import UnitGroup, find_transformer_units
@@ -57,6 +58,7 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}.")
     ignore = {ignore} if isinstance(ignore, str) else set(ignore)
+    example = inputs_of(example)
     names = {name for name, _ in model.named_modules()}
     if unknown := sorted(ignore - names):
         raise ValueError(f"ignore names layers that the model lacks: {', '.join(unknown)}.")
