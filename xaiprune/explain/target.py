@@ -62,8 +62,8 @@ def _check_request(
             f"other inputs name a method that takes them, such as {_OTHERS}."
         )
     if not any_kind and images.ndim != 4:
-        hint = "; add the batch axis with images[None]" if images.ndim == 3 else ""
-        hint += f"; for other inputs name a method that takes them, such as {_OTHERS}" if images.ndim != 4 else ""
+        hint = "; to a single picture add the batch axis with images[None]" if images.ndim == 3 else ""
+        hint += f"; for other inputs name a method that takes them, such as {_OTHERS}"
         raise ValueError(f"images must have shape (N, C, H, W), got {tuple(images.shape)}{hint}.")
     if len(images) == 0:
         raise ValueError("images is empty: at least one image is needed.")
