@@ -264,3 +264,14 @@ def test_a_cut_with_a_tensor_in_two_places_can_be_kept(tmp_path):
     save_cut(smaller, chosen, tmp_path / "tied")
     values = torch.rand(3, 4)
     assert torch.equal(load_cut(Tied, tmp_path / "tied")(values), smaller(values))
+
+
+def test_a_cut_of_a_module_that_asks_for_its_version_loads(tmp_path):
+    model = torchvision.models.mnasnet0_5(weights=None).eval()
+    [first, *_] = units = find_units(model, torch.rand(1, 3, 32, 32))
+    chosen = Plan(tuple(units), {first.name: [0, 3]})
+    smaller = cut(model, chosen)
+    save_cut(smaller, chosen, tmp_path / "small")
+    loaded = load_cut(lambda: torchvision.models.mnasnet0_5(weights=None), tmp_path / "small")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(loaded(images), smaller(images))

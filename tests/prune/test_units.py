@@ -200,6 +200,23 @@ def test_heads_that_run_in_training_only_are_cut_with_the_rest():
     assert [tuple(output.shape) for output in smaller(torch.rand(3, 4))] == [(3, 2), (3, 2)]
 
 
+def test_units_of_a_head_for_training_alone_stay():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(4, 6), nn.Linear(6, 2)
+            self.extra = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+
+        def forward(self, x):
+            x = self.body(x)
+            return (self.head(x), self.extra(x)) if self.training else self.head(x)
+
+    model, data = Two().eval(), torch.rand(8, 4)
+    [group] = find_units(model, data[:1])
+    assert [member.module for member in group.members] == ["body", "head", "extra.0"]
+    assert cut_error(model, Plan((group,), {"body": [1, 2]}), data) <= 1e-6
+
+
 def test_layers_that_take_no_part_are_named():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     model[1].extra = nn.Linear(4, 2)

@@ -7,6 +7,7 @@ statistics to the units that stay.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -318,8 +319,10 @@ def load_cut(build: Callable[[], nn.Module], path: Path | str) -> nn.Module:
     smaller = cut(build(), Plan.load(_sibling(path, ".json")))
     state = load_file(_sibling(path, ".safetensors"))
     names = aligned(state, smaller.state_dict())  # of a wrapped model, perhaps
+    named = OrderedDict((names[name], tensor) for name, tensor in state.items())
+    named._metadata = smaller.state_dict()._metadata  # versions, which some modules ask for
     try:
-        smaller.load_state_dict({names[name]: tensor for name, tensor in state.items()})
+        smaller.load_state_dict(named)
     except RuntimeError as error:
         raise ValueError(f"the state in {path}.safetensors does not fit its plan: {error}") from error
     return smaller.eval()

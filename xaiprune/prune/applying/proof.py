@@ -88,7 +88,8 @@ class Trial:
 
     def __init__(self, model: nn.Module, example):
         self.model, self.example, self.heads = _redrawn(model), tree_map(_as_double, example), False
-        if unused := self._idle(False):
+        unused = self.idle = self._idle(False)  # by itself: what runs in training only is cut with the rest
+        if unused:
             try:
                 in_training = self._idle(True)
                 self.heads = len(in_training) < len(unused)

@@ -93,7 +93,7 @@ def _find_proven(model: nn.Module, example, ignore=()) -> tuple[Proof, dict[str,
         groups, whys = _grouped(model, trace, set(ignore))
         if not ties:
             proof.refused, told = dict(whys), dict(trace.told)
-        fresh = [group for group in groups if _slots(group).isdisjoint(taken)]
+        fresh = [group for group in groups if _slots(group).isdisjoint(taken) and _runs(group, trial.idle)]
         passed = trial.passing(fresh, proof)
         for group in passed:
             name = group.name
@@ -114,6 +114,11 @@ def _find_proven(model: nn.Module, example, ignore=()) -> tuple[Proof, dict[str,
     names = {name for name, _ in model.named_modules()}
     told = {name if name in names else name.rpartition(".")[0]: why for name, why in told.items()}
     return proof, {name: why for name, why in told.items() if name not in held}
+
+
+def _runs(group: UnitGroup, idle: list[str]) -> bool:
+    """Whether some of a group runs in evaluation; units of a head for training alone do nothing there."""
+    return any(member.module not in idle for member in group.members)
 
 
 def _slots(group: UnitGroup) -> set[tuple[str, int, int]]:
