@@ -129,7 +129,7 @@ def runtime_latencies(
         If a runtime that is named cannot run here.
     """
     for name, model in models.items():
-        arguments.evaluating(model, f"models[{name!r}]")
+        arguments.evaluating(model, f"model {name!r}")
     example = inputs_of(example)
     if runtimes is None:
         runtimes = available()
