@@ -108,6 +108,12 @@ def per_image(
             shares: dict[str, list[torch.Tensor]] = {group.name: [] for group in some}
             for place, values in zip(places, products(parts, result)):
                 values = values.double()
+                if len(values) != len(inputs):
+                    raise ValueError(
+                        f"layer {place!r} gets {len(values)} rows for {len(inputs)} inputs, so that what a unit does "
+                        "for one input cannot be told. Use criterion='l1' or 'l2', which look at weights alone, or let the "
+                        "layer read (N, T, F) in place of (N T, F)."
+                    )
                 for group in some:
                     shares[group.name] += group.kind.per_unit(model, group, place, values)
             for name, each in shares.items():

@@ -39,8 +39,8 @@ class _Channels(UnitKind):
         for name, member in readers.items():
             if member.kind == "Parameter":
                 raise ValueError(
-                    f"{name!r} reads units in an operation that is no layer, where no gate can stand: rank its "
-                    "group by weights, with criterion='l1' or 'l2', or let a layer be called in its place."
+                    f"{name!r} reads units in an operation that is no layer, where no gate can stand. Use "
+                    "criterion='l1' or 'l2', which look at weights alone, or let a layer be called in its place."
                 )
         return changing(model, takes={name: partial(function, name) for name in readers})
 
