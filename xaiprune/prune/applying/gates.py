@@ -111,8 +111,8 @@ def per_image(
                 if len(values) != len(inputs):
                     raise ValueError(
                         f"layer {place!r} gets {len(values)} rows for {len(inputs)} inputs, so that what a unit does "
-                        "for one input cannot be told. Use criterion='l1' or 'l2', which look at weights alone, or let the "
-                        "layer read (N, T, F) in place of (N T, F)."
+                        "for one input cannot be told. Use criterion='l1' or 'l2', which look at weights alone, or let "
+                        "the layer read (N, T, F) in place of (N T, F)."
                     )
                 for group in some:
                     shares[group.name] += group.kind.per_unit(model, group, place, values)
