@@ -90,6 +90,20 @@ def test_a_loaded_plan_proves_itself(tmp_path):
         cut(Turned(*chain()).eval(), loaded, example=torch.zeros(1, 6))
 
 
+def test_single_weights_have_nothing_to_prove():
+    model = chain()
+    with pytest.raises(ValueError, match=r"'0\.weight' holds single weights"):
+        prove(model, xp.prune.find_weights(model), torch.zeros(1, 6))
+
+
+def test_blocks_are_proven_too():
+    model = xp.zoo.mobilenet(width=0.25).eval()
+    blocks = xp.prune.find_blocks(model, torch.zeros(1, 1, 28, 28))
+    proof = prove(model, blocks, torch.zeros(1, 1, 28, 28))
+    assert proof.groups == blocks
+    assert proof.difference <= 1e-9
+
+
 def test_nothing_of_the_model_changes():
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(inplace=True), nn.Linear(8, 3)).train()
     model[3].requires_grad_(False)

@@ -69,6 +69,11 @@ def prove(model: nn.Module, units: Sequence[UnitGroup], example) -> Proof:
     -------
     Proof
 
+    Raises
+    ------
+    ValueError
+        If units are single weights, of which a cut leaves zeros.
+
     Examples
     --------
     >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -76,6 +81,11 @@ def prove(model: nn.Module, units: Sequence[UnitGroup], example) -> Proof:
     >>> proof.groups, proof.difference < 1e-9, proof.movement["0"] > 1e-3
     ([UnitGroup('0', 3 units, 2 layers)], True, True)
     """
+    if other := [group for group in units if group.kind.entries]:
+        raise ValueError(
+            f"units must be of kinds that a cut takes out, and {other[0].name!r} holds {other[0].kind.words}: a cut "
+            "leaves zeros in their place, as the mask does. Leave them out."
+        )
     trial = Trial(model, example)
     proof = Proof([])
     proof.groups = trial.passing(list(units), proof)
@@ -169,6 +179,7 @@ class Trial:
                 f"not proven: its units move the output by {proof.movement[group.name]:.0e} of its largest value, "
                 f"and {_MOVES:g} is needed to see whether the cut is right"
             )
+        self.bar.close()
 
 
 def _counting(model: nn.Module, group: UnitGroup) -> list[UnitGroup]:

@@ -128,6 +128,9 @@ def _movement(model, example, groups: Sequence[UnitGroup]) -> Mapping[str, float
         found = {}
         for group in groups:
             moved = torch.zeros(group.size, dtype=torch.float64)
+            for unit, block in enumerate(group.blocks):
+                own = [p for p in model.get_submodule(block).parameters() if p.grad is not None]
+                moved[unit] = sum((p.grad * p.detach()).sum() for p in own)
             for member in [member for member in group.members if member.role == "in"] or group.members:
                 for name, axis in member.axes.items():
                     if name in tensors and tensors[name].grad is not None:

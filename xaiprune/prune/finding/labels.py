@@ -190,7 +190,7 @@ class _Ledger:
             size = list(labels.shape)
             size[summed] = 1
             layers = [layer.narrow(summed, 0, 1) for layer in labels.steady(summed)]
-            for layer in side.layers:  # heads: what _varies from product to product goes with the whole of it
+            for layer in side.layers:  # heads: what varies from product to product goes with the whole of it
                 if any(_varies(layer, axis) for axis in range(layer.ndim - 1)):
                     layers.append(_wide(self.collapse(layer, [-1]).narrow(-1, 0, 1).unsqueeze(kept), size))
             rest.append(_Labels(tuple(size), layers))

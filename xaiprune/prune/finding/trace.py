@@ -19,7 +19,7 @@ from .summing import _spread_heads, _Summing
 
 
 class _Trace(_Summing, TorchDispatchMode):
-    """Watches a forward pass: see :class:`Ledger` for its arguments."""
+    """Watches a forward pass; the arguments are those of the ledger."""
 
     def __init__(self, model: nn.Module, ties: str = ""):
         TorchDispatchMode.__init__(self)
@@ -153,7 +153,7 @@ def _traced(model: nn.Module, example, ties: str = "", heads: bool = False) -> _
         module.register_forward_hook(lambda m, given, output: trace.left())
         if normalises(module) and not isinstance(module, nn.LayerNorm | nn.GroupNorm):
             module.register_forward_pre_hook(lambda m, given: setattr(trace, "inside_norm", True))
-            module.register_forward_hook(partial(_passed, trace, name))
+            module.register_forward_hook(partial(_passed, trace, name), with_kwargs=True)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operation in place of many
     try:
@@ -175,6 +175,6 @@ def _traced(model: nn.Module, example, ties: str = "", heads: bool = False) -> _
     return trace
 
 
-def _passed(trace: _Trace, name: str, module: nn.Module, given: tuple, output: torch.Tensor) -> None:
+def _passed(trace: _Trace, name: str, module: nn.Module, given: tuple, named: dict, output: torch.Tensor) -> None:
     trace.inside_norm = False
-    trace.norm(name, module, given[0], output)
+    trace.norm(name, module, next(iter((*given, *named.values()))), output)

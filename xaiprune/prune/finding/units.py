@@ -82,7 +82,7 @@ def find_units(model: nn.Module, example, ignore: Iterable[str] = ()) -> list[Un
 def _find_proven(model: nn.Module, example, ignore=()) -> tuple[Proof, dict[str, str]]:
     """Groups of units by labels, those kept that pass the proof, and what has to be told: layer to reason.
 
-    Where slices alone do not pass, ties are tried: see :class:`Trace`.
+    Where slices alone do not pass, ties are tried.
     """
     trace = _traced(model, example)
     trial = Trial(model, example)
@@ -94,13 +94,11 @@ def _find_proven(model: nn.Module, example, ignore=()) -> tuple[Proof, dict[str,
         if not ties:
             proof.refused, told = dict(whys), dict(trace.told)
         fresh = [group for group in groups if _slots(group).isdisjoint(taken) and _runs(group, trial.idle)]
+        known = {group.name for group in proof.groups}
+        fresh = [replace(group, name=_unlike(group.name, known)) for group in fresh]
         passed = trial.passing(fresh, proof)
-        for group in passed:
-            name = group.name
-            while name in {other.name for other in proof.groups}:
-                name += "'"
-            proof.groups.append(replace(group, name=name))
-            taken |= _slots(group)
+        proof.groups += passed
+        taken |= set().union(*map(_slots, passed))
         tied = any(why == _ONE for why in whys.values())
         if len(passed) == len(fresh) and not tied and not trace.told:
             break
@@ -119,6 +117,14 @@ def _find_proven(model: nn.Module, example, ignore=()) -> tuple[Proof, dict[str,
 def _runs(group: UnitGroup, idle: list[str]) -> bool:
     """Whether some of a group runs in evaluation; units of a head for training alone do nothing there."""
     return any(member.module not in idle for member in group.members)
+
+
+def _unlike(name: str, known: set[str]) -> str:
+    """The name, with a prime behind it for each other that has it; what is given is known from then on."""
+    while name in known:
+        name += "'"
+    known.add(name)
+    return name
 
 
 def _slots(group: UnitGroup) -> set[tuple[str, int, int]]:
